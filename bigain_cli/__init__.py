@@ -1,0 +1,61 @@
+"""Classify images zero-shot with a diffusion model.
+
+>>> import bigain_cli as bigain
+>>> backbone = bigain.load("colours")
+>>> for ranking in bigain.classify(backbone, ["photo.jpg"], ["red", "green"]):
+...     print(ranking.label, ranking.probability)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from bigain_cli.backbones.loading import load
+    from bigain_cli.classifier import Run, classify
+    from bigain_cli.errors import BigainError, InputError, ModelError, UsageError
+    from bigain_cli.labels import Label, LabelSet
+    from bigain_cli.ranking import Failure, Ranking, Standing
+    from bigain_cli.rules import Rules
+
+_HOMES = {
+    "load": "bigain_cli.backbones.loading",
+    "classify": "bigain_cli.classifier",
+    "Run": "bigain_cli.classifier",
+    "Ranking": "bigain_cli.ranking",
+    "Standing": "bigain_cli.ranking",
+    "Failure": "bigain_cli.ranking",
+    "Rules": "bigain_cli.rules",
+    "Label": "bigain_cli.labels",
+    "LabelSet": "bigain_cli.labels",
+    "BigainError": "bigain_cli.errors",
+    "UsageError": "bigain_cli.errors",
+    "ModelError": "bigain_cli.errors",
+    "InputError": "bigain_cli.errors",
+}
+__all__ = [
+    "BigainError",
+    "Failure",
+    "InputError",
+    "Label",
+    "LabelSet",
+    "ModelError",
+    "Ranking",
+    "Rules",
+    "Run",
+    "Standing",
+    "UsageError",
+    "__version__",
+    "classify",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use, so that the command answers at once."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,78 @@
+"""From labels to the arms of a contest: names, and the texts a backbone is to be told for each.
+
+A closed vocabulary is told names, a text encoder prompts. Must not know tensors or how scoring works.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bigain_cli.backbones.vocabulary import Vocabulary
+from bigain_cli.errors import UsageError
+from bigain_cli.labels import Label, LabelSet, presets, prompts_for, read_labels
+
+NONE = "none"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A label and its texts; the empty text is the model without a condition."""
+
+    name: str
+    texts: tuple[str, ...]
+
+
+def arms_of(labels: LabelSet, templates: Sequence[str], reject: bool, vocabulary: Vocabulary | None) -> tuple[Arm, ...]:
+    """Return one arm for each label, and, to reject with, one for none of them."""
+    chosen = [label for label in labels.labels if not (reject and label.name.casefold() == NONE)]
+    for label in set(labels.labels) - set(chosen):
+        if label.prompts:
+            raise UsageError(
+                f"label {label.name!r}", "has prompts of its own, but --reject needs the name", "Rename it."
+            )
+    if vocabulary is None:
+        arms = [Arm(label.name, prompts_for(label, templates, override=bool(templates))) for label in chosen]
+    else:
+        arms = _known(chosen, templates, vocabulary)
+    if reject:
+        arms.append(Arm(NONE, ("",)))
+    if len(arms) < 2:
+        raise UsageError(labels.origin, "one label cannot be ranked", "Give at least two labels, or add --reject.")
+    return tuple(arms)
+
+
+def _known(labels: Sequence[Label], templates: Sequence[str], vocabulary: Vocabulary) -> list[Arm]:
+    """Match every label with a class; by its name or else by the prompts it came with."""
+    if templates:
+        raise UsageError("--template", "this model is told classes, not sentences", "Leave out --template.")
+    arms, seen = [], dict[int, str]()
+    for label in labels:
+        by_prompt = label.prompts and all(vocabulary.knows(prompt) for prompt in label.prompts)
+        texts = label.prompts if by_prompt and not vocabulary.knows(label.name) else (label.name,)
+        for number in map(vocabulary.find, texts):
+            if seen.setdefault(number, label.name) != label.name:
+                raise UsageError(
+                    f"labels {seen[number]!r} and {label.name!r}",
+                    f"are the same class {number} of this model",
+                    "Keep one.",
+                )
+        arms.append(Arm(label.name, texts))
+    return arms
+
+
+def as_label_set(labels: str | LabelSet | Sequence[str] | Mapping[str, str | Sequence[str]]) -> LabelSet:
+    """Take labels as a specification, a list of names, or a mapping from names to prompts."""
+    if isinstance(labels, LabelSet):
+        return labels
+    if isinstance(labels, str):
+        return read_labels(labels, presets())
+    if isinstance(labels, Mapping):
+        made = [Label(name, (texts,) if isinstance(texts, str) else tuple(texts)) for name, texts in labels.items()]
+    else:
+        made = [Label(name) for name in labels]
+    names = [label.name.strip() for label in made]
+    for name in names:
+        if not name or names.count(name) > 1:
+            raise UsageError("labels", f"{name!r} comes twice" if name else "one is empty", "Give each label once.")
+    return LabelSet(tuple(made), "the labels given")

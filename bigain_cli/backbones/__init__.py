@@ -1,0 +1,1 @@
+"""Foreign diffusion models behind one contract: one file per family."""

@@ -1,0 +1,156 @@
+"""The contract every diffusion model is brought to, and the noise schedules behind it.
+
+Prediction types end here: whatever a network predicts, `Backbone.noise` returns ε.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from PIL.Image import Image
+from torch import Tensor
+
+from bigain_cli.backbones.vocabulary import Vocabulary
+from bigain_cli.errors import ModelError
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What the network is told, one row per prompt: text embeddings [k n d], or class ids [k]."""
+
+    rows: Tensor
+
+    def take(self, index: Tensor) -> Conditions:
+        """Return the rows at `index`."""
+        return Conditions(self.rows.index_select(0, index))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+class Shared(Protocol):
+    """What a network has computed before it looks at a label, one row per (image, draw)."""
+
+    def take(self, index: Tensor) -> Shared:
+        """Return the rows at `index`."""
+
+
+class Backbone(Protocol):
+    """A diffusion model that can say which noise it sees, given a prompt or a class."""
+
+    name: str  # as the user gave it
+    identity: str  # changes when the weights or the configuration do
+    family: str
+    device: torch.device
+    dtype: torch.dtype
+    steps: tuple[int, int]  # the usable timesteps, low ≤ t < high
+    latent_shape: tuple[int, int, int]
+    vocabulary: Vocabulary | None  # the names a label-conditioned model knows; None: any text
+    temperature: float  # of the probabilities
+    score: str  # the score that was measured to be best
+
+    def encode(self, image: Image) -> Tensor:
+        """Return the image in model space, float32, deterministic (a VAE's mean, not a sample)."""  # [c h w]
+
+    def condition(self, prompts: Sequence[str]) -> Conditions:
+        """Return embeddings or class ids; the empty prompt stands for no condition."""
+
+    def mix(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """Return x_t in float32."""  # [b c h w]
+
+    def noise(self, noisy: Tensor, t: Tensor, conditions: Conditions, shared: Shared | None = None) -> Tensor:
+        """Return the predicted ε, in float32."""  # [b c h w]
+
+    def shared(self, noisy: Tensor, t: Tensor) -> Shared | None:
+        """Return the part of `noise` that no label enters, if there is any."""
+
+    def to(self, dtype: torch.dtype) -> None:
+        """Compute in another dtype from now on."""
+
+
+def join(parts: Sequence[Any]) -> Any:
+    """Concatenate tensors, or equal nests of tuples, lists and dicts of tensors, row-wise."""
+    first = parts[0]
+    if isinstance(first, Tensor):
+        return torch.cat(list(parts))
+    if isinstance(first, dict):
+        return {key: join([part[key] for part in parts]) for key in first}
+    return type(first)(join(list(column)) for column in zip(*parts, strict=True))
+
+
+def pick(nest: Any, index: Tensor) -> Any:
+    """Take rows of every tensor in a nest."""
+    if isinstance(nest, Tensor):
+        return nest.index_select(0, index)
+    if isinstance(nest, dict):
+        return {key: pick(value, index) for key, value in nest.items()}
+    return type(nest)(pick(value, index) for value in nest)
+
+
+# ε̂ from what was predicted, with x_t = a x + s ε.
+TO_NOISE: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
+    "epsilon": lambda output, noisy, a, s: output,
+    "v_prediction": lambda output, noisy, a, s: a * output + s * noisy,
+    "sample": lambda output, noisy, a, s: (noisy - a * output) / s,
+    # Rectified flow lives on z = (1 − τ) x + τ ε, which is x_t scaled by 1 / (a + s), with τ = s / (a + s).
+    "flow": lambda output, noisy, a, s: (noisy + a * output) / (a + s),
+}
+
+
+@dataclass(frozen=True)
+class Process:
+    """A variance-preserving forward process, x_t = a x + s ε, and the network's way of speaking about it."""
+
+    a: Tensor  # [steps] float32
+    s: Tensor  # [steps] float32
+    prediction: str
+
+    @staticmethod
+    def of(alphas: Tensor, prediction: str, device: torch.device) -> Process:
+        """Make the process of a schedule ᾱ; the roots are taken in float64."""
+        if prediction not in TO_NOISE:
+            raise ModelError(f"prediction type {prediction}", "not supported", f"Known: {', '.join(TO_NOISE)}.")
+        exact = alphas.double()
+        return Process(exact.sqrt().float().to(device), (1 - exact).sqrt().float().to(device), prediction)
+
+    def __len__(self) -> int:
+        return len(self.a)
+
+    def at(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a and s for each row."""  # [b 1 1 1]
+        return self.a[t].reshape(-1, 1, 1, 1), self.s[t].reshape(-1, 1, 1, 1)
+
+    def mix(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """Return x_t."""
+        a, s = self.at(t)
+        return a * clean + s * noise
+
+    def to_noise(self, output: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
+        """Return ε̂ from the network's output, in float32."""
+        a, s = self.at(t)
+        return TO_NOISE[self.prediction](output.float(), noisy, a, s)
+
+
+SCHEDULE_KEYS = {
+    "num_train_timesteps",
+    "beta_start",
+    "beta_end",
+    "beta_schedule",
+    "trained_betas",
+    "rescale_betas_zero_snr",
+}
+
+
+def process_of(scheduler_config: dict[str, Any], device: torch.device) -> Process:
+    """Read the forward process off a diffusers scheduler configuration, whatever sampler it was saved for."""
+    from diffusers import DDPMScheduler
+
+    known = {key: scheduler_config[key] for key in SCHEDULE_KEYS if scheduler_config.get(key) is not None}
+    try:
+        alphas: Tensor = vars(DDPMScheduler(**known))["alphas_cumprod"]
+    except (NotImplementedError, TypeError, ValueError) as problem:
+        raise ModelError("noise schedule", str(problem), "U-Nets and DiTs use the known beta schedules.") from problem
+    return Process.of(alphas, scheduler_config.get("prediction_type") or "epsilon", device)

@@ -1,0 +1,95 @@
+"""DiT: label-conditioned transformers with learned variance, named through the model's own id2label.
+
+In: the parts of a diffusers folder; out: the backbone contract. Must not know label files or estimators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from PIL.Image import Image
+from torch import Tensor, nn
+
+from bigain_cli.backbones.base import Conditions, Process, process_of
+from bigain_cli.backbones.latents import Codec
+from bigain_cli.backbones.parts import Parts
+from bigain_cli.backbones.vocabulary import Vocabulary
+from bigain_cli.errors import ModelError
+
+
+class LabelDiT:
+    """A label-conditioned DiT."""
+
+    family = "dit"
+    temperature = 1.0
+    score = "l2"
+
+    def __init__(
+        self, network: nn.Module, codec: Codec, process: Process, vocabulary: Vocabulary, parts: Parts
+    ) -> None:
+        self.network, self.codec, self.process, self.name = network, codec, process, parts.name
+        self.identity = parts.identity
+        self.vocabulary: Vocabulary | None = vocabulary
+        config: Any = network.config
+        self.steps = (0, len(process))
+        self.latent_shape = (config.in_channels, config.sample_size, config.sample_size)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network's weights are."""
+        return next(self.network.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the network computes in."""
+        return next(self.network.parameters()).dtype
+
+    def encode(self, image: Image) -> Tensor:
+        """Return the VAE's mean."""  # [c h w]
+        return self.codec.encode(image, self.latent_shape)
+
+    def condition(self, prompts: Sequence[str]) -> Conditions:
+        """Return class ids; the empty prompt is the class that stood in for a dropped label in training."""
+        assert self.vocabulary is not None
+        return Conditions(torch.tensor([self.vocabulary.find(prompt) for prompt in prompts], device=self.device))
+
+    def mix(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """Return x_t."""
+        return self.process.mix(clean, noise, t)
+
+    def noise(self, noisy: Tensor, t: Tensor, conditions: Conditions, shared: None = None) -> Tensor:
+        """Return ε̂; the learned variance ends here."""  # [b c h w]
+        output = self.network(noisy.to(self.dtype), timestep=t, class_labels=conditions.rows, return_dict=False)[0]
+        return self.process.to_noise(output[:, : noisy.shape[1]], noisy, t)
+
+    def shared(self, noisy: Tensor, t: Tensor) -> None:
+        """Return nothing: the label enters at the first block."""
+        return
+
+    def to(self, dtype: torch.dtype) -> None:
+        """Compute in another dtype from now on; the VAE keeps float32."""
+        self.network.to(dtype)
+
+
+def load_dit(parts: Parts) -> LabelDiT:
+    """Put a DiT together from the parts of a folder."""
+    from diffusers import DiTTransformer2DModel
+
+    config = parts.config("transformer")
+    names = parts.index.get("id2label")
+    if not names:
+        raise ModelError(
+            parts.name, "model_index.json has no id2label", "Add the class names, as the published DiT has."
+        )
+    ids = {int(number): str(name) for number, name in names.items()}
+    rows = config["num_embeds_ada_norm"]
+    if max(ids) >= rows or min(ids) < 0:
+        raise ModelError(parts.name, f"id2label names class {max(ids)}, the network has {rows}", "Correct id2label.")
+    network = parts.network("transformer", DiTTransformer2DModel)
+    table = next(module for name, module in network.named_modules() if name.endswith("class_embedder.embedding_table"))
+    unconditional = rows if table.num_embeddings > rows else None
+    codec = Codec.load(parts, channels=config["in_channels"])
+    process = process_of(parts.config("scheduler"), parts.device)
+    return LabelDiT(network, codec, process, Vocabulary(ids, unconditional), parts)

@@ -1,0 +1,84 @@
+"""`load`: from a model's name, a device and a dtype to a backbone. The only place that tells families apart."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import cast
+
+import torch
+
+from bigain_cli.backbones.base import Backbone
+from bigain_cli.errors import ModelError, UsageError, did_you_mean
+from bigain_cli.models import Reference, fetch, resolve
+from bigain_cli.registry import BACKBONES, DEFAULT_MODEL, attribute
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def load(model: str = DEFAULT_MODEL, device: str = "auto", dtype: str = "auto") -> Backbone:
+    """Load a backbone: an alias, a hub id, a diffusers folder, or a single .safetensors file."""
+    reference = resolve(model)
+    place = choose_device(device)
+    kind = choose_dtype(dtype, place)
+    if reference.kind == "embedded":
+        return cast(Backbone, attribute(BACKBONES[reference.where])(place, kind))
+    if reference.kind == "file":
+        from bigain_cli.backbones.single import unpacked
+
+        with tempfile.TemporaryDirectory(prefix="bigain-") as scratch:
+            return _from_folder(reference, unpacked(Path(reference.where), Path(scratch)), place, kind)
+    folder = fetch(reference) if reference.kind == "hub" else Path(reference.where)
+    return _from_folder(reference, folder, place, kind)
+
+
+def _from_folder(reference: Reference, folder: Path, device: torch.device, dtype: torch.dtype) -> Backbone:
+    from bigain_cli.backbones.parts import Parts
+
+    parts = Parts(reference.name, folder, device, dtype)
+    families = {"unet": "unet", "transformer": "dit"}
+    family = next((families[part] for part in families if parts.has(part)), None)
+    if family is None:
+        hint = "A diffusers folder has unet/ or transformer/ beside model_index.json."
+        if (folder / "config.json").is_file():
+            hint = f"This looks like one part of a model: try -m {folder.resolve().parent}."
+        raise ModelError(f"model {reference.name}", "no U-Net and no transformer in it", hint)
+    declared = parts.index.get("transformer", [None, "DiTTransformer2DModel"])[1]
+    if family == "dit" and declared not in ("DiTTransformer2DModel", "Transformer2DModel"):
+        raise ModelError(
+            f"model {reference.name}",
+            f"{declared} is not supported",
+            "Supported: Stable Diffusion 1.x and 2.x, and DiT.",
+        )
+    return cast(Backbone, attribute(BACKBONES[family])(parts))
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device asked for, or the best there is; refuse one that is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as problem:
+        raise UsageError(f"--device {name}", "not a device", "Use auto, cpu, cuda, cuda:1 or mps.") from problem
+    there = {
+        "cpu": 1,
+        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        "mps": int(torch.backends.mps.is_available()),
+    }
+    if device.type not in there:
+        raise UsageError(f"--device {name}", "not supported", "Use auto, cpu, cuda, cuda:1 or mps.")
+    if (device.index or 0) >= there[device.type]:
+        raise UsageError(
+            f"--device {name}", f"this machine has {there[device.type]} such devices", "Use --device cpu or auto."
+        )
+    return device
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """Return the dtype asked for; by default float16 on CUDA (finer than bfloat16), float32 elsewhere."""
+    if name == "auto":
+        return torch.float16 if device.type == "cuda" else torch.float32
+    if name not in DTYPES:
+        raise UsageError(f"--dtype {name}", "unknown", did_you_mean(name, DTYPES, f"Known: auto, {', '.join(DTYPES)}."))
+    return DTYPES[name]

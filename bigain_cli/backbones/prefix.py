@@ -1,0 +1,109 @@
+"""The part of a text-conditioned network that runs before it first looks at the text: computed once per draw.
+
+A forward pass is stopped at the first attention that reads the text; what had finished by then is kept and
+given back in the passes that follow, row by row. No forward is copied, so any U-Net of diffusers will do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from bigain_cli.backbones.base import join, pick
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """Outputs of the outermost modules that finished before any text was read, one row per (image, draw)."""
+
+    outputs: Mapping[str, Any]
+
+    def take(self, index: Tensor) -> Prefix:
+        """Return the rows at `index`."""
+        return Prefix({name: pick(output, index) for name, output in self.outputs.items()})
+
+    @staticmethod
+    def join(parts: list[Prefix]) -> Prefix:
+        """Concatenate row-wise."""
+        return Prefix(join([dict(part.outputs) for part in parts]))
+
+
+class _Reached(Exception):
+    """The first module that reads the text was reached."""
+
+
+class _Given(nn.Module):
+    """Stands in for a module whose output is known."""
+
+    def __init__(self, output: Any) -> None:
+        super().__init__()
+        self._outputs = [output]  # in a list, so that nothing is registered
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the output; a second call in one pass would mean that the module is shared by two places."""
+        return self._outputs.pop()
+
+
+def run_prefix(network: nn.Module, text: Tensor, forward: Callable[[], Any]) -> Prefix:
+    """Run `forward` up to the first attention that is handed `text`, and return what had finished."""
+    finished: dict[str, Any] = {}
+    handles = []
+    for name, module in network.named_modules():
+        if _is_attention(module):
+            handles.append(module.register_forward_pre_hook(_stop_at(text), with_kwargs=True))
+        elif name:
+            handles.append(module.register_forward_hook(_keep(finished, name)))
+    for name, module in network.named_modules():
+        if _is_attention(module):
+            handles.append(module.register_forward_hook(_keep(finished, name)))
+    try:
+        forward()
+    except _Reached:
+        return Prefix(finished)
+    finally:
+        for handle in handles:
+            handle.remove()
+    raise AssertionError("the network finished without reading the text")
+
+
+@contextmanager
+def given(network: nn.Module, prefix: Prefix) -> Iterator[None]:
+    """Let the prefix's modules answer from what is known, for one pass."""
+    swapped: list[tuple[nn.Module, str, nn.Module]] = []
+    try:
+        for name, output in prefix.outputs.items():
+            parent_name, _, leaf = name.rpartition(".")
+            parent = network.get_submodule(parent_name)
+            swapped.append((parent, leaf, parent.get_submodule(leaf)))
+            parent._modules[leaf] = _Given(output)
+        yield
+    finally:
+        for parent, leaf, module in swapped:
+            parent._modules[leaf] = module
+
+
+def _is_attention(module: nn.Module) -> bool:
+    from diffusers.models.attention_processor import Attention
+
+    return isinstance(module, Attention)
+
+
+def _stop_at(text: Tensor) -> Callable[..., None]:
+    def stop(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if any(value is text for value in (*args, *kwargs.values())):
+            raise _Reached
+
+    return stop
+
+
+def _keep(finished: dict[str, Any], name: str) -> Callable[..., None]:
+    def keep(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        for inner in [other for other in finished if other.startswith(name + ".")]:
+            del finished[inner]
+        finished[name] = output
+
+    return keep

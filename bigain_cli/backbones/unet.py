@@ -1,0 +1,146 @@
+"""The U-Net family: Stable Diffusion 1.x and 2.x and their pixel-space kin, ε, v or x prediction.
+
+In: the parts of a diffusers folder; out: the backbone contract. Must not know label files or estimators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from PIL.Image import Image
+from torch import Tensor, nn
+
+from bigain_cli.backbones.base import Conditions, Process, process_of
+from bigain_cli.backbones.latents import Codec
+from bigain_cli.backbones.parts import Parts
+from bigain_cli.backbones.prefix import Prefix, given, run_prefix
+from bigain_cli.backbones.vocabulary import Vocabulary
+from bigain_cli.errors import ModelError, UsageError
+
+PROMPTS_AT_ONCE = 32
+
+
+class TextUNet:
+    """A text-conditioned U-Net, with or without a VAE."""
+
+    family = "unet"
+    temperature = 1.0
+    score = "l2"
+    vocabulary: Vocabulary | None = None
+
+    def __init__(
+        self, network: nn.Module, codec: Codec, process: Process, tokenizer: Any, text_encoder: Any, parts: Parts
+    ) -> None:
+        self.network, self.codec, self.process, self.name = network, codec, process, parts.name
+        self.identity = parts.identity
+        self.tokenizer, self.text_encoder = tokenizer, text_encoder
+        config: Any = network.config
+        self.steps = (0, len(process))
+        self.latent_shape = (config.in_channels, *_pair(config.sample_size))
+        self._empty = self.condition([""]).rows
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network's weights are."""
+        return next(self.network.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the network computes in."""
+        return next(self.network.parameters()).dtype
+
+    def encode(self, image: Image) -> Tensor:
+        """Return the VAE's mean, or the pixels."""  # [c h w]
+        return self.codec.encode(image, self.latent_shape)
+
+    @torch.inference_mode()
+    def condition(self, prompts: Sequence[str]) -> Conditions:
+        """Return text embeddings [k n d], computed a few at a time."""
+        most = self.tokenizer.model_max_length
+        rows = []
+        for start in range(0, len(prompts), PROMPTS_AT_ONCE):
+            texts = list(prompts[start : start + PROMPTS_AT_ONCE])
+            ids = self.tokenizer(texts, padding="max_length", max_length=most, return_tensors="pt").input_ids
+            if ids.shape[1] > most:
+                raise _too_long(texts, self.tokenizer, most)
+            encoder = self.text_encoder
+            rows.append(encoder(ids.to(encoder.device))[0].to(self.device, self.dtype))
+        return Conditions(torch.cat(rows))
+
+    def mix(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """Return x_t."""
+        return self.process.mix(clean, noise, t)
+
+    def noise(self, noisy: Tensor, t: Tensor, conditions: Conditions, shared: Prefix | None = None) -> Tensor:
+        """Return ε̂."""  # [b c h w]
+        if shared is None:
+            output = self._forward(noisy, t, conditions.rows)
+        else:
+            with given(self.network, shared):
+                output = self._forward(noisy, t, conditions.rows)
+        return self.process.to_noise(output[:, : noisy.shape[1]], noisy, t)
+
+    def shared(self, noisy: Tensor, t: Tensor) -> Prefix | None:
+        """Run what comes before the first look at the text."""
+        if not _plain(self.network):
+            return None
+        text = self._empty.expand(len(noisy), -1, -1)
+        return run_prefix(self.network, text, lambda: self._forward(noisy, t, text))
+
+    def to(self, dtype: torch.dtype) -> None:
+        """Compute in another dtype from now on; the VAE keeps float32."""
+        self.network.to(dtype)
+        self.text_encoder.to(dtype)
+        self._empty = self._empty.to(dtype)
+
+    def _forward(self, noisy: Tensor, t: Tensor, text: Tensor) -> Tensor:
+        return self.network(noisy.to(self.dtype), t, encoder_hidden_states=text, return_dict=False)[0]
+
+
+def load_unet(parts: Parts) -> TextUNet:
+    """Put a text-conditioned U-Net together from the parts of a folder."""
+    from diffusers import UNet2DConditionModel
+
+    config = parts.config("unet")
+    _refuse_unknown(parts, config)
+    process = process_of(parts.config("scheduler"), parts.device)
+    tokenizer, text_encoder = parts.text()
+    network = parts.network("unet", UNet2DConditionModel)
+    codec = Codec.load(parts, channels=config["in_channels"])
+    return TextUNet(network, codec, process, tokenizer, text_encoder, parts)
+
+
+def _refuse_unknown(parts: Parts, config: dict[str, Any]) -> None:
+    reasons = {
+        "addition_embed_type": "it wants more than a text embedding (Stable Diffusion XL does)",
+        "class_embed_type": "it wants class embeddings beside the text",
+        "encoder_hid_dim_type": "it projects its condition in a way that is not supported",
+    }
+    for key, reason in reasons.items():
+        if config.get(key):
+            raise ModelError(
+                parts.name, reason, "Stable Diffusion 1.x and 2.x and pixel-space text U-Nets are supported."
+            )
+    channels, out = config["in_channels"], config["out_channels"]
+    if out not in (channels, 2 * channels):
+        reason = f"its U-Net takes {channels} channels and returns {out} (an inpainting or depth model?)"
+        raise ModelError(parts.name, reason, "Use the text-to-image model of the same family.")
+    if config.get("sample_size") is None:
+        raise ModelError(parts.name, "unet/config.json gives no sample_size", "Add the latent size, for example 64.")
+
+
+def _plain(network: nn.Module) -> bool:
+    """Tell whether modules may be exchanged for a pass: a compiled network would not notice."""
+    return not hasattr(network, "_orig_mod") and getattr(network, "_compiled_call_impl", None) is None
+
+
+def _pair(size: int | Sequence[int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
+def _too_long(texts: Sequence[str], tokenizer: Any, most: int) -> UsageError:
+    lengths = {text: len(tokenizer(text).input_ids) for text in texts}
+    worst = max(lengths, key=lambda text: lengths[text])
+    return UsageError(f"prompt {worst!r}", f"{lengths[worst]} tokens; this text encoder reads {most}", "Shorten it.")

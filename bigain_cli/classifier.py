@@ -1,0 +1,217 @@
+"""`classify`: pictures and labels in, a stream of rankings out. The composition root of everything above it.
+
+Keeps several pictures in flight, gives finished ones back in the order they came, and goes on when one fails.
+Never prints, never exits.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from os import PathLike, fspath
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL.Image import Image
+
+from bigain_cli.arms import Arm, arms_of, as_label_set
+from bigain_cli.backbones.base import Backbone, Conditions
+from bigain_cli.contest import Contest
+from bigain_cli.draws import Draws
+from bigain_cli.errors import UsageError
+from bigain_cli.flight import Flight, finite
+from bigain_cli.images import Source, find
+from bigain_cli.labels import LabelSet
+from bigain_cli.ranking import Failure, Ranking
+from bigain_cli.reader import Picture, Reader
+from bigain_cli.registry import SCHEDULES, SCORES
+from bigain_cli.residuals import Residuals
+from bigain_cli.rules import Rules
+from bigain_cli.settings import Settings
+
+ROUNDS_OF = 4  # batches: pictures are taken in until a round fills so many
+
+OneImage = str | PathLike[str] | Image | Source
+Images = OneImage | Iterable[OneImage | tuple[str, Image]]
+Labels = str | LabelSet | Sequence[str] | Mapping[str, str | Sequence[str]]
+
+
+class PrecisionWarning(UserWarning):
+    """float16 overflowed, and the run goes on in another dtype."""
+
+
+def classify(
+    backbone: Backbone,
+    images: Images,
+    labels: Labels,
+    *,
+    templates: Sequence[str] = (),
+    rules: Rules | None = None,
+    seed: int = 0,
+    reject: bool = False,
+    batch: int | None = None,
+    timing: bool = False,
+    share_prefix: bool = True,
+) -> Iterator[Ranking | Failure]:
+    """Rank the labels for each image, in the order of the images."""
+    run = Run(backbone, labels, templates, rules, seed, reject, batch, timing, share_prefix)
+    return (result for result in run.standings(images) if result.finished)
+
+
+class Run:
+    """A classification under way: labels conditioned once, then any number of pictures."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        labels: Labels,
+        templates: Sequence[str] = (),
+        rules: Rules | None = None,
+        seed: int = 0,
+        reject: bool = False,
+        batch: int | None = None,
+        timing: bool = False,
+        share_prefix: bool = True,
+    ) -> None:
+        self.backbone, self.templates, self.timing = backbone, tuple(templates), timing
+        self.rules = rules or Rules(score=backbone.score)
+        arms = arms_of(as_label_set(labels), self.templates, reject, backbone.vocabulary)
+        self._plan = Settings(arms, self.rules, seed)
+        self._costs = [len(arm.texts) for arm in arms]
+        self._check_budget()
+        absolute = SCORES[self.rules.score][1] == "absolute"
+        self._residuals = Residuals(backbone, self._conditions(), absolute, batch, share_prefix)
+        self.settings = self._plan.to_dict(backbone, self.templates)
+
+    @property
+    def arms(self) -> tuple[Arm, ...]:
+        """The labels in the contest, the one for none of them included."""
+        return self._plan.arms
+
+    def standings(self, images: Images) -> Iterator[Ranking | Failure]:
+        """Yield a ranking after each block of draws of each image, and each image's last one in the images' order."""
+        reader = Reader(sources_of(images))
+        queue = _InOrder()
+        flights: list[Flight] = []
+        try:
+            while True:
+                self._admit(reader, flights, queue)
+                yield from queue.ready()
+                if not flights and reader.over:
+                    return
+                for flight, outcome in self._round(flights):
+                    if outcome.finished:
+                        flights.remove(flight)
+                        queue.add(flight.place, outcome)
+                    else:
+                        yield outcome
+                yield from queue.ready()
+        finally:
+            reader.stop()
+
+    def _admit(self, reader: Reader, flights: list[Flight], queue: _InOrder) -> None:
+        """Take pictures in until a round is worth its while; wait for one only if there is nothing else to do."""
+        alone = self.rules.deadline is not None
+        enough = ROUNDS_OF * self._residuals.batch
+        while not flights or (not alone and sum(flight.pending for flight in flights) < enough):
+            item = reader.next(wait=not flights)
+            if item is None:
+                return
+            if isinstance(item, Picture):
+                flights.append(self._begin(item, queue.take()))
+            else:
+                queue.add(queue.take(), Failure(item[0], item[1].kind, str(item[1]), self.settings))
+                if not flights:
+                    return
+
+    def _begin(self, picture: Picture, place: int) -> Flight:
+        low, high = self.backbone.steps
+        grid = [t * high // 1000 for stage in SCHEDULES[self.rules.schedule].staged for t in stage]
+        draws = Draws(self._plan.seed, picture.digest, self.backbone.latent_shape, (low, high), grid)
+        return Flight(place, picture.id, self.backbone.encode(picture.image), draws, self._contest())
+
+    def _contest(self) -> Contest:
+        return Contest([arm.name for arm in self.arms], self._costs, self.rules, self.backbone.temperature)
+
+    def _round(self, flights: list[Flight]) -> Iterator[tuple[Flight, Ranking | Failure]]:
+        """Run the next block of every flight."""
+        if not flights:
+            return
+        jobs = [flight.job() for flight in flights]
+        errors = self._residuals(jobs)
+        if self.backbone.dtype == torch.float16 and not finite(errors):
+            self._leave_float16(flights)
+            return
+        for flight, part in zip(list(flights), errors, strict=True):
+            yield flight, self._outcome(flight, part)
+
+    def _outcome(self, flight: Flight, errors: NDArray[np.float32]) -> Ranking | Failure:
+        if not finite([errors]):
+            message = f"{flight.id}: the network returned no numbers (NaN or infinity). Try --dtype float32."
+            return Failure(flight.id, "not-finite", message, self.settings)
+        flight.take(errors)
+        seconds = flight.seconds() if self.timing else None
+        return flight.contest.ranking(flight.id, self.settings, seconds, flight.over(self.rules.deadline))
+
+    def _leave_float16(self, flights: list[Flight]) -> None:
+        """Go on in a dtype with more range; pictures under way start again, so that none mixes two."""
+        wider = (
+            torch.bfloat16 if self.backbone.device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+        )
+        warnings.warn(f"float16 overflowed; going on in {wider}", PrecisionWarning, stacklevel=2)
+        self.backbone.to(wider)
+        self._residuals.conditions = self._conditions()
+        self.settings = {**self.settings, "dtype": str(wider).removeprefix("torch.")}
+        for flight in flights:
+            flight.contest = self._contest()
+
+    def _conditions(self) -> Conditions:
+        return self.backbone.condition([text for arm in self.arms for text in arm.texts])
+
+    def _check_budget(self) -> None:
+        least = sum(self._costs)
+        if self.rules.budget is not None and self.rules.budget < least:
+            why = f"one draw of all {len(self.arms)} labels takes {least} evaluations"
+            raise UsageError(f"--budget {self.rules.budget}", why, "Raise the budget or give fewer labels.")
+
+
+class _InOrder:
+    """Holds results back until everything before them has been given out."""
+
+    def __init__(self) -> None:
+        self._taken = self._given = 0
+        self._held: dict[int, Ranking | Failure] = {}
+
+    def take(self) -> int:
+        """Reserve the next place."""
+        self._taken += 1
+        return self._taken - 1
+
+    def add(self, place: int, result: Ranking | Failure) -> None:
+        """Put a result in its place."""
+        self._held[place] = result
+
+    def ready(self) -> Iterator[Ranking | Failure]:
+        """Give out what has nothing missing before it."""
+        while self._given in self._held:
+            self._given += 1
+            yield self._held.pop(self._given - 1)
+
+
+def sources_of(images: Images) -> Iterator[Source | tuple[str, Image]]:
+    """Take one picture or many, as paths, sources, pictures or (id, picture) pairs."""
+    if isinstance(images, (str, PathLike)):
+        yield from find([fspath(images)])
+    elif isinstance(images, Source):
+        yield images
+    elif isinstance(images, Image):
+        yield "image", images
+    else:
+        for number, entry in enumerate(images):
+            if isinstance(entry, (str, PathLike)):
+                yield from find([fspath(entry)])
+            elif isinstance(entry, Image):
+                yield f"image-{number}", entry
+            else:
+                yield entry

@@ -1,0 +1,64 @@
+"""`--dry-run`: what a request would do, found out without torch."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from typing import Any
+
+import typer
+
+from bigain_cli.cli.catalogue import hub_cache
+from bigain_cli.cli.classify import Request
+from bigain_cli.cli.inputs import sources
+from bigain_cli.labels import presets, prompts_for, read_labels
+from bigain_cli.models import present, resolve
+from bigain_cli.registry import SCHEDULES
+
+
+def rehearse(request: Request) -> int:
+    """Print the plan; fail as the run would if an input is missing."""
+    labels = read_labels(request.labels, presets())
+    prompts = sum(len(prompts_for(label, request.templates, bool(request.templates))) for label in labels.labels)
+    prompts += request.reject
+    with ExitStack() as open_files:
+        found = list(sources(request, open_files))
+    missing = [source.id for source in found if source.error is not None]
+    reference = resolve(request.model)
+    images = len(found) - len(missing)
+    plan: dict[str, Any] = {
+        "images": images,
+        "missing": missing,
+        "labels": len(labels.labels),
+        "labels_from": labels.origin,
+        "prompts": prompts,
+        "evaluations_at_most": images * _most(request, prompts),
+        "model": {"name": reference.name, "source": reference.where, "present": present(reference, hub_cache())},
+        "output": request.output or "stdout",
+        "format": request.format,
+    }
+    typer.echo(json.dumps(plan, ensure_ascii=False) if request.format in ("json", "jsonl") else _text(plan))
+    return 1 if missing else 0
+
+
+def _most(request: Request, prompts: int) -> int:
+    """Return the most evaluations that one image can take."""
+    rules = request.rules
+    most = rules.most_draws * prompts
+    if stages := SCHEDULES[rules.schedule].staged:
+        most = len(stages[0]) * prompts + len(stages[1]) * min(prompts, 5)
+    return min(most, rules.budget) if rules.budget is not None else most
+
+
+def _text(plan: dict[str, Any]) -> str:
+    model = plan["model"]
+    state = "present" if model["present"] else "not present, would be downloaded"
+    lines = [
+        f"images       {plan['images']}" + (f", {len(plan['missing'])} missing" if plan["missing"] else ""),
+        f"labels       {plan['labels']} ({plan['labels_from']}), {plan['prompts']} prompts",
+        f"evaluations  at most {plan['evaluations_at_most']}",
+        f"model        {model['name']} ({model['source']}), {state}",
+        f"output       {plan['output']} ({plan['format']})",
+        *(f"missing      {name!r}" for name in plan["missing"]),
+    ]
+    return "\n".join(lines)

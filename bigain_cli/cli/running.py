@@ -1,0 +1,116 @@
+"""Carries a classify request out: loads, resumes, streams outcomes to the output, counts failures."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, BinaryIO
+
+from bigain_cli.cli.classify import Request, with_score
+from bigain_cli.cli.inputs import sources
+from bigain_cli.cli.talk import Progress, Talk
+from bigain_cli.labels import LabelSet, presets, read_labels
+from bigain_cli.models import resolve
+from bigain_cli.outputs.files import check_target, open_target
+from bigain_cli.outputs.resume import Recorded, recorded
+from bigain_cli.outputs.sink import Layout, Sink
+from bigain_cli.ranking import Failure
+from bigain_cli.registry import OUTPUTS, attribute
+
+JSON_TOP, TABLE_TOP = 5, 5
+
+
+def carry_out(request: Request, talk: Talk) -> int:
+    """Classify everything asked for; return 1 if any input failed, else 0."""
+    labels = read_labels(request.labels, presets())
+    talk.detail(f"labels: {labels.origin}, {len(labels.labels)} of them")
+    if request.output is not None:
+        check_target(request.output, request.force, request.resume)
+    resolve(request.model)
+    run = _prepared(request, labels, talk)
+    done = _recorded(request, run.settings["fingerprint"], talk)
+    failures = done.failures
+    with ExitStack() as open_files:
+        wanted = (source for source in sources(request, open_files) if source.id not in done.ids)
+        with _sink(request, [arm.name for arm in run.arms]) as sink, Progress(talk, request.watch) as progress:
+            for outcome in run.standings(wanted):
+                if outcome.finished:
+                    sink.write(outcome.to_dict(_top(request)))
+                    failures += isinstance(outcome, Failure)
+                progress.show(outcome)
+    return 1 if failures else 0
+
+
+def _prepared(request: Request, labels: LabelSet, talk: Talk) -> Any:
+    """Load the model and make it read the labels."""
+    from bigain_cli import Run, load
+
+    started = time.monotonic()
+    backbone = load(request.model, request.device, request.dtype)
+    kind = str(backbone.dtype).removeprefix("torch.")
+    talk.detail(f"model: {request.model} on {backbone.device} in {kind}, loaded in {time.monotonic() - started:.1f} s")
+    return Run(
+        backbone,
+        labels,
+        templates=request.templates,
+        rules=with_score(request, backbone.score),
+        seed=request.seed,
+        reject=request.reject,
+        batch=request.batch,
+        timing=request.timing,
+    )
+
+
+def _recorded(request: Request, fingerprint: str, talk: Talk) -> Recorded:
+    """Find out what an earlier run has recorded, and say so."""
+    if not request.resume or request.output is None:
+        return Recorded()
+    done = recorded(request.output, fingerprint)
+    if done.repaired:
+        talk.note(f"{request.output}: the last line was torn; its image is done again")
+    if done.ids:
+        failed = f", {done.failures} of them failures" if done.failures else ""
+        talk.note(f"{request.output}: {len(done.ids)} images already recorded{failed}")
+    if done.others:
+        talk.note(f"{request.output}: {done.others} records of other settings are kept")
+    return done
+
+
+@contextmanager
+def _sink(request: Request, names: list[str]) -> Iterator[Sink]:
+    """Open the output, and close it so that it is valid however the run ends."""
+    colour = request.output is None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    layout = Layout(tuple(names), _top(request) or 1, colour)
+    sink: Sink = attribute(OUTPUTS[request.format].sink)(layout)
+    with _stream(request) as stream:
+        sink.open(stream)
+        try:
+            yield sink
+        except BrokenPipeError:
+            raise
+        except BaseException:
+            sink.close()
+            raise
+        sink.close()
+
+
+@contextmanager
+def _stream(request: Request) -> Iterator[BinaryIO]:
+    if request.output is None:
+        yield sys.stdout.buffer
+    else:
+        with open_target(request.output, request.force, request.resume) as stream:
+            yield stream
+
+
+def _top(request: Request) -> int:
+    """Return how many labels to show: in columns one; in a table one a picture, or more for a single picture."""
+    if request.top is not None:
+        return request.top
+    if request.format in ("json", "jsonl"):
+        return JSON_TOP
+    single = len(request.inputs) == 1 and request.files_from is None and not os.path.isdir(request.inputs[0])
+    return TABLE_TOP if request.format == "table" and single else 1

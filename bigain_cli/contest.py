@@ -1,0 +1,107 @@
+"""One image's contest: which draws come next, for which labels, and where everybody stands.
+
+In: blocks of errors; out: the next block's size, the labels still in the race, a Ranking's numbers.
+Keeps the whole error table. Must not know images, networks or names beyond the labels'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bigain_cli import estimators
+from bigain_cli.ranking import Ranking, Standing
+from bigain_cli.registry import SCHEDULES, SCORES, attribute
+from bigain_cli.rules import Rules
+
+
+class Contest:
+    """Successive elimination over shared draws."""
+
+    def __init__(self, labels: Sequence[str], costs: Sequence[int], rules: Rules, temperature: float = 1.0) -> None:
+        self.labels, self.rules, self.temperature = labels, rules, temperature
+        self.costs = np.asarray(costs)  # prompts of each label: evaluations per draw
+        self.schedule = SCHEDULES[rules.schedule]
+        self._keep = attribute(self.schedule.keep)
+        self._score = attribute(SCORES[rules.score][0])
+        self._ties = np.argsort(np.argsort(np.asarray(labels, dtype=object)))
+        self._errors = np.empty((0, len(labels)))
+        self._left_at = np.full(len(labels), np.iinfo(np.int64).max)  # draws at which a label was dropped
+        self.alive = np.ones(len(labels), dtype=bool)
+        self.evaluations = 0
+
+    @property
+    def draws(self) -> int:
+        """Draws taken so far."""
+        return len(self._errors)
+
+    def next_draws(self) -> int:
+        """Return the size of the next block: 0 when one label is left or nothing more may be spent."""
+        if self.alive.sum() < 2 and len(self.labels) > 1:
+            return 0
+        wanted = min(self._block(), self.rules.most_draws - self.draws)
+        if self.rules.budget is not None:
+            wanted = min(wanted, (self.rules.budget - self.evaluations) // int(self.costs[self.alive].sum()))
+        return max(wanted, 0)
+
+    def _block(self) -> int:
+        if not self.schedule.staged:
+            return self.schedule.block
+        ends = np.cumsum([len(stage) for stage in self.schedule.staged])
+        return next((int(end) - self.draws for end in ends if end > self.draws), 0)
+
+    def record(self, errors: NDArray[np.float64]) -> None:
+        """Take a block of errors [draws labels] (NaN for labels out of the race) and drop who cannot win."""
+        self._errors = np.concatenate([self._errors, errors])
+        self.evaluations += len(errors) * int(self.costs[self.alive].sum())
+        losses = self._losses()
+        leader = estimators.leader_of(losses, self.alive, self._ties)
+        kept = self._keep(losses, self.alive, leader, self.rules.confidence)
+        self._left_at[self.alive & ~kept] = self.draws
+        self.alive = kept
+
+    def ranking(self, id: str, settings: dict[str, Any], seconds: float | None, finished: bool) -> Ranking:
+        """Rank: those in the race by their mean, the others behind, by when they left and by their mean then."""
+        losses = self._losses()
+        leader = estimators.leader_of(losses, self.alive, self._ties)
+        means = np.nanmean(losses, axis=0)
+        order = np.lexsort((self._ties, means, -self._left_at))
+        contenders = self._contenders(losses, leader)
+        shares = estimators.probabilities(losses, leader, self.temperature)
+        counts = (~np.isnan(losses)).sum(axis=0)
+        standings = tuple(
+            Standing(self.labels[k], float(shares[k]), -float(means[k]), int(counts[k]), bool(contenders[k]))
+            for k in order
+        )
+        gap, interval = self._gap(losses, leader, int(order[1])) if len(order) > 1 else (None, None)
+        return Ranking(
+            id=id,
+            standings=standings,
+            decided=bool(contenders.sum() == 1),
+            gap=gap,
+            gap_interval=interval,
+            draws=self.draws,
+            evaluations=self.evaluations,
+            finished=finished,
+            seconds=seconds,
+            settings=settings,
+        )
+
+    def _losses(self) -> estimators.Table:
+        return self._score(self._errors)
+
+    def _contenders(self, losses: estimators.Table, leader: int) -> estimators.Mask:
+        """Return who is not told apart from the leader; schedules without a test of their own get the race's."""
+        if self._keep in (estimators.race, estimators.ttest):
+            return self.alive
+        return estimators.race(losses, self.alive, leader, self.rules.confidence)
+
+    def _gap(self, losses: estimators.Table, leader: int, second: int) -> tuple[float, tuple[float, float] | None]:
+        means, spread, counts = estimators.paired(losses, leader)
+        alpha = estimators.share(self.rules.confidence, len(self.labels))
+        width = float(estimators.radius(spread, counts, alpha)[second])
+        gap = float(means[second])
+        return gap, (gap - width, gap + width) if np.isfinite(width) else None

@@ -1,0 +1,71 @@
+"""The shared randomness of one image: times, noise and operator seeds, the same for every label.
+
+In: a seed, a digest of the pixels, a draw's index; out: tensors on the CPU. A draw is a function of these
+alone, so batch size, order, other images, resuming and the device change nothing. Must not know models.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Block:
+    """A few consecutive draws."""
+
+    t: Tensor  # [n] int64, the model's own timesteps
+    noise: Tensor  # [n c h w] float32
+    seeds: Tensor  # [n] int64, for operators that need randomness
+
+    def __len__(self) -> int:
+        return len(self.t)
+
+
+@dataclass(frozen=True)
+class Draws:
+    """All draws of one image, made on demand; `grid` replaces the random times by given ones."""
+
+    seed: int
+    digest: bytes
+    shape: tuple[int, ...]
+    steps: tuple[int, int] = (0, 1000)
+    grid: Sequence[int] = ()
+
+    def block(self, start: int, count: int) -> Block:
+        """Return draws start … start + count − 1."""
+        indices = range(start, start + count)
+        times = torch.tensor([self._time(index) for index in indices], dtype=torch.int64)
+        noise = torch.stack([self._noise(index) for index in indices])
+        seeds = torch.tensor([_key(self.seed, self.digest, "operator", index) for index in indices], dtype=torch.int64)
+        return Block(times, noise, seeds)
+
+    def _time(self, index: int) -> int:
+        if self.grid:
+            return self.grid[index]
+        low, high = self.steps
+        shift = _key(self.seed, self.digest, "shift", 0) / 2**63
+        return low + int((radical_inverse(index) + shift) % 1.0 * (high - low))
+
+    def _noise(self, index: int) -> Tensor:
+        generator = torch.Generator().manual_seed(_key(self.seed, self.digest, "noise", index))
+        return torch.randn(self.shape, generator=generator)
+
+
+def radical_inverse(index: int) -> float:
+    """Return the index's bits mirrored at the binary point: 0, ½, ¼, ¾, ⅛ … (van der Corput)."""
+    value, scale = 0.0, 0.5
+    while index:
+        value += scale * (index & 1)
+        index, scale = index >> 1, scale / 2
+    return value
+
+
+def _key(seed: int, digest: bytes, purpose: str, index: int) -> int:
+    """Hash to 63 bits, so that keys of different seeds, images, purposes and draws have nothing in common."""
+    text = f"{seed}|{digest.hex()}|{purpose}|{index}".encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) >> 1

@@ -1,0 +1,56 @@
+"""What can go wrong, said in three parts: what failed, why, what to try.
+
+Every error a user can cause is one of these; each kind carries the exit code of the command.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class BigainError(Exception):
+    """A failure with a name, a reason and a way out."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, why: str = "", hint: str = "") -> None:
+        self.what, self.why, self.hint = what, why, hint
+        head = f"{what}: {why}" if why else what
+        super().__init__(f"{head}. {hint}" if hint else head)
+
+    def __reduce__(self):  # type: ignore[no-untyped-def]
+        return type(self), (self.what, self.why, self.hint)
+
+
+class UsageError(BigainError):
+    """The command or call was asked for something that cannot be done: unknown names, bad files, bad numbers."""
+
+    exit_code = 2
+
+
+class ModelError(UsageError):
+    """The model is unknown, absent, unreadable or of a kind that is not supported."""
+
+
+class InputError(BigainError):
+    """One image of a run cannot be read or scored; the run goes on. `kind` is stable and machine-readable."""
+
+    def __init__(self, kind: str, what: str, why: str = "", hint: str = "") -> None:
+        super().__init__(what, why, hint)
+        self.kind = kind
+
+    def __reduce__(self):  # type: ignore[no-untyped-def]
+        return type(self), (self.kind, self.what, self.why, self.hint)
+
+
+def near(name: str, known: Iterable[str], most: int = 3) -> list[str]:
+    """Return the known names that look most like a misspelt one."""
+    by_folded = {entry.casefold(): entry for entry in known}
+    return [by_folded[match] for match in difflib.get_close_matches(name.casefold(), by_folded, n=most, cutoff=0.5)]
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """Phrase the near names as a hint, or fall back to another one."""
+    names = near(name, known)
+    return f"Did you mean {' or '.join(names)}?" if names else otherwise

@@ -1,0 +1,177 @@
+"""Turn what a user names (files, folders, globs, lists, stdin) into sources, lazily and in a fixed order.
+
+An id is the path as it was given. What cannot be found is a source with an `error`, in its place in the order.
+"""
+
+# An id is the path exactly as given, which pathlib would tidy up.
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from bigain_cli.errors import InputError
+
+_READ = "jpg jpeg jpe jfif png apng gif webp avif bmp tif tiff ppm pgm pbm pnm pfm jp2 j2k jpx j2c ico qoi"
+_NAMED = "heic heif"  # not supported, but to be told so is better than to be left out
+SUFFIXES = frozenset(f".{name}" for name in f"{_READ} {_NAMED}".split())
+
+
+@dataclass(frozen=True)
+class Source:
+    """One image to be: a path to read, the bytes of stdin, or the reason why there is nothing to read."""
+
+    id: str
+    path: str | None = None
+    data: bytes | None = field(default=None, repr=False)
+    error: InputError | None = None
+
+
+def find(inputs: Iterable[str], recursive: bool = False, stdin: BinaryIO | None = None) -> Iterator[Source]:
+    """Yield the sources that the inputs stand for, each id once, reading no input before it is needed."""
+    seen: set[str] = set()
+    for given in inputs:
+        for source in _expand(given, recursive, stdin):
+            if source.id not in seen:
+                seen.add(source.id)
+                yield source
+
+
+def listed(stream: BinaryIO, null: bool = False) -> Iterator[str]:
+    """Yield the paths of a list, each as soon as its newline (or NUL) arrives."""
+    for piece in _pieces(stream, b"\0" if null else b"\n"):
+        path = piece if null else piece.removesuffix(b"\r")
+        if path if null else path.strip():
+            yield os.fsdecode(path)
+
+
+def _pieces(stream: BinaryIO, mark: bytes) -> Iterator[bytes]:
+    """Split a stream without waiting for more bytes than there are; the last piece may lack its mark."""
+    arrived = getattr(stream, "read1", stream.read)  # read1 returns what is there; a raw stream's read does so too
+    rest = b""
+    while chunk := arrived(1 << 16):
+        *whole, rest = (rest + chunk).split(mark)
+        yield from whole
+    if rest:
+        yield rest
+
+
+def _expand(given: str, recursive: bool, stdin: BinaryIO | None) -> Iterator[Source]:
+    """Yield the sources of one input."""
+    if given == "-":
+        yield _piped(stdin)
+    elif os.path.isdir(given):
+        yield from _scanned(given, recursive)
+    elif os.path.lexists(given):
+        yield Source(given, path=given)
+    elif glob.has_magic(given):
+        yield from _globbed(given, recursive)
+    else:
+        hint = "The list seems to be separated by NUL: add -0" if "\0" in given else "Check the path"
+        yield Source(given, error=InputError("not-found", given, "no such file or folder", hint))
+
+
+def _piped(stdin: BinaryIO | None) -> Source:
+    """Take one image's bytes from stdin."""
+    if stdin is None:
+        why, hint = "stdin is not available here", "A file of that name is ./-"
+        return Source("-", error=InputError("not-found", "-", why, hint))
+    return Source("-", data=stdin.read())
+
+
+def _globbed(pattern: str, recursive: bool) -> Iterator[Source]:
+    """Treat each match like an input of its own, as a shell would."""
+    matches = sorted(_matches(pattern), key=os.fsencode)
+    for match in matches:
+        yield from _expand(match, recursive, None)
+    if not matches:
+        hint = "Check the pattern; ** stands for folders of any depth"
+        yield Source(pattern, error=InputError("no-match", pattern, "no file matches this pattern", hint))
+
+
+def _matches(pattern: str) -> set[str]:
+    """Return the paths that match; `**` is walked here because glob's own follows symlink loops."""
+    parts = re.split(r"(?:(?<=/)|^)\*\*/", pattern, maxsplit=1)
+    if len(parts) == 1:
+        return set(glob.glob(pattern))
+    head, tail = parts
+    bases = glob.glob(head) if head else [""]
+    folders = (folder for base in bases for folder in _folders(base, frozenset()))
+    return {match for folder in folders for match in _matches(os.path.join(glob.escape(folder), tail))}
+
+
+def _folders(folder: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
+    """Yield a folder and those below it, never one inside itself."""
+    if (identity := _identity(folder)) in above:
+        return
+    yield folder
+    entries, _ = _entries(folder)
+    for entry in entries:
+        if _is_folder(entry):
+            yield from _folders(os.path.join(folder, entry.name), above | {identity})
+
+
+def _scanned(folder: str, recursive: bool) -> Iterator[Source]:
+    """Yield a folder's images, or say that it has none."""
+    empty = True
+    for source in _walk(folder, recursive, frozenset()):
+        empty = False
+        yield source
+    if empty:
+        hint = "Name another folder, or the files themselves" if recursive else "To look into its folders too, add -r"
+        yield Source(folder, error=InputError("no-images", folder, "no image file in this folder", hint))
+
+
+def _walk(folder: str, recursive: bool, above: frozenset[tuple[int, int]]) -> Iterator[Source]:
+    """Yield the image files of a folder in the order of their names' bytes, dangling links included."""
+    entries, error = _entries(folder)
+    if error:
+        yield Source(folder, error=error)
+    here = above | {_identity(folder)} if entries else above
+    for entry in entries:
+        path = os.path.join(folder, entry.name)
+        if _is_folder(entry):
+            if recursive and _identity(path) not in here:
+                yield from _walk(path, recursive, here)
+        elif os.path.splitext(entry.name)[1].lower() in SUFFIXES and _is_file_or_lost(entry):
+            yield Source(path, path=path)
+
+
+def _entries(folder: str) -> tuple[list[os.DirEntry[str]], InputError | None]:
+    """List a folder, hidden names left out, or say why that failed."""
+    try:
+        with os.scandir(folder or ".") as entries:
+            kept = [entry for entry in entries if not entry.name.startswith(".")]
+    except PermissionError:
+        return [], InputError("permission-denied", folder, "no permission to list this folder", "Check its permissions")
+    except OSError as error:
+        return [], InputError("not-found", folder, f"cannot list this folder ({error.strerror})", "Check the path")
+    return sorted(kept, key=lambda entry: os.fsencode(entry.name)), None
+
+
+def _identity(folder: str) -> tuple[int, int]:
+    """Name a folder by what it is, not by the path that led there."""
+    try:
+        status = os.stat(folder or ".")
+    except OSError:
+        return (-1, -1)
+    return status.st_dev, status.st_ino
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Tell a folder, or a link to one, from all else."""
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _is_file_or_lost(entry: os.DirEntry[str]) -> bool:
+    """Tell a file, or a link that leads nowhere, from a pipe or a device."""
+    try:
+        return entry.is_file() or not os.path.exists(entry.path)
+    except OSError:
+        return True

@@ -1,0 +1,127 @@
+"""From a model's name to where its weights lie: embedded, a folder, a file, or a hub's local cache.
+
+Torch-free, so that `--dry-run`, `list` and usage errors answer at once. Must not know what is in the weights.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from bigain_cli.errors import ModelError, did_you_mean
+from bigain_cli.registry import MODELS
+
+WANTED = ("model_index.json", "*/config.json", "scheduler/*", "tokenizer/*")
+WEIGHTS = tuple(f"{part}/*.safetensors*" for part in ("unet", "transformer", "vae", "text_encoder"))
+UNWANTED = ("*fp16*", "*non_ema*", "safety_checker/*", "*flax*", "*openvino*")
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+LOCAL = "Give a folder saved with save_pretrained(): -m path/to/folder; or another hub id: -m owner/name."
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A model as the user named it, and what that name turned out to be."""
+
+    name: str
+    kind: Literal["embedded", "folder", "file", "hub"]
+    where: str
+
+
+def resolve(name: str) -> Reference:
+    """Find out what a model name means; a path wins over an alias, an alias over a hub id."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return Reference(name, "folder", str(path))
+    if path.is_file():
+        if path.suffix == ".safetensors":
+            return Reference(name, "file", str(path))
+        raise ModelError(
+            f"model {name}", "not a .safetensors file", "Only safetensors weights are read; pickles can run code."
+        )
+    if name in MODELS:
+        model = MODELS[name]
+        return Reference(name, "embedded", model.embedded) if model.embedded else Reference(name, "hub", model.hub)
+    if _looks_like_path(name):
+        raise ModelError(
+            f"model {name}",
+            "no such folder or file",
+            "Give a diffusers folder, a .safetensors file, an alias or a hub id.",
+        )
+    if HUB_ID.fullmatch(name):
+        return Reference(name, "hub", name)
+    raise ModelError(
+        f"model {name}",
+        "neither a known alias, a path, nor a hub id (owner/name)",
+        did_you_mean(name, MODELS, f"Aliases: {', '.join(MODELS)}."),
+    )
+
+
+def present(reference: Reference, cache: Path) -> bool:
+    """Tell whether a model can be loaded without a download."""
+    if reference.kind != "hub":
+        return True
+    snapshots = cache / f"models--{reference.where.replace('/', '--')}" / "snapshots"
+    return any(snapshots.glob("*/*/*.safetensors")) and any(snapshots.glob("*/model_index.json"))
+
+
+def fetch(reference: Reference) -> Path:
+    """Return the hub model's folder in the local cache, downloading what is missing."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(snapshot_download(reference.where, local_files_only=True, allow_patterns=[*WANTED, *WEIGHTS]))
+        if _complete(folder):
+            return folder
+    except Exception as problem:  # noqa: BLE001 — whatever the cache lacks, the download below says it better
+        del problem
+    try:
+        return Path(
+            snapshot_download(reference.where, allow_patterns=[*WANTED, *WEIGHTS], ignore_patterns=list(UNWANTED))
+        )
+    except Exception as problem:
+        raise _unreachable(reference, problem) from problem
+
+
+def _complete(folder: Path) -> bool:
+    """Tell whether every network of the snapshot has its weights."""
+    configs = [
+        path.parent
+        for part in ("unet", "transformer", "vae", "text_encoder")
+        for path in folder.glob(f"{part}/config.json")
+    ]
+    return (
+        (folder / "model_index.json").is_file()
+        and bool(configs)
+        and all(any(part.glob("*.safetensors")) for part in configs)
+    )
+
+
+def _unreachable(reference: Reference, problem: Exception) -> ModelError:
+    named = reference.where if reference.name == reference.where else f"{reference.name} ({reference.where})"
+    hint = LOCAL
+    if "stable-diffusion-2" in reference.where:
+        moved = "Stable Diffusion 2.x left its first hub address (stabilityai) in November 2025; copies have other ids."
+        hint = f"{moved} {LOCAL}"
+    return ModelError(f"model {named}", f"not in the local cache, and the download failed: {_reason(problem)}", hint)
+
+
+def _reason(problem: Exception) -> str:
+    """Say in one line why a download failed."""
+    from huggingface_hub import errors
+
+    reasons = (
+        (errors.GatedRepoError, "the hub wants you to log in and accept the model's terms first"),
+        (errors.RepositoryNotFoundError, "the hub has no such model, or it is private"),
+        (errors.OfflineModeIsEnabled, "offline mode is on (HF_HUB_OFFLINE)"),
+        (errors.LocalEntryNotFoundError, "the hub cannot be reached (no network?)"),
+    )
+    for kind, reason in reasons:
+        if isinstance(problem, kind):
+            return reason
+    return " ".join(str(problem).split())[:200] or type(problem).__name__
+
+
+def _looks_like_path(name: str) -> bool:
+    return name.startswith((".", "/", "~")) or name.endswith((".safetensors", "/")) or name.count("/") > 1

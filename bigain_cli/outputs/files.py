@@ -1,0 +1,80 @@
+"""Open a file for a run's records so that under its final name there is never half a document.
+
+JSON Lines grow in place, line by line; anything else is written under a temporary name and renamed at the end.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+from bigain_cli.errors import BigainError, UsageError
+
+IN_PLACE = (".jsonl", ".ndjson")
+
+
+@contextmanager
+def open_target(path: str, force: bool = False, append: bool = False) -> Iterator[BinaryIO]:
+    """Lend a stream for the file: kept after success or Ctrl-C, thrown away after any other exception.
+
+    What grows in place stays as it is either way: each of its lines is whole.
+    """
+    check_target(path, force, append)
+    target = Path(path)
+    if append or target.suffix.lower() in IN_PLACE or _is_special(target):
+        with _opened(target, "ab" if append else "wb", path) as stream:
+            yield stream
+        return
+    final = target.resolve()  # a link stays a link
+    temporary = final.with_name(f".bigain-{os.getpid()}-{os.urandom(4).hex()}.part")
+    try:
+        with _opened(temporary, "xb", path) as stream:
+            try:
+                yield stream
+            except KeyboardInterrupt:
+                _settle(stream, temporary, final, path)
+                raise
+            _settle(stream, temporary, final, path)
+    finally:
+        temporary.unlink(missing_ok=True)  # once renamed it is there no more
+
+
+def check_target(path: str, force: bool = False, append: bool = False) -> None:
+    """Refuse what cannot or should not be written, before any work is done."""
+    target = Path(path)
+    folder = target.parent
+    if target.is_dir():
+        raise UsageError(path, "a folder, not a file", "Name a file in it")
+    if not folder.is_dir():
+        why = "is not a folder" if folder.exists() else "does not exist"
+        raise UsageError(path, f"the folder {folder} {why}", f"Make it first: mkdir -p {folder}")
+    if os.path.lexists(path) and not _is_special(target) and not (force or append):
+        raise UsageError(path, "exists", "--resume to continue (jsonl), --force to replace")
+    if not os.access(target if target.exists() else folder, os.W_OK):
+        raise UsageError(path, "no permission to write here", "Name another file, or check the permissions")
+
+
+def _opened(actual: Path, mode: Literal["ab", "wb", "xb"], path: str) -> BinaryIO:
+    """Open a file for writing; messages name the path that the user gave."""
+    try:
+        return actual.open(mode)
+    except OSError as error:
+        raise UsageError(path, f"cannot be written ({error.strerror})", "Name another file") from error
+
+
+def _settle(stream: BinaryIO, temporary: Path, final: Path, path: str) -> None:
+    """Bring the bytes to the disk and give them their final name."""
+    try:
+        stream.flush()
+        os.fsync(stream.fileno())
+        temporary.replace(final)
+    except OSError as error:
+        raise BigainError(path, f"cannot be written ({error.strerror})", "Check the disk") from error
+
+
+def _is_special(target: Path) -> bool:
+    """Tell a pipe or a device, such as /dev/stdout, from a file."""
+    return target.exists() and not target.is_file()

@@ -1,0 +1,43 @@
+"""What every output format fulfils: open a stream, write records one by one, close with the stream left open.
+
+A sink is built with a `Layout`; formats take from it what concerns them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Protocol
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a run knows before its first record: the labels, how many of them to show, whether colour is wanted."""
+
+    labels: tuple[str, ...] = ()
+    top: int = 1
+    colour: bool = False
+
+
+PLAIN = Layout()
+
+
+class Sink(Protocol):
+    """One format's writer; valid output also when it is closed early."""
+
+    def __init__(self, layout: Layout = PLAIN) -> None: ...
+
+    def open(self, stream: BinaryIO) -> None:
+        """Begin the output on a stream that stays the caller's."""
+
+    def write(self, record: Record) -> None:
+        """Write one record."""
+
+    def close(self) -> None:
+        """End the output and flush it; the stream stays open."""
+
+
+def encode(text: str) -> bytes:
+    r"""Encode as UTF-8; the bytes of undecodable file names become `\udcXX`, which JSON reads back."""
+    return text.encode("utf-8", "backslashreplace")

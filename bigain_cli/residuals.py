@@ -1,0 +1,158 @@
+"""From latents, draws and prompts to errors: which noise did the network see, and how far off was it.
+
+Packs (image, draw, prompt) triples of several images into static batches, draws outermost; computes what no label
+enters once per draw; moves one array to the host per round. float32 from the subtraction on. Must not know statistics.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bigain_cli.backbones.base import Backbone, Conditions, Shared
+from bigain_cli.backbones.prefix import Prefix
+from bigain_cli.draws import Block
+from bigain_cli.errors import BigainError
+
+TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 131072, "mps": 16384}
+MOST_AT_ONCE = {"cpu": 8, "cuda": 128, "mps": 32}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image's share of a round: its latent, the next draws, and the prompts still of interest."""
+
+    latent: Tensor  # [c h w]
+    block: Block
+    prompts: Sequence[int]
+
+    @property
+    def evaluations(self) -> int:
+        """Return the number of network evaluations this takes."""
+        return len(self.block) * len(self.prompts)
+
+
+class Residuals:
+    """Scores jobs with one backbone; remembers a batch size that fitted."""
+
+    def __init__(
+        self, backbone: Backbone, conditions: Conditions, absolute: bool, batch: int | None, share: bool
+    ) -> None:
+        self.backbone, self.conditions = backbone, conditions
+        self.absolute, self.share = absolute, share
+        self.batch = steady(batch) if batch else automatic(backbone)
+
+    def __call__(self, jobs: Sequence[Job]) -> list[NDArray[np.float32]]:
+        """Return each job's errors."""  # [draws prompts] each
+        while (flat := self._tried(jobs)) is None:
+            self._halve()
+        ends = np.cumsum([job.evaluations for job in jobs])
+        pieces = np.split(flat, ends[:-1])
+        return [piece.reshape(len(job.block), len(job.prompts)) for piece, job in zip(pieces, jobs, strict=True)]
+
+    def _tried(self, jobs: Sequence[Job]) -> NDArray[np.float32] | None:
+        """Return all errors of a round, or None when memory ran out."""
+        try:
+            with torch.inference_mode(), repeatable(self.backbone):
+                return self._errors(jobs).cpu().numpy()
+        except RuntimeError as problem:
+            if not _out_of_memory(problem):
+                raise
+            return None
+
+    def _errors(self, jobs: Sequence[Job]) -> Tensor:
+        """Run all triples of a round."""  # [triples]
+        device = self.backbone.device
+        clean = torch.cat([job.latent.expand(len(job.block), -1, -1, -1) for job in jobs])  # [p c h w]
+        noise = torch.cat([job.block.noise for job in jobs]).to(device)
+        t = torch.cat([job.block.t for job in jobs]).to(device)
+        noisy = self.backbone.mix(clean, noise, t)
+        shared = self._shared(noisy, t)
+        pairs, prompts = (index.to(device) for index in triples(jobs))
+        errors = [
+            self._measure(noisy, noise, t, shared, pairs.index_select(0, rows), prompts.index_select(0, rows))
+            for rows in self._batches(len(pairs))
+        ]
+        return torch.cat(errors)[: len(pairs)]
+
+    def _measure(
+        self, noisy: Tensor, noise: Tensor, t: Tensor, shared: Shared | None, pair: Tensor, prompt: Tensor
+    ) -> Tensor:
+        """Run one batch."""  # [b]
+        prefix = shared.take(pair) if shared is not None else None
+        guess = self.backbone.noise(noisy[pair], t[pair], self.conditions.take(prompt), prefix)
+        rest = (guess - noise[pair]).flatten(1)
+        return rest.abs().mean(1) if self.absolute else rest.square().mean(1)
+
+    def _shared(self, noisy: Tensor, t: Tensor) -> Shared | None:
+        """Run the label-independent part, once per (image, draw)."""
+        if not self.share:
+            return None
+        parts = []
+        for rows in self._batches(len(noisy)):
+            part = self.backbone.shared(noisy[rows], t[rows])
+            if part is None:
+                return None
+            parts.append(part)
+        return Prefix.join(parts)  # type: ignore[arg-type]
+
+    def _batches(self, count: int) -> Iterator[Tensor]:
+        """Yield row indices in batches of one size; the last one is filled up with repeats."""
+        for start in range(0, count, self.batch):
+            yield torch.arange(start, start + self.batch, device=self.backbone.device).clamp(max=count - 1)
+
+    def _halve(self) -> None:
+        if self.batch == 1:
+            hint = "Try --dtype bfloat16, a smaller model, or --device cpu."
+            raise BigainError("out of memory", "a single evaluation does not fit", hint)
+        self.batch = steady(self.batch // 2)
+        if self.backbone.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def triples(jobs: Sequence[Job]) -> tuple[Tensor, Tensor]:
+    """Return which (image, draw) pair and which prompt each evaluation is about: draws outside, prompts inside."""
+    pairs, prompts, first = [], [], 0
+    for job in jobs:
+        count = len(job.block)
+        pairs.append(torch.arange(first, first + count).repeat_interleave(len(job.prompts)))
+        prompts.append(torch.tensor(job.prompts, dtype=torch.int64).repeat(count))
+        first += count
+    return torch.cat(pairs), torch.cat(prompts)
+
+
+def steady(batch: int) -> int:
+    """Return the next smaller batch size at which a row's result does not depend on its place: 1, 2, 4 or 8·k.
+
+    Matrix kernels treat the rows left over by their tiles in another order of summation; measured on CPUs, sizes
+    such as 7 make a row's last bits depend on where in the batch it stands, and these sizes do not.
+    """
+    return batch // 8 * 8 if batch >= 8 else 1 << (batch.bit_length() - 1)
+
+
+def automatic(backbone: Backbone) -> int:
+    """Choose a batch size by the size of the latent; a block of eight draws always fills batches of up to eight."""
+    _, height, width = backbone.latent_shape
+    kind = backbone.device.type
+    return steady(max(1, min(MOST_AT_ONCE[kind], TOKENS_AT_ONCE[kind] // (height * width))))
+
+
+@contextlib.contextmanager
+def repeatable(backbone: Backbone) -> Iterator[None]:
+    """Choose kernels that give the same bits every time, and full float32 where float32 was asked for."""
+    if backbone.device.type != "cuda":
+        yield
+        return
+    exact = backbone.dtype == torch.float32
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=not exact):
+        yield
+
+
+def _out_of_memory(problem: RuntimeError) -> bool:
+    return isinstance(problem, torch.OutOfMemoryError) or "can't allocate memory" in str(problem)

@@ -1,0 +1,71 @@
+"""How far to go for one image: the schedule, the confidence, and what may be spent.
+
+Plain numbers, checked on construction. Must not know numpy, torch or what a draw is made of.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from bigain_cli.errors import UsageError, did_you_mean
+from bigain_cli.registry import SCHEDULES, SCORES
+
+
+@dataclass(frozen=True)
+class Rules:
+    """When to drop a label and when to stop; `draws` counts per label, `budget` and `deadline` per image."""
+
+    schedule: str = "race"
+    confidence: float = 0.95
+    draws: int | None = None
+    budget: int | None = None
+    deadline: float | None = None
+    score: str = "l2"
+
+    def __post_init__(self) -> None:
+        _known("schedule", self.schedule, SCHEDULES)
+        _known("score", self.score, SCORES)
+        if not (math.isfinite(self.confidence) and 0.5 <= self.confidence < 1):
+            raise UsageError(
+                f"--confidence {self.confidence:g}",
+                "not a probability from 0.5 up to, but not including, 1",
+                "0.95 is usual.",
+            )
+        fixed = SCHEDULES[self.schedule].draws if SCHEDULES[self.schedule].staged else None
+        if fixed is not None and self.draws not in (None, fixed):
+            raise UsageError(
+                f"--draws {self.draws}",
+                f"the {self.schedule} schedule always takes {fixed} draws",
+                "Leave out --draws, or use --schedule fixed.",
+            )
+        for name, least in (("draws", 1), ("budget", 1), ("deadline", 0)):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value >= least and value > 0):
+                raise UsageError(
+                    f"--{name} {value:g}", "must be a positive number", f"Leave out --{name} for no such limit."
+                )
+
+    @property
+    def most_draws(self) -> int:
+        """The most draws a label may take: the ones asked for, or the schedule's own."""
+        return self.draws or SCHEDULES[self.schedule].draws
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what a record says of these rules; limits that are not set are left out."""
+        limits = {name: getattr(self, name) for name in ("budget", "deadline") if getattr(self, name) is not None}
+        return {
+            "schedule": self.schedule,
+            "confidence": self.confidence,
+            "max_draws": self.most_draws,
+            "score": self.score,
+            **limits,
+        }
+
+
+def _known(kind: str, name: str, table: dict[str, Any]) -> None:
+    if name not in table:
+        raise UsageError(
+            f"--{kind} {name}", f"unknown {kind}", did_you_mean(name, table, f"Known: {', '.join(table)}.")
+        )

@@ -1,0 +1,44 @@
+"""What a run was asked for, as it stands in every record, and its fingerprint.
+
+Two runs with one fingerprint make the same records; batch size and device are left out on purpose.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bigain_cli import __version__
+from bigain_cli.arms import Arm
+from bigain_cli.backbones.base import Backbone
+from bigain_cli.rules import Rules
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that a result depends on, the picture aside."""
+
+    arms: tuple[Arm, ...]
+    rules: Rules
+    seed: int = 0
+    compress: str = "none"
+
+    def to_dict(self, backbone: Backbone, templates: Sequence[str]) -> dict[str, Any]:
+        """Return the record's `settings` for a backbone as it is now."""
+        public: dict[str, Any] = {
+            "version": __version__,
+            "model": backbone.name,
+            "compress": self.compress,
+            "seed": self.seed,
+            **self.rules.to_dict(),
+            "dtype": str(backbone.dtype).removeprefix("torch."),
+            "labels": len(self.arms),
+        }
+        if templates:
+            public["templates"] = list(templates)
+        hidden = {"weights": backbone.identity, "arms": [[arm.name, *arm.texts] for arm in self.arms]}
+        text = json.dumps({**public, **hidden}, sort_keys=True).encode()
+        return {**public, "fingerprint": hashlib.blake2b(text, digest_size=8).hexdigest()}

@@ -1,0 +1,44 @@
+"""Models shared by all tests, and a world without a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from PIL import Image
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("TRANSFORMERS_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Tiny random models, by name."""
+    root = tmp_path_factory.mktemp("models")
+    return {
+        "epsilon": tiny.save_stable_diffusion(root / "epsilon"),
+        "v": tiny.save_stable_diffusion(root / "v", "v_prediction"),
+        "pixels": tiny.save_stable_diffusion(root / "pixels", with_vae=False),
+        "pixels-v": tiny.save_stable_diffusion(root / "pixels-v", "v_prediction", with_vae=False),
+        "late-text": tiny.save_stable_diffusion(root / "late-text", first_block="DownBlock2D"),
+        "dit": tiny.save_dit(root / "dit"),
+    }
+
+
+@pytest.fixture(scope="session")
+def pictures() -> list[tuple[str, Image.Image]]:
+    """Five small pictures of different proportions."""
+    return [
+        (
+            f"{number}.png",
+            Image.effect_noise((20 + 3 * number, 31 - number), 40 + 9 * number).convert("RGB").rotate(90 * number),
+        )
+        for number in range(5)
+    ]

@@ -1,0 +1,125 @@
+"""The engine's errors equal those of a plain double loop written directly on diffusers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKL, DDPMScheduler, DiTTransformer2DModel, UNet2DConditionModel
+from PIL import Image, ImageOps
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from bigain_cli import load
+from bigain_cli.draws import Draws
+from bigain_cli.images import digest
+from bigain_cli.residuals import Job, Residuals
+
+PROMPTS = ["a cat", "a small dog", "seven airliners", ""]
+CLASSES = ["tabby", "tench", "airliner", ""]
+BATCHES = (1, 7, 64)
+KINDS = ("epsilon", "v", "pixels", "pixels-v", "late-text", "dit")
+
+
+def latent(folder: Path, picture: Image.Image) -> torch.Tensor:
+    """Encode as the Stable Diffusion and DiT papers do, by hand."""
+    has_vae = (folder / "vae").exists()
+    square = ImageOps.fit(picture, (16, 16) if has_vae else (8, 8), Image.Resampling.BICUBIC)
+    pixels = torch.tensor(np.asarray(square), dtype=torch.float32).permute(2, 0, 1)[None] / 127.5 - 1
+    if not has_vae:
+        return pixels
+    vae = AutoencoderKL.from_pretrained(folder / "vae").eval()
+    return vae.encode(pixels).latent_dist.mean * vae.config.scaling_factor
+
+
+@torch.no_grad()
+def naive(folder: Path, picture: Image.Image, draws: Draws, count: int, texts: list[str]) -> np.ndarray:
+    """Score every draw and text on its own."""
+    clean = latent(folder, picture)
+    config = DDPMScheduler.load_config(folder / "scheduler")
+    schedule = DDPMScheduler.from_config(config)
+    is_dit = (folder / "transformer").exists()
+    if is_dit:
+        network = DiTTransformer2DModel.from_pretrained(folder / "transformer").eval()
+        ids = {"tabby": 1, "tench": 0, "airliner": 5, "": 6}
+    else:
+        network = UNet2DConditionModel.from_pretrained(folder / "unet").eval()
+        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+        encoder = CLIPTextModel.from_pretrained(folder / "text_encoder").eval()
+    errors = np.empty((count, len(texts)))
+    for number in range(count):
+        block = draws.block(number, 1)
+        noisy = schedule.add_noise(clean, block.noise, block.t)
+        for column, text in enumerate(texts):
+            if is_dit:
+                out = network(noisy, timestep=block.t, class_labels=torch.tensor([ids[text]])).sample[:, :4]
+            else:
+                tokens = tokenizer(text, padding="max_length", max_length=40, return_tensors="pt").input_ids
+                out = network(noisy, block.t, encoder_hidden_states=encoder(tokens).last_hidden_state).sample
+            if schedule.config.prediction_type == "v_prediction":
+                alpha = schedule.alphas_cumprod[block.t].reshape(-1, 1, 1, 1)
+                out = alpha.sqrt() * out + (1 - alpha).sqrt() * noisy
+            errors[number, column] = ((out - block.noise) ** 2).mean().item()
+    return errors
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_errors_equal_a_naive_loop(kind: str, models, pictures) -> None:
+    folder, texts = models[kind], CLASSES if kind == "dit" else PROMPTS
+    backbone = load(str(folder), device="cpu")
+    draws = [Draws(3, digest(picture), backbone.latent_shape) for _, picture in pictures[:3]]
+    expected = [naive(folder, picture, draw, 5, texts) for (_, picture), draw in zip(pictures, draws, strict=False)]
+    assert np.ptp(expected[0], axis=1).min() > 1e-6, "the labels must make a difference, or the test says nothing"
+    conditions = backbone.condition(texts)
+    orders = [list(range(len(texts))), [2, 0, 3, 1]]
+    for share in (True, False):
+        for batch in BATCHES:
+            for order in orders:
+                for turn in (1, -1):
+                    jobs = [
+                        Job(backbone.encode(picture), draw.block(0, 5), order)
+                        for (_, picture), draw in list(zip(pictures, draws, strict=False))[::turn]
+                    ]
+                    got = Residuals(backbone, conditions, False, batch, share)(jobs)[::turn]
+                    for mine, theirs in zip(got, expected, strict=True):
+                        np.testing.assert_allclose(mine, theirs[:, order], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "pixels-v", "dit"])
+@pytest.mark.parametrize("batch", [1, 2, 4, 8, 16])
+def test_errors_do_not_depend_on_the_company_to_the_last_bit(kind: str, batch: int, models, pictures) -> None:
+    backbone = load(str(models[kind]), device="cpu")
+    conditions = backbone.condition(CLASSES if kind == "dit" else PROMPTS)
+    jobs = [
+        Job(backbone.encode(picture), Draws(0, digest(picture), backbone.latent_shape).block(0, 3), [0, 2, 1])
+        for _, picture in pictures
+    ]
+    residuals = Residuals(backbone, conditions, False, batch, True)
+    alone = [residuals([job])[0] for job in jobs]
+    together = residuals(jobs)
+    backwards = residuals(jobs[::-1])[::-1]
+    for mine, theirs, others in zip(alone, together, backwards, strict=True):
+        assert mine.tobytes() == theirs.tobytes() == others.tobytes()
+
+
+def test_the_prefix_is_run_once_per_draw_and_not_once_per_label(models, pictures) -> None:
+    backbone = load(str(models["epsilon"]), device="cpu")
+    rows = {"conv_in": 0, "conv_out": 0}
+    for name in rows:
+        backbone.network.get_submodule(name).register_forward_hook(
+            lambda module, args, output, name=name: rows.__setitem__(name, rows[name] + len(output))
+        )
+    job = Job(backbone.encode(pictures[0][1]), Draws(0, b"", backbone.latent_shape).block(0, 8), [0, 1, 2, 3])
+    Residuals(backbone, backbone.condition(PROMPTS), False, 8, True)([job])
+    assert rows == {"conv_in": 8, "conv_out": 32}
+
+
+def test_the_network_is_left_as_it_was_after_sharing_a_prefix(models, pictures) -> None:
+    backbone = load(str(models["epsilon"]), device="cpu")
+    before = {name: module for name, module in backbone.network.named_modules()}
+    job = Job(backbone.encode(pictures[0][1]), Draws(0, b"", backbone.latent_shape).block(0, 2), [0, 1])
+    Residuals(backbone, backbone.condition(PROMPTS), False, 8, True)([job])
+    after = {name: module for name, module in backbone.network.named_modules()}
+    assert before.keys() == after.keys() and all(before[name] is after[name] for name in before)
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in after.values())
