@@ -50,10 +50,11 @@ def vote(errors: Table) -> Table:
 def paired(losses: Table, leader: int) -> tuple[Table, Table, Table]:
     """Return mean, spread and number of each label's shared differences to the leader (positive: worse)."""
     differences = losses - losses[:, [leader]]
-    counts = (~np.isnan(differences)).sum(axis=0)
-    means = np.nansum(differences, axis=0) / np.maximum(counts, 1)
-    squares = np.nansum((differences - means) ** 2, axis=0)
-    return means, np.sqrt(squares / np.maximum(counts - 1, 1)), counts
+    there = ~np.isnan(differences)
+    counts = there.sum(axis=0)
+    means = np.where(there, differences, 0).sum(axis=0) / np.maximum(counts, 1)
+    squares = np.where(there, differences - means, 0) ** 2
+    return means, np.sqrt(squares.sum(axis=0) / np.maximum(counts - 1, 1)), counts
 
 
 def radius(spread: Table, counts: Table, alpha: float) -> Table:

@@ -18,7 +18,7 @@ class Schedule:
 
     keep: str
     about: str
-    draws: int = 128
+    draws: int = 256
     block: int = 8
     staged: tuple[tuple[int, ...], ...] = ()
 

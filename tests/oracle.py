@@ -8,8 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bigain_cli.backbones.base import Conditions
 from bigain_cli.backbones.mixture import Mixture
+from bigain_cli.contest import Contest
 from bigain_cli.draws import Draws
+from bigain_cli.ranking import Ranking
+from bigain_cli.rules import Rules
 
 
 def mixture(
@@ -25,24 +29,41 @@ def mixture(
 
 @dataclass(frozen=True)
 class Tables:
-    """Errors of many images."""
+    """Images sampled from a mixture, with the errors of every label on every draw."""
 
-    errors: NDArray[np.float64]  # [images draws classes]
-    best: NDArray[np.int64]  # [images] the label with the least mean over all draws
+    clean: torch.Tensor  # [images c h w]
+    errors: NDArray[np.float64]  # [images draws labels]
+
+    @property
+    def best(self) -> NDArray[np.int64]:
+        """The label with the least mean over all draws."""
+        return self.errors.mean(axis=1).argmin(axis=1)
 
 
 @torch.inference_mode()
 def tables(model: Mixture, images: int, draws: int, seed: int = 0) -> Tables:
-    """Sample images from the mixture and measure every class on every draw."""
+    """Sample images and measure every class on every draw."""
     generator = torch.Generator().manual_seed(seed)
     picked = torch.randint(len(model.means), (images,), generator=generator)
     clean = model.means[picked] + model.sigma * torch.randn(images, *model.latent_shape, generator=generator)
-    result = np.empty((images, draws, len(model.names)))
+    labels = len(model.names)
+    rows = Conditions(torch.arange(labels).repeat(draws))
+    result = np.empty((images, draws, labels))
     for number in range(images):
         block = Draws(seed, number.to_bytes(4), model.latent_shape).block(0, draws)
-        noisy = model.mix(clean[number].expand(draws, -1, -1, -1), block.noise, block.t)
-        for label in range(len(model.names)):
-            conditions = model.condition([f"class {label}"]).take(torch.zeros(draws, dtype=torch.int64))
-            guess = model.noise(noisy, block.t, conditions)
-            result[number, :, label] = (guess - block.noise).flatten(1).square().mean(1).numpy()
-    return Tables(result, result.mean(axis=1).argmin(axis=1))
+        t, noise = block.t.repeat_interleave(labels), block.noise.repeat_interleave(labels, 0)
+        noisy = model.mix(clean[number].expand(draws * labels, -1, -1, -1), noise, t)
+        rest = (model.noise(noisy, t, rows) - noise).flatten(1)
+        result[number] = rest.square().mean(1).reshape(draws, labels).numpy()
+    return Tables(clean, result)
+
+
+def play(errors: NDArray[np.float64], rules: Rules) -> Ranking:
+    """Run a contest over one image's table of errors; labels are named by their column."""
+    labels = [str(column) for column in range(errors.shape[1])]
+    contest = Contest(labels, [1] * len(labels), rules)
+    while count := contest.next_draws():
+        block = errors[contest.draws : contest.draws + count].copy()
+        block[:, ~contest.alive] = np.nan
+        contest.record(block)
+    return contest.ranking("image", {}, None, finished=True)

@@ -1,0 +1,166 @@
+"""What the error bars promise, measured on oracles that know the truth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from oracle import Tables, mixture, play, tables
+from scipy import stats
+
+from bigain_cli import Rules, estimators
+from bigain_cli.draws import Draws, radical_inverse
+
+RACES = 2000
+ALPHA = 0.05
+ENOUGH = Rules(draws=128)
+
+
+@pytest.fixture(scope="module")
+def hard() -> Tables:
+    """A hundred images of ten classes that lie close together, with 1000 draws each."""
+    return tables(mixture(per_class=1, spread=0.15), images=100, draws=1000)
+
+
+def upper(wrong: int, n: int) -> float:
+    """Return the rate that `wrong` of n is still compatible with, at 99.9 % (Clopper-Pearson)."""
+    return float(stats.beta.ppf(0.001, wrong, n - wrong + 1)) if wrong else 0.0
+
+
+def synthetic(seed: int, labels: int, gap: float, draws: int = 128) -> np.ndarray:
+    """Make one image's errors: strong common noise, weaker and heavy-tailed noise of each label, gaps that vary with t."""
+    rng = np.random.default_rng(seed)
+    common = rng.gamma(2.0, 1.0, (draws, 1))
+    own = rng.standard_t(4, (draws, labels)) * 0.05 * common
+    shape = rng.uniform(0, 2, (draws, 1))
+    return common + own + shape * gap * np.arange(labels)
+
+
+@pytest.mark.parametrize("prediction", ["v_prediction", "sample", "flow"])
+def test_all_parametrisations_of_one_oracle_give_the_same_scores(prediction: str) -> None:
+    reference = tables(mixture(prediction="epsilon"), images=8, draws=64)
+    other = tables(mixture(prediction=prediction), images=8, draws=64)
+    np.testing.assert_allclose(other.errors.mean(axis=1), reference.errors.mean(axis=1), rtol=1e-5, atol=1e-5)
+
+
+def test_the_oracle_finds_the_class_that_the_exact_likelihood_finds() -> None:
+    model = mixture(spread=0.3)
+    sampled = tables(model, images=100, draws=128)
+    exact = model.log_likelihood(sampled.clean).argmax(1).numpy()
+    assert (sampled.best == exact).mean() >= 0.95
+
+
+def test_times_of_every_prefix_are_spread_evenly() -> None:
+    for count in (1, 3, 8, 20, 64, 128):
+        for image in range(20):
+            times = np.sort(Draws(0, bytes([image]), (1,)).block(0, count).t.numpy()) / 1000
+            steps = np.arange(count) / count
+            discrepancy = max(np.abs(times - steps).max(), np.abs(times - steps - 1 / count).max())
+            assert discrepancy <= (np.log2(count) + 4) / (2 * count) + 1e-3
+    assert [radical_inverse(index) for index in range(5)] == [0, 0.5, 0.25, 0.75, 0.125]
+
+
+def test_prefix_means_are_unbiased(hard: Tables) -> None:
+    """Over images, the mean gap of the first n draws differs from that of all draws by no more than chance."""
+    gaps = hard.errors - hard.errors.mean(axis=2, keepdims=True)
+    for count in (1, 4, 8, 16, 64):
+        bias = gaps[:, :count].mean(axis=1) - gaps.mean(axis=1)  # [images labels]
+        z = bias.mean(axis=0) / (bias.std(axis=0, ddof=1) / np.sqrt(len(bias)))
+        assert np.abs(z).max() < 4, (count, z)
+
+
+@pytest.mark.parametrize("labels", [2, 10])
+def test_equal_classes_are_told_apart_by_mistake_at_most_alpha_of_the_time(labels: int, capsys) -> None:
+    wrong = sum(play(synthetic(seed, labels, gap=0.0), ENOUGH).decided for seed in range(RACES))
+    with capsys.disabled():
+        print(f"\n{labels} equal labels: {wrong} of {RACES} races decided (at most {ALPHA:.0%} promised)")
+    assert upper(wrong, RACES) <= ALPHA
+
+
+@pytest.mark.parametrize("labels", [2, 10])
+def test_a_wrong_label_wins_by_elimination_at_most_alpha_of_the_time(labels: int, capsys) -> None:
+    outcomes = [play(synthetic(seed, labels, gap=0.1), ENOUGH) for seed in range(RACES)]
+    wrong = sum(outcome.decided and outcome.label != "0" for outcome in outcomes)
+    decided = sum(outcome.decided for outcome in outcomes)
+    with capsys.disabled():
+        print(f"\n{labels} labels: {wrong} of {RACES} races won by a wrong label, {decided} decided")
+    assert decided > RACES / 4, "a race that never decides is never wrong"
+    assert upper(wrong, RACES) <= ALPHA
+
+
+def test_the_interval_covers_at_least_as_often_as_it_says(hard: Tables, capsys) -> None:
+    for schedule in ("race", "fixed", "ttest"):
+        covered = 0
+        for errors in hard.errors:
+            outcome = play(errors, Rules(schedule))
+            truth = errors[:, int(outcome.runner_up)].mean() - errors[:, int(outcome.label)].mean()
+            low, high = outcome.gap_interval
+            covered += low <= truth <= high
+        with capsys.disabled():
+            print(f"\n{schedule}: the gap's interval covers {covered} of {len(hard.errors)}")
+        assert covered / len(hard.errors) >= 0.95
+
+
+def test_synthetic_gaps_are_covered_too() -> None:
+    covered = 0
+    for seed in range(500):
+        outcome = play(synthetic(seed, 3, gap=0.1), ENOUGH)
+        truth = 0.1 * (int(outcome.runner_up) - int(outcome.label))
+        covered += outcome.gap_interval[0] <= truth <= outcome.gap_interval[1]
+    assert covered >= 0.95 * 500
+
+
+def stages(errors: np.ndarray) -> tuple[int, float]:
+    """Play the published two stages (25 draws for all, the five best go on to 250); return label and cost per label."""
+    finalists = np.argsort(errors[:25].mean(axis=0))[:5]
+    winner = finalists[errors[:250, finalists].mean(axis=0).argmin()]
+    return int(winner), (25 * errors.shape[1] + 225 * 5) / errors.shape[1]
+
+
+def test_the_race_takes_at_most_half_of_the_published_stages_for_the_same_agreement(hard: Tables, capsys) -> None:
+    outcomes = [play(errors, Rules()) for errors in hard.errors]
+    race = np.array([int(outcome.label) for outcome in outcomes]) == hard.best
+    cost = np.mean([outcome.evaluations for outcome in outcomes]) / 10
+    played = [stages(errors) for errors in hard.errors]
+    published = np.array([label for label, _ in played]) == hard.best
+    difference = race.astype(float) - published
+    error = difference.std(ddof=1) / np.sqrt(len(race))
+    with capsys.disabled():
+        print(f"\nagreement with 1000 draws, n = {len(race)}, and evaluations per label:")
+        print(
+            f"race {race.mean():.3f}, {cost:.0f}; published stages {published.mean():.3f}, {played[0][1]:.0f}; ", end=""
+        )
+        print(f"difference {difference.mean():+.3f} ± {1.96 * error:.3f}")
+    assert cost <= played[0][1] / 2
+    assert difference.mean() + 1.96 * error >= 0, "agreement must be equal within the paired interval"
+
+
+def test_the_t_quantile_is_that_of_student() -> None:
+    for freedom in (19, 31, 127):
+        for probability in (0.95, 0.999):
+            assert estimators.t_quantile(probability, freedom) == pytest.approx(
+                stats.t.ppf(probability, freedom), rel=1e-3
+            )
+
+
+def test_shared_draws_are_what_makes_few_draws_enough() -> None:
+    """The claim behind the design: with noise of their own for every label, labels cannot be told apart."""
+    model = mixture(spread=0.3)
+    shared = tables(model, images=60, draws=256)
+    own = tables(model, images=60, draws=256, seed=0).errors.copy()
+    rng = np.random.default_rng(0)
+    for image in own:
+        for column in range(image.shape[1]):
+            image[:, column] = image[rng.permutation(len(image)), column]
+    agree = [(errors[:, :32].mean(axis=1).argmin(axis=1) == shared.best).mean() for errors in (shared.errors, own)]
+    assert agree[0] >= 0.9 and agree[1] <= agree[0] - 0.2
+
+
+def test_draws_depend_on_seed_and_picture_alone() -> None:
+    draws = Draws(0, b"picture", (2, 3, 3))
+    whole, piece = draws.block(0, 9), draws.block(5, 2)
+    assert torch.equal(whole.noise[5:7], piece.noise) and torch.equal(whole.t[5:7], piece.t)
+    for other in (Draws(1, b"picture", (2, 3, 3)), Draws(0, b"another", (2, 3, 3))):
+        assert not torch.equal(other.block(0, 9).noise, whole.noise)
+        assert not torch.equal(other.block(0, 9).t, whole.t)
+        assert not torch.equal(other.block(0, 9).seeds, whole.seeds)
