@@ -3,10 +3,12 @@
 A broken image may raise nearly anything in a decoder; here it becomes one sentence that is the same in every run.
 """
 
+# os.path says no where pathlib raises: names too long, folders that are closed.
 from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,9 +67,8 @@ def _unopened(name: str, path: str, error: OSError | ValueError) -> InputError:
         return InputError("permission-denied", name, "no permission to read it", "Check its permissions")
     if isinstance(error, IsADirectoryError):
         return InputError("is-a-folder", name, "a folder, not a file", "Name the files in it")
-    link = Path(path)
-    if link.is_symlink() and not link.exists():
-        return InputError("not-found", name, f"a link to {link.readlink()}, which is missing", "Mend the link")
+    if os.path.islink(path) and not os.path.exists(path):
+        return InputError("not-found", name, f"a link to {os.readlink(path)}, which is missing", "Mend the link")
     if isinstance(error, FileNotFoundError | NotADirectoryError | ValueError):
         return InputError("not-found", name, "no such file", "Check the path")
     return InputError("unreadable-image", name, f"cannot be read ({error.strerror})", "Check the disk")

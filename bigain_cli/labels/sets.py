@@ -3,6 +3,7 @@
 `origin` says in words what was chosen. Nothing falls back silently: what looks like a path is one.
 """
 
+# os.path says no where pathlib raises: names too long, folders that are closed.
 from __future__ import annotations
 
 import os
@@ -28,7 +29,7 @@ def read_labels(spec: str, presets: Mapping[str, Path]) -> LabelSet:
     """Read the labels that a path, a preset's name or an inline list stands for."""
     if spec == "-":
         raise UsageError("label file -", "labels are not read from stdin", "Name a file, or write cat,dog")
-    folder = Path(spec).is_dir()
+    folder = os.path.isdir(spec)
     if os.path.lexists(spec) and not folder:
         return LabelSet(_from_file(spec, spec), f"file {spec}")
     if spec in presets:
@@ -78,6 +79,6 @@ def _text(path: str, origin: str) -> str:
 
 def _no_file(spec: str, presets: Mapping[str, Path]) -> UsageError:
     """Say that a path leads to no label file."""
-    if Path(spec).is_dir():
+    if os.path.isdir(spec):
         return UsageError(spec, "a folder, not a label file", "Name a text, CSV or JSON file in it")
     return UsageError(spec, "no such label file", did_you_mean(Path(spec).stem, presets, "Check the path"))

@@ -3,6 +3,7 @@
 JSON Lines grow in place, line by line; anything else is written under a temporary name and renamed at the end.
 """
 
+# os.path says no where pathlib raises: names too long, folders that are closed.
 from __future__ import annotations
 
 import os
@@ -46,14 +47,14 @@ def check_target(path: str, force: bool = False, append: bool = False) -> None:
     """Refuse what cannot or should not be written, before any work is done."""
     target = Path(path)
     folder = target.parent
-    if target.is_dir():
+    if os.path.isdir(target):
         raise UsageError(path, "a folder, not a file", "Name a file in it")
-    if not folder.is_dir():
-        why = "is not a folder" if folder.exists() else "does not exist"
+    if not os.path.isdir(folder):
+        why = "is not a folder" if os.path.exists(folder) else "does not exist"
         raise UsageError(path, f"the folder {folder} {why}", f"Make it first: mkdir -p {folder}")
     if os.path.lexists(path) and not _is_special(target) and not (force or append):
         raise UsageError(path, "exists", "--resume to continue (jsonl), --force to replace")
-    if not os.access(target if target.exists() else folder, os.W_OK):
+    if not os.access(target if os.path.exists(target) else folder, os.W_OK):
         raise UsageError(path, "no permission to write here", "Name another file, or check the permissions")
 
 
@@ -77,4 +78,4 @@ def _settle(stream: BinaryIO, temporary: Path, final: Path, path: str) -> None:
 
 def _is_special(target: Path) -> bool:
     """Tell a pipe or a device, such as /dev/stdout, from a file."""
-    return target.exists() and not target.is_file()
+    return os.path.exists(target) and not os.path.isfile(target)

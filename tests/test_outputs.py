@@ -1,0 +1,323 @@
+"""Records survive their formats whatever the ids hold, files are whole or absent, and torn ones can be resumed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from bigain_cli.errors import UsageError
+from bigain_cli.outputs import Layout
+from bigain_cli.outputs.columns import COLUMNS, Csv, Tsv
+from bigain_cli.outputs.files import open_target
+from bigain_cli.outputs.json import Json, JsonLines
+from bigain_cli.outputs.resume import Recorded, recorded
+from bigain_cli.outputs.table import Table, safe
+from bigain_cli.ranking import Failure, Ranking, Standing
+
+settings.register_profile("unhurried", deadline=None)  # a busy machine is no failure
+settings.load_profile("unhurried")
+
+# What os.fsdecode can give: any text, and the halves U+DC80 to U+DCFF for bytes that are no UTF-8.
+texts = st.text(
+    st.one_of(st.characters(exclude_categories=["Cs"]), st.characters(min_codepoint=0xDC80, max_codepoint=0xDCFF))
+)
+numbers = st.floats(allow_nan=False, allow_infinity=False)
+
+
+def ranking(name: str = "a.jpg", labels: tuple[str, ...] = ("cat", "dog", "owl"), **changes: Any) -> dict[str, Any]:
+    standings = tuple(Standing(label, 0.75 / 2**place, -0.1 - place, 48) for place, label in enumerate(labels))
+    about = {
+        "decided": True,
+        "gap": 0.0123,
+        "gap_interval": (0.008, 0.017),
+        "settings": {"fingerprint": "f1"},
+        **changes,
+    }
+    return Ranking(name, standings, draws=48, evaluations=212, **about).to_dict()
+
+
+def failure(name: str = "b.jpg", fingerprint: str = "f1") -> dict[str, Any]:
+    return Failure(name, "empty-file", f"{name}: the file is empty", {"fingerprint": fingerprint}).to_dict()
+
+
+rankings = st.builds(
+    ranking,
+    texts,
+    st.lists(texts, min_size=1, max_size=4).map(tuple),
+    decided=st.booleans(),
+    gap=st.none() | numbers,
+    gap_interval=st.none() | st.tuples(numbers, numbers),
+)
+records = st.one_of(rankings, st.builds(failure, texts, texts))
+
+
+def written(sink: Any, entries: list[dict[str, Any]]) -> bytes:
+    stream = io.BytesIO()
+    sink.open(stream)
+    for entry in entries:
+        sink.write(entry)
+    sink.close()
+    assert not stream.closed
+    return stream.getvalue()
+
+
+def flat(entry: dict[str, Any], top: int) -> list[Any]:
+    """Return what the columns must hold."""
+    low, high = entry.get("gap_interval") or (None, None)
+    error = entry.get("error", {})
+    cells = [entry.get(name) for name in ("id", "label", "probability", "decided", "runner_up", "gap")]
+    cells += [low, high, entry.get("draws"), entry.get("evaluations"), error.get("kind"), error.get("message")]
+    cells.append(entry["settings"]["fingerprint"])
+    for place in range(1, top):
+        standing = (entry.get("top", []) + [{}] * top)[place]
+        cells += [standing.get("label"), standing.get("probability")]
+    return [
+        "" if cell is None else {True: "true", False: "false"}[cell] if isinstance(cell, bool) else str(cell)
+        for cell in cells
+    ]
+
+
+def spelt(text: str) -> str:
+    r"""Write halves as `\udcXX`, as they leave in formats without an escape for them."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+@given(st.lists(records, max_size=4))
+def test_json_gives_back_any_records(entries: list[dict[str, Any]]) -> None:
+    document, lines = written(Json(), entries), written(JsonLines(), entries)
+    assert json.loads(document) == entries
+    assert [json.loads(line) for line in lines.split(b"\n")[:-1]] == entries
+    assert document == b"[\n" + lines[:-1].replace(b"\n", b",\n") + b"\n]\n" if entries else document == b"[]\n"
+
+
+def test_json_is_readable_and_holds_no_numbers_that_are_none() -> None:
+    assert '"id": "né\\udce9"'.encode() in written(JsonLines(), [failure("né\udce9")])
+    for sink in (Json(), JsonLines()):
+        with pytest.raises(ValueError, match="JSON"):
+            written(sink, [{"id": "a", "gap": float("nan")}])
+
+
+@given(st.lists(records, max_size=4), st.integers(1, 4))
+def test_csv_gives_back_any_cells(entries: list[dict[str, Any]], top: int) -> None:
+    rows = list(csv.reader(io.StringIO(written(Csv(Layout(top=top)), entries).decode(), newline=""), strict=True))
+    assert rows[0][:13] == list(COLUMNS)
+    assert rows[0][13:] == [name for place in range(2, top + 1) for name in (f"label_{place}", f"probability_{place}")]
+    assert rows[1:] == [[spelt(cell) for cell in flat(entry, top)] for entry in entries]
+
+
+def test_csv_ends_its_lines_with_a_newline_alone() -> None:
+    data = written(Csv(), [ranking("a,b.jpg"), ranking('"\r.jpg')])
+    assert b"\r\n" not in data
+    assert b'\n"a,b.jpg",cat,0.75,true,dog,0.0123,0.008,0.017,48,212,,,f1\n' in data
+    assert b'\n"""\r.jpg",cat,' in data
+
+
+@given(st.lists(records, max_size=4), st.integers(1, 4))
+def test_tsv_is_a_line_a_record_and_can_be_undone(entries: list[dict[str, Any]], top: int) -> None:
+    def undone(cell: str) -> str:
+        plain = {"\\\\": "\\", "\\t": "\t", "\\n": "\n", "\\r": "\r"}
+        return re.sub(r"\\u(dc[89a-f].)|\\.", lambda code: chr(int(code[1], 16)) if code[1] else plain[code[0]], cell)
+
+    lines = written(Tsv(Layout(top=top)), entries).split(b"\n")
+    assert lines.pop() == b""
+    assert lines[0].split(b"\t")[:13] == [name.encode() for name in COLUMNS]
+    assert [[undone(cell) for cell in line.decode().split("\t")] for line in lines[1:]] == [
+        flat(e, top) for e in entries
+    ]
+
+
+def test_tsv_escapes_what_would_end_a_cell_or_a_line() -> None:
+    [_, line] = written(Tsv(), [failure("a\tb\nc\rd\\e")]).decode().split("\n")[:-1]
+    assert line.startswith("a\\tb\\nc\\rd\\\\e\t")
+
+
+def test_a_table_for_people() -> None:
+    undecided = ranking("b.jpg", ("dog", "cat"), decided=False, gap=-1.234567e-5, gap_interval=(-0.002, 0.0031))
+    text = written(Table(Layout(("cat", "dog", "hippopotamus"))), [ranking(), undecided, failure("c.jpg")]).decode()
+    assert text.splitlines() == [
+        "label         prob  verdict    runner-up     gap [interval]                   evals  image",
+        "cat           0.75  decided    dog           0.0123 [0.008, 0.017]              212  a.jpg",
+        "dog           0.75  undecided  cat           -1.23e-05 [-0.002, 0.0031]         212  b.jpg",
+        "-                -  error      -             -                                    -  c.jpg: the file is empty",
+    ]
+    assert written(Table(), []) == b""
+
+
+def test_a_table_of_several_places() -> None:
+    lines = written(Table(Layout(("cat", "dog", "owl"), top=2)), [ranking()]).decode().splitlines()
+    assert lines[2:] == ["   1. cat        0.75  -0.1", "   2. dog        0.38  -1.1"]
+
+
+@given(st.lists(st.text("aé猫犬ｶ한", min_size=1, max_size=8), min_size=2, max_size=5, unique=True))
+def test_a_table_is_aligned_whatever_the_letters(labels: list[str]) -> None:
+    entries = [ranking("image", tuple(labels)), ranking("image", tuple(reversed(labels))), failure("image")]
+    lines = written(Table(Layout(tuple(labels))), entries).decode().splitlines()
+    assert len({cell_len(line[: line.rindex("image")]) for line in lines[:3]}) == 1
+    assert cell_len(lines[3][: lines[3].index("image")]) == cell_len(lines[0][: lines[0].rindex("image")])
+
+
+@given(records, st.integers(1, 3))
+def test_a_table_moves_no_cursor(entry: dict[str, Any], top: int) -> None:
+    text = written(Table(Layout(top=top)), [entry]).decode()
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]", text)
+    assert text.count("\n") == 2 + (len(entry.get("top", [])[:top]) if top > 1 else 0)
+
+
+def test_control_characters_are_spelt_out() -> None:
+    assert safe("a\x1b[31m\n\u202e\udce9é") == "a\\x1b[31m\\n\\u202e\\udce9é"
+
+
+def test_colour_only_where_it_is_wanted() -> None:
+    entries = [ranking(), ranking(decided=False), failure()]
+    plain, coloured = (
+        written(Table(Layout(("cat", "dog"), colour=colour)), entries).decode() for colour in (False, True)
+    )
+    assert "\x1b" not in plain
+    assert re.sub(r"\x1b\[\d+m", "", coloured) == plain
+    assert [re.findall(r"\x1b\[(3\d)m", line) for line in coloured.splitlines()[1:]] == [
+        ["32"] * 2,
+        ["33"] * 2,
+        ["31"] * 2,
+    ]
+
+
+@pytest.mark.parametrize("sink", [JsonLines(), Csv(), Tsv(), Table()])
+def test_a_record_is_out_as_soon_as_it_is_written(sink: Any, tmp_path: Path) -> None:
+    with (tmp_path / "x").open("wb") as stream:
+        sink.open(stream)
+        sink.write(ranking("first.jpg"))
+        assert b"first.jpg" in (tmp_path / "x").read_bytes()
+        sink.close()
+
+
+def refusal(path: Path | str, **options: bool) -> str:
+    with pytest.raises(UsageError) as caught, open_target(str(path), **options):
+        pass
+    assert str(caught.value).startswith(str(path))
+    return caught.value.why
+
+
+def test_a_target_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    before = os.umask(0o027)
+    try:
+        with open_target(str(path)) as stream:
+            stream.write(b"[")
+            stream.flush()
+            assert not path.exists()
+            stream.write(b"]")
+    finally:
+        os.umask(before)
+    assert path.read_bytes() == b"[]"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert os.listdir(tmp_path) == ["x.json"]
+
+
+@pytest.mark.parametrize(("problem", "left"), [(KeyboardInterrupt, b"new"), (ZeroDivisionError, b"old")])
+def test_an_interrupt_keeps_what_there_is_and_a_crash_does_not(
+    tmp_path: Path, problem: type[BaseException], left: bytes
+) -> None:
+    path = tmp_path / "x.csv"
+    path.write_bytes(b"old")
+    with pytest.raises(problem), open_target(str(path), force=True) as stream:
+        stream.write(b"new")
+        raise problem
+    assert path.read_bytes() == left
+    assert [entry.name for entry in tmp_path.iterdir()] == ["x.csv"]
+
+
+def test_lines_grow_in_place(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    with pytest.raises(ZeroDivisionError), open_target(str(path)) as stream:
+        stream.write(b"1\n")
+        stream.flush()
+        assert path.read_bytes() == b"1\n"
+        raise ZeroDivisionError
+    with open_target(str(path), append=True) as stream:
+        stream.write(b"2\n")
+    assert path.read_bytes() == b"1\n2\n"
+    with open_target(str(path), force=True) as stream:
+        stream.write(b"3\n")
+    assert path.read_bytes() == b"3\n"
+
+
+def test_targets_that_cannot_be_written_are_refused_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "x.json"
+    file.write_bytes(b"old")
+    assert refusal(file) == "exists"
+    assert refusal(tmp_path) == "a folder, not a file"
+    assert refusal(tmp_path / "gone" / "x.json") == f"the folder {tmp_path / 'gone'} does not exist"
+    assert refusal(file / "x.json", force=True) == f"the folder {file} is not a folder"
+    assert refusal(tmp_path / ("x" * 300 + ".jsonl")) == "cannot be written (File name too long)"
+    assert file.read_bytes() == b"old"
+
+
+def test_a_device_is_written_straight_and_a_link_stays_a_link(tmp_path: Path) -> None:
+    with open_target(os.devnull) as stream:
+        stream.write(b"x")
+    (tmp_path / "real.csv").write_bytes(b"old")
+    (tmp_path / "link.csv").symlink_to("real.csv")
+    with open_target(str(tmp_path / "link.csv"), force=True) as stream:
+        stream.write(b"new")
+    assert (tmp_path / "link.csv").is_symlink()
+    assert (tmp_path / "real.csv").read_bytes() == b"new"
+
+
+@given(st.lists(records, min_size=1, max_size=4), st.data())
+def test_resuming_after_a_cut_anywhere_keeps_whole_records(
+    tmp_path_factory: pytest.TempPathFactory, entries: list[dict[str, Any]], data: st.DataObject
+) -> None:
+    whole = written(JsonLines(), entries)
+    ends = [0, *(place + 1 for place, byte in enumerate(whole) if byte == 10)]
+    near = sorted({min(max(end + step, 0), len(whole)) for end in ends for step in (-2, -1, 0, 1)})
+    cut = data.draw(st.integers(0, len(whole)) | st.sampled_from(near))
+    path = tmp_path_factory.mktemp("resume") / "x.jsonl"
+    path.write_bytes(whole[:cut])
+    found = recorded(str(path), "f1")
+    kept = max(place for place in range(len(ends)) if ends[place] - 1 <= cut)  # a record may lack its newline alone
+    assert path.read_bytes() == whole[: ends[kept]]
+    mine = [entry for entry in entries[:kept] if entry["settings"]["fingerprint"] == "f1"]
+    firsts = {entry["id"]: entry for entry in reversed(mine)}
+    failures = sum("error" in entry for entry in firsts.values())
+    assert found == Recorded(frozenset(firsts), failures, kept - len(mine), repaired=cut != ends[kept])
+    assert recorded(str(path), "f1") == Recorded(found.ids, found.failures, found.others, repaired=False)
+
+
+def test_resuming_counts_what_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    assert recorded(str(path), "f1") == Recorded()
+    assert not path.exists()
+    entries = [ranking("a"), failure("b"), failure("c", "f2"), ranking("a"), failure("b"), {"id": "d", "error": {}}]
+    path.write_bytes(written(JsonLines(), entries))
+    assert recorded(str(path), "f1") == Recorded(frozenset({"a", "b"}), failures=1, others=2, repaired=False)
+
+
+@pytest.mark.parametrize(
+    "line", [b"{", b"[1]", b'{"id": 1}', b'{"id": "a", "settings": 3}', b"\xff", b"", b"[" * 100_000]
+)
+def test_a_line_that_is_no_record_is_named_and_nothing_is_changed(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "x.jsonl"
+    data = written(JsonLines(), [ranking()]) + line + b"\n" + b'{"id": "torn'
+    path.write_bytes(data)
+    with pytest.raises(UsageError, match=r"x\.jsonl, line 2: not a record of a run"):
+        recorded(str(path), "f1")
+    assert path.read_bytes() == data
+
+
+def test_only_lines_of_json_in_a_file_can_be_resumed(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"x\.csv: only \.jsonl can be resumed, because"):
+        recorded(str(tmp_path / "x.csv"), "f1")
+    (tmp_path / "folder.jsonl").mkdir()
+    with pytest.raises(UsageError, match="cannot be resumed"):
+        recorded(str(tmp_path / "folder.jsonl"), "f1")
