@@ -118,7 +118,7 @@ def _reason(problem: Exception) -> str:
         (errors.LocalEntryNotFoundError, "the hub cannot be reached (no network?)"),
     )
     for kind, reason in reasons:
-        if isinstance(problem, kind):
+        if isinstance(problem, kind) or isinstance(problem.__cause__, kind):
             return reason
     return " ".join(str(problem).split())[:200] or type(problem).__name__
 

@@ -5,7 +5,7 @@ Prediction types end here: whatever a network predicts, `Backbone.noise` returns
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from bigain_cli.backbones.vocabulary import Vocabulary
+from bigain_cli.compress.sites import Site
 from bigain_cli.errors import ModelError
 
 
@@ -49,8 +50,10 @@ class Backbone(Protocol):
     steps: tuple[int, int]  # the usable timesteps, low ≤ t < high
     latent_shape: tuple[int, int, int]
     vocabulary: Vocabulary | None  # the names a label-conditioned model knows; None: any text
+    prefixed: bool  # whether something runs before any label is looked at
     temperature: float  # of the probabilities
     score: str  # the score that was measured to be best
+    compress: str  # the compression that was measured to be best
 
     def encode(self, image: Image) -> Tensor:
         """Return the image in model space, float32, deterministic (a VAE's mean, not a sample)."""  # [c h w]
@@ -66,6 +69,9 @@ class Backbone(Protocol):
 
     def shared(self, noisy: Tensor, t: Tensor) -> Shared | None:
         """Return the part of `noise` that no label enters, if there is any."""
+
+    def sites(self) -> Iterable[Site]:
+        """List the self-attentions that may be compressed."""
 
     def to(self, dtype: torch.dtype) -> None:
         """Compute in another dtype from now on."""

@@ -16,6 +16,7 @@ from bigain_cli.backbones.base import Conditions, Process, process_of
 from bigain_cli.backbones.latents import Codec
 from bigain_cli.backbones.parts import Parts, quiet
 from bigain_cli.backbones.vocabulary import Vocabulary
+from bigain_cli.compress.sites import Site, sites_of
 from bigain_cli.errors import ModelError
 
 
@@ -25,6 +26,8 @@ class LabelDiT:
     family = "dit"
     temperature = 1.0
     score = "l2"
+    compress = "none"
+    prefixed = False
 
     def __init__(
         self, network: nn.Module, codec: Codec, process: Process, vocabulary: Vocabulary, parts: Parts
@@ -67,6 +70,10 @@ class LabelDiT:
     def shared(self, noisy: Tensor, t: Tensor) -> None:
         """Return nothing: the label enters at the first block."""
         return
+
+    def sites(self) -> tuple[Site, ...]:
+        """List the blocks."""
+        return sites_of(self.network)
 
     def to(self, dtype: torch.dtype) -> None:
         """Compute in another dtype from now on; the VAE keeps float32."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import cast
 
@@ -24,10 +23,10 @@ def load(model: str = DEFAULT_MODEL, device: str = "auto", dtype: str = "auto") 
     if reference.kind == "embedded":
         return cast(Backbone, attribute(BACKBONES[reference.where])(place, kind))
     if reference.kind == "file":
-        from bigain_cli.backbones.single import unpacked
+        from bigain_cli.backbones.single import open_single
 
-        with tempfile.TemporaryDirectory(prefix="bigain-") as scratch:
-            return _from_folder(reference, unpacked(Path(reference.where), Path(scratch)), place, kind)
+        parts = open_single(reference.name, Path(reference.where), place, kind)
+        return cast(Backbone, attribute(BACKBONES["unet"])(parts))
     folder = fetch(reference) if reference.kind == "hub" else Path(reference.where)
     return _from_folder(reference, folder, place, kind)
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from bigain_cli.backbones.base import Conditions, Process
 from bigain_cli.backbones.pixels import fit
 from bigain_cli.backbones.vocabulary import Vocabulary
+from bigain_cli.compress.sites import Site
 
 
 @dataclass
@@ -33,6 +34,8 @@ class Mixture:
     family: str = "mixture"
     temperature: float = 1.0
     score: str = "l2"
+    compress: str = "none"
+    prefixed: bool = False
     dtype: torch.dtype = torch.float32
 
     def __post_init__(self) -> None:
@@ -64,6 +67,10 @@ class Mixture:
     def shared(self, noisy: Tensor, t: Tensor) -> None:
         """Return nothing: each class looks at the image on its own."""
         return
+
+    def sites(self) -> tuple[Site, ...]:
+        """Return nothing: there is no network."""
+        return ()
 
     def to(self, dtype: torch.dtype) -> None:
         """Stay in float32: a closed form gains nothing from less."""

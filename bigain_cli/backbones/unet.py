@@ -17,6 +17,7 @@ from bigain_cli.backbones.latents import Codec
 from bigain_cli.backbones.parts import Parts, quiet
 from bigain_cli.backbones.prefix import Prefix, given, run_prefix
 from bigain_cli.backbones.vocabulary import Vocabulary
+from bigain_cli.compress.sites import Site, sites_of
 from bigain_cli.errors import ModelError, UsageError
 
 PROMPTS_AT_ONCE = 32
@@ -28,6 +29,7 @@ class TextUNet:
     family = "unet"
     temperature = 1.0
     score = "l2"
+    compress = "none"
     vocabulary: Vocabulary | None = None
 
     def __init__(
@@ -82,12 +84,19 @@ class TextUNet:
                 output = self._forward(noisy, t, conditions.rows)
         return self.process.to_noise(output[:, : noisy.shape[1]], noisy, t)
 
-    def shared(self, noisy: Tensor, t: Tensor) -> Prefix | None:
+    def shared(self, noisy: Tensor, t: Tensor) -> Prefix:
         """Run what comes before the first look at the text."""
-        if not _plain(self.network):
-            return None
         text = self._empty.expand(len(noisy), -1, -1)
         return run_prefix(self.network, text, lambda: self._forward(noisy, t, text))
+
+    @property
+    def prefixed(self) -> bool:
+        """Tell whether modules may be exchanged for a pass: a compiled network would not notice."""
+        return not hasattr(self.network, "_orig_mod") and getattr(self.network, "_compiled_call_impl", None) is None
+
+    def sites(self) -> tuple[Site, ...]:
+        """List the self-attentions, in running order."""
+        return sites_of(self.network)
 
     def to(self, dtype: torch.dtype) -> None:
         """Compute in another dtype from now on; the VAE keeps float32."""
@@ -130,11 +139,6 @@ def _refuse_unknown(parts: Parts, config: dict[str, Any]) -> None:
         raise ModelError(parts.name, reason, "Use the text-to-image model of the same family.")
     if config.get("sample_size") is None:
         raise ModelError(parts.name, "unet/config.json gives no sample_size", "Add the latent size, for example 64.")
-
-
-def _plain(network: nn.Module) -> bool:
-    """Tell whether modules may be exchanged for a pass: a compiled network would not notice."""
-    return not hasattr(network, "_orig_mod") and getattr(network, "_compiled_call_impl", None) is None
 
 
 def _pair(size: int | Sequence[int]) -> tuple[int, int]:
