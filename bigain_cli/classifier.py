@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from os import PathLike, fspath
 
 import numpy as np
@@ -17,6 +18,7 @@ from PIL.Image import Image
 
 from bigain_cli.arms import Arm, arms_of, as_label_set
 from bigain_cli.backbones.base import Backbone, Conditions
+from bigain_cli.compress import Handle, Spec, compressed, parse
 from bigain_cli.contest import Contest
 from bigain_cli.draws import Draws
 from bigain_cli.errors import UsageError
@@ -29,6 +31,7 @@ from bigain_cli.registry import SCHEDULES, SCORES
 from bigain_cli.residuals import Residuals
 from bigain_cli.rules import Rules
 from bigain_cli.settings import Settings
+from bigain_cli.squeeze import Squeeze
 
 ROUNDS_OF = 4  # batches: pictures are taken in until a round fills so many
 
@@ -53,9 +56,10 @@ def classify(
     batch: int | None = None,
     timing: bool = False,
     share_prefix: bool = True,
+    compress: str | Spec | None = None,
 ) -> Iterator[Ranking | Failure]:
-    """Rank the labels for each image, in the order of the images."""
-    run = Run(backbone, labels, templates, rules, seed, reject, batch, timing, share_prefix)
+    """Rank the labels for each image, in the order of the images; without `compress`, as suits the backbone best."""
+    run = Run(backbone, labels, templates, rules, seed, reject, batch, timing, share_prefix, compress)
     return (result for result in run.standings(images) if result.finished)
 
 
@@ -73,16 +77,23 @@ class Run:
         batch: int | None = None,
         timing: bool = False,
         share_prefix: bool = True,
+        compress: str | Spec | None = None,
     ) -> None:
         self.backbone, self.templates, self.timing = backbone, tuple(templates), timing
         self.rules = rules or Rules(score=backbone.score)
         arms = arms_of(as_label_set(labels), self.templates, reject, backbone.vocabulary)
-        self._plan = Settings(arms, self.rules, seed)
+        self._plan = Settings(arms, self.rules, seed, parse(backbone.compress if compress is None else compress))
         self._costs = [len(arm.texts) for arm in arms]
-        self._check_budget()
+        self._share = share_prefix
+        self._handle: Handle | None = None
         absolute = SCORES[self.rules.score][1] == "absolute"
-        self._residuals = Residuals(backbone, self._conditions(), absolute, batch, share_prefix)
+        self._residuals = Residuals(backbone, self._conditions(), absolute, batch, Squeeze(backbone, share_prefix))
         self.settings = self._plan.to_dict(backbone, self.templates)
+        with self._compressed():
+            self._check_budget()
+            self.report = self._handle.report(backbone.latent_shape[1:], self._context()) if self._handle else None
+        if self.report is not None:
+            self.settings["compression"] = self.report.summary()
 
     @property
     def arms(self) -> tuple[Arm, ...]:
@@ -92,23 +103,45 @@ class Run:
     def standings(self, images: Images) -> Iterator[Ranking | Failure]:
         """Yield a ranking after each block of draws of each image, and each image's last one in the images' order."""
         reader = Reader(sources_of(images))
-        queue = _InOrder()
-        flights: list[Flight] = []
         try:
-            while True:
-                self._admit(reader, flights, queue)
-                yield from queue.ready()
-                if not flights and reader.over:
-                    return
-                for flight, outcome in self._round(flights):
-                    if outcome.finished:
-                        flights.remove(flight)
-                        queue.add(flight.place, outcome)
-                    else:
-                        yield outcome
-                yield from queue.ready()
+            with self._compressed():
+                yield from self._stream(reader)
         finally:
             reader.stop()
+
+    def _stream(self, reader: Reader) -> Iterator[Ranking | Failure]:
+        queue = _InOrder()
+        flights: list[Flight] = []
+        while True:
+            self._admit(reader, flights, queue)
+            yield from queue.ready()
+            if not flights and reader.over:
+                return
+            for flight, outcome in self._round(flights):
+                if outcome.finished:
+                    flights.remove(flight)
+                    queue.add(flight.place, outcome)
+                else:
+                    yield outcome
+            yield from queue.ready()
+
+    @contextmanager
+    def _compressed(self) -> Iterator[None]:
+        """Let the spec act on the network, and leave the network as it was."""
+        if not self._plan.compress:
+            yield
+            return
+        if not tuple(self.backbone.sites()):
+            why = f"{self.backbone.name} has no network whose tokens could be merged"
+            raise UsageError(f"compression '{self._plan.compress}'", why, "Leave it out, or choose another model.")
+        with compressed(self.backbone, self._plan.compress, steps=self.backbone.steps[1]) as self._handle:
+            self._residuals.squeeze = Squeeze(self.backbone, self._share, self._handle)
+            yield
+
+    def _context(self) -> int:
+        """Return the number of text tokens."""
+        rows = self._residuals.conditions.rows
+        return rows.shape[1] if rows.ndim == 3 else 1
 
     def _admit(self, reader: Reader, flights: list[Flight], queue: _InOrder) -> None:
         """Take pictures in until a round is worth its while; wait for one only if there is nothing else to do."""
@@ -132,7 +165,8 @@ class Run:
         return Flight(place, picture.id, self.backbone.encode(picture.image), draws, self._contest())
 
     def _contest(self) -> Contest:
-        return Contest([arm.name for arm in self.arms], self._costs, self.rules, self.backbone.temperature)
+        names, extra = [arm.name for arm in self.arms], self._residuals.squeeze.extra
+        return Contest(names, self._costs, self.rules, self.backbone.temperature, extra)
 
     def _round(self, flights: list[Flight]) -> Iterator[tuple[Flight, Ranking | Failure]]:
         """Run the next block of every flight."""
@@ -162,6 +196,7 @@ class Run:
         warnings.warn(f"float16 overflowed; going on in {wider}", PrecisionWarning, stacklevel=2)
         self.backbone.to(wider)
         self._residuals.conditions = self._conditions()
+        self._residuals.squeeze = Squeeze(self.backbone, self._share, self._handle)
         self.settings = {**self.settings, "dtype": str(wider).removeprefix("torch.")}
         for flight in flights:
             flight.contest = self._contest()
@@ -170,7 +205,7 @@ class Run:
         return self.backbone.condition([text for arm in self.arms for text in arm.texts])
 
     def _check_budget(self) -> None:
-        least = sum(self._costs)
+        least = sum(self._costs) + self._residuals.squeeze.extra
         if self.rules.budget is not None and self.rules.budget < least:
             why = f"one draw of all {len(self.arms)} labels takes {least} evaluations"
             raise UsageError(f"--budget {self.rules.budget}", why, "Raise the budget or give fewer labels.")

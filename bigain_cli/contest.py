@@ -21,8 +21,11 @@ from bigain_cli.rules import Rules
 class Contest:
     """Successive elimination over shared draws."""
 
-    def __init__(self, labels: Sequence[str], costs: Sequence[int], rules: Rules, temperature: float = 1.0) -> None:
+    def __init__(
+        self, labels: Sequence[str], costs: Sequence[int], rules: Rules, temperature: float = 1.0, extra: int = 0
+    ) -> None:
         self.labels, self.rules, self.temperature = labels, rules, temperature
+        self.extra = extra  # evaluations of each draw that belong to no label
         self.costs = np.asarray(costs)  # prompts of each label: evaluations per draw
         self.schedule = SCHEDULES[rules.schedule]
         self._keep = attribute(self.schedule.keep)
@@ -38,13 +41,18 @@ class Contest:
         """Draws taken so far."""
         return len(self._errors)
 
+    @property
+    def cost(self) -> int:
+        """Evaluations that the next draw takes."""
+        return int(self.costs[self.alive].sum()) + self.extra
+
     def next_draws(self) -> int:
         """Return the size of the next block: 0 when one label is left or nothing more may be spent."""
         if self.alive.sum() < 2 and len(self.labels) > 1:
             return 0
         wanted = min(self._block(), self.rules.most_draws - self.draws)
         if self.rules.budget is not None:
-            wanted = min(wanted, (self.rules.budget - self.evaluations) // int(self.costs[self.alive].sum()))
+            wanted = min(wanted, (self.rules.budget - self.evaluations) // self.cost)
         return max(wanted, 0)
 
     def _block(self) -> int:
@@ -56,7 +64,7 @@ class Contest:
     def record(self, errors: NDArray[np.float64]) -> None:
         """Take a block of errors [draws labels] (NaN for labels out of the race) and drop who cannot win."""
         self._errors = np.concatenate([self._errors, errors])
-        self.evaluations += len(errors) * int(self.costs[self.alive].sum())
+        self.evaluations += len(errors) * self.cost
         losses = self._losses()
         leader = estimators.leader_of(losses, self.alive, self._ties)
         kept = self._keep(losses, self.alive, leader, self.rules.confidence)

@@ -32,7 +32,7 @@ class Flight:
     @property
     def pending(self) -> int:
         """Evaluations in the next block."""
-        return self.contest.next_draws() * int(self.contest.costs[self.contest.alive].sum())
+        return self.contest.next_draws() * self.contest.cost
 
     def job(self) -> Job:
         """Return the next block's work."""

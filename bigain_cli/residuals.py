@@ -9,16 +9,17 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bigain_cli.backbones.base import Backbone, Conditions, Shared
-from bigain_cli.backbones.prefix import Prefix
+from bigain_cli.backbones.base import Backbone, Conditions
 from bigain_cli.draws import Block
 from bigain_cli.errors import BigainError
+from bigain_cli.squeeze import Common, Rows, Squeeze
 
 TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 131072, "mps": 16384}
 MOST_AT_ONCE = {"cpu": 8, "cuda": 128, "mps": 32}
@@ -38,14 +39,23 @@ class Job:
         return len(self.block) * len(self.prompts)
 
 
+class Drawn(NamedTuple):
+    """The (image, draw) pairs of a round."""
+
+    noisy: Tensor  # [p c h w]
+    noise: Tensor  # [p c h w]
+    t: Tensor  # [p]
+    seeds: Tensor  # [p]
+
+
 class Residuals:
     """Scores jobs with one backbone; remembers a batch size that fitted."""
 
     def __init__(
-        self, backbone: Backbone, conditions: Conditions, absolute: bool, batch: int | None, share: bool
+        self, backbone: Backbone, conditions: Conditions, absolute: bool, batch: int | None, squeeze: Squeeze
     ) -> None:
         self.backbone, self.conditions = backbone, conditions
-        self.absolute, self.share = absolute, share
+        self.absolute, self.squeeze = absolute, squeeze
         self.batch = steady(batch) if batch else automatic(backbone)
 
     def __call__(self, jobs: Sequence[Job]) -> list[NDArray[np.float32]]:
@@ -73,34 +83,25 @@ class Residuals:
         noise = torch.cat([job.block.noise for job in jobs]).to(device)
         t = torch.cat([job.block.t for job in jobs]).to(device)
         noisy = self.backbone.mix(clean, noise, t)
-        shared = self._shared(noisy, t)
+        seeds = torch.cat([job.block.seeds for job in jobs]).to(device)
+        draws = Drawn(noisy, noise, t, seeds)
+        common = Common.join([self._common(draws, rows) for rows in self._batches(len(t))])
         pairs, prompts = (index.to(device) for index in triples(jobs))
-        errors = [
-            self._measure(noisy, noise, t, shared, pairs.index_select(0, rows), prompts.index_select(0, rows))
-            for rows in self._batches(len(pairs))
-        ]
+        batches = self._batches(len(pairs))
+        errors = [self._measure(draws, common, pairs[rows], prompts[rows]) for rows in batches]
         return torch.cat(errors)[: len(pairs)]
 
-    def _measure(
-        self, noisy: Tensor, noise: Tensor, t: Tensor, shared: Shared | None, pair: Tensor, prompt: Tensor
-    ) -> Tensor:
-        """Run one batch."""  # [b]
-        prefix = shared.take(pair) if shared is not None else None
-        guess = self.backbone.noise(noisy[pair], t[pair], self.conditions.take(prompt), prefix)
-        rest = (guess - noise[pair]).flatten(1)
-        return rest.abs().mean(1) if self.absolute else rest.square().mean(1)
+    def _common(self, draws: Drawn, rows: Tensor) -> Common:
+        """Run what all labels have in common, once per (image, draw)."""
+        return self.squeeze.common(draws.noisy[rows], draws.t[rows], draws.seeds[rows])
 
-    def _shared(self, noisy: Tensor, t: Tensor) -> Shared | None:
-        """Run the label-independent part, once per (image, draw)."""
-        if not self.share:
-            return None
-        parts = []
-        for rows in self._batches(len(noisy)):
-            part = self.backbone.shared(noisy[rows], t[rows])
-            if part is None:
-                return None
-            parts.append(part)
-        return Prefix.join(parts)  # type: ignore[arg-type]
+    def _measure(self, draws: Drawn, common: Common, pairs: Tensor, prompts: Tensor) -> Tensor:
+        """Run one batch."""  # [b]
+        rows = Rows(pairs, draws.seeds[pairs])
+        conditions = self.conditions.take(prompts)
+        guess = self.squeeze.noise(draws.noisy[pairs], draws.t[pairs], conditions, common, rows)
+        rest = (guess - draws.noise[pairs]).flatten(1)
+        return rest.abs().mean(1) if self.absolute else rest.square().mean(1)
 
     def _batches(self, count: int) -> Iterator[Tensor]:
         """Yield row indices in batches of one size; the last one is filled up with repeats."""

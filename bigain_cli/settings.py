@@ -14,7 +14,10 @@ from typing import Any
 from bigain_cli import __version__
 from bigain_cli.arms import Arm
 from bigain_cli.backbones.base import Backbone
+from bigain_cli.compress import Spec
 from bigain_cli.rules import Rules
+
+NOTHING = Spec()
 
 
 @dataclass(frozen=True)
@@ -24,14 +27,14 @@ class Settings:
     arms: tuple[Arm, ...]
     rules: Rules
     seed: int = 0
-    compress: str = "none"
+    compress: Spec = NOTHING
 
     def to_dict(self, backbone: Backbone, templates: Sequence[str]) -> dict[str, Any]:
         """Return the record's `settings` for a backbone as it is now."""
         public: dict[str, Any] = {
             "version": __version__,
             "model": backbone.name,
-            "compress": self.compress,
+            "compress": str(self.compress),
             "seed": self.seed,
             **self.rules.to_dict(),
             "dtype": str(backbone.dtype).removeprefix("torch."),

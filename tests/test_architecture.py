@@ -23,6 +23,7 @@ ROOMS = [
     "models",
     "compress",
     "backbones",
+    "squeeze",
     "residuals",
     "estimators",
     "contest",

@@ -15,6 +15,7 @@ from bigain_cli import load
 from bigain_cli.draws import Draws
 from bigain_cli.images import digest
 from bigain_cli.residuals import Job, Residuals
+from bigain_cli.squeeze import Squeeze
 
 PROMPTS = ["a cat", "a small dog", "seven airliners", ""]
 CLASSES = ["tabby", "tench", "airliner", ""]
@@ -81,7 +82,7 @@ def test_errors_equal_a_naive_loop(kind: str, models, pictures) -> None:
                         Job(backbone.encode(picture), draw.block(0, 5), order)
                         for (_, picture), draw in list(zip(pictures, draws, strict=False))[::turn]
                     ]
-                    got = Residuals(backbone, conditions, False, batch, share)(jobs)[::turn]
+                    got = Residuals(backbone, conditions, False, batch, Squeeze(backbone, share))(jobs)[::turn]
                     for mine, theirs in zip(got, expected, strict=True):
                         np.testing.assert_allclose(mine, theirs[:, order], rtol=1e-5, atol=1e-5)
 
@@ -95,7 +96,7 @@ def test_errors_do_not_depend_on_the_company_to_the_last_bit(kind: str, batch: i
         Job(backbone.encode(picture), Draws(0, digest(picture), backbone.latent_shape).block(0, 3), [0, 2, 1])
         for _, picture in pictures
     ]
-    residuals = Residuals(backbone, conditions, False, batch, True)
+    residuals = Residuals(backbone, conditions, False, batch, Squeeze(backbone, True))
     alone = [residuals([job])[0] for job in jobs]
     together = residuals(jobs)
     backwards = residuals(jobs[::-1])[::-1]
@@ -111,7 +112,7 @@ def test_the_prefix_is_run_once_per_draw_and_not_once_per_label(models, pictures
             lambda module, args, output, name=name: rows.__setitem__(name, rows[name] + len(output))
         )
     job = Job(backbone.encode(pictures[0][1]), Draws(0, b"", backbone.latent_shape).block(0, 8), [0, 1, 2, 3])
-    Residuals(backbone, backbone.condition(PROMPTS), False, 8, True)([job])
+    Residuals(backbone, backbone.condition(PROMPTS), False, 8, Squeeze(backbone, True))([job])
     assert rows == {"conv_in": 8, "conv_out": 32}
 
 
@@ -119,7 +120,7 @@ def test_the_network_is_left_as_it_was_after_sharing_a_prefix(models, pictures) 
     backbone = load(str(models["epsilon"]), device="cpu")
     before = {name: module for name, module in backbone.network.named_modules()}
     job = Job(backbone.encode(pictures[0][1]), Draws(0, b"", backbone.latent_shape).block(0, 2), [0, 1])
-    Residuals(backbone, backbone.condition(PROMPTS), False, 8, True)([job])
+    Residuals(backbone, backbone.condition(PROMPTS), False, 8, Squeeze(backbone, True))([job])
     after = {name: module for name, module in backbone.network.named_modules()}
     assert before.keys() == after.keys() and all(before[name] is after[name] for name in before)
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in after.values())

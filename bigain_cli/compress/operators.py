@@ -1,0 +1,149 @@
+"""The table of contents of token compression: one line per operator, and what may be written after it.
+
+Must not import torch: the command checks a spec and lists the operators before anything heavy is loaded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bigain_cli.errors import UsageError, did_you_mean
+
+PLACE = ("levels", "blocks")
+MERGING = ("stride", *PLACE, "plan", "share", "bias")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One operator: where it is implemented, what its number means, which modifiers it takes."""
+
+    target: str  # "module:attribute"
+    amount: str  # "ratio" of tokens to merge, or "factor" of key-value downsampling per axis
+    about: str
+    options: tuple[str, ...]
+    variants: tuple[str, ...] = ()
+
+
+OPERATORS: dict[str, Entry] = {
+    "lgtm": Entry(
+        "bigain_cli.compress.merging:laplacian_gated",
+        "ratio",
+        "Laplacian-gated token merging",
+        ("mode", "gate", "pad", *MERGING),
+        ("compat",),
+    ),
+    "tome": Entry(
+        "bigain_cli.compress.merging:random_cells",
+        "ratio",
+        "token merging, a random destination per cell",
+        ("mode", *MERGING),
+        ("fixed", "unshared"),
+    ),
+    "sito": Entry(
+        "bigain_cli.compress.merging:similarity_pruned", "ratio", "pruning by similarity, recovered by copy", MERGING
+    ),
+    "abm": Entry(
+        "bigain_cli.compress.abm:AdaptiveBlocks",
+        "ratio",
+        "smooth cells collapse to one token each",
+        ("mode", "pad", *MERGING),
+    ),
+    "iekvd": Entry(
+        "bigain_cli.compress.pooling:Pooling",
+        "factor",
+        "keys and values between nearest and average samples",
+        ("alpha", *PLACE),
+    ),
+    "todo": Entry("bigain_cli.compress.pooling:nearest", "factor", "keys and values from the nearest sample", PLACE),
+    "avg": Entry("bigain_cli.compress.pooling:average", "factor", "keys and values from the average", PLACE),
+}
+
+
+def entry(name: str, text: str) -> Entry:
+    """Return an operator's line, or say which operators there are."""
+    if name not in OPERATORS:
+        known = f"Operators: {', '.join(OPERATORS)}."
+        raise UsageError(f"compression '{text}'", f"unknown operator '{name}'", did_you_mean(name, OPERATORS, known))
+    return OPERATORS[name]
+
+
+@dataclass(frozen=True)
+class Option:
+    """One `@key=value` modifier: how its value is read and written, and how to phrase what it takes."""
+
+    read: Callable[[str], object]
+    expects: str
+    write: Callable[..., str] = str
+
+
+def _choice(*words: str) -> Option:
+    def read(value: str) -> str:
+        if value not in words:
+            raise ValueError(value)
+        return value
+
+    return Option(read, " or ".join(words))
+
+
+def number(value: str) -> float:
+    """Read a finite decimal number."""
+    if not math.isfinite(x := float(value)):
+        raise ValueError(value)
+    return x
+
+
+def written(value: float) -> str:
+    """Write a number shortly, so that reading it gives the same number; never with a '+'."""
+    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value).replace("e+", "e")
+
+
+def _strength(value: str) -> float:
+    if (x := number(value)) < 0:
+        raise ValueError(value)
+    return x
+
+
+def _stride(value: str) -> tuple[int, int]:
+    rows, columns = value.split("x")
+    if min(stride := (int(rows), int(columns))) < 1:
+        raise ValueError(value)
+    return stride
+
+
+def _levels(value: str) -> int | str:
+    if value == "all":
+        return value
+    if (level := int(value)) < 1:
+        raise ValueError(value)
+    return level
+
+
+def _blocks(value: str) -> tuple[int, ...]:
+    picked: set[int] = set()
+    for part in value.split(","):
+        first, dash, last = part.partition("-")
+        span = range(int(first), int(last if dash else first) + 1)
+        if not span or span[-1] > 9999:
+            raise ValueError(value)
+        picked.update(span)
+    return tuple(sorted(picked))
+
+
+def _spans(blocks: tuple[int, ...]) -> str:
+    starts = [b for b in blocks if b - 1 not in blocks]
+    ends = [b for b in blocks if b + 1 not in blocks]
+    return ",".join(str(a) if a == z else f"{a}-{z}" for a, z in zip(starts, ends, strict=True))
+
+
+OPTIONS: dict[str, Option] = {
+    "mode": _choice("mean", "prune", "mlerp"),
+    "gate": Option(_strength, "a number from 0 up", written),
+    "pad": _choice("zero", "replicate"),
+    "stride": Option(_stride, "ROWSxCOLUMNS such as 2x2", lambda stride: f"{stride[0]}x{stride[1]}"),
+    "levels": Option(_levels, "1, 2, 4 … or all"),
+    "blocks": Option(_blocks, "block numbers from 0, such as 1-5,7-11", _spans),
+    "plan": _choice("shared", "per-label"),
+    "share": _choice("block", "level"),
+}

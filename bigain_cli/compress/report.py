@@ -1,0 +1,99 @@
+"""What a compression does, before anything runs: per site and in all, tokens and FLOPs before and after.
+
+In: the sites with their operators, a latent's size; out: a Report to print or to keep in a record.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from bigain_cli.compress.plan import Grid
+
+
+@dataclass(frozen=True)
+class SiteReport:
+    """One block that is touched; FLOPs are per sample and include the matching."""
+
+    name: str
+    level: int
+    grid: Grid
+    tokens: int
+    queries: int  # tokens after merging
+    keys: int  # tokens that keys and values are made from
+    flops_before: int
+    flops_after: int
+    matching: int  # spent on the plan; a shared plan spends it once per draw
+
+    @property
+    def saved(self) -> float:
+        """Return the saved share of this block."""
+        return 1 - self.flops_after / self.flops_before
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything a spec does to one network at one size."""
+
+    spec: str
+    network: str
+    latent: Grid
+    context: int  # text tokens
+    sites: tuple[SiteReport, ...]
+    flops_before: int  # of the whole forward pass
+    blocks: int  # sites the network has
+    notes: tuple[str, ...] = ()
+
+    @property
+    def flops_after(self) -> int:
+        """Return what the whole forward pass takes now."""
+        return self.flops_before - sum(site.flops_before - site.flops_after for site in self.sites)
+
+    @property
+    def matching(self) -> int:
+        """Return what all plans take."""
+        return sum(site.matching for site in self.sites)
+
+    @property
+    def saved(self) -> float:
+        """Return the saved share of the whole forward pass."""
+        return 1 - self.flops_after / self.flops_before
+
+    def summary(self) -> dict[str, Any]:
+        """Return what a record says: where, how many tokens (each size once), and what a forward pass takes."""
+        tokens = sorted({(site.tokens, site.queries, site.keys) for site in self.sites}, reverse=True)
+        gflop = [round(flops / 1e9, 3) for flops in (self.flops_before, self.flops_after)]
+        sites = {"sites": len(self.sites), "of": self.blocks, "tokens": [list(row) for row in tokens]}
+        return {**sites, "gflop": gflop, "saved": round(self.saved, 4)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the whole report, site by site."""
+        whole = {"flops_before": self.flops_before, "flops_after": self.flops_after, "saved": round(self.saved, 4)}
+        sites = [asdict(site) | {"grid": list(site.grid)} for site in self.sites]
+        about = {"compress": self.spec, "latent": list(self.latent), "context": self.context}
+        return about | whole | {"matching": self.matching, "sites": sites, "notes": list(self.notes)}
+
+    def __str__(self) -> str:
+        head = ("site", "grid", "tokens", "keys", "GFLOP", "saved")
+        rows = [head, *(_row(site) for site in self.sites)]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        return "\n".join([*lines, self._total(), *self.notes])
+
+    def _total(self) -> str:
+        matched = f", matching {_giga(self.matching)} of it" if self.matching else ""
+        return (
+            f"{self.spec} at {len(self.sites)} of {self.blocks} blocks of {self.network}, latent "
+            f"{self.latent.h}x{self.latent.w}: {_giga(self.flops_before)} -> {_giga(self.flops_after)} GFLOP "
+            f"per forward ({self.saved:.1%} saved{matched})"
+        )
+
+
+def _row(site: SiteReport) -> tuple[str, ...]:
+    grid, tokens = f"{site.grid.h}x{site.grid.w}", f"{site.tokens} -> {site.queries}"
+    cost = f"{_giga(site.flops_before)} -> {_giga(site.flops_after)}"
+    return site.name, grid, tokens, f"{site.tokens} -> {site.keys}", cost, f"{site.saved:.1%}"
+
+
+def _giga(flops: int) -> str:
+    return f"{flops / 1e9:.4g}"

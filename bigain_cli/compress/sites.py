@@ -1,0 +1,152 @@
+"""Where a network can be compressed: its self-attention blocks in the order they run, each with its level and grid.
+
+In: a U-Net or a patch transformer of diffusers, a pipeline, or anything with `sites()`. Must not know operators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from torch import nn
+
+from bigain_cli.compress.plan import Grid
+from bigain_cli.errors import ModelError
+
+
+@dataclass(frozen=True)
+class Site:
+    """One transformer block with a self-attention over image tokens."""
+
+    name: str
+    index: int  # in running order, from 0
+    level: int  # latent cells per token along an axis: 1 at full resolution; always 1 in a patch transformer
+    block: Any  # attn1, attn2 (or None), ff
+    host: nn.Module  # the module whose input has the grid's shape
+    patch: int  # of that input
+    root: Any  # the network
+
+    @property
+    def modulated(self) -> bool:
+        """Say whether norm1 also tells the block about time and class (adaLN), so that tokens are compared after it."""
+        return getattr(self.block, "norm_type", "layer_norm") != "layer_norm"
+
+    @property
+    def width(self) -> int:
+        """Return the number of channels."""
+        return self.block.attn1.to_q.in_features
+
+    def grid(self, latent: Grid) -> Grid:
+        """Return the tokens' grid for a latent's size."""
+        if self.host is self.root:
+            return Grid(latent.h // self.patch, latent.w // self.patch)
+        return next(stage.grid for stage in stages(self.root, latent) if stage.level == self.level)
+
+
+@runtime_checkable
+class HasSites(Protocol):
+    """Anything that lists its sites, such as a backbone."""
+
+    def sites(self) -> Iterable[Site]:
+        """Yield the sites, in running order."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One down, middle or up block of a U-Net."""
+
+    module: Any
+    level: int
+    grid: Grid
+    after: Grid  # behind its down- or upsampler
+
+
+def sites_of(model: object) -> tuple[Site, ...]:
+    """List the sites of a network, of a pipeline's network, or of a backbone."""
+    if isinstance(model, HasSites):
+        return tuple(model.sites())
+    root = network_of(model)
+    names = {id(module): name for name, module in root.named_modules()}
+    found = [place for place in _places(root) if _attends_itself(place[0])]
+    return tuple(
+        Site(names[id(block)], index, level, block, host, patch, root)
+        for index, (block, level, host, patch) in enumerate(found)
+    )
+
+
+def network_of(model: object) -> Any:
+    """Return the denoising network inside a pipeline, or the network itself."""
+    if isinstance(model, HasSites):
+        roots = {id(site.root): site.root for site in model.sites()}
+        if len(roots) != 1:
+            raise ModelError(_named(model), f"its sites belong to {len(roots)} networks", "They must belong to one.")
+        return roots.popitem()[1]
+    parts = [model, getattr(model, "unet", None), getattr(model, "transformer", None)]
+    for root in parts:
+        if isinstance(root, nn.Module) and (is_unet(root) or is_patches(root) or "_orig_mod" in root._modules):
+            return root
+    hint = "Give a U-Net, DiT or PixArt network of diffusers, a pipeline around one, or an object with sites()."
+    raise ModelError(_named(model), "no network was found in it whose tokens lie on a grid", hint)
+
+
+def is_unet(root: nn.Module) -> bool:
+    """Recognise a U-Net by its parts."""
+    return {"down_blocks", "up_blocks", "conv_in"} <= set(root._modules)
+
+
+def is_patches(root: nn.Module) -> bool:
+    """Recognise a transformer over patches by its parts."""
+    return {"transformer_blocks", "pos_embed"} <= set(root._modules)
+
+
+def latent_of(root: Any) -> Grid | None:
+    """Return the latent's size that the network's configuration names."""
+    size = root.config.sample_size
+    if size is None:
+        return None
+    return Grid(size, size) if isinstance(size, int) else Grid(*size)
+
+
+def stages(unet: Any, latent: Grid) -> list[Stage]:
+    """Walk a U-Net and follow the size of its feature maps."""
+    level, grid, sizes, found = 1, latent, {1: latent}, []
+    for module in unet.down_blocks:
+        samplers = getattr(module, "downsamplers", None)
+        after = _halved(samplers[0], grid) if samplers else grid
+        found.append(Stage(module, level, grid, after))
+        level, grid = (level * 2 if samplers else level), after
+        sizes[level] = grid
+    if unet.mid_block is not None:
+        found.append(Stage(unet.mid_block, level, grid, grid))
+    for module in unet.up_blocks:
+        below = level
+        level = level // 2 if getattr(module, "upsamplers", None) else level
+        found.append(Stage(module, below, sizes[below], sizes[level]))
+    return found
+
+
+def _halved(sampler: Any, grid: Grid) -> Grid:
+    """Follow a stride of two; without padding, one row and column are added at the end only."""
+    ceil = getattr(sampler, "use_conv", False) and sampler.padding == 1
+    return Grid(*((side + ceil) // 2 for side in grid))
+
+
+def _places(root: Any) -> Iterator[tuple[Any, int, nn.Module, int]]:
+    """Yield every transformer block with its level, host and patch size."""
+    if is_unet(root):
+        for stage in stages(root, Grid(64, 64)):
+            for host in getattr(stage.module, "attentions", None) or ():
+                for block in getattr(host, "transformer_blocks", ()):
+                    yield block, stage.level, host, 1
+    elif is_patches(root):
+        for block in root.transformer_blocks:
+            yield block, 1, root, root.config.patch_size
+
+
+def _attends_itself(block: Any) -> bool:
+    return "attn1" in block._modules and not getattr(block, "only_cross_attention", False)
+
+
+def _named(model: object) -> str:
+    return f"model {type(model).__name__}"

@@ -1,0 +1,165 @@
+"""The grammar of compression: text such as "lgtm:0.5@gate=0.3+mlp+iekvd:2@0.9" in, a Spec out, and back.
+
+NAME:NUMBER, then modifiers, each after an '@' (a word, an alpha, or key=value), then '+mlp' or '+cross' for a
+merging; terms join with '+'; 'none' is the empty spec. Must not import torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from bigain_cli.compress.operators import OPERATORS, OPTIONS, Entry, entry, number, written
+from bigain_cli.errors import UsageError, did_you_mean
+
+WHERE = ("mlp", "cross")
+ALPHA = (0.9, 0.9)
+
+
+@dataclass(frozen=True)
+class Term:
+    """One operator with everything that was said about it."""
+
+    name: str
+    amount: float  # the ratio of tokens to merge, or the factor of downsampling
+    variant: str = ""  # compat, fixed, unshared
+    alpha: tuple[float, float] = ALPHA  # at the noisy and at the clean end of time
+    bias: bool = False  # weigh merged keys by their size
+    mode: str = "mean"
+    gate: float = 0.0
+    pad: str = "zero"
+    stride: tuple[int, int] = (2, 2)
+    levels: int | str | None = None  # None: what suits the network
+    blocks: tuple[int, ...] | None = None
+    plan: str = "shared"  # one plan for all labels, or "per-label"
+    share: str = "block"  # or one plan for all blocks of a "level"
+    mlp: bool = False
+    cross: bool = False
+
+    @property
+    def merges(self) -> bool:
+        """Say whether the term shortens the whole block's input rather than its keys and values."""
+        return OPERATORS[self.name].amount == "ratio"
+
+    @property
+    def shared(self) -> bool:
+        """Say whether one plan may serve all labels of a draw."""
+        return self.merges and self.plan == "shared" and self.variant != "unshared"
+
+    def __str__(self) -> str:
+        words = [f"{self.name}:{written(self.amount)}"]
+        words += [self.variant] if self.variant else []
+        if "alpha" in OPERATORS[self.name].options:
+            noisy, clean = self.alpha
+            words.append(written(noisy) if noisy == clean else f"{written(noisy)}:{written(clean)}")
+        words += ["bias"] if self.bias else []
+        plain = Term(self.name, self.amount)
+        for key, option in OPTIONS.items():
+            if (value := getattr(self, key)) != getattr(plain, key):
+                words.append(f"{key}={option.write(value)}")
+        return "@".join(words) + "".join(f"+{place}" for place in WHERE if getattr(self, place))
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What to do to a network's tokens: terms in order; `str()` is the canonical text."""
+
+    terms: tuple[Term, ...] = ()
+
+    def __str__(self) -> str:
+        return "+".join(map(str, self.terms)) or "none"
+
+    def __bool__(self) -> bool:
+        return bool(self.terms)
+
+    @property
+    def shared(self) -> bool:
+        """Say whether some plan may be made once and used for all labels of a draw."""
+        return any(term.shared for term in self.terms)
+
+
+def parse(text: str | Spec) -> Spec:
+    """Read a spec; a Spec passes through."""
+    if isinstance(text, Spec):
+        return text
+    if (text := text.strip()) == "none":
+        return Spec()
+    terms: list[Term] = []
+    for piece in text.split("+"):
+        if piece in WHERE:
+            _attach(piece, terms, text)
+        else:
+            terms.append(_term(piece, text))
+    return Spec(tuple(terms))
+
+
+def _attach(place: str, terms: list[Term], text: str) -> None:
+    at = next((i for i in reversed(range(len(terms))) if terms[i].merges), None)
+    if at is None:
+        raise UsageError(f"compression '{text}'", f"'+{place}' follows no merging", f"Write it as lgtm:0.5+{place}.")
+    if getattr(terms[at], place):
+        raise UsageError(f"compression '{text}'", f"'+{place}' is written twice", "Once is enough.")
+    terms[at] = replace(terms[at], mlp=terms[at].mlp or place == "mlp", cross=terms[at].cross or place == "cross")
+
+
+def _term(piece: str, text: str) -> Term:
+    head, *modifiers = piece.split("@")
+    name, colon, amount = head.partition(":")
+    if not name:
+        raise UsageError(f"compression '{text}'", "a term is empty", "Write NAME:NUMBER, such as lgtm:0.5, or none.")
+    line = entry(name, text)
+    if not colon:
+        amount = "0.5" if line.amount == "ratio" else "2"
+        example = "@".join([f"{name}:{amount}", *(word.split(":")[0] for word in modifiers)])
+        raise UsageError(f"compression '{text}'", f"'{name}' needs a {line.amount}", f"Write {example}.")
+    said = [_modifier(word, name, line, text) for word in modifiers]
+    keys = [key for key, _ in said]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise UsageError(f"compression '{text}'", f"{key} is given twice for '{name}'", "Keep one of them.")
+    if {"levels", "blocks"} <= set(keys):
+        raise UsageError(f"compression '{text}'", "levels and blocks both say where", "Keep one of them.")
+    return replace(Term(name, _amount(amount, name, line, text)), **dict(said))  # type: ignore[arg-type]
+
+
+def _amount(amount: str, name: str, line: Entry, text: str) -> float:
+    if line.amount == "factor":
+        if not (amount.isascii() and amount.isdigit() and int(amount) >= 1):
+            hint = f"Write a whole number from 1 up: {name}:2 keeps one key in four."
+            raise UsageError(f"compression '{text}'", f"'{amount}' is no factor for '{name}'", hint)
+        return int(amount)
+    try:
+        ratio = number(amount)
+    except ValueError:
+        ratio = -1.0
+    if not 0 <= ratio <= 1:
+        hint = "Write the share of tokens to merge, from 0 to 1; at stride 2x2 one token in four stays: 0.75 at most."
+        raise UsageError(f"compression '{text}'", f"'{amount}' is no ratio for '{name}'", hint)
+    return ratio
+
+
+def _modifier(word: str, name: str, line: Entry, text: str) -> tuple[str, object]:
+    key, equals, value = word.partition("=")
+    known = [*line.variants, *(f"{o}=" if o in OPTIONS else o for o in line.options)]
+    if equals and key in OPTIONS and key in line.options:
+        try:
+            return key, OPTIONS[key].read(value)
+        except ValueError:
+            hint = f"Write {OPTIONS[key].expects}."
+            raise UsageError(f"compression '{text}'", f"'{value}' is no {key} for '{name}'", hint) from None
+    if not equals and word in line.variants:
+        return "variant", word
+    if word == "bias" and word in line.options:
+        return word, True
+    if "alpha" in line.options and not equals:
+        return "alpha", _alpha(word, text, known)
+    takes = f"'{name}' takes {', '.join(known)}."
+    raise UsageError(f"compression '{text}'", f"unknown modifier '@{word}'", did_you_mean(word, known, takes))
+
+
+def _alpha(word: str, text: str, known: list[str]) -> tuple[float, float]:
+    noisy, colon, clean = word.partition(":")
+    try:
+        return number(noisy), number(clean if colon else noisy)
+    except ValueError:
+        hint = "Write a number such as 0.9, or NOISY:CLEAN such as 0.8:1.2."
+        raise UsageError(f"compression '{text}'", f"'{word}' is no alpha", did_you_mean(word, known, hint)) from None

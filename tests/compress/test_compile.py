@@ -1,0 +1,75 @@
+"""A compressed network compiles as one graph, runs many batches on it, and is free again afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from compress_nets import dit, latents, times, unet
+from torch._dynamo.testing import CompileCounterWithBackend
+
+from bigain_cli.compress import apply
+from bigain_cli.errors import ModelError
+
+SLOW = [
+    ("dit", "tome:0.5@bias+mlp"),
+    ("dit", "tome:0.5@unshared"),
+    ("dit", "abm:0.5@mode=mlerp"),
+    ("dit", "sito:0.5+todo:2"),
+    ("unet", "lgtm:0.5@levels=all@share=level+mlp+cross+iekvd:2@0.8:1.2"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> Iterator[None]:
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec"),
+    [
+        ("dit", "lgtm:0.5+mlp+iekvd:2@0.8:1.2@levels=all"),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW),
+    ],
+)
+def test_one_graph_for_all_batches(kind: str, spec: str) -> None:
+    network = unet() if kind == "unet" else dit(layers=2)
+    label = torch.full((2,), 3) if kind == "dit" else torch.linspace(-1, 1, 80).view(1, 5, 16).expand(2, -1, -1)
+    batches = [latents(2, seed=seed) for seed in (1, 2, 3)]
+    plain = network(batches[0], times(2), label).sample
+    handle = apply(network, spec)
+    if "unshared" not in spec:  # whose randomness moves on
+        expected = [network(x, times(2), label).sample for x in batches]
+        with handle.record() as plans:
+            network(batches[1], times(2), label)
+    counter = CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(network, backend=counter, fullgraph=True)
+    first = compiled(batches[0], times(2), label).sample
+    graphs = counter.frame_count
+    found = [first, *(compiled(x, times(2), label).sample for x in batches[1:])]
+    assert counter.frame_count == graphs
+    if "unshared" not in spec:
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+        with handle.replay(plans, torch.tensor([1, 0])):
+            replayed = compiled(batches[1].flip(0), times(2).flip(0), label).sample
+        torch.testing.assert_close(replayed, expected[1].flip(0), rtol=1e-5, atol=1e-5)
+    handle.remove()
+    torch.testing.assert_close(compiled(batches[0], times(2), label).sample, plain, rtol=1e-5, atol=1e-5)
+
+
+def test_a_network_that_ran_compiled_before_is_found_out() -> None:
+    network, label = dit(layers=2), torch.tensor([3])
+    compiled = torch.compile(network, backend="eager")
+    compiled(latents(1), times(1), label)
+    with torch._dynamo.config.patch(skip_nnmodule_hook_guards=True):
+        handle = apply(network, "lgtm:0.5")
+        try:
+            compiled(latents(1), times(1), label)
+        except ModelError as problem:
+            assert "ran without its compression" in str(problem)
+        else:
+            assert handle._frame.touched
+    handle.remove()
