@@ -94,9 +94,7 @@ def test_budget_draws_and_deadline_are_kept(colours) -> None:
     for budget in (4, 5, 37, 100):
         result = next(bigain.classify(colours, grey, LABELS, rules=bigain.Rules(budget=budget)))
         assert 4 <= result.evaluations <= budget
-    result = next(
-        bigain.classify(colours, grey, ["red, green", "blue"][1:] + ["red"], rules=bigain.Rules("fixed", draws=11))
-    )
+    result = next(bigain.classify(colours, grey, ["blue", "red"], rules=bigain.Rules("fixed", draws=11)))
     assert result.draws == 11 and result.evaluations == 22
     result = next(bigain.classify(colours, grey, LABELS, rules=bigain.Rules(confidence=0.999999, deadline=1e-9)))
     assert result.draws == 8, "one block is always done"

@@ -118,9 +118,9 @@ def test_the_prefix_is_run_once_per_draw_and_not_once_per_label(models, pictures
 
 def test_the_network_is_left_as_it_was_after_sharing_a_prefix(models, pictures) -> None:
     backbone = load(str(models["epsilon"]), device="cpu")
-    before = {name: module for name, module in backbone.network.named_modules()}
+    before = dict(backbone.network.named_modules())
     job = Job(backbone.encode(pictures[0][1]), Draws(0, b"", backbone.latent_shape).block(0, 2), [0, 1])
     Residuals(backbone, backbone.condition(PROMPTS), False, 8, Squeeze(backbone, True))([job])
-    after = {name: module for name, module in backbone.network.named_modules()}
+    after = dict(backbone.network.named_modules())
     assert before.keys() == after.keys() and all(before[name] is after[name] for name in before)
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in after.values())

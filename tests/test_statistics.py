@@ -28,7 +28,7 @@ def upper(wrong: int, n: int) -> float:
 
 
 def synthetic(seed: int, labels: int, gap: float, draws: int = 128) -> np.ndarray:
-    """Make one image's errors: strong common noise, weaker and heavy-tailed noise of each label, gaps that vary with t."""
+    """Make one image's errors: strong common noise, weaker heavy-tailed noise of each label, gaps that vary with t."""
     rng = np.random.default_rng(seed)
     common = rng.gamma(2.0, 1.0, (draws, 1))
     own = rng.standard_t(4, (draws, labels)) * 0.05 * common

@@ -59,7 +59,7 @@ def test_templates_are_refused() -> None:
 
 
 def test_imagenet_homonyms_of_the_preset_are_told_apart() -> None:
-    names = {number: word for number, word in HOMONYMS.values()}
+    names = dict(HOMONYMS.values())
     names |= {2: "Crane, not the bird"}
     vocabulary = Vocabulary({**names, 999: "crane bird house"}, None)
     for name, (number, _) in HOMONYMS.items():

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
 
 from bigain_cli.errors import BigainError
@@ -21,38 +22,50 @@ class Terminated(KeyboardInterrupt):
 
 def main() -> None:
     """Run the command and leave with its exit code."""
+    _open_standard_streams()
     signal.signal(signal.SIGTERM, _terminate)
     code = _guarded()
     try:
         sys.stdout.flush()
-    except (BrokenPipeError, ValueError):
-        _forget_stdout()
-    sys.stderr.flush()
+    except BrokenPipeError:
+        _forget(1)
+    except OSError as problem:
+        code = _say(f"bigain: stdout: {problem.strerror}", 1)
+        _forget(1)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # all is said; nobody needs a traceback from the clearing up
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     sys.exit(code)
 
 
-def _guarded() -> int:
-    import click
+def _open_standard_streams() -> None:
+    """Replace streams that the caller has closed, lest a file of ours takes their number."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("r" if name == "stdin" else "w"))  # noqa: SIM115 (for good)
 
-    from bigain_cli.cli.app import app
+
+def _guarded() -> int:
+    import typer
+
+    from bigain_cli.cli.app import answer
 
     try:
-        return int(app(standalone_mode=False) or 0)
-    except click.exceptions.Exit as leave:
+        return answer(sys.argv[1:])
+    except typer.Exit as leave:
         return leave.exit_code
-    except click.exceptions.NoArgsIsHelpError as problem:
-        problem.show()
-        return 2
-    except click.ClickException as problem:
-        return _say(f"bigain: {problem.format_message()}", problem.exit_code)
+    except typer.TyperException as problem:
+        message = problem.format_message()
+        end = "" if message.endswith((".", "?")) else "."
+        return _say(f"bigain: {message}{end} See: bigain --help", problem.exit_code)
     except BrokenPipeError:
-        _forget_stdout()
+        _forget(1)
         return 0
     except BigainError as problem:
         return _say(f"bigain: {problem}", problem.exit_code)
     except Terminated:
         return _say("bigain: terminated", TERMINATED)
-    except (KeyboardInterrupt, click.exceptions.Abort):
+    except KeyboardInterrupt:
         return _say("bigain: interrupted", INTERRUPTED)
     except OSError as problem:
         name = f"{problem.filename}: " if problem.filename else ""
@@ -60,13 +73,17 @@ def _guarded() -> int:
 
 
 def _say(message: str, code: int) -> int:
-    sys.stderr.write(message.encode(errors="backslashreplace").decode() + "\n")
+    try:
+        sys.stderr.write(message.encode(errors="backslashreplace").decode() + "\n")
+        sys.stderr.flush()
+    except BrokenPipeError:
+        _forget(2)
     return code
 
 
-def _forget_stdout() -> None:
-    """Point stdout nowhere, so that the interpreter's last flush finds an open pipe."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+def _forget(stream: int) -> None:
+    """Point a standard stream nowhere, so that the interpreter's last flush finds an open pipe."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

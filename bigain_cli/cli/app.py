@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -12,7 +14,7 @@ from bigain_cli.cli.classify import classify
 
 app = typer.Typer(
     name="bigain",
-    no_args_is_help=True,
+    invoke_without_command=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -27,6 +29,7 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def bigain(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", help="Show the version and leave.", callback=_version, is_eager=True)
     ] = False,
@@ -38,7 +41,19 @@ def bigain(
       bigain classify photo.jpg --model colours --labels red,green,blue
       bigain list labels
     """
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(2)
 
 
 app.command("classify")(classify)
 app.command("list")(list_things)
+
+
+def answer(arguments: Sequence[str]) -> int:
+    """Carry out a command line; every failure, a closed pipe and Ctrl-C too, is left to the caller."""
+    command = typer.main.get_command(app)
+    if "_BIGAIN_COMPLETE" in os.environ:
+        command(prog_name="bigain")  # answers the shell and leaves
+    with command.make_context("bigain", list(arguments)) as context:
+        return int(command.invoke(context) or 0)

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from bigain_cli.compress import OPERATORS
 from bigain_cli.labels import presets, read_labels
 from bigain_cli.models import Reference, present
 from bigain_cli.registry import DEFAULT_MODEL, MODELS, OUTPUTS, SCHEDULES, SCORES
@@ -19,6 +20,7 @@ class Kind(StrEnum):
     """What can be listed."""
 
     models = "models"
+    operators = "operators"
     labels = "labels"
     outputs = "outputs"
     schedules = "schedules"
@@ -27,12 +29,15 @@ class Kind(StrEnum):
 
 def list_things(
     kind: Annotated[
-        Kind | None, typer.Argument(help="models, labels, outputs, schedules or scores; all of them by default.")
+        Kind | None,
+        typer.Argument(
+            metavar="[KIND]", help="models, operators, labels, outputs, schedules or scores; all of them by default."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write one JSON document.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show where things come from.")] = False,
 ) -> None:
-    """List models, label presets, outputs, schedules and scores.
+    """List models, operators, label presets, outputs, schedules and scores.
 
     \b
     Examples:
@@ -71,6 +76,14 @@ def _models() -> list[dict[str, Any]]:
     ]
 
 
+def _operators() -> list[dict[str, Any]]:
+    rows = []
+    for name, operator in OPERATORS.items():
+        modifiers = [*operator.variants, *operator.options]
+        rows.append({"name": name, "takes": operator.amount, "about": operator.about, "modifiers": modifiers})
+    return rows
+
+
 def _labels() -> list[dict[str, Any]]:
     return [
         {"name": name, "labels": len(read_labels(str(path), {}).labels), "source": str(path)}
@@ -94,6 +107,7 @@ def _scores() -> list[dict[str, Any]]:
 
 _ROWS = {
     Kind.models: _models,
+    Kind.operators: _operators,
     Kind.labels: _labels,
     Kind.outputs: _outputs,
     Kind.schedules: _schedules,

@@ -10,7 +10,9 @@ from typing import Annotated
 import typer
 
 from bigain_cli.cli.talk import Talk
+from bigain_cli.compress import Spec, parse
 from bigain_cli.errors import UsageError
+from bigain_cli.outputs.files import IN_PLACE
 from bigain_cli.registry import DEFAULT_MODEL, OUTPUTS, SCHEDULES, SCORES
 from bigain_cli.rules import Rules
 
@@ -32,6 +34,7 @@ class Request:
     score_given: bool
     seed: int
     reject: bool
+    compress: Spec | None
     batch: int | None
     format: str
     output: str | None
@@ -85,6 +88,21 @@ def classify(
     reject: Annotated[
         bool, typer.Option("--reject", help="Answer 'none' when no label beats the empty prompt.")
     ] = False,
+    compress: Annotated[
+        str | None,
+        typer.Option(
+            "--compress",
+            "-c",
+            help="Token compression, as lgtm:0.7 or lgtm:0.5+iekvd:2@0.9 (see: bigain list operators), or none.",
+            show_default="the model's own",
+        ),
+    ] = None,
+    merge: Annotated[
+        float | None, typer.Option(metavar="RATIO", help="Short for -c lgtm:RATIO.", show_default="off")
+    ] = None,
+    kv: Annotated[
+        int | None, typer.Option(metavar="FACTOR", help="Short for -c iekvd:FACTOR.", show_default="off")
+    ] = None,
     batch: Annotated[
         int | None, typer.Option(min=1, help="Most evaluations at once.", show_default="by device and model")
     ] = None,
@@ -136,6 +154,7 @@ def classify(
         score_given=score is not None,
         seed=seed,
         reject=reject,
+        compress=_spec(compress, merge, kv),
         batch=batch,
         format=_format({"json": as_json, "jsonl": as_jsonl, "csv": as_csv, "tsv": as_tsv}, output),
         output=None if output == "-" else output,
@@ -165,6 +184,18 @@ def _given_labels(labels: str | None) -> str:
     return labels
 
 
+def _spec(compress: str | None, merge: float | None, kv: int | None) -> Spec | None:
+    """Read the compression asked for; None leaves it to the model."""
+    if compress is None and merge is None and kv is None:
+        return None
+    if compress is not None and not (merge is None and kv is None):
+        hint = "Write all of it after -c, joined with '+'."
+        raise UsageError("--compress with --merge or --kv", "both say how to compress", hint)
+    short = [f"lgtm:{merge:g}"] if merge is not None else []
+    short += [f"iekvd:{kv}"] if kv is not None else []
+    return parse(compress if compress is not None else "+".join(short))
+
+
 def _format(flags: dict[str, bool], output: str | None) -> str:
     """Return the format asked for by flag, else by the file's suffix, else the table."""
     chosen = [name for name, wanted in flags.items() if wanted]
@@ -185,9 +216,7 @@ def _format(flags: dict[str, bool], output: str | None) -> str:
 
 def _consistent(request: Request) -> None:
     """Refuse flags that would do nothing or contradict each other."""
-    from_stdin = [
-        name for name, used in (("-", "-" in request.inputs), ("--files-from -", request.files_from == "-")) if used
-    ]
+    from_stdin = [name for name in request.inputs if name == "-"] + ["--files-from -"] * (request.files_from == "-")
     rules = (
         (
             not request.inputs and request.files_from is None,
@@ -209,9 +238,9 @@ def _consistent(request: Request) -> None:
             "Add -o FILE.jsonl.",
         ),
         (
-            request.resume and request.format != "jsonl",
+            request.resume and not (request.format == "jsonl" and (request.output or "").lower().endswith(IN_PLACE)),
             "--resume",
-            f"{request.format} cannot be gone on with",
+            "only a .jsonl file grows line by line and can be gone on with",
             "Use -o FILE.jsonl.",
         ),
         (

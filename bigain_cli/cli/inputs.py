@@ -18,7 +18,8 @@ def sources(request: Request, open_files: ExitStack) -> Iterator[Source]:
     paths: Iterator[str] = iter(())
     if request.files_from is not None:
         paths = listed(_list(request.files_from, open_files), request.null)
-    return find(itertools.chain(request.inputs, paths), request.recursive, _stdin())
+    free = None if request.files_from == "-" else _stdin()  # a list on stdin leaves no room for an image
+    return find(itertools.chain(request.inputs, paths), request.recursive, free)
 
 
 def _list(name: str, open_files: ExitStack) -> BinaryIO:

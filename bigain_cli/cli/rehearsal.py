@@ -13,12 +13,16 @@ from bigain_cli.cli.classify import Request
 from bigain_cli.cli.inputs import sources
 from bigain_cli.labels import presets, prompts_for, read_labels
 from bigain_cli.models import present, resolve
+from bigain_cli.outputs.files import check_target
+from bigain_cli.outputs.sink import encode
 from bigain_cli.registry import SCHEDULES
 
 
 def rehearse(request: Request) -> int:
     """Print the plan; fail as the run would if an input is missing."""
     labels = read_labels(request.labels, presets())
+    if request.output is not None:
+        check_target(request.output, request.force, request.resume)
     prompts = sum(len(prompts_for(label, request.templates, bool(request.templates))) for label in labels.labels)
     prompts += request.reject
     with ExitStack() as open_files:
@@ -37,7 +41,8 @@ def rehearse(request: Request) -> int:
         "output": request.output or "stdout",
         "format": request.format,
     }
-    typer.echo(json.dumps(plan, ensure_ascii=False) if request.format in ("json", "jsonl") else _text(plan))
+    as_json = request.output is None and request.format in ("json", "jsonl")
+    typer.echo(encode(json.dumps(plan, ensure_ascii=False) if as_json else _text(plan)))
     return 1 if missing else 0
 
 

@@ -30,17 +30,21 @@ def carry_out(request: Request, talk: Talk) -> int:
     if request.output is not None:
         check_target(request.output, request.force, request.resume)
     resolve(request.model)
-    run = _prepared(request, labels, talk)
-    done = _recorded(request, run.settings["fingerprint"], talk)
-    failures = done.failures
     with ExitStack() as open_files:
-        wanted = (source for source in sources(request, open_files) if source.id not in done.ids)
+        found = sources(request, open_files)
+        run = _prepared(request, labels, talk)
+        done = _recorded(request, run.settings["fingerprint"], talk)
+        failures = done.failures
+        wanted = (source for source in found if source.id not in done.ids)
         with _sink(request, [arm.name for arm in run.arms]) as sink, Progress(talk, request.watch) as progress:
             for outcome in run.standings(wanted):
                 if outcome.finished:
+                    progress.step_aside()
                     sink.write(outcome.to_dict(_top(request)))
                     failures += isinstance(outcome, Failure)
                 progress.show(outcome)
+    if failures:
+        talk.note(f"{failures} of {progress.results + len(done.ids)} images failed; their records say why")
     return 1 if failures else 0
 
 
@@ -52,16 +56,20 @@ def _prepared(request: Request, labels: LabelSet, talk: Talk) -> Any:
     backbone = load(request.model, request.device, request.dtype)
     kind = str(backbone.dtype).removeprefix("torch.")
     talk.detail(f"model: {request.model} on {backbone.device} in {kind}, loaded in {time.monotonic() - started:.1f} s")
-    return Run(
+    run = Run(
         backbone,
         labels,
         templates=request.templates,
         rules=with_score(request, backbone.score),
         seed=request.seed,
         reject=request.reject,
+        compress=request.compress,
         batch=request.batch,
         timing=request.timing,
     )
+    if run.report is not None:
+        talk.detail(f"compression:\n{run.report}")
+    return run
 
 
 def _recorded(request: Request, fingerprint: str, talk: Talk) -> Recorded:

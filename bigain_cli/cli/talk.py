@@ -47,25 +47,28 @@ class Progress:
 
     def __init__(self, talk: Talk, watch: bool) -> None:
         self._talk, self._watch = talk, watch and not talk.quiet
+        self._console: Any = None
         self._live: Any = None
-        self._results = self._evaluations = 0
+        self.results = self._evaluations = 0
         self._under_way: dict[str, int] = {}
-        self._started = time.monotonic()
+        self._started = self._drawn = time.monotonic()
 
     def __enter__(self) -> Progress:
         if sys.stderr.isatty() and not self._talk.quiet:
             from rich.console import Console
-            from rich.live import Live
 
-            self._live = Live(console=Console(stderr=True), transient=True, refresh_per_second=8)
-            self._live.start()
+            self._console = Console(stderr=True)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._live is not None:
-            self._live.stop()
+        self._erase()
+
+    def step_aside(self) -> None:
+        """Leave the terminal to a record, if records go there too."""
+        if sys.stdout.isatty():
+            self._erase()
 
     def show(self, outcome: Ranking | Failure) -> None:
         """Take a step into account."""
@@ -73,18 +76,36 @@ class Progress:
             self._evaluations += outcome.evaluations - self._under_way.pop(outcome.id, 0)
             if not outcome.finished:
                 self._under_way[outcome.id] = outcome.evaluations
-        self._results += outcome.finished
-        if self._live is not None:
-            self._live.update(self._picture(outcome))
+        self.results += outcome.finished
+        if self._console is not None:
+            self._draw(outcome)
         elif self._watch and isinstance(outcome, Ranking):
             _line(plain(outcome))
+
+    def _draw(self, outcome: Ranking | Failure) -> None:
+        """Draw anew, but not more often than eyes can follow."""
+        from rich.live import Live
+
+        now = time.monotonic()
+        if not outcome.finished and now - self._drawn < 0.1:
+            return
+        self._drawn = now
+        if self._live is None:
+            self._live = Live(console=self._console, transient=True, auto_refresh=False, redirect_stdout=False)
+            self._live.start()
+        self._live.update(self._picture(outcome), refresh=True)
+
+    def _erase(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
 
     def _picture(self, outcome: Ranking | Failure) -> Any:
         from rich.console import Group
         from rich.text import Text
 
         pace = self._evaluations / max(time.monotonic() - self._started, 1e-3)
-        status = Text(f"{self._results} done · {self._evaluations} evaluations · {pace:.1f}/s", style="dim")
+        status = Text(f"{self.results} done · {self._evaluations} evaluations · {pace:.1f}/s", style="dim")
         if not (self._watch and isinstance(outcome, Ranking)):
             return status
         return Group(standings(outcome), status)

@@ -154,8 +154,9 @@ def test_the_released_indexing_is_no_better_than_chance() -> None:
     grid = Grid(32, 32)
     x = tokens(4, grid.n, 6)
     right, released = (plan_of(parse(f"lgtm:0.75{v}").terms[0], x, grid) for v in ("", "@compat"))
-    missed = 1 - torch.tensor([len(set(a) & set(b)) / 256 for a, b in zip(right.keep.tolist(), released.keep.tolist())])
-    assert 0.7 < missed.mean() < 0.8
+    kept = zip(right.keep.tolist(), released.keep.tolist(), strict=True)
+    found = [len(set(ours) & set(theirs)) / 256 for ours, theirs in kept]
+    assert 0.2 < sum(found) / 4 < 0.3
 
 
 @given(grids, channels, seeds, strides)

@@ -117,12 +117,6 @@ def test_dit_xl_2_is_counted_alike(pixels: int, spec: str) -> None:
     assert handle.report((side, side)).flops_after == pytest.approx(counted.get_total_flops(), rel=1e-6)
 
 
-TABLE = """\
-site                                           grid  tokens    keys      GFLOP                   saved
-down_blocks.0.attentions.0.transformer_blocks.0  8x8   64 -> 32  64 -> 16  0.0006707 -> 0.0006052  9.8%
-"""
-
-
 def test_the_table_and_the_record() -> None:
     network = unet()
     with compressed(network, "lgtm:0.5@blocks=0+iekvd:2") as handle:

@@ -222,7 +222,10 @@ def test_both_pipelines() -> None:
 
     text = torch.linspace(-1, 1, 80).view(1, 5, 16)
     unet_said = {"prompt_embeds": text, "negative_prompt_embeds": -text, "height": 16, "width": 24}
-    for pipeline, said in ((stable_diffusion(), unet_said), (dit_pipeline(), {"class_labels": [2]})):
+    for pipeline, said in (
+        (stable_diffusion(), unet_said),
+        (dit_pipeline(), {"class_labels": [2], "guidance_scale": 1.0}),
+    ):
         plain = draw(pipeline, **said)
         for spec in ("lgtm:0.5", "tome:0.5", "iekvd:2@0.8:1.2"):
             with compressed(pipeline, spec):

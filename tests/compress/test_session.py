@@ -129,6 +129,6 @@ def test_a_plan_that_was_not_recorded_is_missed() -> None:
     network, x = unet(), latents(1)
     with compressed(network, "lgtm:0.5@blocks=0") as handle, handle.record() as plans:
         run_unet(network, x)
-    missing = pytest.raises(ModelError, match="no plan was recorded for it. Plans were recorded for down_blocks.0")
+    missing = pytest.raises(ModelError, match=r"no plan was recorded for it\. Plans were recorded for down_blocks\.0")
     with compressed(network, "lgtm:0.5@blocks=0-1") as handle, handle.replay(plans, torch.tensor([0])), missing:
         run_unet(network, x)

