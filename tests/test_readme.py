@@ -1,0 +1,31 @@
+"""The README's transcript and record are what the command prints."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from PIL import Image
+
+import bigain_cli as bigain
+
+TEXT = (Path(__file__).parents[1] / "README.md").read_text()
+
+
+def test_the_record_in_the_readme_is_the_one_that_is_made() -> None:
+    shown = json.loads(re.search(r"```json\n(.*?)```", TEXT, re.S)[1])
+    picture = Image.new("RGB", (64, 64), "teal")
+    made = next(bigain.classify(bigain.load("colours", device="cpu"), [("/tmp/teal.png", picture)], "red,green,blue"))
+    record = made.to_dict(top=2)
+    for key in ("label", "decided", "runner_up", "draws", "evaluations", "settings"):
+        assert record[key] == shown[key], key
+    assert abs(record["gap"] - shown["gap"]) < 1e-6
+    assert f"{record['evaluations']:>8}  /tmp/teal.png" in TEXT, "the table shows the same run"
+
+
+def test_the_example_in_the_readme_runs(tmp_path: Path, capsys) -> None:
+    Image.new("RGB", (64, 64), "teal").save(tmp_path / "teal.png")
+    code = next(block for block in re.findall(r"```python\n(.*?)```", TEXT, re.S) if "bigain.load" in block)
+    exec(code.replace("/tmp/teal.png", str(tmp_path / "teal.png")), {})
+    assert " blue False (" in capsys.readouterr().out
