@@ -82,7 +82,8 @@ class Run:
         self.backbone, self.templates, self.timing = backbone, tuple(templates), timing
         self.rules = rules or Rules(score=backbone.score)
         arms = arms_of(as_label_set(labels), self.templates, reject, backbone.vocabulary)
-        self._plan = Settings(arms, self.rules, seed, parse(backbone.compress if compress is None else compress))
+        spec = parse(backbone.compress if compress is None else compress)
+        self._plan = Settings(arms, self.rules, seed, spec.by_level() if backbone.prefixed else spec)
         self._costs = [len(arm.texts) for arm in arms]
         self._share = share_prefix
         self._handle: Handle | None = None

@@ -65,7 +65,8 @@ class Squeeze:
             prefix = self._prefix(noisy, t)
             if self._nothing is not None:
                 nothing = self._nothing.take(torch.zeros_like(t))
-                self.backbone.noise(noisy, t, nothing, prefix)
+                with self.handle.only_plans():
+                    self.backbone.noise(noisy, t, nothing, prefix)
         return Common(prefix, dict(plans))
 
     def noise(self, noisy: Tensor, t: Tensor, conditions: Conditions, common: Common, rows: Rows) -> Tensor:

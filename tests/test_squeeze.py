@@ -18,13 +18,13 @@ from bigain_cli.squeeze import Squeeze
 LABELS = ["tabby", "tench", "airliner"]
 SPECS = [
     "lgtm:0.5",
-    "lgtm:0.5@share=level",
+    "lgtm:0.5@share=block",
     "lgtm:0.5@plan=per-label",
     "lgtm:0.6@levels=all+mlp+cross",
     "tome:0.5",
-    "abm:0.5@share=level",
+    "abm:0.5",
     "iekvd:2@0.8:1.2",
-    "lgtm:0.4@share=level+iekvd:2@0.9",
+    "lgtm:0.4+iekvd:2@0.9",
 ]
 DIT_SPECS = ["lgtm:0.5@levels=all", "tome:0.5@levels=all+mlp", "iekvd:2@levels=all"]
 CASES = [("epsilon", spec) for spec in SPECS] + [("dit", spec) for spec in DIT_SPECS]
@@ -109,19 +109,30 @@ def test_a_pass_for_the_plan_is_counted_and_kept_within_the_budget(models, pictu
         rules = bigain.Rules("fixed", draws=4, **limits)
         return next(bigain.classify(backbone, pictures[:1], LABELS, rules=rules, compress=spec)).evaluations
 
-    assert evaluations("none") == evaluations("lgtm:0.5@share=level") == evaluations("iekvd:2") == 12
-    assert evaluations("lgtm:0.5") == 16, "the block's plans come from a pass with the empty prompt"
+    assert evaluations("none") == evaluations("lgtm:0.5") == evaluations("iekvd:2") == 12
+    assert evaluations("lgtm:0.5@share=block") == 16, "the blocks' plans come from a pass with the empty prompt"
     assert evaluations("lgtm:0.5@plan=per-label") == 12
-    assert evaluations("lgtm:0.5", budget=10) == 8
+    assert evaluations("lgtm:0.5@share=block", budget=10) == 8
     with pytest.raises(UsageError, match="takes 4 evaluations"):
-        Run(backbone, LABELS, rules=bigain.Rules(budget=3), compress="lgtm:0.5")
+        Run(backbone, LABELS, rules=bigain.Rules(budget=3), compress="lgtm:0.5@share=block")
+
+
+def test_the_pass_for_the_plan_ends_with_the_last_plan(models, pictures) -> None:
+    backbone = bigain.load(str(models["dit"]), device="cpu")
+    rows = [0, 0, 0]
+    for number, block in enumerate(backbone.network.transformer_blocks):
+        block.attn1.to_out[0].register_forward_hook(
+            lambda module, args, output, number=number: rows.__setitem__(number, rows[number] + len(output))
+        )
+    list(bigain.classify(backbone, pictures[:1], LABELS, rules=RULES, batch=4, compress="lgtm:0.5@blocks=1"))
+    assert rows == [16, 12, 12], "four rows more before the plan, none after it"
 
 
 def test_the_same_plan_serves_every_label(models, pictures) -> None:
     """Two labels with one prompt get one score: their maps are the same, random or not."""
     backbone = bigain.load(str(models["epsilon"]), device="cpu")
     labels = {"one": "a tabby", "two": "a tabby"}
-    for spec in ("lgtm:0.5", "tome:0.5", "tome:0.5@levels=all+mlp"):
+    for spec in ("lgtm:0.5@share=block", "tome:0.5", "tome:0.5@levels=all+mlp"):
         result = scores(next(bigain.classify(backbone, pictures[:1], labels, rules=RULES, compress=spec, batch=1)))
         assert result["one"] == result["two"], spec
     unshared = bigain.classify(backbone, pictures[:1], labels, rules=RULES, compress="tome:0.5@unshared", batch=1)
@@ -132,7 +143,7 @@ def test_the_same_plan_serves_every_label(models, pictures) -> None:
 def test_records_say_what_was_compressed(models, pictures) -> None:
     backbone = bigain.load(str(models["epsilon"]), device="cpu")
     settings = next(bigain.classify(backbone, pictures[:1], LABELS, rules=RULES, compress="lgtm:0.5")).settings
-    assert settings["compress"] == "lgtm:0.5"
+    assert settings["compress"] == "lgtm:0.5@share=level", "what was chosen is said"
     about = settings["compression"]
     assert about["tokens"] == [[64, 32, 32]] and 0 < about["sites"] < about["of"]
     assert about["gflop"][1] <= about["gflop"][0] and 0 < about["saved"] < 1

@@ -20,6 +20,10 @@ Plans = dict[str, Plan]
 ATTENTION = ("hidden_states", "encoder_hidden_states", "attention_mask")
 
 
+class PlansComplete(Exception):
+    """Every plan that was wanted is recorded; the rest of the forward would be for nothing."""
+
+
 class Frame:
     """What is known while a network runs; one per compressed network."""
 
@@ -34,6 +38,7 @@ class Frame:
         self.seeds: Tensor | None = None
         self.level_plans: Plans = {}  # of this forward, where a level shares one
         self.recorded: Plans | None = None
+        self.enough: frozenset[str] | None = None  # the plans after which a forward may end
         self.replayed: tuple[Plans, Tensor] | None = None
 
     def attach(self) -> list[RemovableHandle]:
@@ -165,6 +170,8 @@ class SiteHooks:
             plan = self.merging.plan(tokens, grid, frame.rows(tokens, self.site.index))
             if self.shared and frame.recorded is not None:
                 frame.recorded[self.key] = plan
+                if frame.enough is not None and frame.enough <= frame.recorded.keys():
+                    raise PlansComplete
         if self.by_level:
             frame.level_plans[self.key] = plan
         return plan

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from bigain_cli.compress.hooks import Frame, HostHooks, Plans, SiteHooks
+from bigain_cli.compress.hooks import Frame, HostHooks, Plans, PlansComplete, SiteHooks
 from bigain_cli.compress.operators import OPERATORS
 from bigain_cli.compress.plan import Grid, Operator
 from bigain_cli.compress.report import Report
@@ -71,6 +71,16 @@ class Handle:
             yield plans
         finally:
             self._frame.recorded = before
+
+    @contextmanager
+    def only_plans(self) -> Iterator[None]:
+        """Let the forward inside a `record()` end as soon as all shared plans are made; it returns nothing then."""
+        self._frame.enough = self.shared
+        try:
+            with suppress(PlansComplete):
+                yield
+        finally:
+            self._frame.enough = None
 
     @contextmanager
     def replay(self, plans: Plans, rows: Tensor) -> Iterator[None]:

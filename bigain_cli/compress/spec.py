@@ -31,7 +31,7 @@ class Term:
     levels: int | str | None = None  # None: what suits the network
     blocks: tuple[int, ...] | None = None
     plan: str = "shared"  # one plan for all labels, or "per-label"
-    share: str = "block"  # or one plan for all blocks of a "level"
+    share: str | None = None  # "block" or, with one plan for all its blocks, "level"; None: block, unless by_level
     mlp: bool = False
     cross: bool = False
 
@@ -44,6 +44,11 @@ class Term:
     def shared(self) -> bool:
         """Say whether one plan may serve all labels of a draw."""
         return self.merges and self.plan == "shared" and self.variant != "unshared"
+
+    @property
+    def undecided(self) -> bool:
+        """Say whether nobody said which blocks share a plan, at a place where all could share one."""
+        return self.shared and self.share is None and self.blocks is None and self.levels in (None, 1)
 
     def __str__(self) -> str:
         words = [f"{self.name}:{written(self.amount)}"]
@@ -75,6 +80,13 @@ class Spec:
     def shared(self) -> bool:
         """Say whether some plan may be made once and used for all labels of a draw."""
         return any(term.shared for term in self.terms)
+
+    def by_level(self) -> Spec:
+        """Share one plan over all blocks at full resolution, unless told otherwise.
+
+        A U-Net's first block there runs before any text is read, so this plan is the same for all labels for free.
+        """
+        return Spec(tuple(replace(term, share="level") if term.undecided else term for term in self.terms))
 
 
 def parse(text: str | Spec) -> Spec:
