@@ -71,7 +71,10 @@ def as_label_set(labels: str | LabelSet | Sequence[str] | Mapping[str, str | Seq
         made = [Label(name, (texts,) if isinstance(texts, str) else tuple(texts)) for name, texts in labels.items()]
     else:
         made = [Label(name) for name in labels]
-    names = [label.name.strip() for label in made]
+    if any(not isinstance(label.name, str) for label in made):
+        raise UsageError("labels", "a label is no text", "Give names, or a mapping from names to prompts.")
+    made = [Label(label.name.strip(), label.prompts) for label in made]
+    names = [label.name for label in made]
     for name in names:
         if not name or names.count(name) > 1:
             raise UsageError("labels", f"{name!r} comes twice" if name else "one is empty", "Give each label once.")

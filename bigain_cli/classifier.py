@@ -6,6 +6,7 @@ Never prints, never exits.
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -82,12 +83,14 @@ class Run:
         self.backbone, self.templates, self.timing = backbone, tuple(templates), timing
         self.rules = rules or Rules(score=backbone.score)
         arms = arms_of(as_label_set(labels), self.templates, reject, backbone.vocabulary)
+        if batch is not None and batch < 1:
+            raise UsageError(f"batch {batch}", "must be at least 1", "Leave it out for a size that suits the device.")
         spec = parse(backbone.compress if compress is None else compress)
         self._plan = Settings(arms, self.rules, seed, spec.by_level() if backbone.prefixed else spec)
         self._costs = [len(arm.texts) for arm in arms]
         self._share = share_prefix
         self._handle: Handle | None = None
-        absolute = SCORES[self.rules.score][1] == "absolute"
+        absolute = SCORES[self.rules.score].absolute
         self._residuals = Residuals(backbone, self._conditions(), absolute, batch, Squeeze(backbone, share_prefix))
         self.settings = self._plan.to_dict(backbone, self.templates)
         with self._compressed():
@@ -160,10 +163,11 @@ class Run:
                     return
 
     def _begin(self, picture: Picture, place: int) -> Flight:
+        started = time.monotonic()
         low, high = self.backbone.steps
         grid = [t * high // 1000 for stage in SCHEDULES[self.rules.schedule].staged for t in stage]
         draws = Draws(self._plan.seed, picture.digest, self.backbone.latent_shape, (low, high), grid)
-        return Flight(place, picture.id, self.backbone.encode(picture.image), draws, self._contest())
+        return Flight(place, picture.id, self.backbone.encode(picture.image), draws, self._contest(), started)
 
     def _contest(self) -> Contest:
         names, extra = [arm.name for arm in self.arms], self._residuals.squeeze.extra
@@ -249,5 +253,8 @@ def sources_of(images: Images) -> Iterator[Source | tuple[str, Image]]:
                 yield from find([fspath(entry)])
             elif isinstance(entry, Image):
                 yield f"image-{number}", entry
-            else:
+            elif isinstance(entry, (Source, tuple)):
                 yield entry
+            else:
+                hint = "Give paths, PIL images or (id, PIL image) pairs."
+                raise UsageError(f"image {number}", f"a {type(entry).__name__} is none", hint)

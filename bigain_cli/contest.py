@@ -29,7 +29,8 @@ class Contest:
         self.costs = np.asarray(costs)  # prompts of each label: evaluations per draw
         self.schedule = SCHEDULES[rules.schedule]
         self._keep = attribute(self.schedule.keep)
-        self._score = attribute(SCORES[rules.score][0])
+        self._score = attribute(SCORES[rules.score].losses)
+        self._floor = SCORES[rules.score].floor
         self._ties = np.argsort(np.argsort(np.asarray(labels, dtype=object)))
         self._errors = np.empty((0, len(labels)))
         self._left_at = np.full(len(labels), np.iinfo(np.int64).max)  # draws at which a label was dropped
@@ -56,6 +57,8 @@ class Contest:
         return max(wanted, 0)
 
     def _block(self) -> int:
+        if self.rules.deadline is not None:
+            return 1  # so that there is a look at the clock after every draw
         if not self.schedule.staged:
             return self.schedule.block
         ends = np.cumsum([len(stage) for stage in self.schedule.staged])
@@ -67,7 +70,7 @@ class Contest:
         self.evaluations += len(errors) * self.cost
         losses = self._losses()
         leader = estimators.leader_of(losses, self.alive, self._ties)
-        kept = self._keep(losses, self.alive, leader, self.rules.confidence)
+        kept = self._keep(losses, self.alive, leader, self.rules.confidence, self._floor)
         self._left_at[self.alive & ~kept] = self.draws
         self.alive = kept
 
@@ -78,7 +81,7 @@ class Contest:
         means = np.nanmean(losses, axis=0)
         order = np.lexsort((self._ties, means, -self._left_at))
         contenders = self._contenders(losses, leader)
-        shares = estimators.probabilities(losses, leader, self.temperature)
+        shares = estimators.probabilities(losses, leader, self.temperature, self._floor)
         counts = (~np.isnan(losses)).sum(axis=0)
         standings = tuple(
             Standing(self.labels[k], float(shares[k]), -float(means[k]), int(counts[k]), bool(contenders[k]))
@@ -105,10 +108,10 @@ class Contest:
         """Return who is not told apart from the leader; schedules without a test of their own get the race's."""
         if self._keep in (estimators.race, estimators.ttest):
             return self.alive
-        return estimators.race(losses, self.alive, leader, self.rules.confidence)
+        return estimators.race(losses, self.alive, leader, self.rules.confidence, self._floor)
 
     def _gap(self, losses: estimators.Table, leader: int, second: int) -> tuple[float, tuple[float, float] | None]:
-        means, spread, counts = estimators.paired(losses, leader)
+        means, spread, counts = estimators.paired(losses, leader, self._floor)
         alpha = estimators.share(self.rules.confidence, len(self.labels))
         width = float(estimators.radius(spread, counts, alpha)[second])
         gap = float(means[second])

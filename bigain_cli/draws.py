@@ -66,6 +66,6 @@ def radical_inverse(index: int) -> float:
 
 
 def _key(seed: int, digest: bytes, purpose: str, index: int) -> int:
-    """Hash to 63 bits, so that keys of different seeds, images, purposes and draws have nothing in common."""
+    """Hash to 63 bits, so that seeds, images, purposes and draws are unrelated (torch's CPU generator uses 32)."""
     text = f"{seed}|{digest.hex()}|{purpose}|{index}".encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) >> 1

@@ -17,7 +17,8 @@ Mask = NDArray[np.bool_]  # [labels]
 
 BEST_AT = 32  # the number of draws for which the confidence sequence is tightest
 LEAST = 8  # fewer draws say too little about the spread
-TTEST_LEAST, TTEST_P, STAGED_KEEP = 20, 2e-3, 5
+TTEST_LEAST, TTEST_P = 20, 2e-3
+STAGED_DRAWS, STAGED_KEEP = 5, 5
 
 
 # Scores: what one draw costs a label; lower is better.
@@ -47,25 +48,30 @@ def vote(errors: Table) -> Table:
 # Paired comparison.
 
 
-def paired(losses: Table, leader: int) -> tuple[Table, Table, Table]:
-    """Return mean, spread and number of each label's shared differences to the leader (positive: worse)."""
+def paired(losses: Table, leader: int, floor: float = 0.0) -> tuple[Table, Table, Table]:
+    """Return mean, spread and number of each label's shared differences to the leader (positive: worse).
+
+    `floor`² / n is added to the variance: n equal votes do not show that no vote will ever differ.
+    """
     differences = losses - losses[:, [leader]]
     there = ~np.isnan(differences)
     counts = there.sum(axis=0)
     means = np.where(there, differences, 0).sum(axis=0) / np.maximum(counts, 1)
-    squares = np.where(there, differences - means, 0) ** 2
-    return means, np.sqrt(squares.sum(axis=0) / np.maximum(counts - 1, 1)), counts
+    squares = (np.where(there, differences - means, 0) ** 2).sum(axis=0)
+    variance = squares / np.maximum(counts - 1, 1) + floor**2 / np.maximum(counts, 1)
+    return means, np.sqrt(variance), counts
 
 
 def radius(spread: Table, counts: Table, alpha: float) -> Table:
     """Return the half-width of an asymptotic confidence sequence: valid at every number of draws at once.
 
     spread · sqrt(2 (nρ² + 1) / (n²ρ²) · log(sqrt(nρ² + 1) / α)), with ρ² chosen to be tightest near BEST_AT draws.
+    Asymptotic: of fewer than LEAST draws it says nothing.
     """
     rho2 = (-2 * math.log(alpha) + math.log(-2 * math.log(alpha)) + 1) / BEST_AT
     n = np.maximum(counts, 1)
     width = spread * np.sqrt(2 * (n * rho2 + 1) / (n**2 * rho2) * np.log(np.sqrt(n * rho2 + 1) / alpha))
-    return np.where(counts < 2, np.inf, width)
+    return np.where(counts < LEAST, np.inf, width)
 
 
 def share(confidence: float, labels: int) -> float:
@@ -82,30 +88,31 @@ def leader_of(losses: Table, alive: Mask, ties: NDArray[np.int64]) -> int:
 # Schedules: who stays. `alive` labels have taken every draw of the table.
 
 
-def race(losses: Table, alive: Mask, leader: int, confidence: float) -> Mask:
+def race(losses: Table, alive: Mask, leader: int, confidence: float, floor: float = 0.0) -> Mask:
     """Keep a label until its gap to the leader is positive for sure, however often one looks."""
-    means, spread, counts = paired(losses, leader)
-    worse = (means > radius(spread, counts, share(confidence, losses.shape[1]))) & (counts >= LEAST)
-    return alive & ~worse
+    means, spread, counts = paired(losses, leader, floor)
+    return alive & ~(means > radius(spread, counts, share(confidence, losses.shape[1])))
 
 
-def ttest(losses: Table, alive: Mask, leader: int, confidence: float) -> Mask:
+def ttest(losses: Table, alive: Mask, leader: int, confidence: float, floor: float = 0.0) -> Mask:
     """Keep a label until a paired t-test against the leader gives p < 0.002 (two-sided, as published)."""
-    means, spread, counts = paired(losses, leader)
+    means, spread, counts = paired(losses, leader, floor)
     n = len(losses)
     if n < TTEST_LEAST:
         return alive
     return alive & ~(means > t_quantile(1 - TTEST_P / 2, n - 1) * spread / np.sqrt(counts))
 
 
-def staged(losses: Table, alive: Mask, leader: int, confidence: float) -> Mask:
-    """Keep the five best after the first stage, whoever they are."""
+def staged(losses: Table, alive: Mask, leader: int, confidence: float, floor: float = 0.0) -> Mask:
+    """Keep the five best after the first five draws, whoever they are."""
+    if len(losses) < STAGED_DRAWS:
+        return alive
     means = np.where(alive, np.nansum(losses, axis=0), np.inf)
     best = np.argsort(means, kind="stable")[:STAGED_KEEP]
     return alive & np.isin(np.arange(len(alive)), best)
 
 
-def fixed(losses: Table, alive: Mask, leader: int, confidence: float) -> Mask:
+def fixed(losses: Table, alive: Mask, leader: int, confidence: float, floor: float = 0.0) -> Mask:
     """Keep every label to the end."""
     return alive
 
@@ -121,13 +128,13 @@ def t_quantile(probability: float, freedom: int) -> float:
     )
 
 
-def probabilities(losses: Table, leader: int, temperature: float) -> NDArray[np.float64]:
+def probabilities(losses: Table, leader: int, temperature: float, floor: float = 0.0) -> NDArray[np.float64]:
     """Return a softmax over −z²/2T, z being each label's standardised gap to the leader; they sum to one.
 
     z²/2 is the normal log-likelihood ratio of "the gap is as seen" to "there is none": near-ties share the mass,
     and many labels that are clearly worse do not drown the winner, as they would in a softmax over z.
     """
-    means, spread, counts = paired(losses, leader)
+    means, spread, counts = paired(losses, leader, floor)
     error = spread / np.sqrt(np.maximum(counts, 1))
     z = np.divide(means, error, out=np.where(means > 0, np.inf, 0.0), where=error > 0)
     z = np.where((counts < 2) | (z < 0), 0.0, z)

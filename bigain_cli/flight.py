@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ class Flight:
     latent: Tensor  # [c h w]
     draws: Draws
     contest: Contest
-    started: float = field(default_factory=time.monotonic)
+    started: float  # time.monotonic() when the picture was taken in
 
     @property
     def pending(self) -> int:

@@ -30,9 +30,9 @@ class Reference:
 
 
 def resolve(name: str) -> Reference:
-    """Find out what a model name means; a path wins over an alias, an alias over a hub id."""
+    """Find out what a model name means; a model's path wins over an alias, an alias over a hub id."""
     path = Path(name).expanduser()
-    if path.is_dir():
+    if path.is_dir() and (name not in MODELS or _is_model(path)):
         return Reference(name, "folder", str(path))
     if path.is_file():
         if path.suffix == ".safetensors":
@@ -58,12 +58,16 @@ def resolve(name: str) -> Reference:
     )
 
 
+def _is_model(folder: Path) -> bool:
+    return any((folder / part).exists() for part in ("model_index.json", "unet", "transformer"))
+
+
 def present(reference: Reference, cache: Path) -> bool:
     """Tell whether a model can be loaded without a download."""
     if reference.kind != "hub":
         return True
     snapshots = cache / f"models--{reference.where.replace('/', '--')}" / "snapshots"
-    return any(snapshots.glob("*/*/*.safetensors")) and any(snapshots.glob("*/model_index.json"))
+    return any(_complete(snapshot) for snapshot in snapshots.glob("*"))
 
 
 def fetch(reference: Reference) -> Path:
@@ -76,12 +80,17 @@ def fetch(reference: Reference) -> Path:
             return folder
     except Exception as problem:  # noqa: BLE001 — whatever the cache lacks, the download below says it better
         del problem
-    try:
-        return Path(
-            snapshot_download(reference.where, allow_patterns=[*WANTED, *WEIGHTS], ignore_patterns=list(UNWANTED))
-        )
-    except Exception as problem:
-        raise _unreachable(reference, problem) from problem
+    for unwanted in (UNWANTED, ()):  # a model may come in half precision only
+        try:
+            folder = Path(
+                snapshot_download(reference.where, allow_patterns=[*WANTED, *WEIGHTS], ignore_patterns=list(unwanted))
+            )
+        except Exception as problem:
+            raise _unreachable(reference, problem) from problem
+        if _complete(folder):
+            return folder
+    why = f"{reference.where} has no complete set of safetensors weights in diffusers' layout"
+    raise ModelError(f"model {reference.name}", why, LOCAL)
 
 
 def _complete(folder: Path) -> bool:

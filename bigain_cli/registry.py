@@ -24,6 +24,16 @@ class Schedule:
 
 
 @dataclass(frozen=True)
+class Score:
+    """What an error costs: its function, whether errors are absolute values, the least spread that is believed."""
+
+    losses: str
+    about: str
+    absolute: bool = False
+    floor: float = 0.0
+
+
+@dataclass(frozen=True)
 class Model:
     """A short name for a model: `hub` is its address, empty for one that comes with the package."""
 
@@ -57,11 +67,12 @@ SCHEDULES = {
     "fixed": Schedule("bigain_cli.estimators:fixed", "every label takes every draw", draws=64),
 }
 SCORES = {
-    "l2": ("bigain_cli.estimators:mean_square", "square", "mean square of the residual"),
-    "norm": ("bigain_cli.estimators:norm", "square", "root of the mean square"),
-    "l1": ("bigain_cli.estimators:mean_absolute", "absolute", "mean absolute residual"),
-    "vote": ("bigain_cli.estimators:vote", "square", "share of draws won"),
+    "l2": Score("bigain_cli.estimators:mean_square", "mean square of the residual"),
+    "norm": Score("bigain_cli.estimators:norm", "root of the mean square"),
+    "l1": Score("bigain_cli.estimators:mean_absolute", "mean absolute residual", absolute=True),
+    "vote": Score("bigain_cli.estimators:vote", "share of draws won", floor=1.0),
 }
+DTYPES = ("float32", "float16", "bfloat16")
 BACKBONES = {
     "unet": "bigain_cli.backbones.unet:load_unet",
     "dit": "bigain_cli.backbones.dit:load_dit",

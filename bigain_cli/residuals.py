@@ -156,4 +156,5 @@ def repeatable(backbone: Backbone) -> Iterator[None]:
 
 
 def _out_of_memory(problem: RuntimeError) -> bool:
-    return isinstance(problem, torch.OutOfMemoryError) or "can't allocate memory" in str(problem)
+    signs = ("can't allocate memory", "out of memory", "ALLOC_FAILED")  # of the CPU, of MPS, of cuBLAS
+    return isinstance(problem, torch.OutOfMemoryError) or any(sign in str(problem) for sign in signs)

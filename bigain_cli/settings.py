@@ -43,5 +43,5 @@ class Settings:
         if templates:
             public["templates"] = list(templates)
         hidden = {"weights": backbone.identity, "arms": [[arm.name, *arm.texts] for arm in self.arms]}
-        text = json.dumps({**public, **hidden}, sort_keys=True).encode()
+        text = json.dumps({**public, **hidden, "model": ""}, sort_keys=True).encode()  # weights say which model
         return {**public, "fingerprint": hashlib.blake2b(text, digest_size=8).hexdigest()}

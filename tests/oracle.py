@@ -41,9 +41,9 @@ class Tables:
 
 
 @torch.inference_mode()
-def tables(model: Mixture, images: int, draws: int, seed: int = 0) -> Tables:
-    """Sample images and measure every class on every draw."""
-    generator = torch.Generator().manual_seed(seed)
+def tables(model: Mixture, images: int, draws: int, seed: int = 0, like: int | None = None) -> Tables:
+    """Sample images (those of the seed `like`, if given) and measure every class on every draw."""
+    generator = torch.Generator().manual_seed(seed if like is None else like)
     picked = torch.randint(len(model.means), (images,), generator=generator)
     clean = model.means[picked] + model.sigma * torch.randn(images, *model.latent_shape, generator=generator)
     labels = len(model.names)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -97,7 +100,7 @@ def test_budget_draws_and_deadline_are_kept(colours) -> None:
     result = next(bigain.classify(colours, grey, ["blue", "red"], rules=bigain.Rules("fixed", draws=11)))
     assert result.draws == 11 and result.evaluations == 22
     result = next(bigain.classify(colours, grey, LABELS, rules=bigain.Rules(confidence=0.999999, deadline=1e-9)))
-    assert result.draws == 8, "one block is always done"
+    assert result.draws == 1, "one draw is always done"
 
 
 def test_a_budget_below_one_draw_is_refused(colours) -> None:
@@ -218,6 +221,27 @@ def test_out_of_memory_halves_the_batch_and_goes_on(colours) -> None:
 def test_out_of_memory_for_a_single_evaluation_is_an_error(colours) -> None:
     with pytest.raises(bigain.BigainError, match="a single evaluation does not fit"):
         list(bigain.classify(Cramped(colours, rows=0), paint("red"), LABELS))
+
+
+def test_a_prompt_that_is_too_long_is_named_whatever_its_company(models) -> None:
+    backbone = bigain.load(str(models["pixels"]), device="cpu")
+    with pytest.raises(UsageError, match=r"prompt 'x{60}': 62 tokens; this text encoder reads 40"):
+        backbone.condition(["a cat", "x" * 60])
+
+
+def test_the_class_table_is_part_of_the_identity(models, tmp_path) -> None:
+    copy = Path(shutil.copytree(models["dit"], tmp_path / "dit"))
+    index = json.loads((copy / "model_index.json").read_text())
+    index["id2label"]["0"], index["id2label"]["5"] = index["id2label"]["5"], index["id2label"]["0"]
+    before = bigain.load(str(copy), device="cpu").identity
+    (copy / "model_index.json").write_text(json.dumps(index))
+    assert bigain.load(str(copy), device="cpu").identity != before
+
+
+@pytest.mark.parametrize("images", [[3], [b"bytes"]])
+def test_what_is_no_image_is_a_usage_error(images, colours) -> None:
+    with pytest.raises(UsageError, match="Give paths, PIL images"):
+        list(bigain.classify(colours, images, LABELS))
 
 
 def test_standings_come_after_every_block_and_end_with_the_result(colours) -> None:

@@ -221,6 +221,7 @@ def test_models_are_listed_as_present_once_they_are_in_the_cache(tmp_path: Path)
     assert before["colours"] and not before["sd2"]
     (snapshot / "unet").mkdir(parents=True)
     (snapshot / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"")
+    (snapshot / "unet" / "config.json").write_text("{}")
     (snapshot / "model_index.json").write_text("{}")
     assert {name for name, there in presence().items() if there != before[name]} == {"sd2"}
 

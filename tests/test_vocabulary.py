@@ -68,6 +68,12 @@ def test_imagenet_homonyms_of_the_preset_are_told_apart() -> None:
     assert {name.casefold() for name in preset} >= set(HOMONYMS)
 
 
+def test_near_names_share_a_word_before_they_share_letters() -> None:
+    known = Vocabulary({0: "crate", 1: "tabby cat", 2: "coast"}, None)
+    with pytest.raises(UsageError, match="Near names: tabby cat"):
+        known.find("cat")
+
+
 def test_dit_classifies_by_class(models, pictures) -> None:
     backbone = bigain.load(str(models["dit"]), device="cpu")
     result = next(bigain.classify(backbone, pictures[:1], ["tabby cat", "Tinca tinca"], reject=True))

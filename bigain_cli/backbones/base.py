@@ -154,6 +154,14 @@ def process_of(scheduler_config: dict[str, Any], device: torch.device) -> Proces
     """Read the forward process off a diffusers scheduler configuration, whatever sampler it was saved for."""
     from diffusers import DDPMScheduler
 
+    kind = scheduler_config.get("_class_name", "")
+    if (
+        "Flow" in kind
+        or "EDM" in kind
+        or not {"beta_start", "beta_schedule", "trained_betas"} & scheduler_config.keys()
+    ):
+        hint = "U-Nets and DiTs that were trained with a known beta schedule are supported."
+        raise ModelError("noise schedule", f"{kind or 'its scheduler'} has no betas", hint)
     known = {key: scheduler_config[key] for key in SCHEDULE_KEYS if scheduler_config.get(key) is not None}
     try:
         alphas: Tensor = vars(DDPMScheduler(**known))["alphas_cumprod"]

@@ -7,12 +7,13 @@ from typing import cast
 
 import torch
 
+from bigain_cli import registry
 from bigain_cli.backbones.base import Backbone
 from bigain_cli.errors import ModelError, UsageError, did_you_mean
 from bigain_cli.models import Reference, fetch, resolve
 from bigain_cli.registry import BACKBONES, DEFAULT_MODEL, attribute
 
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+DTYPES = {name: getattr(torch, name) for name in registry.DTYPES}
 
 
 def load(model: str = DEFAULT_MODEL, device: str = "auto", dtype: str = "auto") -> Backbone:
@@ -21,6 +22,8 @@ def load(model: str = DEFAULT_MODEL, device: str = "auto", dtype: str = "auto") 
     place = choose_device(device)
     kind = choose_dtype(dtype, place)
     if reference.kind == "embedded":
+        if dtype not in ("auto", "float32"):
+            raise UsageError(f"--dtype {dtype}", f"{model} is a closed form in float32", "Leave out --dtype.")
         return cast(Backbone, attribute(BACKBONES[reference.where])(place, kind))
     if reference.kind == "file":
         from bigain_cli.backbones.single import open_single

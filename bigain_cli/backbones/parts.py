@@ -96,7 +96,7 @@ class Parts:
     def identity(self) -> str:
         """Return a digest of the configurations and of evenly spaced samples of all weights."""
         digest = hashlib.blake2b(digest_size=8)
-        for path in sorted(self.folder.glob("*/*")):
+        for path in sorted([*self.folder.glob("*.json"), *self.folder.glob("*/*")]):
             if path.suffix == ".json":
                 digest.update(path.read_bytes())
             elif path.suffix == ".safetensors":

@@ -64,11 +64,11 @@ class TextUNet:
         rows = []
         for start in range(0, len(prompts), PROMPTS_AT_ONCE):
             texts = list(prompts[start : start + PROMPTS_AT_ONCE])
-            ids = self.tokenizer(texts, padding="max_length", max_length=most, return_tensors="pt").input_ids
-            if ids.shape[1] > most:
-                raise _too_long(texts, self.tokenizer, most)
+            with quiet():
+                ids = self.tokenizer(texts, padding="max_length", max_length=most).input_ids
+            _fits(texts, ids, most)
             encoder = self.text_encoder
-            rows.append(encoder(ids.to(encoder.device))[0].to(self.device, self.dtype))
+            rows.append(encoder(torch.tensor(ids, device=encoder.device))[0].to(self.device, self.dtype))
         return Conditions(torch.cat(rows))
 
     def mix(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
@@ -145,7 +145,8 @@ def _pair(size: int | Sequence[int]) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
-def _too_long(texts: Sequence[str], tokenizer: Any, most: int) -> UsageError:
-    lengths = {text: len(tokenizer(text).input_ids) for text in texts}
-    worst = max(lengths, key=lambda text: lengths[text])
-    return UsageError(f"prompt {worst!r}", f"{lengths[worst]} tokens; this text encoder reads {most}", "Shorten it.")
+def _fits(texts: Sequence[str], ids: Sequence[Sequence[int]], most: int) -> None:
+    """Refuse a prompt of which the text encoder would read the beginning only."""
+    for text, row in zip(texts, ids, strict=True):
+        if len(row) > most:
+            raise UsageError(f"prompt {text!r}", f"{len(row)} tokens; this text encoder reads {most}", "Shorten it.")

@@ -71,7 +71,9 @@ class Vocabulary:
         return self.unconditional
 
     def _way_out(self, name: str) -> str:
-        names = near(folded(name), self._ids) or near(folded(name).split(" ")[-1], self._ids)
+        words = set(folded(name).split())
+        names = [form for form in self._ids if words & set(form.split())][:4]
+        names = names or near(folded(name), self._ids) or near(folded(name).split(" ")[-1], self._ids)
         known = f"Near names: {', '.join(names)}." if names else f"It knows: {self._sample()}."
         return f"{known} For free text choose a text-conditioned model, for example -m sd1.5."
 

@@ -102,7 +102,7 @@ def _schedules() -> list[dict[str, Any]]:
 
 
 def _scores() -> list[dict[str, Any]]:
-    return [{"name": name, "about": score[2]} for name, score in SCORES.items()]
+    return [{"name": name, "about": score.about} for name, score in SCORES.items()]
 
 
 _ROWS = {

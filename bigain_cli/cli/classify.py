@@ -2,47 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
-from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
+from bigain_cli.cli.request import Request, check, chosen_format, chosen_spec, given_labels
 from bigain_cli.cli.talk import Talk
-from bigain_cli.compress import Spec, parse
-from bigain_cli.errors import UsageError
-from bigain_cli.outputs.files import IN_PLACE
-from bigain_cli.registry import DEFAULT_MODEL, OUTPUTS, SCHEDULES, SCORES
+from bigain_cli.registry import DEFAULT_MODEL, SCHEDULES, SCORES
 from bigain_cli.rules import Rules
-
-
-@dataclass(frozen=True)
-class Request:
-    """Everything the user asked for."""
-
-    inputs: tuple[str, ...]
-    files_from: str | None
-    null: bool
-    recursive: bool
-    labels: str
-    templates: tuple[str, ...]
-    model: str
-    device: str
-    dtype: str
-    rules: Rules
-    score_given: bool
-    seed: int
-    reject: bool
-    compress: Spec | None
-    batch: int | None
-    format: str
-    output: str | None
-    top: int | None
-    resume: bool
-    force: bool
-    timing: bool
-    watch: bool
 
 
 def classify(
@@ -75,7 +43,9 @@ def classify(
     ] = DEFAULT_MODEL,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, float16 or bfloat16.")] = "auto",
-    confidence: Annotated[float, typer.Option(help="How sure to be before a label is dropped.")] = 0.95,
+    confidence: Annotated[
+        float, typer.Option(help="How sure a race is before it drops a label, and how sure the interval of the gap is.")
+    ] = 0.95,
     draws: Annotated[int | None, typer.Option(help="Most draws per label.", show_default="by schedule")] = None,
     budget: Annotated[int | None, typer.Option(help="Most evaluations per image.", show_default="no limit")] = None,
     deadline: Annotated[
@@ -104,7 +74,12 @@ def classify(
         int | None, typer.Option(metavar="FACTOR", help="Short for -c iekvd:FACTOR.", show_default="off")
     ] = None,
     batch: Annotated[
-        int | None, typer.Option(min=1, help="Most evaluations at once.", show_default="by device and model")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Most evaluations at once; rounded down to 1, 2, 4 or a multiple of 8.",
+            show_default="by device and model",
+        ),
     ] = None,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look into folders within folders.")] = False,
     files_from: Annotated[
@@ -125,7 +100,12 @@ def classify(
     top: Annotated[
         int | None, typer.Option(min=1, help="Labels to show for each image.", show_default="5 in JSON, 1 in columns")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted -o FILE.jsonl.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Go on with an interrupted -o FILE.jsonl; failures stand until their lines are removed."
+        ),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing -o FILE.")] = False,
     timing: Annotated[bool, typer.Option("--timing", help="Add seconds to each record.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Show live standings on stderr.")] = False,
@@ -145,7 +125,7 @@ def classify(
         files_from=files_from,
         null=null,
         recursive=recursive,
-        labels=_given_labels(labels),
+        labels=given_labels(labels),
         templates=tuple(template or ()),
         model=model,
         device=device,
@@ -154,9 +134,9 @@ def classify(
         score_given=score is not None,
         seed=seed,
         reject=reject,
-        compress=_spec(compress, merge, kv),
+        compress=chosen_spec(compress, merge, kv),
         batch=batch,
-        format=_format({"json": as_json, "jsonl": as_jsonl, "csv": as_csv, "tsv": as_tsv}, output),
+        format=chosen_format({"json": as_json, "jsonl": as_jsonl, "csv": as_csv, "tsv": as_tsv}, output),
         output=None if output == "-" else output,
         top=top,
         resume=resume,
@@ -164,7 +144,7 @@ def classify(
         timing=timing,
         watch=watch,
     )
-    _consistent(request)
+    check(request, quiet)
     talk = Talk(quiet, verbose)
     warnings.showwarning = talk.warn
     if dry_run:
@@ -174,94 +154,3 @@ def classify(
     from bigain_cli.cli.running import carry_out
 
     return carry_out(request, talk)
-
-
-def _given_labels(labels: str | None) -> str:
-    if labels is None:
-        raise UsageError(
-            "no labels", "nothing to choose between", "Give -l FILE, -l cat,dog or a preset (bigain list labels)."
-        )
-    return labels
-
-
-def _spec(compress: str | None, merge: float | None, kv: int | None) -> Spec | None:
-    """Read the compression asked for; None leaves it to the model."""
-    if compress is None and merge is None and kv is None:
-        return None
-    if compress is not None and not (merge is None and kv is None):
-        hint = "Write all of it after -c, joined with '+'."
-        raise UsageError("--compress with --merge or --kv", "both say how to compress", hint)
-    short = [f"lgtm:{merge:g}"] if merge is not None else []
-    short += [f"iekvd:{kv}"] if kv is not None else []
-    return parse(compress if compress is not None else "+".join(short))
-
-
-def _format(flags: dict[str, bool], output: str | None) -> str:
-    """Return the format asked for by flag, else by the file's suffix, else the table."""
-    chosen = [name for name, wanted in flags.items() if wanted]
-    if len(chosen) > 1:
-        raise UsageError(" ".join(f"--{name}" for name in chosen), "only one format at a time", "Choose one of them.")
-    if chosen:
-        return chosen[0]
-    if output is None or output == "-":
-        return "table"
-    suffixes = {suffix: name for name, entry in OUTPUTS.items() for suffix in entry.suffixes}
-    suffix = "." + output.rpartition("/")[2].rpartition(".")[2].lower()
-    if suffix not in suffixes:
-        raise UsageError(
-            f"--output {output}", "its suffix names no format", f"Use {', '.join(suffixes)}, or a flag such as --jsonl."
-        )
-    return suffixes[suffix]
-
-
-def _consistent(request: Request) -> None:
-    """Refuse flags that would do nothing or contradict each other."""
-    from_stdin = [name for name in request.inputs if name == "-"] + ["--files-from -"] * (request.files_from == "-")
-    rules = (
-        (
-            not request.inputs and request.files_from is None,
-            "no input",
-            "nothing to classify",
-            "Give images or folders, or --files-from.",
-        ),
-        (len(from_stdin) > 1, " and ".join(from_stdin), "stdin can be read only once", "Put the image in a file."),
-        (
-            request.null and request.files_from is None,
-            "--null",
-            "only says how --files-from is read",
-            "Add --files-from.",
-        ),
-        (
-            request.resume and request.output is None,
-            "--resume",
-            "goes on with a file, and there is none",
-            "Add -o FILE.jsonl.",
-        ),
-        (
-            request.resume and not (request.format == "jsonl" and (request.output or "").lower().endswith(IN_PLACE)),
-            "--resume",
-            "only a .jsonl file grows line by line and can be gone on with",
-            "Use -o FILE.jsonl.",
-        ),
-        (
-            request.resume and request.force,
-            "--resume --force",
-            "one keeps the file, the other replaces it",
-            "Choose one.",
-        ),
-        (
-            request.resume and "-" in request.inputs,
-            "--resume",
-            "stdin has no name to recognise it by",
-            "Put the image in a file.",
-        ),
-        (request.force and request.output is None, "--force", "replaces a file, and none is named", "Add -o FILE."),
-    )
-    for wrong, what, why, hint in rules:
-        if wrong:
-            raise UsageError(what, why, hint)
-
-
-def with_score(request: Request, score: str) -> Rules:
-    """Return the rules, with the model's own score unless the user chose one."""
-    return request.rules if request.score_given else dataclasses.replace(request.rules, score=score)

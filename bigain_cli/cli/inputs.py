@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import BinaryIO
 
-from bigain_cli.cli.classify import Request
+from bigain_cli.cli.request import Request
 from bigain_cli.errors import UsageError
 from bigain_cli.images import Source, find, listed
 

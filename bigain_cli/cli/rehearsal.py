@@ -8,10 +8,11 @@ from typing import Any
 
 import typer
 
+from bigain_cli.arms import arms_of
 from bigain_cli.cli.catalogue import hub_cache
-from bigain_cli.cli.classify import Request
 from bigain_cli.cli.inputs import sources
-from bigain_cli.labels import presets, prompts_for, read_labels
+from bigain_cli.cli.request import Request
+from bigain_cli.labels import presets, read_labels
 from bigain_cli.models import present, resolve
 from bigain_cli.outputs.files import check_target
 from bigain_cli.outputs.sink import encode
@@ -23,8 +24,7 @@ def rehearse(request: Request) -> int:
     labels = read_labels(request.labels, presets())
     if request.output is not None:
         check_target(request.output, request.force, request.resume)
-    prompts = sum(len(prompts_for(label, request.templates, bool(request.templates))) for label in labels.labels)
-    prompts += request.reject
+    arms = arms_of(labels, request.templates, request.reject, vocabulary=None)
     with ExitStack() as open_files:
         found = list(sources(request, open_files))
     missing = [source.id for source in found if source.error is not None]
@@ -33,10 +33,10 @@ def rehearse(request: Request) -> int:
     plan: dict[str, Any] = {
         "images": images,
         "missing": missing,
-        "labels": len(labels.labels),
+        "labels": len(arms) - request.reject,
         "labels_from": labels.origin,
-        "prompts": prompts,
-        "evaluations_at_most": images * _most(request, prompts),
+        "prompts": sum(len(arm.texts) for arm in arms),
+        "evaluations_at_most": images * _most(request, [len(arm.texts) for arm in arms]),
         "model": {"name": reference.name, "source": reference.where, "present": present(reference, hub_cache())},
         "output": request.output or "stdout",
         "format": request.format,
@@ -46,12 +46,14 @@ def rehearse(request: Request) -> int:
     return 1 if missing else 0
 
 
-def _most(request: Request, prompts: int) -> int:
-    """Return the most evaluations that one image can take."""
+def _most(request: Request, prompts: list[int]) -> int:
+    """Return the most evaluations that one image can take; a plan for compression may take one more a draw."""
     rules = request.rules
-    most = rules.most_draws * prompts
+    most = rules.most_draws * sum(prompts)
     if stages := SCHEDULES[rules.schedule].staged:
-        most = len(stages[0]) * prompts + len(stages[1]) * min(prompts, 5)
+        most = len(stages[0]) * sum(prompts) + len(stages[1]) * sum(sorted(prompts)[-5:])
+    if request.compress is not None and request.compress.shared:
+        most += rules.most_draws
     return min(most, rules.budget) if rules.budget is not None else most
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, BinaryIO
 
-from bigain_cli.cli.classify import Request, with_score
 from bigain_cli.cli.inputs import sources
+from bigain_cli.cli.request import Request, with_score
 from bigain_cli.cli.talk import Progress, Talk
 from bigain_cli.labels import LabelSet, presets, read_labels
 from bigain_cli.models import resolve
@@ -80,7 +80,7 @@ def _recorded(request: Request, fingerprint: str, talk: Talk) -> Recorded:
     if done.repaired:
         talk.note(f"{request.output}: the last line was torn; its image is done again")
     if done.ids:
-        failed = f", {done.failures} of them failures" if done.failures else ""
+        failed = f", {done.failures} of them failures (remove their lines to try again)" if done.failures else ""
         talk.note(f"{request.output}: {len(done.ids)} images already recorded{failed}")
     if done.others:
         talk.note(f"{request.output}: {done.others} records of other settings are kept")

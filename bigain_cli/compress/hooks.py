@@ -85,7 +85,7 @@ class SiteHooks:
     def __init__(self, frame: Frame, site: Site, host: str, merging: Operator | None, pooling: Operator | None) -> None:
         self.frame, self.site, self.host = frame, site, host
         self.merging, self.pooling = merging, pooling
-        self.key, self.leads, self.by_level, self.shared = site.name, False, False, False
+        self.key, self.by_level, self.shared = site.name, False, False
         self.metric: Tensor | None = None
         self.plan: Plan | None = None
 
@@ -112,7 +112,7 @@ class SiteHooks:
         self.plan = None
         if self.merging is not None and not self.site.modulated:
             self.metric = args[0] if args else kwargs["hidden_states"]
-            if self.leads:  # the level's other blocks need the plan even where this attention is skipped
+            if self.by_level:  # the other blocks need the plan even where this attention is skipped
                 self.plan = self.planned(self.metric)
 
     def leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:

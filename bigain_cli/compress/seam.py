@@ -135,14 +135,13 @@ def _attach(frame: Frame, work: list[Work], operators: dict[Term, Operator]) -> 
     hooks: list[RemovableHandle] = []
     names = {id(module): name for name, module in frame.root.named_modules()}
     hosts = {names[id(item.site.host)]: item.site for item in work}
-    leaders: set[str] = set()
     try:
         hooks += frame.attach() if work else []
         for name, site in hosts.items():
             host = HostHooks(frame, name, site.patch)
             hooks.append(site.host.register_forward_pre_hook(host.enter, with_kwargs=True))
         for item in work:
-            hooks += _at(frame, item, names[id(item.site.host)], operators, leaders)
+            hooks += _at(frame, item, names[id(item.site.host)], operators)
     except BaseException:
         for hook in hooks:
             hook.remove()
@@ -150,10 +149,8 @@ def _attach(frame: Frame, work: list[Work], operators: dict[Term, Operator]) -> 
     return hooks
 
 
-def _at(
-    frame: Frame, work: Work, host: str, operators: dict[Term, Operator], leaders: set[str]
-) -> list[RemovableHandle]:
-    """Put hooks on one block; the first of a level that shares its plan leads the others."""
+def _at(frame: Frame, work: Work, host: str, operators: dict[Term, Operator]) -> list[RemovableHandle]:
+    """Put hooks on one block."""
     term = work.merging
     site = SiteHooks(
         frame, work.site, host, operators[term] if term else None, operators[work.pooling] if work.pooling else None
@@ -163,8 +160,6 @@ def _at(
     site.shared = term.shared
     if term.share == "level":
         site.by_level, site.key = True, work.key
-        site.leads = site.key not in leaders
-        leaders.add(site.key)
     return site.attach(term.mlp, term.cross)
 
 

@@ -21,6 +21,8 @@ _YOU_OR_WON = re.compile(  # spelt with a vowel, spoken with a consonant: unicor
 _SILENT_H = re.compile(r"hour|honest|hono(?:u?r)|heir")
 _SPELT_OUT = re.compile(r"(?:8|1[18](?!\d)|[AEFHILMNORSX](?![^\W\d_]))")  # an 8-bit, an 18-wheeler, an X-ray, an F-16
 
+_LETTERS = re.compile(r"[A-Z]{2,3}(?![^\W\d_])")
+
 
 def prompts_for(label: Label, templates: Sequence[str], override: bool = False) -> tuple[str, ...]:
     """Return the label's own prompts, or, without any or if overridden, the templates filled with its name."""
@@ -55,6 +57,8 @@ def starts_with_vowel_sound(name: str) -> bool:
     plain = "".join(letters).lstrip("\"'([ ")
     if _SPELT_OUT.match(plain):
         return True
+    if spelt := _LETTERS.match(plain):  # an MRI, a UFO: short words in capitals are read letter by letter
+        return spelt[0][0] in "AEFHILMNORSX"
     word = plain.lower()
     if word[:1] in tuple("aeiou"):
         return not (_YOU_OR_WON.match(word) or re.match(r"U(?![^\W\d_])", plain))

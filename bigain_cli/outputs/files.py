@@ -19,7 +19,7 @@ IN_PLACE = (".jsonl", ".ndjson")
 
 @contextmanager
 def open_target(path: str, force: bool = False, append: bool = False) -> Iterator[BinaryIO]:
-    """Lend a stream for the file: kept after success or Ctrl-C, thrown away after any other exception.
+    """Lend a stream for the file: kept after success, Ctrl-C or an error of ours, thrown away after anything else.
 
     What grows in place stays as it is either way: each of its lines is whole.
     """
@@ -35,7 +35,7 @@ def open_target(path: str, force: bool = False, append: bool = False) -> Iterato
         with _opened(temporary, "xb", path) as stream:
             try:
                 yield stream
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, BigainError):
                 _settle(stream, temporary, final, path)
                 raise
             _settle(stream, temporary, final, path)
