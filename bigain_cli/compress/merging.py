@@ -99,7 +99,7 @@ def similarity_pruned(term: Term) -> Merging:
     """SiTo: the token of each cell with the largest summed similarity to all tokens stays; the others are dropped."""
 
     def choose(tokens: Tensor, units: Tensor, grid: Grid, rows: Rows) -> Choice:
-        whole = units.long()
+        whole = units.long() if units.device.type == "mps" else units.double()  # exact; faster where there is float64
         likeness = (whole * whole.sum(1, keepdim=True)).sum(-1)  # [b n]
         place = grouped(likeness, grid, term.stride).argmax(-1)
         return chosen(cells(grid, term.stride, tokens.device), place), None

@@ -127,12 +127,30 @@ def test_values_agree_with_loops(term: Term, grid: Grid, b: int, c: int, seed: i
         assert torch.equal(restored[row][alone], payload[row][alone])
 
 
+@given(grids, rows, channels, seeds)
+def test_mlerp_has_the_largest_norm_of_its_cluster(grid: Grid, b: int, c: int, seed: int) -> None:
+    plan = plan_of(Term("lgtm", 0.75, mode="mlerp"), tokens(b, grid.n, c, seed), grid)
+    payload = tokens(b, grid.n, c, seed + 1)
+    norms, found = payload.norm(dim=-1), plan.query(payload).norm(dim=-1)
+    for row in range(b):
+        for place in range(found.shape[1]):
+            assert found[row, place] == pytest.approx(norms[row][plan.into[row] == place].max().item(), rel=1e-4)
+
+
 @given(mergings(), grids, rows, st.sampled_from(DTYPES))
 def test_ratio_0_changes_nothing(term: Term, grid: Grid, b: int, dtype: torch.dtype) -> None:
     x = tokens(b, grid.n, 3, dtype=dtype)
     plan = plan_of(Term(term.name, 0.0, term.variant, mode=term.mode, stride=term.stride), x, grid)
     assert torch.equal(plan.query(x), x)
     assert torch.equal(plan.restore(x), x)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "grid", "left"), [(0.29, Grid(10, 10), 29), (0.7, Grid(2, 5), 7), (0.3, Grid(2, 5), 3)]
+)
+def test_a_ratio_means_what_is_written(ratio: float, grid: Grid, left: int) -> None:
+    """0.29 of 100 is 29 and 0.7 of 10 is 7, whatever binary fractions say."""
+    assert operator(Term("lgtm", ratio)).counts(grid).queries == grid.n - left
 
 
 def test_the_unique_minimum_is_its_cells_destination() -> None:
@@ -270,6 +288,15 @@ def test_matching_is_exact_at_any_batch_and_thread_count() -> None:
             assert torch.equal(alone[0][0], value[3]) and torch.equal(alone[1][0], where[3])
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 5, 64])
+def test_matching_in_chunks_finds_the_first_of_equals(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bigain_cli.compress.score.CHUNK", chunk)
+    a, d = tokens(3, 30, 2, steps=1), tokens(3, 20, 2, 1, steps=1)
+    products = a @ d.mT
+    value, where = best(a, d)
+    assert torch.equal(value, products.amax(-1)) and torch.equal(where, products.argmax(-1))
 
 
 def test_matching_does_not_hear_autocast() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -167,8 +168,11 @@ def test_proportional_attention_counts_every_merged_key() -> None:
         run_unet(network, latents(2))
     size = next(iter(plans.values())).size
     assert size.max() > 1
-    expected = attention_by_hand(attention, seen["x"], seen["x"], size.log()[:, None, None])
-    torch.testing.assert_close(seen["out"], expected, rtol=1e-4, atol=1e-5)
+    x, found = seen["x"], seen["out"]  # by hand overwrites what was seen
+    torch.testing.assert_close(
+        found, attention_by_hand(attention, x, x, size.log()[:, None, None]), rtol=1e-4, atol=1e-5
+    )
+    assert (found - attention_by_hand(attention, x, x)).abs().max() > 1e-3
 
 
 def test_queries_stay_where_keys_are_pooled() -> None:
@@ -178,8 +182,10 @@ def test_queries_stay_where_keys_are_pooled() -> None:
         attention.to_q.register_forward_pre_hook(lambda _, args: seen.update(x=args[0]))
         attention.to_out[0].register_forward_hook(lambda _, args, output: seen.update(out=output))
         run_unet(network, latents(2))
-    keys = seen["x"].unflatten(1, (8, 8))[:, 1::2, 1::2].flatten(1, 2)
-    torch.testing.assert_close(seen["out"], attention_by_hand(attention, seen["x"], keys), rtol=1e-4, atol=1e-5)
+    x, found = seen["x"], seen["out"]  # by hand overwrites what was seen
+    keys = x.unflatten(1, (8, 8))[:, 1::2, 1::2].flatten(1, 2)
+    torch.testing.assert_close(found, attention_by_hand(attention, x, keys), rtol=1e-4, atol=1e-5)
+    assert (found - attention_by_hand(attention, x, x)).abs().max() > 1e-3
 
 
 def test_terms_compose() -> None:
@@ -284,6 +290,30 @@ def test_a_backbone_lists_its_sites() -> None:
         inside = run_unet(backbone.network, x)
     with compressed(backbone.network, "lgtm:0.5"):
         assert torch.equal(run_unet(backbone.network, x), inside)
+
+
+def test_attention_to_text_alone_is_no_site() -> None:
+    levels = (True, False)
+    network = unet(only_cross_attention=levels)
+    assert all(site.level == 2 for site in sites_of(network)) and sites_of(network)
+
+
+class Skipped(nn.Module):
+    def forward(self, x: Tensor, **ignored: Any) -> Tensor:
+        return torch.zeros_like(x)
+
+
+def test_no_activation_outlives_its_forward() -> None:
+    network, alive = unet(), []
+    for site in sites_of(network):
+        site.block.register_forward_pre_hook(lambda _, args: alive.append(weakref.ref(args[0])))
+    with compressed(network, "lgtm:0.5@levels=all"):
+        run_unet(network, latents(1))
+        block = network.down_blocks[0].attentions[0].transformer_blocks[0]
+        block._modules["attn1"], attention = Skipped(), block.attn1  # as when its output is known already
+        run_unet(network, latents(1))
+        block._modules["attn1"] = attention
+        assert len(alive) == 14 and not any(x() is not None for x in alive)
 
 
 def test_dit_takes_the_published_blocks() -> None:

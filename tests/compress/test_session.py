@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from compress_nets import NETWORKS, latents, run_unet, times, unet
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bigain_cli.compress import compressed
@@ -35,6 +36,9 @@ def test_replayed_plans_are_the_ones_that_are_used() -> None:
             own = run_unet(network, x)
         with handle.record() as foreign:
             run_unet(network, other)
+        kept = dict(foreign)
+        run_unet(network, x)
+        assert all(foreign[key] is plan for key, plan in kept.items()) and kept.keys() == plans.keys()
         with handle.replay(foreign, torch.arange(2)):
             replayed = run_unet(network, x)
         with handle.replay(plans, torch.arange(2)):
@@ -92,6 +96,28 @@ def test_a_level_follows_its_first_block() -> None:
     assert half.into.shape == (2, 16) and shared.isfinite().all()
     with compressed(network, "lgtm:0.5@levels=all+mlp"):
         assert not torch.equal(run_unet(network, x), shared)
+
+
+def test_a_level_keeps_its_plan_where_the_first_attention_is_known_already() -> None:
+    """As when what precedes any text is computed once for all labels."""
+    network, x, known = unet(), latents(2), {}
+    block = network.down_blocks[0].attentions[0].transformer_blocks[0]
+    with compressed(network, "lgtm:0.5@share=level"):
+        noted = block.attn1.register_forward_hook(lambda *seen: known.update(output=seen[2]))
+        expected = run_unet(network, x)
+        noted.remove()
+        attention, block._modules["attn1"] = block.attn1, Known(known["output"])
+        assert torch.equal(run_unet(network, x), expected)
+        block._modules["attn1"] = attention
+
+
+class Known(nn.Module):
+    def __init__(self, output: Tensor) -> None:
+        super().__init__()
+        self.output = output
+
+    def forward(self, x: Tensor, **ignored: object) -> Tensor:
+        return self.output
 
 
 def test_seeds_reach_the_operator_and_are_put_back() -> None:
