@@ -108,14 +108,16 @@ def wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def seconds(backbone: Random, conditions: Conditions, job: Job, batch: int, spec: str) -> tuple[float, float, float]:
+def seconds(
+    backbone: Random, conditions: Conditions, job: Job, batch: int, spec: str, watched: bool = False
+) -> tuple[float, float, float]:
     """Return seconds per draw, seconds of it spent on bookkeeping, and the share of FLOPs saved."""
     with compressed(backbone, spec) if spec != "none" else nullcontext() as handle:
         residuals = Residuals(backbone, conditions, False, batch, Squeeze(backbone, True, handle))  # type: ignore[arg-type]
         started = time.perf_counter()
         residuals([job])
         whole = time.perf_counter() - started
-        if handle is None:
+        if handle is None or not watched:
             return whole / len(job.block), 0.0, 0.0
         spent: list[float] = []
         with stopwatch(backbone.device, spent):
@@ -132,6 +134,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=1)
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("-c", "--compress", action="append", help="specs; by default a list that suits the model")
     asked = parser.parse_args()
     device = torch.device(asked.device)
     torch.manual_seed(0)
@@ -140,19 +143,18 @@ def main() -> None:
     block = Draws(0, b"", backbone.latent_shape).block(0, asked.draws)
     job = Job(torch.randn(backbone.latent_shape).to(device), block, range(asked.labels))
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {asked}")
-    print("spec                            s/draw  base    ratio [quartiles]    FLOPs saved  bookkeeping/saved time")
-    for spec in SPECS["dit" if asked.model.startswith("dit") else "quarter"]:
-        seconds(backbone, conditions, job, asked.batch, spec)
-        ratios, rows = [], []
+    print("spec                            s/draw  base    ratio [min, max]     FLOPs saved  bookkeeping/saved time")
+    for spec in asked.compress or SPECS["dit" if asked.model.startswith("dit") else "quarter"]:
+        _, kept, saved = seconds(backbone, conditions, job, asked.batch, spec, watched=True)
+        pairs = []
         for _ in range(asked.pairs):
-            base, _, _ = seconds(backbone, conditions, job, asked.batch, "none")
-            mine, kept, saved = seconds(backbone, conditions, job, asked.batch, spec)
-            ratios.append(base / mine)
-            rows.append((base, mine, kept))
-        base, mine, kept = (statistics.median(column) for column in zip(*rows, strict=True))
-        low, middle, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+            base = seconds(backbone, conditions, job, asked.batch, "none")[0]
+            pairs.append((base, seconds(backbone, conditions, job, asked.batch, spec)[0]))
+        base, mine = (statistics.median(column) for column in zip(*pairs, strict=True))
+        ratios = sorted(slow / fast for slow, fast in pairs)
         part = kept / (base - mine + kept)
-        print(f"{spec:30}  {mine:6.3f}  {base:6.3f}  {middle:.3f} [{low:.3f}, {high:.3f}]  {saved:8.1%}  {part:16.1%}")
+        spread = f"{statistics.median(ratios):.3f} [{ratios[0]:.3f}, {ratios[-1]:.3f}]"
+        print(f"{spec:30}  {mine:6.3f}  {base:6.3f}  {spread}  {saved:8.1%}  {part:16.1%}", flush=True)
 
 
 if __name__ == "__main__":
