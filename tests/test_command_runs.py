@@ -292,7 +292,7 @@ def test_top_cuts_the_list_of_labels(warm: Warm, place: Path) -> None:
 def test_watch_tells_a_file_line_by_line_and_quiet_tells_nothing(warm: Warm, place: Path) -> None:
     command = ("classify", "photos/01.png", "gone.png", *LABELS, "--jsonl")
     plain, watched, quiet, verbose = (
-        warm(*command, *flags, cwd=place) for flags in ([], ["--watch"], ["-q", "-v", "--watch"], ["-v"])
+        warm(*command, *flags, cwd=place) for flags in ([], ["--watch"], ["-q", "-v"], ["-v"])
     )
     assert plain.out == watched.out == quiet.out == verbose.out
     lines = watched.err.splitlines()[:-1]
@@ -386,9 +386,12 @@ def test_force_replaces_and_leaves_nothing_else_behind(warm: Warm, place: Path, 
     assert list(tmp_path.iterdir()) == [target]
 
 
+FULL = "bigain: stdout: cannot be written (No space left on device). Check the disk.\n"
+
+
 def test_a_full_disk_is_said_in_a_line(warm: Warm, place: Path) -> None:
     for form in ("--jsonl", "--json", "--tsv"):
         result = warm("classify", "photo.jpg", *LABELS, form, cwd=place, stdout="/dev/full")
-        assert result.code == 1 and result.err == "bigain: No space left on device\n", result.err
+        assert result.code == 1 and result.err == FULL, result.err
     result = warm("list", cwd=place, stdout="/dev/full")
     assert result.code == 1 and "No space left on device" in result.err and result.err.count("\n") == 1

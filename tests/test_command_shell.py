@@ -102,6 +102,8 @@ REFUSALS = {
     "classify photo.jpg -l a,b --resume": ["--resume", "-o"],
     "classify photo.jpg -l a,b --resume -o new.csv": ["--resume", ".jsonl"],
     "classify photo.jpg -l a,b --resume --jsonl -o new.txt": ["--resume", ".jsonl"],
+    "classify photo.jpg -l a,b -q --watch": ["--quiet --watch"],
+    "classify photo.jpg -l a,b --json -o new.csv": ["--json", "another format"],
     "classify photo.jpg -l a,b -c lgmt:0.5": ["lgmt", "lgtm"],
     "classify photo.jpg -l a,b --merge 1.5": ["1.5", "0.75 at most"],
     "classify photo.jpg -l a,b --merge 0.5 -c todo:2": ["--merge"],

@@ -127,8 +127,14 @@ def test_byte_order_marks_and_line_ends_do_not_matter(here: Path, suffix: str) -
         ("pets.txt", "pets.txt: no such label file. Check the path"),
         ("a,b.csv", "a,b.csv: no such label file. Check the path"),
         ("lists/pets", "lists/pets: no such label file. Did you mean pets?"),
-        ("pet", "labels 'pet': neither a file nor a preset. Did you mean pets? An inline list has commas: cat,dog"),
-        ("zzz", "labels 'zzz': neither a file nor a preset. Presets: pets, food. An inline list has commas: cat,dog"),
+        (
+            "pet",
+            "labels 'pet': neither a file nor a preset. Did you mean pets? An inline list has commas: cat,dog (one label alone: cat,)",
+        ),
+        (
+            "zzz",
+            "labels 'zzz': neither a file nor a preset. Presets: pets, food. An inline list has commas: cat,dog (one label alone: cat,)",
+        ),
         ("-", "label file -: labels are not read from stdin. Name a file, or write cat,dog"),
         ("cat,,dog", "inline list, entry 2: an empty label. Remove it, or give it a name"),
         ("cat,dog,", "inline list, entry 3: an empty label. Remove it, or give it a name"),

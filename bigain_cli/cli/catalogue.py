@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from bigain_cli.compress import OPERATORS
+from bigain_cli.compress.operators import OPTIONS
 from bigain_cli.labels import presets, read_labels
 from bigain_cli.models import Reference, present
 from bigain_cli.registry import DEFAULT_MODEL, MODELS, OUTPUTS, SCHEDULES, SCORES
@@ -35,7 +36,9 @@ def list_things(
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write one JSON document.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show where things come from.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show where things come from, and what may follow an operator.")
+    ] = False,
 ) -> None:
     """List models, operators, label presets, outputs, schedules and scores.
 
@@ -79,7 +82,8 @@ def _models() -> list[dict[str, Any]]:
 def _operators() -> list[dict[str, Any]]:
     rows = []
     for name, operator in OPERATORS.items():
-        modifiers = [*operator.variants, *operator.options]
+        keys = [f"{key}=({OPTIONS[key].expects})" if key in OPTIONS else key for key in operator.options]
+        modifiers = [f"@{word}" for word in (*operator.variants, *keys)]
         rows.append({"name": name, "takes": operator.amount, "about": operator.about, "modifiers": modifiers})
     return rows
 
@@ -117,7 +121,10 @@ _ROWS = {
 
 def _aligned(rows: list[dict[str, Any]], verbose: bool) -> list[str]:
     """Lay rows out in columns; where things come from only if asked for."""
-    cells = [[_cell(key, value) for key, value in row.items() if verbose or key != "source"] for row in rows]
+    cells = [
+        [_cell(key, value) for key, value in row.items() if verbose or key not in ("source", "modifiers")]
+        for row in rows
+    ]
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))] if cells else []
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
 

@@ -71,12 +71,14 @@ def chosen_format(flags: dict[str, bool], output: str | None) -> str:
     chosen = [name for name, wanted in flags.items() if wanted]
     if len(chosen) > 1:
         raise UsageError(" ".join(f"--{name}" for name in chosen), "only one format at a time", "Choose one of them.")
+    suffixes = {suffix: name for name, entry in OUTPUTS.items() for suffix in entry.suffixes}
+    suffix = "." + (output or "").rpartition("/")[2].rpartition(".")[2].lower()
     if chosen:
+        if output is not None and suffixes.get(suffix, "table") not in ("table", chosen[0]):
+            raise UsageError(f"--{chosen[0]} -o {output}", "the file's name says another format", "Choose one of them.")
         return chosen[0]
     if output is None or output == "-":
         return "table"
-    suffixes = {suffix: name for name, entry in OUTPUTS.items() for suffix in entry.suffixes}
-    suffix = "." + output.rpartition("/")[2].rpartition(".")[2].lower()
     if suffix not in suffixes:
         raise UsageError(
             f"--output {output}", "its suffix names no format", f"Use {', '.join(suffixes)}, or a flag such as --jsonl."

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 from bigain_cli.cli.inputs import sources
 from bigain_cli.cli.request import Request, with_score
 from bigain_cli.cli.talk import Progress, Talk
+from bigain_cli.errors import BigainError
 from bigain_cli.labels import LabelSet, presets, read_labels
 from bigain_cli.models import resolve
 from bigain_cli.outputs.files import check_target, open_target
@@ -99,6 +100,9 @@ def _sink(request: Request, names: list[str]) -> Iterator[Sink]:
             yield sink
         except BrokenPipeError:
             raise
+        except OSError as problem:
+            target = request.output or "stdout"
+            raise BigainError(target, f"cannot be written ({problem.strerror})", "Check the disk.") from problem
         except BaseException:
             sink.close()
             raise

@@ -96,7 +96,7 @@ def parse(text: str | Spec) -> Spec:
     if (text := text.strip()) == "none":
         return Spec()
     terms: list[Term] = []
-    for piece in text.split("+"):
+    for piece in map(str.strip, text.split("+")):
         if piece in WHERE:
             _attach(piece, terms, text)
         else:

@@ -37,8 +37,10 @@ def from_lines(text: str, origin: str) -> tuple[Label, ...]:
 
 
 def from_list(text: str, origin: str) -> tuple[Label, ...]:
-    """Read names separated by commas."""
-    return _distinct([(f"entry {number}", name, ()) for number, name in enumerate(text.split(","), 1)], origin)
+    """Read names separated by commas; `red,` is a list of one."""
+    names = text.split(",")
+    alone = len(names) == 2 and names[0].strip() and not names[1].strip()
+    return _distinct([(f"entry {n}", name, ()) for n, name in enumerate(names[:1] if alone else names, 1)], origin)
 
 
 def from_json(text: str, origin: str) -> tuple[Label, ...]:
