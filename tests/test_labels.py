@@ -121,6 +121,9 @@ def test_byte_order_marks_and_line_ends_do_not_matter(here: Path, suffix: str) -
     assert [label.name for label in read_labels(f"x{suffix}", {}).labels] == ["cat", "dog"]
 
 
+INLINE = "An inline list has commas: cat,dog (one label alone: cat,)"
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
@@ -129,11 +132,11 @@ def test_byte_order_marks_and_line_ends_do_not_matter(here: Path, suffix: str) -
         ("lists/pets", "lists/pets: no such label file. Did you mean pets?"),
         (
             "pet",
-            "labels 'pet': neither a file nor a preset. Did you mean pets? An inline list has commas: cat,dog (one label alone: cat,)",
+            "labels 'pet': neither a file nor a preset. Did you mean pets? " + INLINE,
         ),
         (
             "zzz",
-            "labels 'zzz': neither a file nor a preset. Presets: pets, food. An inline list has commas: cat,dog (one label alone: cat,)",
+            "labels 'zzz': neither a file nor a preset. Presets: pets, food. " + INLINE,
         ),
         ("-", "label file -: labels are not read from stdin. Name a file, or write cat,dog"),
         ("cat,,dog", "inline list, entry 2: an empty label. Remove it, or give it a name"),

@@ -94,19 +94,27 @@ def _sink(request: Request, names: list[str]) -> Iterator[Sink]:
     colour = request.output is None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     layout = Layout(tuple(names), _top(request) or 1, colour)
     sink: Sink = attribute(OUTPUTS[request.format].sink)(layout)
-    with _stream(request) as stream:
+    with _stream(request) as stream, _explained(request.output or "stdout"):
         sink.open(stream)
         try:
             yield sink
-        except BrokenPipeError:
+        except OSError:
             raise
-        except OSError as problem:
-            target = request.output or "stdout"
-            raise BigainError(target, f"cannot be written ({problem.strerror})", "Check the disk.") from problem
         except BaseException:
             sink.close()
             raise
         sink.close()
+
+
+@contextmanager
+def _explained(target: str) -> Iterator[None]:
+    """Name the target of a write that fails; a closed pipe is no failure."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as problem:
+        raise BigainError(target, f"cannot be written ({problem.strerror})", "Check the disk.") from problem
 
 
 @contextmanager
