@@ -28,7 +28,7 @@ from bigain_cli.images import Source, find
 from bigain_cli.labels import LabelSet
 from bigain_cli.ranking import Failure, Ranking
 from bigain_cli.reader import Picture, Reader
-from bigain_cli.registry import SCHEDULES, SCORES
+from bigain_cli.registry import DEFAULT_SCORE, SCHEDULES, SCORES
 from bigain_cli.residuals import Residuals
 from bigain_cli.rules import Rules
 from bigain_cli.settings import Settings
@@ -81,7 +81,7 @@ class Run:
         compress: str | Spec | None = None,
     ) -> None:
         self.backbone, self.templates, self.timing = backbone, tuple(templates), timing
-        self.rules = rules or Rules(score=backbone.score)
+        self.rules = (rules or Rules()).for_model(backbone.score)
         arms = arms_of(as_label_set(labels), self.templates, reject, backbone.vocabulary)
         if batch is not None and batch < 1:
             raise UsageError(f"batch {batch}", "must be at least 1", "Leave it out for a size that suits the device.")
@@ -90,7 +90,7 @@ class Run:
         self._costs = [len(arm.texts) for arm in arms]
         self._share = share_prefix
         self._handle: Handle | None = None
-        absolute = SCORES[self.rules.score].absolute
+        absolute = SCORES[self.rules.score or DEFAULT_SCORE].absolute
         self._residuals = Residuals(backbone, self._conditions(), absolute, batch, Squeeze(backbone, share_prefix))
         self.settings = self._plan.to_dict(backbone, self.templates)
         with self._compressed():
@@ -138,7 +138,7 @@ class Run:
         if not tuple(self.backbone.sites()):
             why = f"{self.backbone.name} has no network whose tokens could be merged"
             raise UsageError(f"compression '{self._plan.compress}'", why, "Leave it out, or choose another model.")
-        with compressed(self.backbone, self._plan.compress, steps=self.backbone.steps[1]) as self._handle:
+        with compressed(self.backbone, self._plan.compress, steps=self.backbone.length) as self._handle:
             self._residuals.squeeze = Squeeze(self.backbone, self._share, self._handle)
             yield
 
@@ -164,9 +164,9 @@ class Run:
 
     def _begin(self, picture: Picture, place: int) -> Flight:
         started = time.monotonic()
-        low, high = self.backbone.steps
-        grid = [t * high // 1000 for stage in SCHEDULES[self.rules.schedule].staged for t in stage]
-        draws = Draws(self._plan.seed, picture.digest, self.backbone.latent_shape, (low, high), grid)
+        length = self.backbone.length
+        grid = [t * length // 1000 for stage in SCHEDULES[self.rules.schedule].staged for t in stage]
+        draws = Draws(self._plan.seed, picture.digest, self.backbone.latent_shape, self.backbone.steps, grid)
         return Flight(place, picture.id, self.backbone.encode(picture.image), draws, self._contest(), started)
 
     def _contest(self) -> Contest:

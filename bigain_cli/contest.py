@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bigain_cli import estimators
 from bigain_cli.ranking import Ranking, Standing
-from bigain_cli.registry import SCHEDULES, SCORES, attribute
+from bigain_cli.registry import DEFAULT_SCORE, SCHEDULES, SCORES, attribute
 from bigain_cli.rules import Rules
 
 
@@ -29,8 +29,8 @@ class Contest:
         self.costs = np.asarray(costs)  # prompts of each label: evaluations per draw
         self.schedule = SCHEDULES[rules.schedule]
         self._keep = attribute(self.schedule.keep)
-        self._score = attribute(SCORES[rules.score].losses)
-        self._floor = SCORES[rules.score].floor
+        score = SCORES[rules.score or DEFAULT_SCORE]
+        self._score, self._floor = attribute(score.losses), score.floor
         self._ties = np.argsort(np.argsort(np.asarray(labels, dtype=object)))
         self._errors = np.empty((0, len(labels)))
         self._left_at = np.full(len(labels), np.iinfo(np.int64).max)  # draws at which a label was dropped

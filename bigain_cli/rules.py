@@ -5,6 +5,7 @@ Plain numbers, checked on construction. Must not know numpy, torch or what a dra
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -22,11 +23,12 @@ class Rules:
     draws: int | None = None
     budget: int | None = None
     deadline: float | None = None
-    score: str = "l2"
+    score: str | None = None  # the model's own
 
     def __post_init__(self) -> None:
         _known("schedule", self.schedule, SCHEDULES)
-        _known("score", self.score, SCORES)
+        if self.score is not None:
+            _known("score", self.score, SCORES)
         if not (math.isfinite(self.confidence) and 0.5 <= self.confidence < 1):
             raise UsageError(
                 f"--confidence {self.confidence:g}",
@@ -51,6 +53,10 @@ class Rules:
     def most_draws(self) -> int:
         """The most draws a label may take: the ones asked for, or the schedule's own."""
         return self.draws or SCHEDULES[self.schedule].draws
+
+    def for_model(self, score: str) -> Rules:
+        """Return these rules with the model's own score, unless they name one."""
+        return self if self.score is not None else dataclasses.replace(self, score=score)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what a record says of these rules; limits that are not set are left out."""

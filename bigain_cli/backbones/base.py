@@ -5,7 +5,7 @@ Prediction types end here: whatever a network predicts, `Backbone.noise` returns
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -47,7 +47,9 @@ class Backbone(Protocol):
     family: str
     device: torch.device
     dtype: torch.dtype
-    steps: tuple[int, int]  # the usable timesteps, low ≤ t < high
+    length: int  # timesteps of the noise schedule
+    steps: tuple[int, int]  # those worth drawing from, low ≤ t < high
+    schedule: Mapping[str, Any]  # the schedule as a diffusers scheduler's configuration, for samplers
     latent_shape: tuple[int, int, int]
     vocabulary: Vocabulary | None  # the names a label-conditioned model knows; None: any text
     prefixed: bool  # whether something runs before any label is looked at
@@ -57,6 +59,9 @@ class Backbone(Protocol):
 
     def encode(self, image: Image) -> Tensor:
         """Return the image in model space, float32, deterministic (a VAE's mean, not a sample)."""  # [c h w]
+
+    def decode(self, latents: Tensor) -> list[Image]:
+        """Return pictures from model space."""  # of [b c h w]
 
     def condition(self, prompts: Sequence[str]) -> Conditions:
         """Return embeddings or class ids; the empty prompt stands for no condition."""

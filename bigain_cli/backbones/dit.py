@@ -24,9 +24,6 @@ class LabelDiT:
     """A label-conditioned DiT."""
 
     family = "dit"
-    temperature = 1.0
-    score = "l2"
-    compress = "none"
     prefixed = False
 
     def __init__(
@@ -36,7 +33,10 @@ class LabelDiT:
         self.identity = parts.identity
         self.vocabulary: Vocabulary | None = vocabulary
         config: Any = network.config
-        self.steps = (0, len(process))
+        card = parts.card
+        self.score, self.temperature, self.compress = card.score, card.temperature, card.compress
+        self.length, self.steps = len(process), card.steps(len(process))
+        self.schedule = parts.config("scheduler")
         self.latent_shape = (config.in_channels, config.sample_size, config.sample_size)
 
     @property
@@ -52,6 +52,10 @@ class LabelDiT:
     def encode(self, image: Image) -> Tensor:
         """Return the VAE's mean."""  # [c h w]
         return self.codec.encode(image, self.latent_shape)
+
+    def decode(self, latents: Tensor) -> list[Image]:
+        """Return the VAE's pictures, or the pixels."""
+        return self.codec.decode(latents)
 
     def condition(self, prompts: Sequence[str]) -> Conditions:
         """Return class ids; the empty prompt is the class that stood in for a dropped label in training."""

@@ -11,7 +11,7 @@ from bigain_cli import registry
 from bigain_cli.backbones.base import Backbone
 from bigain_cli.errors import ModelError, UsageError, did_you_mean
 from bigain_cli.models import Reference, fetch, resolve
-from bigain_cli.registry import BACKBONES, DEFAULT_MODEL, attribute
+from bigain_cli.registry import BACKBONES, CLOSED_FORMS, DEFAULT_MODEL, attribute
 
 DTYPES = {name: getattr(torch, name) for name in registry.DTYPES}
 
@@ -21,10 +21,10 @@ def load(model: str = DEFAULT_MODEL, device: str = "auto", dtype: str = "auto") 
     reference = resolve(model)
     place = choose_device(device)
     kind = choose_dtype(dtype, place)
-    if reference.kind == "embedded":
+    if reference.kind == "form":
         if dtype not in ("auto", "float32"):
             raise UsageError(f"--dtype {dtype}", f"{model} is a closed form in float32", "Leave out --dtype.")
-        return cast(Backbone, attribute(BACKBONES[reference.where])(place, kind))
+        return cast(Backbone, attribute(CLOSED_FORMS[reference.where])(place, kind))
     if reference.kind == "file":
         from bigain_cli.backbones.single import open_single
 

@@ -9,13 +9,14 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from PIL.Image import Image
 from torch import Tensor
 
 from bigain_cli.backbones.base import Conditions, Process
-from bigain_cli.backbones.pixels import fit
+from bigain_cli.backbones.pixels import as_picture, fit
 from bigain_cli.backbones.vocabulary import Vocabulary
 from bigain_cli.compress.sites import Site
 
@@ -42,12 +43,19 @@ class Mixture:
         self.device = self.means.device
         self.vocabulary: Vocabulary | None = Vocabulary(self.names, unconditional=len(self.names))
         self.latent_shape: tuple[int, int, int] = tuple(self.means.shape[1:])  # type: ignore[assignment]
-        self.steps = (0, 1000)
-        self._process = Process.of(cosine_alphas(1000), self.prediction, self.device)
+        self.length, self.steps = 1000, (0, 1000)
+        alphas = cosine_alphas(self.length)
+        self._process = Process.of(alphas, self.prediction, self.device)
+        ratios = alphas / torch.cat([torch.ones(1), alphas[:-1]])
+        self.schedule: dict[str, Any] = {"trained_betas": (1 - ratios).tolist(), "prediction_type": self.prediction}
 
     def encode(self, image: Image) -> Tensor:
         """Return the image at the mixture's size, in −1 … 1."""  # [c h w]
         return fit(image, (self.latent_shape[1], self.latent_shape[2])).to(self.device)
+
+    def decode(self, latents: Tensor) -> list[Image]:
+        """Return the pictures as they are."""
+        return [as_picture(latent) for latent in latents]
 
     def condition(self, prompts: Sequence[str]) -> Conditions:
         """Return class ids."""

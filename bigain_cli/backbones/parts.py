@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
+from bigain_cli.backbones.card import Card
 from bigain_cli.errors import ModelError
 
 SAMPLES, SAMPLE_BYTES = 64, 4096
@@ -37,6 +38,11 @@ class Parts:
         """Return model_index.json, or nothing if the folder has none."""
         path = self.folder / "model_index.json"
         return self._json(path) if path.exists() else {}
+
+    @cached_property
+    def card(self) -> Card:
+        """Return what the folder says of itself."""
+        return Card.read(self.folder)
 
     def has(self, part: str) -> bool:
         """Tell whether the folder has this part."""

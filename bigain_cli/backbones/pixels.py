@@ -1,9 +1,10 @@
-"""From an upright RGB picture to a tensor in −1 … 1: the short side is fitted, the middle is kept."""
+"""Between upright RGB pictures and tensors in −1 … 1; on the way in the short side is fitted, the middle is kept."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
+from PIL import Image as PIL
 from PIL import ImageOps
 from PIL.Image import Image, Resampling
 from torch import Tensor
@@ -15,3 +16,9 @@ def fit(image: Image, size: tuple[int, int]) -> Tensor:
     fitted = ImageOps.fit(image, (width, height), Resampling.BICUBIC)
     pixels = torch.from_numpy(np.array(fitted, dtype=np.float32))  # [h w 3]
     return (pixels / 127.5 - 1).permute(2, 0, 1).contiguous()
+
+
+def as_picture(pixels: Tensor) -> Image:
+    """Return the picture of −1 … 1, rounded as diffusers rounds."""  # of [3 h w]
+    values = (pixels / 2 + 0.5).clamp(0, 1).permute(1, 2, 0).cpu().numpy()
+    return PIL.fromarray((values * 255).round().astype("uint8"))

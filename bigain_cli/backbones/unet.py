@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from bigain_cli.backbones.base import Conditions, Process, process_of
 from bigain_cli.backbones.latents import Codec
 from bigain_cli.backbones.parts import Parts, quiet
+from bigain_cli.backbones.phrases import Phrases
 from bigain_cli.backbones.prefix import Prefix, given, run_prefix
 from bigain_cli.backbones.vocabulary import Vocabulary
 from bigain_cli.compress.sites import Site, sites_of
@@ -27,9 +28,6 @@ class TextUNet:
     """A text-conditioned U-Net, with or without a VAE."""
 
     family = "unet"
-    temperature = 1.0
-    score = "l2"
-    compress = "none"
     vocabulary: Vocabulary | None = None
 
     def __init__(
@@ -38,8 +36,12 @@ class TextUNet:
         self.network, self.codec, self.process, self.name = network, codec, process, parts.name
         self.identity = parts.identity
         self.tokenizer, self.text_encoder = tokenizer, text_encoder
+        card = parts.card
+        self.score, self.temperature, self.compress = card.score, card.temperature, card.compress
+        self.length, self.steps = len(process), card.steps(len(process))
+        self.schedule = parts.config("scheduler")
+        self._phrases = Phrases(card.classes, card.templates) if card.classes else None
         config: Any = network.config
-        self.steps = (0, len(process))
         self.latent_shape = (config.in_channels, *_pair(config.sample_size))
         self._empty = self.condition([""]).rows
 
@@ -58,8 +60,14 @@ class TextUNet:
         return self.codec.encode(image, self.latent_shape)
 
     @torch.inference_mode()
+    def decode(self, latents: Tensor) -> list[Image]:
+        """Return the VAE's pictures, or the pixels."""
+        return self.codec.decode(latents)
+
     def condition(self, prompts: Sequence[str]) -> Conditions:
         """Return text embeddings [k n d], computed a few at a time."""
+        if self._phrases is not None:
+            prompts = [self._phrases.folded(prompt) for prompt in prompts]
         most = self.tokenizer.model_max_length
         rows = []
         for start in range(0, len(prompts), PROMPTS_AT_ONCE):
@@ -118,7 +126,7 @@ def load_unet(parts: Parts) -> TextUNet:
     process = process_of(parts.config("scheduler"), parts.device)
     tokenizer, text_encoder = parts.text()
     network = parts.network("unet", UNet2DConditionModel)
-    codec = Codec.load(parts, channels=config["in_channels"])
+    codec = Codec.load(parts, config["in_channels"], parts.card.patch)
     return TextUNet(network, codec, process, tokenizer, text_encoder, parts)
 
 

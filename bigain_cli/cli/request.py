@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,7 +30,6 @@ class Request:
     device: str
     dtype: str
     rules: Rules
-    score_given: bool
     seed: int
     reject: bool
     compress: Spec | None
@@ -123,8 +121,3 @@ def _known(request: Request) -> None:
         raise UsageError(f"--dtype {request.dtype}", "unknown", hint)
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", request.device):
         raise UsageError(f"--device {request.device}", "not a device", "Use auto, cpu, cuda, cuda:1 or mps.")
-
-
-def with_score(request: Request, score: str) -> Rules:
-    """Return the rules, with the model's own score unless the user chose one."""
-    return request.rules if request.score_given else dataclasses.replace(request.rules, score=score)

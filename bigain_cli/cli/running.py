@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, BinaryIO
 
 from bigain_cli.cli.inputs import sources
-from bigain_cli.cli.request import Request, with_score
+from bigain_cli.cli.request import Request
 from bigain_cli.cli.talk import Progress, Talk
 from bigain_cli.errors import BigainError
 from bigain_cli.labels import LabelSet, presets, read_labels
@@ -61,7 +61,7 @@ def _prepared(request: Request, labels: LabelSet, talk: Talk) -> Any:
         backbone,
         labels,
         templates=request.templates,
-        rules=with_score(request, backbone.score),
+        rules=request.rules,
         seed=request.seed,
         reject=request.reject,
         compress=request.compress,

@@ -1,0 +1,67 @@
+"""What a backbone's folder says of itself beyond diffusers' own files: `bigain.json`. Torch-free.
+
+Measured recommendations (score, temperature, compression, range of times), the patch of its pixels, the words it knows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bigain_cli.errors import ModelError
+
+FILE = "bigain.json"
+
+
+@dataclass(frozen=True)
+class Card:
+    """A backbone's own settings; the defaults are those of a model that nothing is known about."""
+
+    score: str = "l2"
+    temperature: float = 1.0
+    compress: str = "none"
+    times: tuple[float, float] = (0.0, 1.0)  # the part of the schedule that is worth drawing from
+    patch: int = 1  # pixels of a side that a U-Net without a VAE gets as one place
+    classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    templates: tuple[str, ...] = ()
+    about: Mapping[str, Any] = field(default_factory=dict)  # data, recipe, device, accuracy: for people
+
+    @staticmethod
+    def read(folder: Path) -> Card:
+        """Read the card of a folder; without one, nothing is known."""
+        path = folder / FILE
+        if not path.exists():
+            return Card()
+        try:
+            return Card.of(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, AttributeError) as problem:
+            raise ModelError(str(path), f"unreadable ({problem})", "Correct it, or remove it.") from problem
+
+    @staticmethod
+    def of(content: dict[str, Any]) -> Card:
+        """Make a card of plain values, refusing what is no card."""
+        known = {entry.name for entry in dataclasses.fields(Card)}
+        if strange := sorted(content.keys() - known):
+            raise ValueError(f"unknown entry {strange[0]!r}")
+        values: dict[str, Any] = dict(content)
+        values["classes"] = {name: tuple(names) for name, names in values.get("classes", {}).items()}
+        values["templates"] = tuple(values.get("templates", ()))
+        low, high = values.get("times", (0.0, 1.0))
+        values["times"] = (float(low), float(high))
+        card = Card(**values)
+        if not (0 <= low < high <= 1 and card.temperature > 0 and card.patch >= 1):
+            raise ValueError("times must rise within 0 … 1, temperature and patch be positive")
+        return card
+
+    def to_json(self) -> str:
+        """Return the file's text."""
+        return json.dumps(dataclasses.asdict(self), ensure_ascii=False, indent=1) + "\n"
+
+    def steps(self, length: int) -> tuple[int, int]:
+        """Return the usable timesteps of a schedule."""
+        low, high = round(self.times[0] * length), round(self.times[1] * length)
+        return low, max(high, low + 1)

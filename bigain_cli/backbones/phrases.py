@@ -1,0 +1,82 @@
+"""The closed language of a small text-conditioned model: its classes, their synonyms, the sentences around them.
+
+Refuses what the model was never told. Must not know tensors.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from bigain_cli.backbones.vocabulary import folded
+from bigain_cli.errors import UsageError, near
+from bigain_cli.labels.templates import fill
+
+
+@dataclass(frozen=True)
+class Phrases:
+    """Classes with every name they go by, the first being their own, and templates with `{}` in."""
+
+    classes: Mapping[str, Sequence[str]]
+    templates: Sequence[str]
+
+    def sentences(self, name: str) -> list[str]:
+        """Return every template filled with every name of a class."""
+        return [fill(template, word) for word in self.classes[name] for template in self.templates]
+
+    def folded(self, prompt: str) -> str:
+        """Return a prompt as the model reads it, or refuse it; the empty one is no condition."""
+        text = folded(prompt)
+        words = _words(text)
+        if not words:
+            return ""
+        strange = [word for word in words if word not in self._words]
+        if strange:
+            raise self._refusal(prompt, f"this model does not know the word {strange[0]!r}", strange[0])
+        found = self._named(words)
+        if len(found) != 1:
+            why = f"names several classes ({', '.join(found)})" if found else "names none of its classes"
+            raise self._refusal(prompt, why, "")
+        return text
+
+    def _named(self, words: list[str]) -> list[str]:
+        """Return the classes that are named, a longer name hiding shorter ones inside it."""
+        found: dict[str, None] = {}
+        at = 0
+        while at < len(words):
+            for length in range(self._longest, 0, -1):
+                name = self._names.get(" ".join(words[at : at + length]))
+                if name is not None and at + length <= len(words):
+                    found[name] = None
+                    at += length - 1
+                    break
+            at += 1
+        return list(found)
+
+    @cached_property
+    def _names(self) -> dict[str, str]:
+        return {folded(word): name for name, names in self.classes.items() for word in names}
+
+    @cached_property
+    def _longest(self) -> int:
+        return max(len(name.split()) for name in self._names)
+
+    @cached_property
+    def _words(self) -> frozenset[str]:
+        texts = [folded(text) for name in self.classes for text in self.sentences(name)]
+        return frozenset(word for text in texts for word in _words(text))
+
+    def _refusal(self, prompt: str, why: str, word: str) -> UsageError:
+        known = near(word, self._names) if word else []
+        names = known or list(self.classes)[:12]
+        more = ", …" if not known and len(self.classes) > 12 else ""
+        hint = f"{'Near names' if known else 'It knows'}: {', '.join(names)}{more}."
+        return UsageError(
+            f"prompt {prompt!r}", why, f"{hint} For free text choose another model, for example -m sd1.5."
+        )
+
+
+def _words(text: str) -> list[str]:
+    return re.sub(r"[.!]+(?=\s|$)", " ", text).split()

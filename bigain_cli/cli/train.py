@@ -1,0 +1,124 @@
+"""`bigain train`: options in, a recipe and a job out; what happens is told on stderr, the result on stdout."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bigain_cli.cli.talk import Talk
+from bigain_cli.errors import UsageError
+from bigain_cli.train.recipe import ARCHITECTURES, PRECISIONS, TEMPLATES, WIDTHS, Recipe
+
+_R = Recipe
+
+
+def train(
+    folder: Annotated[
+        str | None, typer.Argument(metavar="[FOLDER]", help="A folder with a folder of pictures for each class.")
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", metavar="BACKBONE", help="Folder to write the backbone to.")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Instead of a folder: safetensors with jpeg, offsets, labels and classes."),
+    ] = None,
+    held_out: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHARE|PATH", help="Pictures to measure accuracy on: a share of each class, or more data."
+        ),
+    ] = None,
+    exam: Annotated[int, typer.Option(min=0, help="Held-out pictures to classify at the end; 0 for none.")] = 200,
+    arch: Annotated[str, typer.Option(help=f"{', '.join(ARCHITECTURES)}.")] = _R.arch,
+    size: Annotated[int, typer.Option(help="Pixels of a picture's side.")] = _R.size,
+    patch: Annotated[int, typer.Option(help="Pixels of a token's side: 1, 2 or 4.")] = _R.patch,
+    width: Annotated[
+        int | None,
+        typer.Option(
+            help="Channels at the widest grid, or of the transformer.",
+            show_default=", ".join(f"{value} for {name}" for name, value in WIDTHS.items()),
+        ),
+    ] = None,
+    depth: Annotated[int, typer.Option(help="Blocks of a transformer.")] = _R.depth,
+    images: Annotated[int, typer.Option(help="Pictures to show, repetitions counted.")] = _R.images,
+    batch: Annotated[int, typer.Option(help="Pictures in a step.")] = _R.batch,
+    rate: Annotated[float, typer.Option(help="Highest learning rate; it ends in half a cosine.")] = _R.rate,
+    warmup: Annotated[int, typer.Option(help="Pictures until the highest rate.")] = _R.warmup,
+    decay: Annotated[float, typer.Option(help="Weight decay.")] = _R.decay,
+    ema: Annotated[float, typer.Option(help="How much of the weights' average stays at a step.")] = _R.ema,
+    drop: Annotated[float, typer.Option(help="Share of pictures shown without their label.")] = _R.drop,
+    contrast: Annotated[
+        float, typer.Option(help="Weight of telling the right label from a wrong one; 0: a plain diffusion model.")
+    ] = _R.contrast,
+    sharpness: Annotated[float, typer.Option(help="How sharply the two are compared.")] = _R.sharpness,
+    tilt: Annotated[
+        float, typer.Option(help="Times are drawn as u^tilt: above 1 the clean end comes more often.")
+    ] = _R.tilt,
+    flip: Annotated[bool, typer.Option("--flip/--no-flip", help="Mirror half of the pictures.")] = _R.flip,
+    precision: Annotated[str, typer.Option(help=f"{', '.join(PRECISIONS)}.")] = _R.precision,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = _R.seed,
+    synonyms: Annotated[
+        str | None, typer.Option(metavar="FILE", help='Other names of classes, as {"automobile": ["car"]}.')
+    ] = None,
+    template: Annotated[
+        list[str] | None,
+        typer.Option("--template", "-t", help="Sentence to learn a class by, {} its name; repeatable."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    every: Annotated[int, typer.Option(min=1, help="Pictures between checkpoints and sample grids.")] = 50_000,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace what the folder holds.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Name every picture that is left out.")] = False,
+) -> int:
+    """Train a small backbone on a folder of class folders.
+
+    \b
+    Examples:
+      bigain train photos/ -o mymodel
+      bigain train --data cifar10_train.safetensors --held-out cifar10_val.safetensors -o mini --resume
+    """
+    if arch not in ARCHITECTURES:
+        Recipe(arch=arch)
+    recipe = Recipe(
+        arch=arch, size=size, patch=patch, width=width or WIDTHS[arch], depth=depth, images=images, batch=batch,
+        rate=rate, warmup=warmup, decay=decay, ema=ema, drop=drop, contrast=contrast, sharpness=sharpness,
+        tilt=tilt, flip=flip, precision=precision, seed=seed,
+    )  # fmt: skip
+    source = _source(folder, data)
+    target = _target(output, resume, force)
+    talk = Talk(quiet, verbose)
+    warnings.showwarning = talk.warn
+    from bigain_cli.cli.training import Wish, carry_out
+
+    wish = Wish(source, target, recipe, held_out, exam, synonyms, tuple(template or TEMPLATES), device, every)
+    return carry_out(wish, resume, force, talk)
+
+
+def _source(folder: str | None, data: str | None) -> str:
+    if (folder is None) == (data is None):
+        what = "no data" if folder is None else f"{folder} and --data {data}"
+        raise UsageError(what, "one source of pictures is needed", "Give FOLDER, or --data FILE.")
+    return folder or data or ""
+
+
+def _target(output: str | None, resume: bool, force: bool) -> Path:
+    """Return the folder to write, refusing one that holds anything else."""
+    if output is None:
+        raise UsageError("no output", "nowhere to write the backbone", "Add -o FOLDER.")
+    target = Path(output)
+    if resume and force:
+        raise UsageError("--resume --force", "one keeps the training, the other begins anew", "Choose one.")
+    if target.exists() and not target.is_dir():
+        raise UsageError(output, "a file, not a folder", "Name a folder.")
+    held = sorted(path.name for path in target.iterdir()) if target.is_dir() else []
+    ours = {"training", "bigain.json", "model_index.json"} & set(held)
+    if held and not ours:
+        raise UsageError(output, f"holds other things ({held[0]}, …)", "Name a new folder.")
+    if held and not (resume or force):
+        raise UsageError(output, "holds a backbone already", "--resume to go on, --force to begin anew.")
+    return target

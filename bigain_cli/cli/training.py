@@ -1,0 +1,175 @@
+"""Carries a training out: reads the pictures, follows the events, says what came of it."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from bigain_cli.cli.talk import Talk
+from bigain_cli.errors import UsageError
+from bigain_cli.train.events import Done, Report, Saved
+from bigain_cli.train.recipe import Recipe
+
+if TYPE_CHECKING:
+    from bigain_cli.train.pictures import Pictures
+
+SHARE = "0.1"
+PAUSE = 10.0  # seconds between lines where nobody watches
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Everything the user asked for."""
+
+    source: str
+    target: Path
+    recipe: Recipe
+    held_out: str | None
+    exam: int
+    synonyms: str | None
+    templates: tuple[str, ...]
+    device: str
+    every: int
+
+
+def carry_out(wish: Wish, resume: bool, force: bool, talk: Talk) -> int:
+    """Train, telling how it goes; print the folder at the end."""
+    from bigain_cli.train.trainer import Job, forget, train
+
+    synonyms = _synonyms(wish.synonyms)
+    pictures, held_out = _pictures(wish, talk)
+    job = Job(
+        wish.recipe,
+        pictures,
+        held_out,
+        wish.target,
+        synonyms,
+        wish.templates,
+        source=Path(wish.source).name,
+        device=wish.device,
+        every=wish.every,
+        exam=wish.exam,
+    )
+    if force:
+        forget(wish.target)
+    with Meter(talk) as meter:
+        for event in train(job, resume):
+            meter.show(event, wish.recipe)
+    return 0
+
+
+class Meter:
+    """Shows loss, rate and time left: a bar on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, talk: Talk) -> None:
+        self._talk = talk
+        self._bar: Any = None
+        self._task: Any = None
+        self._said = 0.0
+
+    def __enter__(self) -> Meter:
+        if sys.stderr.isatty() and not self._talk.quiet:
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn
+
+            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[facts]}"))
+            self._bar = Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False)
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def show(self, event: Report | Saved | Done, recipe: Recipe) -> None:
+        """Tell of an event."""
+        if isinstance(event, Report):
+            self._report(event, recipe)
+        elif isinstance(event, Saved):
+            self._talk.note(f"checkpoint at {event.images} pictures" + (f", {event.grid}" if event.grid else ""))
+        else:
+            accuracy = f"; {event.accuracy}" if event.accuracy is not None else ""
+            self._talk.note(f"trained in {event.seconds / 60:.1f} minutes{accuracy}")
+            typer.echo(event.folder)
+
+    def _report(self, event: Report, recipe: Recipe) -> None:
+        facts = f"error {event.error:.4f}"
+        facts += f", contrast {event.contrast:.4f}" if recipe.contrast else ""
+        facts += f", rate {event.rate:.1e}, {event.pace:.0f} pictures/s, {_clock(event.left)} left"
+        if self._bar is not None:
+            if self._task is None:
+                self._task = self._bar.add_task("training", total=recipe.images, facts="")
+            self._bar.update(self._task, completed=event.images, facts=facts)
+        elif time.monotonic() - self._said > PAUSE:
+            self._said = time.monotonic()
+            self._talk.note(f"{event.images}/{recipe.images} pictures, {facts}")
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"
+
+
+def _pictures(wish: Wish, talk: Talk) -> tuple[Pictures, Pictures | None]:
+    """Read what is trained on and what is held out."""
+    from bigain_cli.train.pictures import split
+
+    pictures = _read(wish.source, wish.recipe.size, talk)
+    share = _share(wish.held_out or SHARE)
+    if share is None:
+        return pictures, _read(wish.held_out or "", wish.recipe.size, talk)
+    if share == 0:
+        return pictures, None
+    return split(pictures, share, wish.recipe.seed)
+
+
+def _read(source: str, size: int, talk: Talk) -> Pictures:
+    from bigain_cli.train.pictures import load_pictures
+
+    started = time.monotonic()
+    pictures = load_pictures(source, size)
+    seconds = time.monotonic() - started
+    talk.note(f"{source}: {len(pictures)} pictures of {len(pictures.classes)} classes, read in {seconds:.0f} s")
+    if pictures.skipped:
+        count = len(pictures.skipped)
+        talk.note(f"{source}: {count} unreadable and left out, the first: {pictures.skipped[0]}")
+    for reason in pictures.skipped:
+        talk.detail(f"left out: {reason}")
+    return pictures
+
+
+def _share(text: str) -> float | None:
+    """Return a share, or nothing if the text is a path."""
+    try:
+        share = float(text)
+    except ValueError:
+        return None
+    if not 0 <= share < 1:
+        raise UsageError(f"--held-out {text}", "a share is from 0 up to, but not including, 1", "0.1 is usual.")
+    return share
+
+
+def _synonyms(path: str | None) -> dict[str, list[str]]:
+    """Read other names of the classes."""
+    if path is None:
+        return {}
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as problem:
+        raise UsageError(
+            f"--synonyms {path}", f"cannot be read ({problem})", 'Write {"automobile": ["car"]}.'
+        ) from problem
+    fine = isinstance(content, dict) and all(
+        isinstance(names, list) and all(isinstance(name, str) and name.strip() for name in names)
+        for names in content.values()
+    )
+    if not fine:
+        raise UsageError(f"--synonyms {path}", "not a table of lists of names", 'Write {"automobile": ["car"]}.')
+    return content

@@ -1,0 +1,56 @@
+"""A training's state on disk: weights, their average, the optimiser's moments, the recipe; one safetensors file.
+
+Replaced whole or not at all. Must not know what a step does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from bigain_cli.errors import BigainError, UsageError
+
+
+@dataclass(frozen=True)
+class State:
+    """Everything that going on takes."""
+
+    tensors: dict[str, Tensor]
+    step: int
+    recipe: dict[str, Any]
+    data: str  # a digest of what was trained on
+    seconds: float
+
+
+def save_state(path: Path, state: State) -> None:
+    """Write under a temporary name, bring to the disk, rename."""
+    about = {"step": state.step, "recipe": state.recipe, "data": state.data, "seconds": state.seconds}
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        save_file(state.tensors, temporary, {"training": json.dumps(about)})
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except (OSError, SafetensorError) as problem:
+        temporary.unlink(missing_ok=True)
+        raise BigainError(str(path), f"the checkpoint cannot be written ({problem})", "Check the disk.") from problem
+
+
+def load_state(path: Path) -> State:
+    """Read a checkpoint."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads(file.metadata()["training"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except FileNotFoundError as problem:
+        raise UsageError(str(path), "no checkpoint to go on from", "Leave out --resume to begin.") from problem
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as problem:
+        raise UsageError(str(path), f"not a checkpoint ({problem})", "Begin anew with --force.") from problem
+    return State(tensors, about["step"], about["recipe"], about["data"], about["seconds"])

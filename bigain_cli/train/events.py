@@ -1,0 +1,34 @@
+"""What a training tells of itself while it goes on. Torch-free."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Report:
+    """Where a training stands."""
+
+    images: int
+    error: float
+    contrast: float
+    rate: float
+    pace: float  # pictures a second, of late
+    left: float  # seconds
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint was written, and a picture of what the model draws."""
+
+    images: int
+    grid: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """The training is over."""
+
+    folder: str
+    seconds: float
+    accuracy: str | None

@@ -1,0 +1,65 @@
+"""A trained backbone's accuracy on pictures it has not seen, by the classifier that users run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from PIL.Image import Image
+
+from bigain_cli.backbones.base import Backbone
+from bigain_cli.backbones.phrases import Phrases
+from bigain_cli.classifier import classify
+from bigain_cli.ranking import Ranking
+from bigain_cli.rules import Rules
+from bigain_cli.train.pictures import Pictures
+
+DRAWS = 16
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How many were right, and what was asked."""
+
+    right: int
+    count: int
+    draws: int
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Return Wilson's 95 % interval."""
+        n, z = self.count, 1.959964
+        share, reach = self.right / n, z * z / n
+        middle = (share + reach / 2) / (1 + reach)
+        half = z * math.sqrt(share * (1 - share) / n + reach / (4 * n)) / (1 + reach)
+        return middle - half, middle + half
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        share = f"{100 * self.right / self.count:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+        return f"{share} of {self.count} held-out pictures, {self.draws} draws a label"
+
+
+def examine(backbone: Backbone, phrases: Phrases, pictures: Pictures, count: int, seed: int) -> Mark:
+    """Classify some pictures, drawn by the seed, among all classes."""
+    order = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(seed))[:count].tolist()
+    names = list(phrases.classes)
+    rules = Rules(schedule="fixed", draws=DRAWS, score=backbone.score)
+    labels = {name: [f"a photo of a {phrases.classes[name][0]}"] for name in names}
+    results = classify(backbone, _shown(pictures, order), _told(backbone, names, labels), rules=rules, seed=seed)
+    right = sum(
+        isinstance(result, Ranking) and result.label == names[int(pictures.labels[number])]
+        for number, result in zip(order, results, strict=True)
+    )
+    return Mark(right, len(order), DRAWS)
+
+
+def _told(backbone: Backbone, names: list[str], labels: dict[str, list[str]]) -> list[str] | dict[str, list[str]]:
+    return labels if backbone.vocabulary is None else names
+
+
+def _shown(pictures: Pictures, order: list[int]) -> Iterator[tuple[str, Image]]:
+    for number in order:
+        yield str(number), pictures.image(number)

@@ -1,0 +1,72 @@
+"""What a training step minimises: the error of ε̂ for the right label, and how well it shows which label is right.
+
+A classifier by diffusion compares errors. The contrast term trains that comparison: with the right label's error e and
+a wrong one's e′ on the same noise, it is softplus(−sharpness · ln(e′ / e)).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bigain_cli.backbones.base import Process
+from bigain_cli.train.networks import Learner
+from bigain_cli.train.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One step's batch: what is shown, how noisy, and as what."""
+
+    clean: Tensor  # [b c h w] in −1 … 1
+    noise: Tensor  # [b c h w]
+    t: Tensor  # [b]
+    rows: Tensor  # [b] of the prompt table
+    wrong: Tensor  # [b] rows of other classes
+    told: Tensor  # [b] whether the label was shown at all
+
+
+def draw(pixels: Tensor, labels: Tensor, learner: Learner, recipe: Recipe, steps: int, step: int) -> Sample:
+    """Draw everything random of a step; the same (seed, step) always draws the same."""
+    device = pixels.device
+    generator = torch.Generator(device).manual_seed(recipe.seed * 1_000_003 + step)
+    count = len(labels)
+    chance = torch.rand(6, count, device=device, generator=generator)
+    t = (chance[5].double().pow(recipe.tilt) * steps).long()
+    clean = as_input(pixels, recipe)
+    if recipe.flip:
+        clean = torch.where(chance[0, :, None, None, None] < 0.5, as_input(pixels.flip(-1), recipe), clean)
+    noise = torch.randn(clean.shape, device=device, generator=generator)
+    told = chance[1] >= recipe.drop
+    rows = torch.where(told, learner.rows(labels, chance[2]), learner.empty)
+    classes = len(learner.variants)
+    others = (labels + 1 + (chance[3] * (classes - 1)).long().clamp(max=classes - 2)) % classes
+    return Sample(clean, noise, t, rows, learner.rows(others, chance[4]), told)
+
+
+def as_input(pixels: Tensor, recipe: Recipe) -> Tensor:
+    """Return eight-bit pictures as the network takes them; a U-Net gets every patch as one place."""
+    values = pixels.float() / 127.5 - 1
+    return F.pixel_unshuffle(values, recipe.patch) if recipe.arch == "unet" else values
+
+
+def losses(learner: Learner, sample: Sample, process: Process, recipe: Recipe) -> tuple[Tensor, Tensor]:
+    """Return the mean error of ε̂ and the contrast term."""
+    noisy = process.mix(sample.clean, sample.noise, sample.t)
+    if not recipe.contrast:
+        right = errors(learner(noisy, sample.t, sample.rows), sample.noise)
+        return right.mean(), right.new_zeros(())
+    twice = (torch.cat([each, each]) for each in (noisy, sample.t))
+    output = learner(*twice, torch.cat([sample.rows, sample.wrong]))
+    right, wrong = errors(output, torch.cat([sample.noise, sample.noise])).chunk(2)
+    comparison = F.softplus(-recipe.sharpness * (wrong.log() - right.log()))
+    told = sample.told.float()
+    return right.mean(), (comparison * told).sum() / told.sum().clamp(min=1)
+
+
+def errors(output: Tensor, noise: Tensor) -> Tensor:
+    """Return the mean square of each residual, in float32."""  # [b]
+    return (output.float() - noise).square().mean(dim=(1, 2, 3))
