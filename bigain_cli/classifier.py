@@ -81,7 +81,7 @@ class Run:
         compress: str | Spec | None = None,
     ) -> None:
         self.backbone, self.templates, self.timing = backbone, tuple(templates), timing
-        self.rules = (rules or Rules()).for_model(backbone.score)
+        self.rules = (rules or Rules()).for_model(backbone.score, backbone.draws)
         arms = arms_of(as_label_set(labels), self.templates, reject, backbone.vocabulary)
         if batch is not None and batch < 1:
             raise UsageError(f"batch {batch}", "must be at least 1", "Leave it out for a size that suits the device.")

@@ -57,11 +57,16 @@ def resolve(name: str) -> Reference:
     )
 
 
+def folder_of(model: Model) -> Path:
+    """Return where a model of this package lies."""
+    return Path(__file__).parent / model.folder
+
+
 def _of_alias(name: str, model: Model) -> Reference:
     if model.form:
         return Reference(name, "form", model.form)
     if model.folder:
-        return Reference(name, "folder", str(Path(__file__).parent / model.folder))
+        return Reference(name, "folder", str(folder_of(model)))
     return Reference(name, "hub", model.hub)
 
 

@@ -54,9 +54,11 @@ class Rules:
         """The most draws a label may take: the ones asked for, or the schedule's own."""
         return self.draws or SCHEDULES[self.schedule].draws
 
-    def for_model(self, score: str) -> Rules:
-        """Return these rules with the model's own score, unless they name one."""
-        return self if self.score is not None else dataclasses.replace(self, score=score)
+    def for_model(self, score: str, draws: int | None = None) -> Rules:
+        """Return these rules with the model's own score and fewer draws if it needs no more, unless they say so."""
+        schedule = SCHEDULES[self.schedule]
+        fewer = self.draws is None and draws is not None and not schedule.staged and draws < schedule.draws
+        return dataclasses.replace(self, score=self.score or score, draws=draws if fewer else self.draws)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what a record says of these rules; limits that are not set are left out."""

@@ -39,9 +39,10 @@ class Result:
 
 
 def environment(changes: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return a plain environment: offline, one thread, none of the variables that the command itself reads."""
+    """Return a plain environment: offline, one thread, the model in closed form, nothing else that is read."""
     kept = {name: value for name, value in os.environ.items() if name not in ("BIGAIN_MODEL", "NO_COLOR", "COLUMNS")}
-    return {**kept, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "LC_ALL": "C.UTF-8", **(changes or {})}
+    plain = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "LC_ALL": "C.UTF-8", "BIGAIN_MODEL": "colours"}
+    return {**kept, **plain, **(changes or {})}
 
 
 def start(*arguments: str, prefix: tuple[str, ...] = (), env: Mapping[str, str] | None = None, **popen: Any) -> Any:

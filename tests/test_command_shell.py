@@ -191,7 +191,7 @@ def test_version_is_the_packages() -> None:
 
 KINDS = {
     "operators": {"name", "takes", "about", "modifiers"},
-    "models": {"name", "present", "default", "about", "source"},
+    "models": {"name", "present", "default", "about", "source", "card"},
     "labels": {"name", "labels", "source"},
     "outputs": {"name", "suffixes", "about"},
     "schedules": {"name", "draws", "about"},

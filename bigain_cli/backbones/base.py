@@ -56,6 +56,7 @@ class Backbone(Protocol):
     temperature: float  # of the probabilities
     score: str  # the score that was measured to be best
     compress: str  # the compression that was measured to be best
+    draws: int | None  # beyond which more draws were measured not to pay
 
     def encode(self, image: Image) -> Tensor:
         """Return the image in model space, float32, deterministic (a VAE's mean, not a sample)."""  # [c h w]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ class Card:
     score: str = "l2"
     temperature: float = 1.0
     compress: str = "none"
+    draws: int | None = None  # the most that a label is worth
     times: tuple[float, float] = (0.0, 1.0)  # the part of the schedule that is worth drawing from
     patch: int = 1  # pixels of a side that a U-Net without a VAE gets as one place
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -48,13 +50,18 @@ class Card:
         if strange := sorted(content.keys() - known):
             raise ValueError(f"unknown entry {strange[0]!r}")
         values: dict[str, Any] = dict(content)
-        values["classes"] = {name: tuple(names) for name, names in values.get("classes", {}).items()}
-        values["templates"] = tuple(values.get("templates", ()))
+        values["classes"] = {name: _texts(names) for name, names in values.get("classes", {}).items()}
+        values["templates"] = _texts(values.get("templates", ()))
         low, high = values.get("times", (0.0, 1.0))
         values["times"] = (float(low), float(high))
         card = Card(**values)
-        if not (0 <= low < high <= 1 and card.temperature > 0 and card.patch >= 1):
-            raise ValueError("times must rise within 0 … 1, temperature and patch be positive")
+        if not (
+            0 <= low < high <= 1
+            and 0 < card.temperature < math.inf
+            and card.patch >= 1
+            and (card.draws is None or card.draws >= 1)
+        ):
+            raise ValueError("times must rise within 0 … 1, temperature, patch and draws be positive")
         return card
 
     def to_json(self) -> str:
@@ -63,5 +70,13 @@ class Card:
 
     def steps(self, length: int) -> tuple[int, int]:
         """Return the usable timesteps of a schedule."""
-        low, high = round(self.times[0] * length), round(self.times[1] * length)
+        low, high = (round(share * length) for share in self.times)
+        low = min(low, length - 1)
         return low, max(high, low + 1)
+
+
+def _texts(values: Any) -> tuple[str, ...]:
+    """Return a list of texts, and refuse a single one, which would fall to letters."""
+    if isinstance(values, str) or not all(isinstance(value, str) for value in values):
+        raise TypeError(f"{values!r} is no list of texts")
+    return tuple(values)

@@ -34,7 +34,12 @@ class LabelDiT:
         self.vocabulary: Vocabulary | None = vocabulary
         config: Any = network.config
         card = parts.card
-        self.score, self.temperature, self.compress = card.score, card.temperature, card.compress
+        self.score, self.temperature, self.compress, self.draws = (
+            card.score,
+            card.temperature,
+            card.compress,
+            card.draws,
+        )
         self.length, self.steps = len(process), card.steps(len(process))
         self.schedule = parts.config("scheduler")
         self.latent_shape = (config.in_channels, config.sample_size, config.sample_size)

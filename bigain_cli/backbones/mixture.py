@@ -36,6 +36,7 @@ class Mixture:
     temperature: float = 1.0
     score: str = "l2"
     compress: str = "none"
+    draws: int | None = None
     prefixed: bool = False
     dtype: torch.dtype = torch.float32
 

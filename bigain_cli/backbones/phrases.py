@@ -6,13 +6,14 @@ Refuses what the model was never told. Must not know tensors.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from bigain_cli.backbones.vocabulary import folded
 from bigain_cli.errors import UsageError, near
-from bigain_cli.labels.templates import fill
+from bigain_cli.labels.templates import DEFAULT_TEMPLATE, fill
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,19 @@ class Phrases:
         """Return every template filled with every name of a class."""
         return [fill(template, word) for word in self.classes[name] for template in self.templates]
 
+    def question(self, name: str) -> str:
+        """Return the sentence to ask for a class by: the command's own, if the model was told it."""
+        known = DEFAULT_TEMPLATE in self.templates
+        return fill(DEFAULT_TEMPLATE if known else self.templates[0], self.classes[name][0])
+
     def folded(self, prompt: str) -> str:
         """Return a prompt as the model reads it, or refuse it; the empty one is no condition."""
-        text = folded(prompt)
+        text = spelt(prompt)
         words = _words(text)
         if not words:
             return ""
+        if text in self._sentences:
+            return text
         strange = [word for word in words if word not in self._words]
         if strange:
             raise self._refusal(prompt, f"this model does not know the word {strange[0]!r}", strange[0])
@@ -39,7 +47,7 @@ class Phrases:
         if len(found) != 1:
             why = f"names several classes ({', '.join(found)})" if found else "names none of its classes"
             raise self._refusal(prompt, why, "")
-        return text
+        return " ".join(words)
 
     def _named(self, words: list[str]) -> list[str]:
         """Return the classes that are named, a longer name hiding shorter ones inside it."""
@@ -57,7 +65,7 @@ class Phrases:
 
     @cached_property
     def _names(self) -> dict[str, str]:
-        return {folded(word): name for name, names in self.classes.items() for word in names}
+        return {plain(word): name for name, names in self.classes.items() for word in names}
 
     @cached_property
     def _longest(self) -> int:
@@ -65,8 +73,12 @@ class Phrases:
 
     @cached_property
     def _words(self) -> frozenset[str]:
-        texts = [folded(text) for name in self.classes for text in self.sentences(name)]
-        return frozenset(word for text in texts for word in _words(text))
+        names = (word for name in self._names for word in name.split())
+        return frozenset(names) | {word for text in self._sentences for word in _words(text)}
+
+    @cached_property
+    def _sentences(self) -> frozenset[str]:
+        return frozenset(spelt(text) for name in self.classes for text in self.sentences(name))
 
     def _refusal(self, prompt: str, why: str, word: str) -> UsageError:
         known = near(word, self._names) if word else []
@@ -76,6 +88,16 @@ class Phrases:
         return UsageError(
             f"prompt {prompt!r}", why, f"{hint} For free text choose another model, for example -m sd1.5."
         )
+
+
+def spelt(text: str) -> str:
+    """Return a text in the one spelling that all its variants share."""
+    return unicodedata.normalize("NFC", folded(unicodedata.normalize("NFC", text)))
+
+
+def plain(text: str) -> str:
+    """Return a text's words in that spelling, without full stops and exclamation marks at their ends."""
+    return " ".join(_words(spelt(text)))
 
 
 def _words(text: str) -> list[str]:

@@ -37,7 +37,12 @@ class TextUNet:
         self.identity = parts.identity
         self.tokenizer, self.text_encoder = tokenizer, text_encoder
         card = parts.card
-        self.score, self.temperature, self.compress = card.score, card.temperature, card.compress
+        self.score, self.temperature, self.compress, self.draws = (
+            card.score,
+            card.temperature,
+            card.compress,
+            card.draws,
+        )
         self.length, self.steps = len(process), card.steps(len(process))
         self.schedule = parts.config("scheduler")
         self._phrases = Phrases(card.classes, card.templates) if card.classes else None

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from bigain_cli.backbones.card import Card
 from bigain_cli.compress import OPERATORS
 from bigain_cli.compress.operators import OPTIONS
 from bigain_cli.labels import presets, read_labels
-from bigain_cli.models import Reference, present
+from bigain_cli.models import Reference, folder_of, present
 from bigain_cli.registry import DEFAULT_MODEL, MODELS, OUTPUTS, SCHEDULES, SCORES
 
 
@@ -57,6 +60,8 @@ def list_things(
             typer.echo(f"{name}:")
         for line in _aligned(rows, verbose):
             typer.echo(("  " if len(tables) > 1 else "") + line)
+    if verbose and Kind.models in kinds:
+        typer.echo("\n" + "\n".join(_cards()))
 
 
 def hub_cache() -> Path:
@@ -74,9 +79,17 @@ def _models() -> list[dict[str, Any]]:
             "default": name == DEFAULT_MODEL,
             "about": model.about,
             "source": model.hub or "in the package",
+            "card": dataclasses.asdict(Card.read(folder_of(model))) if model.folder else None,
         }
         for name, model in MODELS.items()
     ]
+
+
+def _cards() -> Iterator[str]:
+    """Yield the model cards of the package's own models, as they stand beside the weights."""
+    for name, model in MODELS.items():
+        if model.folder:
+            yield (folder_of(model) / "README.md").read_text(encoding="utf-8").replace("# ", f"# {name}: ", 1)
 
 
 def _operators() -> list[dict[str, Any]]:
@@ -122,7 +135,11 @@ _ROWS = {
 def _aligned(rows: list[dict[str, Any]], verbose: bool) -> list[str]:
     """Lay rows out in columns; where things come from only if asked for."""
     cells = [
-        [_cell(key, value) for key, value in row.items() if verbose or key not in ("source", "modifiers")]
+        [
+            _cell(key, value)
+            for key, value in row.items()
+            if key != "card" and (verbose or key not in ("source", "modifiers"))
+        ]
         for row in rows
     ]
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))] if cells else []

@@ -10,6 +10,7 @@ import typer
 
 from bigain_cli.cli.talk import Talk
 from bigain_cli.errors import UsageError
+from bigain_cli.train.holdings import checkpoint_of, strange, trained
 from bigain_cli.train.recipe import ARCHITECTURES, PRECISIONS, TEMPLATES, WIDTHS, Recipe
 
 _R = Recipe
@@ -80,23 +81,24 @@ def train(
     \b
     Examples:
       bigain train photos/ -o mymodel
-      bigain train --data cifar10_train.safetensors --held-out cifar10_val.safetensors -o mini --resume
+      bigain train --data cifar10_train.safetensors --held-out cifar10_val.safetensors -o mini
     """
     if arch not in ARCHITECTURES:
         Recipe(arch=arch)
+    width = WIDTHS[arch] if width is None else width
     recipe = Recipe(
-        arch=arch, size=size, patch=patch, width=width or WIDTHS[arch], depth=depth, images=images, batch=batch,
+        arch=arch, size=size, patch=patch, width=width, depth=depth, images=images, batch=batch,
         rate=rate, warmup=warmup, decay=decay, ema=ema, drop=drop, contrast=contrast, sharpness=sharpness,
         tilt=tilt, flip=flip, precision=precision, seed=seed,
     )  # fmt: skip
     source = _source(folder, data)
-    target = _target(output, resume, force)
+    target = _target(output, folder, resume, force)
     talk = Talk(quiet, verbose)
     warnings.showwarning = talk.warn
     from bigain_cli.cli.training import Wish, carry_out
 
     wish = Wish(source, target, recipe, held_out, exam, synonyms, tuple(template or TEMPLATES), device, every)
-    return carry_out(wish, resume, force, talk)
+    return carry_out(wish, resume, talk)
 
 
 def _source(folder: str | None, data: str | None) -> str:
@@ -106,19 +108,23 @@ def _source(folder: str | None, data: str | None) -> str:
     return folder or data or ""
 
 
-def _target(output: str | None, resume: bool, force: bool) -> Path:
+def _target(output: str | None, source: str | None, resume: bool, force: bool) -> Path:
     """Return the folder to write, refusing one that holds anything else."""
-    if output is None:
+    if not output:
         raise UsageError("no output", "nowhere to write the backbone", "Add -o FOLDER.")
     target = Path(output)
     if resume and force:
         raise UsageError("--resume --force", "one keeps the training, the other begins anew", "Choose one.")
     if target.exists() and not target.is_dir():
         raise UsageError(output, "a file, not a folder", "Name a folder.")
-    held = sorted(path.name for path in target.iterdir()) if target.is_dir() else []
-    ours = {"training", "bigain.json", "model_index.json"} & set(held)
-    if held and not ours:
-        raise UsageError(output, f"holds other things ({held[0]}, …)", "Name a new folder.")
-    if held and not (resume or force):
-        raise UsageError(output, "holds a backbone already", "--resume to go on, --force to begin anew.")
+    if source is not None and target.resolve().is_relative_to(Path(source).resolve()):
+        raise UsageError(output, f"inside {source}, where it would pass for a class", "Name a folder elsewhere.")
+    if resume:
+        if not checkpoint_of(target).is_file():
+            raise UsageError("--resume", f"no checkpoint in {output} to go on from", "Leave out --resume to begin.")
+    elif target.is_dir() and trained(target):
+        if not force:
+            raise UsageError(output, "holds a backbone already", "--resume to go on, --force to begin anew.")
+    elif target.is_dir() and (other := strange(target)):
+        raise UsageError(output, f"holds other things ({other}, …)", "Name a new folder.")
     return target

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import sys
 import time
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ import typer
 from bigain_cli.cli.talk import Talk
 from bigain_cli.errors import UsageError
 from bigain_cli.train.events import Done, Report, Saved
+from bigain_cli.train.holdings import checkpoint_of
 from bigain_cli.train.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -38,12 +41,17 @@ class Wish:
     every: int
 
 
-def carry_out(wish: Wish, resume: bool, force: bool, talk: Talk) -> int:
+def carry_out(wish: Wish, resume: bool, talk: Talk) -> int:
     """Train, telling how it goes; print the folder at the end."""
-    from bigain_cli.train.trainer import Job, forget, train
-
     synonyms = _synonyms(wish.synonyms)
-    pictures, held_out = _pictures(wish, talk)
+    share = _share(wish.held_out or SHARE)
+    for path in (wish.source, wish.held_out if share is None else None):
+        if path is not None and not os.path.exists(path):
+            raise UsageError(path, "no such folder or file", "Give a folder of class folders, or a .safetensors file.")
+    from bigain_cli.train.trainer import Job, device_for, train
+
+    device_for(wish.recipe, wish.device)
+    pictures, held_out = _pictures(wish, share, talk)
     job = Job(
         wish.recipe,
         pictures,
@@ -51,16 +59,23 @@ def carry_out(wish: Wish, resume: bool, force: bool, talk: Talk) -> int:
         wish.target,
         synonyms,
         wish.templates,
-        source=Path(wish.source).name,
+        source=Path(wish.source).resolve().name,
         device=wish.device,
         every=wish.every,
         exam=wish.exam,
     )
-    if force:
-        forget(wish.target)
-    with Meter(talk) as meter:
-        for event in train(job, resume):
-            meter.show(event, wish.recipe)
+    try:
+        with Meter(talk) as meter:
+            for event in train(job, resume):
+                meter.show(event, wish.recipe)
+    except KeyboardInterrupt:
+        kept = checkpoint_of(wish.target).is_file()
+        talk.note(
+            f"{wish.target} holds the last checkpoint: the same command with --resume goes on from it"
+            if kept
+            else "there was no checkpoint yet: the same command begins anew"
+        )
+        raise
     return 0
 
 
@@ -71,7 +86,7 @@ class Meter:
         self._talk = talk
         self._bar: Any = None
         self._task: Any = None
-        self._said = 0.0
+        self._said = -math.inf
 
     def __enter__(self) -> Meter:
         if sys.stderr.isatty() and not self._talk.quiet:
@@ -117,17 +132,18 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}"
 
 
-def _pictures(wish: Wish, talk: Talk) -> tuple[Pictures, Pictures | None]:
+def _pictures(wish: Wish, share: float | None, talk: Talk) -> tuple[Pictures, Pictures | None]:
     """Read what is trained on and what is held out."""
     from bigain_cli.train.pictures import split
 
     pictures = _read(wish.source, wish.recipe.size, talk)
-    share = _share(wish.held_out or SHARE)
     if share is None:
         return pictures, _read(wish.held_out or "", wish.recipe.size, talk)
     if share == 0:
         return pictures, None
-    return split(pictures, share, wish.recipe.seed)
+    kept, aside = split(pictures, share, wish.recipe.seed)
+    talk.note(f"{len(aside)} of them held out" if len(aside) else "none held out: every class has one picture only")
+    return kept, aside
 
 
 def _read(source: str, size: int, talk: Talk) -> Pictures:
@@ -139,7 +155,7 @@ def _read(source: str, size: int, talk: Talk) -> Pictures:
     talk.note(f"{source}: {len(pictures)} pictures of {len(pictures.classes)} classes, read in {seconds:.0f} s")
     if pictures.skipped:
         count = len(pictures.skipped)
-        talk.note(f"{source}: {count} unreadable and left out, the first: {pictures.skipped[0]}")
+        talk.note(f"{source}: {count} left out, the first: {pictures.skipped[0]}")
     for reason in pictures.skipped:
         talk.detail(f"left out: {reason}")
     return pictures

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,12 @@ class State:
     recipe: dict[str, Any]
     data: str  # a digest of what was trained on
     seconds: float
+    words: dict[str, Any] = field(default_factory=dict)  # the classes' names and templates
 
 
 def save_state(path: Path, state: State) -> None:
     """Write under a temporary name, bring to the disk, rename."""
-    about = {"step": state.step, "recipe": state.recipe, "data": state.data, "seconds": state.seconds}
+    about = {name: value for name, value in vars(state).items() if name != "tensors"}
     temporary = path.with_name(f".{path.name}.part")
     try:
         save_file(state.tensors, temporary, {"training": json.dumps(about)})
@@ -39,8 +40,9 @@ def save_state(path: Path, state: State) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except (OSError, SafetensorError) as problem:
-        temporary.unlink(missing_ok=True)
         raise BigainError(str(path), f"the checkpoint cannot be written ({problem})", "Check the disk.") from problem
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def load_state(path: Path) -> State:
@@ -49,8 +51,8 @@ def load_state(path: Path) -> State:
         with safe_open(path, framework="pt") as file:
             about = json.loads(file.metadata()["training"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        return State(tensors, **about)
     except FileNotFoundError as problem:
         raise UsageError(str(path), "no checkpoint to go on from", "Leave out --resume to begin.") from problem
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as problem:
         raise UsageError(str(path), f"not a checkpoint ({problem})", "Begin anew with --force.") from problem
-    return State(tensors, about["step"], about["recipe"], about["data"], about["seconds"])

@@ -47,17 +47,14 @@ def examine(backbone: Backbone, phrases: Phrases, pictures: Pictures, count: int
     order = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(seed))[:count].tolist()
     names = list(phrases.classes)
     rules = Rules(schedule="fixed", draws=DRAWS, score=backbone.score)
-    labels = {name: [f"a photo of a {phrases.classes[name][0]}"] for name in names}
-    results = classify(backbone, _shown(pictures, order), _told(backbone, names, labels), rules=rules, seed=seed)
+    told = [phrases.question(name) if backbone.vocabulary is None else phrases.classes[name][0] for name in names]
+    labels = dict(zip(names, told, strict=True))
+    results = classify(backbone, _shown(pictures, order), labels, rules=rules, seed=seed)
     right = sum(
         isinstance(result, Ranking) and result.label == names[int(pictures.labels[number])]
         for number, result in zip(order, results, strict=True)
     )
     return Mark(right, len(order), DRAWS)
-
-
-def _told(backbone: Backbone, names: list[str], labels: dict[str, list[str]]) -> list[str] | dict[str, list[str]]:
-    return labels if backbone.vocabulary is None else names
 
 
 def _shown(pictures: Pictures, order: list[int]) -> Iterator[tuple[str, Image]]:

@@ -6,6 +6,7 @@ Parts are written beside the old ones and exchanged at the end, `model_index.jso
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from bigain_cli.backbones.base import Process, process_of
@@ -20,12 +22,11 @@ from bigain_cli.backbones.card import FILE, Card
 from bigain_cli.backbones.parts import quiet
 from bigain_cli.backbones.phrases import Phrases
 from bigain_cli.errors import BigainError
+from bigain_cli.train.holdings import FRESH, INDEX, PARTS, README
 from bigain_cli.train.networks import Learner, TextLearner
 from bigain_cli.train.recipe import Recipe
 
 SCHEDULE = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2", "prediction_type": "epsilon"}
-INDEX = "model_index.json"
-README = "README.md"
 
 
 def make_process(device: torch.device) -> Process:
@@ -43,7 +44,7 @@ def write_backbone(
     text: str,
 ) -> None:
     """Write everything that `-m FOLDER` and diffusers need."""
-    fresh = folder / ".new"
+    fresh = folder / FRESH
     shutil.rmtree(fresh, ignore_errors=True)
     with _explained(folder):
         fresh.mkdir(parents=True)
@@ -63,7 +64,7 @@ def _write(folder: Path, learner: Learner, weights: Mapping[str, Tensor], recipe
         if isinstance(learner, TextLearner):
             _save(learner.network, weights, "network.", folder / "unet")
             _save(learner.text_encoder, weights, "text_encoder.", folder / "text_encoder")
-            learner.tokenizer.save_pretrained(folder / "tokenizer")
+            _save_tokenizer(learner.tokenizer, folder / "tokenizer")
             index: dict[str, Any] = {
                 "_class_name": "StableDiffusionPipeline",
                 "unet": ["diffusers", "UNet2DConditionModel"],
@@ -85,33 +86,54 @@ def _write(folder: Path, learner: Learner, weights: Mapping[str, Tensor], recipe
 
 
 def _save(module: Any, weights: Mapping[str, Tensor], prefix: str, folder: Path) -> None:
-    """Save a network with other weights than it has now, in float16."""
+    """Save a network with other weights than it has now, in float16; the network itself goes on as it is."""
     chosen = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
-    buffers = {name: value for name, value in module.state_dict().items() if name not in chosen}
-    state = {name: value.detach().to("cpu", torch.float16) for name, value in {**buffers, **chosen}.items()}
-    module.save_pretrained(folder, state_dict=state, safe_serialization=True)
+    other = copy.deepcopy(module).cpu()
+    other.load_state_dict({name: value.detach().cpu() for name, value in chosen.items()}, strict=False)
+    other.half().save_pretrained(folder, safe_serialization=True)
     config = folder / "config.json"
+    for file in folder.glob("*.safetensors"):  # which its library makes for the owner's eyes only
+        shutil.copymode(config, file)
     content = json.loads(config.read_text(encoding="utf-8"))
     content.pop("_name_or_path", None)
     config.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
+def _save_tokenizer(tokenizer: Any, folder: Path) -> None:
+    try:
+        tokenizer.save_pretrained(folder)
+    except OSError:
+        raise
+    except Exception as problem:  # its library has no narrower name for a full disk
+        raise OSError(str(problem)) from problem
+
+
 def _exchange(fresh: Path, folder: Path) -> None:
     """Put the new parts in the place of the old; in between the folder has no index and is no model."""
-    (folder / INDEX).unlink(missing_ok=True)
     names = sorted((path.name for path in fresh.iterdir()), key=lambda name: name == INDEX)
-    for name in names:
-        old = folder / name
-        if old.is_dir():
-            shutil.rmtree(old)
-        (fresh / name).replace(old)
+    stale = [name for name in PARTS if name not in names]  # of another architecture
+    try:
+        _move(fresh, folder, names, stale)
+    except KeyboardInterrupt:
+        _move(fresh, folder, names, stale)  # what is left takes milliseconds, and half a model is none
+        raise
+
+
+def _move(fresh: Path, folder: Path, names: list[str], stale: list[str]) -> None:
+    waiting = [name for name in names if (fresh / name).exists()]
+    if INDEX in waiting:
+        (folder / INDEX).unlink(missing_ok=True)
+    for name in (*stale, *waiting):
+        if (folder / name).is_dir():
+            shutil.rmtree(folder / name)
+        if name in waiting:
+            (fresh / name).replace(folder / name)
 
 
 @contextlib.contextmanager
 def _explained(folder: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as problem:
-        raise BigainError(
-            str(folder), f"cannot be written ({problem.strerror or problem})", "Check the disk."
-        ) from problem
+    except (OSError, SafetensorError) as problem:
+        why = getattr(problem, "strerror", None) or problem
+        raise BigainError(str(folder), f"cannot be written ({why})", "Check the disk.") from problem

@@ -23,6 +23,7 @@ from bigain_cli.train.objective import draw, losses
 from bigain_cli.train.pictures import Pictures
 from bigain_cli.train.recipe import Recipe, differences
 
+LOOK = 50  # steps between looks at the device: each waits for it
 CLIP = 1.0  # the largest norm of a step's gradient
 
 
@@ -40,9 +41,15 @@ class Training:
     """A learner, its average and its optimiser, going through the pictures."""
 
     def __init__(
-        self, recipe: Recipe, learner: Learner, process: Process, pictures: Pictures, device: torch.device
+        self,
+        recipe: Recipe,
+        learner: Learner,
+        process: Process,
+        pictures: Pictures,
+        device: torch.device,
+        words: dict[str, Any],
     ) -> None:
-        self.recipe, self.process, self.device = recipe, process, device
+        self.recipe, self.process, self.device, self.words = recipe, process, device, words
         self.learner = learner.to(device)
         self.pixels, self.labels = pictures.pixels.to(device), pictures.labels.to(device)
         self.data = digest(pictures)
@@ -60,12 +67,20 @@ class Training:
         """Take the steps that are left, one at a time."""
         while self.step < self.recipe.steps:
             started = time.monotonic()
-            step = self._advance()
+            try:
+                step = self._advance()
+            except torch.OutOfMemoryError as problem:
+                what, why = f"--batch {self.recipe.batch}", f"does not fit in the memory of {self.device}"
+                raise BigainError(what, why, "Lower it, or --width, or --size.") from problem
+            if step.number % LOOK == 0 or step.number == self.recipe.steps:
+                step.error.item()  # waits, so that the time of what was queued counts here
             self.seconds += time.monotonic() - started
             yield step
 
     def state(self) -> State:
-        """Return everything that going on takes, on the CPU."""
+        """Return everything that going on takes, on the CPU; refuse weights that are lost."""
+        if not all(bool(torch.isfinite(weight).all()) for weight in self.weights):
+            raise BigainError(f"step {self.step}", "the weights are not finite", "Lower --rate, or use float32.")
         tensors = {f"weight.{name}": weight.detach() for name, weight in zip(self.names, self.weights, strict=True)}
         tensors |= {f"average.{name}": mean for name, mean in zip(self.names, self.average, strict=True)}
         for name, weight in zip(self.names, self.weights, strict=True):
@@ -74,7 +89,7 @@ class Training:
         for key, value in self.scaler.state_dict().items():
             tensors[f"scaler.{key}"] = torch.tensor(value, dtype=torch.float64)
         kept = {name: tensor.to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
-        return State(kept, self.step, self.recipe.to_dict(), self.data, self.seconds)
+        return State(kept, self.step, self.recipe.to_dict(), self.data, self.seconds, self.words)
 
     def restore(self, state: State) -> None:
         """Go back to a saved state; refuse one of another recipe or of other pictures."""
@@ -82,13 +97,25 @@ class Training:
             why = f"the checkpoint was made with other settings ({'; '.join(found)})"
             raise UsageError("--resume", why, "Give the same ones, or begin anew with --force.")
         if state.data != self.data:
-            raise UsageError("--resume", "the checkpoint was made on other pictures", "Begin anew with --force.")
+            hint = "Give the same data, the same --held-out too, or begin anew with --force."
+            raise UsageError("--resume", "the checkpoint was made on other pictures", hint)
+        if state.words not in ({}, self.words):
+            hint = "Give the same ones, or begin anew with --force."
+            raise UsageError("--resume", "the checkpoint was made with other --synonyms or --template", hint)
+        self._refuse_others(state.tensors)
         with torch.no_grad():
             for name, weight, mean in zip(self.names, self.weights, self.average, strict=True):
                 weight.copy_(state.tensors[f"weight.{name}"])
                 mean.copy_(state.tensors[f"average.{name}"])
         self._restore_moments(state.tensors)
         self.step, self.seconds = state.step, state.seconds
+
+    def _refuse_others(self, tensors: dict[str, Tensor]) -> None:
+        """Refuse tensors that are not of these shapes, which other versions of the libraries may have."""
+        for name, weight in zip(self.names, self.weights, strict=True):
+            for key in (f"weight.{name}", f"average.{name}"):
+                if key not in tensors or tensors[key].shape != weight.shape:
+                    raise UsageError("--resume", f"the checkpoint's {key} is not this network's", "Use --force.")
 
     def averaged(self) -> dict[str, Tensor]:
         """Return the averaged weights by name."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,15 +37,15 @@ def card_of(name: str, phrases: Phrases, facts: Mapping[str, Any]) -> str:
     """Return the model card."""
     recipe = facts["recipe"]
     kind = "text-conditioned U-Net" if recipe["arch"] == "unet" else "label-conditioned DiT"
-    words = "\n".join(f"- {', '.join(words)}" for words in phrases.classes.values())
+    words = "\n".join(f"- {_escaped(', '.join(words))}" for words in phrases.classes.values())
     settings = ", ".join(f"{key} {value}" for key, value in recipe.items())
     accuracy = facts.get("held_out", {}).get("text", "not measured yet")
-    return f"""# {name}
+    return f"""# {_escaped(name)}
 
 A {kind} of {facts["parameters"] / 1e6:.1f} M parameters for pictures of {recipe["size"]}×{recipe["size"]} pixels,
 trained with `bigain train`. Load it with `bigain classify … -m {name}`, or with diffusers.
 
-- Data: {facts["data"]}, {facts["pictures"]:,} pictures; {facts["shown"]:,} shown.
+- Data: {_escaped(facts["data"])}, {facts["pictures"]:,} pictures; {facts["shown"]:,} shown.
 - Device: {facts["device"]}, torch {facts["torch"]}, {facts["minutes"]} minutes.
 - Accuracy: {accuracy}.
 - Recipe: {settings}.
@@ -55,6 +56,11 @@ It knows these classes, by these names, and nothing else:
 
 Use it as a demonstration and a test bench on pictures like those it was trained on.
 """
+
+
+def _escaped(text: str) -> str:
+    """Keep a name from being read as Markdown, or as HTML in it."""
+    return re.sub(r"([\\`*_{}\[\]<>#|~&])", r"\\\1", text)
 
 
 def _device(device: torch.device) -> str:

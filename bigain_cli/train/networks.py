@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bigain_cli.backbones.phrases import Phrases
 from bigain_cli.train.recipe import Recipe
-from bigain_cli.train.words import make_tokenizer, prompts_of
+from bigain_cli.train.words import make_tokenizer, prompts_of, refuse_twins
 
 CHANNELS = 3
 TEXT_WIDTH, TEXT_LAYERS, TEXT_HEADS = 64, 2, 4
@@ -46,6 +46,7 @@ class TextLearner(Learner):
         prompts = prompts_of(phrases)
         texts = [text for group in prompts for text in group] + [""]
         self.tokenizer = make_tokenizer(texts)
+        refuse_twins(phrases, self.tokenizer)
         padded = self.tokenizer(texts, padding="max_length", max_length=self.tokenizer.model_max_length)
         counts = torch.tensor([len(group) for group in prompts])
         self.register_buffer("ids", torch.tensor(padded.input_ids), persistent=False)  # [rows n]

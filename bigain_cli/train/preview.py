@@ -17,8 +17,8 @@ COLUMNS, ROWS, STEPS, GUIDANCE = 8, 10, 20, 2.0
 def save_grid(backbone: Backbone, phrases: Phrases, path: Path, seed: int) -> None:
     """Draw every class a few times, the same noise down every column, and write a PNG."""
     rows = []
-    for words in list(phrases.classes.values())[:ROWS]:
-        prompt = words[0] if backbone.vocabulary is not None else f"a photo of a {words[0]}"
+    for name in list(phrases.classes)[:ROWS]:
+        prompt = phrases.question(name) if backbone.vocabulary is None else phrases.classes[name][0]
         latents = sample(backbone, [prompt] * COLUMNS, [seed + column for column in range(COLUMNS)], STEPS, GUIDANCE)
         rows.append(backbone.decode(latents))
     width, height = rows[0][0].size
@@ -31,5 +31,7 @@ def save_grid(backbone: Backbone, phrases: Phrases, path: Path, seed: int) -> No
         grid.save(temporary, format="PNG")
         temporary.replace(path)
     except OSError as problem:
+        why = f"cannot be written ({problem.strerror or problem})"
+        raise BigainError(str(path), why, "Check the disk.") from problem
+    finally:
         temporary.unlink(missing_ok=True)
-        raise BigainError(str(path), f"cannot be written ({problem.strerror})", "Check the disk.") from problem

@@ -18,6 +18,7 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 TEMPLATES = ("{}", "a {}", "a photo of a {}", "a photo of a {}.", "a picture of a {}", "an image of a {}")
 WIDTHS = {"unet": 32, "dit": 96}
 PATCHES = (1, 2, 4)
+SEEDS = 2**32 - 1  # the largest seed: others are made of it by counting up
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,10 @@ class Recipe:
         """Return how many times the weights change."""
         return math.ceil(self.images / self.batch)
 
+    def shown(self, step: int) -> int:
+        """Return how many of the pictures asked for a step has come to; the last batch may go beyond them."""
+        return min(step * self.batch, self.images)
+
     def rate_at(self, step: int) -> float:
         """Return the learning rate: a linear start, then half a cosine down to nothing."""
         begin = min(1.0, (step + 1) * self.batch / self.warmup) if self.warmup else 1.0
@@ -86,6 +91,9 @@ class Recipe:
         for name, least in (("depth", 1), ("images", 1), ("batch", 1), ("warmup", 0), ("seed", 0)):
             value = getattr(self, name)
             yield value < least, f"--{name} {value}", f"must be at least {least}", "Raise it."
+        yield self.seed > SEEDS, f"--seed {self.seed}", f"must be at most {SEEDS}", "Lower it."
+        most = f"more than the {self.images} pictures to be shown"
+        yield self.batch > self.images, f"--batch {self.batch}", most, "Lower it, or raise --images."
         for name in ("rate", "sharpness", "tilt"):
             value = getattr(self, name)
             yield not (0 < value < math.inf), f"--{name} {value:g}", "must be a positive number", "Raise it."

@@ -6,14 +6,13 @@ checkpoint on. Never prints.
 
 from __future__ import annotations
 
-import shutil
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
+from bigain_cli.backbones.base import Backbone
 from bigain_cli.backbones.card import Card
 from bigain_cli.backbones.loading import choose_device, load
 from bigain_cli.backbones.phrases import Phrases
@@ -22,15 +21,16 @@ from bigain_cli.train.checkpoint import load_state, save_state
 from bigain_cli.train.events import Done, Report, Saved
 from bigain_cli.train.exam import Mark, examine
 from bigain_cli.train.folder import make_process, write_backbone
-from bigain_cli.train.loop import Step, Training
+from bigain_cli.train.holdings import checkpoint_of, forget
+from bigain_cli.train.loop import LOOK, Step, Training
 from bigain_cli.train.modelcard import card_of, describe
 from bigain_cli.train.networks import make_learner
 from bigain_cli.train.pictures import Pictures
 from bigain_cli.train.preview import save_grid
-from bigain_cli.train.recipe import Recipe
+from bigain_cli.train.recipe import TEMPLATES, Recipe
+from bigain_cli.train.words import make_phrases
 
-CHECKPOINT = "checkpoint.safetensors"
-LOOK = 50  # steps between reports: each waits for the device
+PATIENCE = 10.0  # seconds of training after which a report is due, however slow the steps
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Job:
     held_out: Pictures | None
     folder: Path
     synonyms: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    templates: Sequence[str] = ()
+    templates: Sequence[str] = TEMPLATES
     source: str = ""
     device: str = "auto"
     every: int = 50_000  # pictures between checkpoints
@@ -51,71 +51,66 @@ class Job:
 
 
 def train(job: Job, resume: bool = False) -> Iterator[Report | Saved | Done]:
-    """Train to the end, giving an account of it; take up a checkpoint if asked to."""
-    device = choose_device(job.device)
-    _check(job, device)
-    phrases = phrases_of(job)
-    process = make_process(device)
-    training = Training(job.recipe, make_learner(job.recipe, phrases), process, job.pictures, device)
-    rooms = job.folder / "training"
+    """Train to the end, giving an account of it; take up a checkpoint if asked to, else forget an earlier one."""
+    device = device_for(job.recipe, job.device)
+    held_out = job.held_out and job.held_out.named_as(job.pictures.classes)
+    phrases = make_phrases(job.pictures.classes, job.synonyms, job.templates)
+    words = {"classes": {name: list(names) for name, names in phrases.classes.items()}, "templates": [*job.templates]}
+    learner = make_learner(job.recipe, phrases)
+    training = Training(job.recipe, learner, make_process(device), job.pictures, device, words)
     if resume:
-        training.restore(load_state(rooms / CHECKPOINT))
-    _make(rooms)
-    pace = _Pace(training.step)
-    last = max(1, job.every // job.recipe.batch)
-    for step in training.run():
-        if step.number % LOOK == 0 or step.number == job.recipe.steps:
-            yield pace.report(step, job.recipe)
-        if step.number % last == 0 or step.number == job.recipe.steps:
-            save_state(rooms / CHECKPOINT, training.state())
-            _publish(job, training, phrases, None)
-            grid = rooms / f"samples-{step.number * job.recipe.batch:09d}.png"
-            if job.previews:
-                save_grid(load(str(job.folder), job.device), phrases, grid, job.recipe.seed)
-            yield Saved(step.number * job.recipe.batch, str(grid) if job.previews else "")
+        training.restore(load_state(checkpoint_of(job.folder)))
+        _publish(job, training, phrases, None)  # whatever ended it may have come before, or in the middle of, this
+    else:
+        forget(job.folder)
+    _make(checkpoint_of(job.folder).parent)
+    yield from _steps(job, training, phrases)
     mark = None
-    if job.held_out is not None and job.exam:
-        mark = examine(load(str(job.folder), job.device), phrases, job.held_out, job.exam, job.recipe.seed)
+    if held_out and job.exam:
+        mark = examine(_backbone(job), phrases, held_out, job.exam, job.recipe.seed)
     _publish(job, training, phrases, mark)
     yield Done(str(job.folder), training.seconds, str(mark) if mark is not None else None)
 
 
-def phrases_of(job: Job) -> Phrases:
-    """Return the classes with their synonyms; refuse names that say nothing or the same twice."""
-    unknown = [name for name in job.synonyms if name not in job.pictures.classes]
-    if unknown:
-        hint = f"The classes are: {', '.join(job.pictures.classes)}."
-        raise UsageError("--synonyms", f"{unknown[0]!r} is no class of this data", hint)
-    classes = {name: (name, *(job.synonyms.get(name, ()))) for name in job.pictures.classes}
-    classes = {name: tuple(dict.fromkeys(word.replace("_", " ") for word in words)) for name, words in classes.items()}
-    owners: dict[str, str] = {}
-    for name, words in classes.items():
-        for word in words:
-            if owners.setdefault(word.casefold(), name) != name:
-                raise UsageError("--synonyms", f"{word!r} names both {owners[word.casefold()]} and {name}", "Drop one.")
-    return Phrases(classes, tuple(job.templates))
+def device_for(recipe: Recipe, name: str) -> torch.device:
+    """Return the device asked for, if it can do what the recipe wants."""
+    device = choose_device(name)
+    if recipe.precision == "float16" and device.type != "cuda":
+        raise UsageError("--precision float16", f"needs a CUDA device, and this is {device.type}", "Use bfloat16.")
+    return device
+
+
+def _steps(job: Job, training: Training, phrases: Phrases) -> Iterator[Report | Saved]:
+    """Take the steps that are left, with reports and checkpoints on the way."""
+    recipe, pace = job.recipe, _Pace(training)
+    apart = max(1, job.every // recipe.batch)
+    for step in training.run():
+        last = step.number == recipe.steps
+        if last or step.number % LOOK == 0 or pace.waiting > PATIENCE:
+            yield pace.report(step)
+        if last or step.number % apart == 0:
+            save_state(checkpoint_of(job.folder), training.state())
+            _publish(job, training, phrases, None)
+            yield Saved(recipe.shown(step.number), _preview(job, phrases, step) if job.previews else "")
 
 
 class _Pace:
-    """How fast it goes, over the steps since the last report."""
+    """How fast it goes, over the steps since the last report; checkpoints and samples do not count."""
 
-    def __init__(self, step: int) -> None:
-        self._step, self._time = step, time.monotonic()
+    def __init__(self, training: Training) -> None:
+        self._training, self._step, self._seconds = training, training.step, training.seconds
 
-    def report(self, step: Step, recipe: Recipe) -> Report:
-        now = time.monotonic()
-        pace = (step.number - self._step) * recipe.batch / max(now - self._time, 1e-9)
-        self._step, self._time = step.number, now
+    @property
+    def waiting(self) -> float:
+        """Return the seconds of training since the last report."""
+        return self._training.seconds - self._seconds
+
+    def report(self, step: Step) -> Report:
+        recipe = self._training.recipe
+        pace = (step.number - self._step) * recipe.batch / max(self.waiting, 1e-9)
+        self._step, self._seconds = step.number, self._training.seconds
         left = (recipe.steps - step.number) * recipe.batch / pace
-        return Report(step.number * recipe.batch, float(step.error), float(step.contrast), step.rate, pace, left)
-
-
-def _check(job: Job, device: torch.device) -> None:
-    if job.recipe.precision == "float16" and device.type != "cuda":
-        raise UsageError("--precision float16", f"needs a CUDA device, and this is {device.type}", "Use bfloat16.")
-    if job.held_out is not None and job.held_out.classes != job.pictures.classes:
-        why = f"its classes ({', '.join(job.held_out.classes)}) are not those of the training data"
-        raise UsageError("--held-out", why, "Give pictures of the same classes.")
+        return Report(recipe.shown(step.number), float(step.error), float(step.contrast), step.rate, pace, left)
 
 
 def _make(folder: Path) -> None:
@@ -123,6 +118,16 @@ def _make(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise BigainError(str(folder), f"cannot be made ({problem.strerror})", "Name another folder.") from problem
+
+
+def _backbone(job: Job) -> Backbone:
+    return load(str(job.folder.absolute()), job.device)
+
+
+def _preview(job: Job, phrases: Phrases, step: Step) -> str:
+    grid = checkpoint_of(job.folder).with_name(f"samples-{job.recipe.shown(step.number):09d}.png")
+    save_grid(_backbone(job), phrases, grid, job.recipe.seed)
+    return str(grid)
 
 
 def _publish(job: Job, training: Training, phrases: Phrases, mark: Mark | None) -> None:
@@ -134,10 +139,5 @@ def _publish(job: Job, training: Training, phrases: Phrases, mark: Mark | None) 
         templates=tuple(phrases.templates),
         about=about,
     )
-    text = card_of(job.folder.name, phrases, about)
+    text = card_of(job.folder.absolute().name, phrases, about)
     write_backbone(job.folder, training.learner, training.averaged(), job.recipe, phrases, card, text)
-
-
-def forget(folder: Path) -> None:
-    """Remove an earlier training from a folder, and nothing else."""
-    shutil.rmtree(folder / "training", ignore_errors=True)

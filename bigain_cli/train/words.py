@@ -1,14 +1,46 @@
-"""The words a text-conditioned backbone learns: its classes' names, the sentences around them, a tokenizer for both."""
+"""The words a backbone learns: its classes' names, the sentences around them, a tokenizer for both.
+
+Two classes that would read the same are refused here, before anything is trained.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from bigain_cli.backbones.phrases import Phrases
+from bigain_cli.backbones.phrases import Phrases, plain
+from bigain_cli.errors import UsageError
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 ROUND = 4  # the text's length is a multiple of it
+RENAME = "Rename one, or drop a synonym."
+
+
+def make_phrases(classes: Sequence[str], synonyms: Mapping[str, Sequence[str]], templates: Sequence[str]) -> Phrases:
+    """Return the classes with all their names; refuse names that say nothing, or the same as another's."""
+    unknown = [name for name in synonyms if name not in classes]
+    if unknown:
+        raise UsageError("--synonyms", f"{unknown[0]!r} is no class of this data", f"Classes: {', '.join(classes)}.")
+    named = {name: tuple(dict.fromkeys(map(_word, (name, *synonyms.get(name, ()))))) for name in classes}
+    phrases = Phrases(named, tuple(templates))
+    owners: dict[str, str] = {}
+    for name, words in named.items():
+        parts = (part for word in words for part in (word, *word.split(",")) if part.strip())
+        for text in (*parts, *phrases.sentences(name)):
+            if owners.setdefault(plain(text), name) != name:
+                what = f"classes {owners[plain(text)]!r} and {name!r}"
+                raise UsageError(what, f"both are called {plain(text)!r}", RENAME)
+    return phrases
+
+
+def _word(name: str) -> str:
+    """Return a class's name as it stands in a sentence."""
+    if not plain(name):
+        raise UsageError(f"class {name!r}", "a name without a letter or a digit", "Rename it.")
+    if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
+        raise UsageError(f"class {name!r}", "its name is not plain text", "Rename it.")
+    return unicodedata.normalize("NFC", name.replace("_", " ")).strip()
 
 
 def prompts_of(phrases: Phrases) -> list[list[str]]:
@@ -18,20 +50,21 @@ def prompts_of(phrases: Phrases) -> list[list[str]]:
 
 def pieces_of(texts: Iterable[str]) -> tuple[dict[str, int], list[tuple[str, str]]]:
     """Return a byte-pair vocabulary and merges that read the words of these texts as few pieces."""
-    words = sorted({word for text in texts for word in text.replace(".", " .").split()})
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    spell = ByteLevel(add_prefix_space=False, use_regex=False).pre_tokenize_str  # a letter for each byte
+    words = sorted({spell(word)[0][0] for text in texts for word in text.replace(".", " .").split()})
     letters = sorted({letter for word in words for letter in word} | set("abcdefghijklmnopqrstuvwxyz"))
-    pieces = [*letters, *(f"{letter}</w>" for letter in letters)]
-    merges: list[tuple[str, str]] = []
+    pieces = dict.fromkeys([*letters, *(f"{letter}</w>" for letter in letters)])
+    merges: dict[tuple[str, str], None] = {}
     for word in words:
         ends = [*word[:-1], f"{word[-1]}</w>"]
         grown = ends[0]
         for piece in ends[1:]:
-            if (grown, piece) not in merges:
-                merges.append((grown, piece))
+            merges.setdefault((grown, piece))
             grown += piece
-            if grown not in pieces:
-                pieces.append(grown)
-    return {piece: number for number, piece in enumerate([*pieces, START, END])}, merges
+            pieces.setdefault(grown)
+    return {piece: number for number, piece in enumerate([*pieces, START, END])}, list(merges)
 
 
 def make_tokenizer(texts: Sequence[str]) -> Any:
@@ -43,3 +76,12 @@ def make_tokenizer(texts: Sequence[str]) -> Any:
     longest = max(len(ids) for ids in tokenizer(list(texts)).input_ids)
     tokenizer.model_max_length = -(-longest // ROUND) * ROUND
     return tokenizer
+
+
+def refuse_twins(phrases: Phrases, tokenizer: Any) -> None:
+    """Refuse classes that differ in ways which a tokenizer cannot see, as `type 2` and `type2`."""
+    owners: dict[tuple[int, ...], str] = {}
+    for name, texts in zip(phrases.classes, prompts_of(phrases), strict=True):
+        for ids in tokenizer(texts).input_ids:
+            if (other := owners.setdefault(tuple(ids), name)) != name:
+                raise UsageError(f"classes {other!r} and {name!r}", "the model would read them alike", RENAME)

@@ -1,0 +1,45 @@
+"""What a trained backbone's folder holds, by name: all that a new training may replace. Torch-free."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from bigain_cli.backbones.card import Card
+
+INDEX, README = "model_index.json", "README.md"
+PARTS = ("scheduler", "text_encoder", "tokenizer", "transformer", "unet")
+FRESH, TRAINING = ".new", "training"
+CHECKPOINT = "checkpoint.safetensors"
+MADE = (CHECKPOINT, f".{CHECKPOINT}.part", "samples-*.png", ".samples-*.png.part")
+
+
+def checkpoint_of(folder: Path) -> Path:
+    """Return where the checkpoint of a training is, or will be."""
+    return folder / TRAINING / CHECKPOINT
+
+
+def trained(folder: Path) -> bool:
+    """Tell whether a training has left a checkpoint or a backbone here."""
+    return checkpoint_of(folder).is_file() or "recipe" in Card.read(folder).about
+
+
+def strange(folder: Path) -> str | None:
+    """Name something that no training has made, in a folder without a backbone; one killed early leaves traces."""
+    ours = {path for pattern in MADE for path in (folder / TRAINING).glob(pattern)}
+    for path in sorted(folder.iterdir()):
+        if path.name == TRAINING and path.is_dir():
+            if others := sorted(set(path.iterdir()) - ours):
+                return str(others[0].relative_to(folder))
+        elif path.name != FRESH:
+            return path.name
+    return None
+
+
+def forget(folder: Path) -> None:
+    """Remove an earlier training's checkpoint and sample grids, and nothing else."""
+    for pattern in MADE:
+        for path in (folder / TRAINING).glob(pattern):
+            path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # not there, or there is something else in it
+        (folder / TRAINING).rmdir()

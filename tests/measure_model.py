@@ -1,0 +1,188 @@
+"""Choose a backbone's score, range of times and temperature by measurement, on pictures it was not trained on.
+
+python tests/measure_model.py MODEL DATA.safetensors [--images 500] [--draws 64] [--table errors.npz] [--compress SPEC]
+
+First every label's error in every draw is measured and kept (`--table` is read if it exists); then every score, range
+of times and rule is replayed on that table: accuracies are paired, and only the first step costs time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bigain_cli import Rules, load
+from bigain_cli.arms import arms_of, as_label_set
+from bigain_cli.backbones.base import Backbone
+from bigain_cli.compress import compressed
+from bigain_cli.contest import Contest
+from bigain_cli.draws import Draws
+from bigain_cli.images import digest
+from bigain_cli.train.pictures import Pictures, load_pictures
+
+SCORES = {
+    "l2": lambda table: table["l2"],
+    "norm": lambda table: np.sqrt(table["l2"]),
+    "log": lambda table: np.log(table["l2"]),
+    "l1": lambda table: table["l1"],
+    "vote": lambda table: -(table["l2"] == table["l2"].min(axis=2, keepdims=True)).astype(float),
+}
+RANGES = ((0.0, 1.0), (0.0, 0.9), (0.0, 0.8), (0.0, 0.7), (0.0, 0.6), (0.0, 0.5), (0.1, 0.6), (0.05, 0.8))
+TEMPERATURES = (0.5, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+
+
+def measure(backbone: Backbone, pictures: Pictures, count: int, draws: int, spec: str) -> dict[str, Any]:
+    """Return the errors [picture draw label] of the first pictures, their times and their labels."""
+    arms = arms_of(as_label_set(list(pictures.classes)), (), False, backbone.vocabulary)
+    conditions = backbone.condition([arm.texts[0] for arm in arms])
+    rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    acting = nullcontext() if spec == "none" else compressed(backbone, spec, steps=backbone.length)
+    with torch.inference_mode(), acting:
+        for number in range(count):
+            image = pictures.image(number)
+            block = Draws(0, digest(image), backbone.latent_shape, (0, backbone.length)).block(0, draws)
+            rows.append(_errors(backbone, backbone.encode(image), block, conditions))
+            if number % 20 == 19:
+                print(f"{number + 1}/{count}", flush=True)
+    l2, l1, t = (np.stack(column) for column in zip(*rows, strict=True))
+    return {"l2": l2, "l1": l1, "t": t / backbone.length, "labels": pictures.labels[:count].numpy()}
+
+
+def _errors(backbone: Any, latent: Any, block: Any, conditions: Any, at_once: int = 8) -> Any:
+    labels = len(conditions)
+    l2, l1 = [], []
+    for start in range(0, len(block), at_once):
+        t, noise = block.t[start : start + at_once], block.noise[start : start + at_once]
+        noisy = backbone.mix(latent.expand_as(noise), noise, t)
+        pairs = torch.arange(len(t)).repeat_interleave(labels)
+        told = conditions.take(torch.arange(labels).repeat(len(t)))
+        shared = backbone.shared(noisy, t)
+        shared = shared.take(pairs) if shared is not None else None
+        rest = (backbone.noise(noisy[pairs], t[pairs], told, shared) - noise[pairs]).flatten(1)
+        l2.append(rest.square().mean(1).reshape(-1, labels))
+        l1.append(rest.abs().mean(1).reshape(-1, labels))
+    return torch.cat(l2).double().numpy(), torch.cat(l1).double().numpy(), block.t.numpy()
+
+
+def within(table: dict[str, Any], times: tuple[float, float], draws: int) -> dict[str, Any]:
+    """Keep the first draws of each picture whose time is in a range: the same draws as if drawn from it, nearly."""
+    inside = (table["t"] >= times[0]) & (table["t"] < times[1])
+    draws = min(draws, int(inside.sum(axis=1).min()))
+    index = np.stack([np.flatnonzero(row)[:draws] for row in inside])[:, :, None]
+    return {
+        "l2": np.take_along_axis(table["l2"], index, 1),
+        "l1": np.take_along_axis(table["l1"], index, 1),
+        "labels": table["labels"],
+    }
+
+
+def wilson(right: int, count: int) -> str:
+    """Return a share with its 95 % interval, in per cent."""
+    z = 1.959964
+    share, reach = right / count, z * z / count
+    middle, width = (share + reach / 2) / (1 + reach), z * math.sqrt(share * (1 - share) / count + reach / (4 * count))
+    half = width / (1 + reach)
+    return f"{100 * share:5.1f} [{100 * (middle - half):.1f}, {100 * (middle + half):.1f}]"
+
+
+def scores_and_ranges(table: dict[str, Any], draws: int) -> None:
+    """Print the accuracy of every score over every range at a fixed number of draws."""
+    print(f"\naccuracy in per cent at {draws} draws (fewer where the range holds fewer), n = {len(table['labels'])}")
+    print("times        draws  " + "  ".join(f"{name:>18}" for name in SCORES))
+    for times in RANGES:
+        part = within(table, times, draws)
+        cells = []
+        for score in SCORES.values():
+            answers = score(part).mean(axis=1).argmin(axis=1)
+            cells.append(wilson(int((answers == part["labels"]).sum()), len(answers)))
+        print(f"{times[0]:.2f}–{times[1]:.2f}  {part['l2'].shape[1]:8d}  " + "  ".join(f"{cell:>18}" for cell in cells))
+
+
+def race(table: dict[str, Any], rules: Rules, temperature: float, labels: list[str]) -> Iterator[Any]:
+    """Replay a contest on the table, a ranking for each picture."""
+    errors = table["l1" if rules.score == "l1" else "l2"]
+    for row in errors:
+        contest = Contest(labels, [1] * len(labels), rules, temperature)
+        while (count := contest.next_draws()) and contest.draws + count <= len(row):
+            block = row[contest.draws : contest.draws + count].copy()
+            block[:, ~contest.alive] = np.nan
+            contest.record(block)
+        yield contest.ranking("", {}, None, True)
+
+
+def calibration(table: dict[str, Any], times: tuple[float, float], score: str, draws: int, labels: list[str]) -> None:
+    """Print accuracy, cost and calibration error of the race by temperature; each half is judged by the other's fit."""
+    part = within(table, times, draws)
+    truth = part["labels"]
+    print(f"\nrace, score {score}, times {times}, at most {part['l2'].shape[1]} draws")
+    found: dict[float, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+    for temperature in TEMPERATURES:
+        rankings = list(race(part, Rules(draws=part["l2"].shape[1], score=score), temperature, labels))
+        right = np.array([labels.index(ranking.label) == label for ranking, label in zip(rankings, truth, strict=True)])
+        sure = np.array([ranking.probability for ranking in rankings])
+        given = np.array([_given(ranking, labels[label]) for ranking, label in zip(rankings, truth, strict=True)])
+        found[temperature] = right, sure, given
+        if temperature == 1:
+            spent = np.array([ranking.evaluations for ranking in rankings])
+            decided = np.array([ranking.decided for ranking in rankings])
+            print(f"accuracy {wilson(int(right.sum()), len(right))}, decided {100 * decided.mean():.1f} %, of those")
+            print(f"  right {wilson(int(right[decided].sum()), int(decided.sum()))}")
+            print(f"evaluations a picture: mean {spent.mean():.0f}, median {np.median(spent):.0f}, most {spent.max()}")
+    for temperature, (right, sure, given) in found.items():
+        loss = -np.log(np.maximum(given, 1e-6)).mean()
+        print(
+            f"T {temperature:5.1f}  ECE {ece(right, sure):.3f}  log loss {loss:.3f}  mean probability {sure.mean():.3f}"
+        )
+    halves = np.arange(len(truth)) % 2 == 0
+    for mine, other in ((halves, ~halves), (~halves, halves)):
+        best = min(found, key=lambda T: ece(found[T][0][other], found[T][1][other]))
+        print(f"fitted on one half: T = {best}, ECE on the other {ece(found[best][0][mine], found[best][1][mine]):.3f}")
+
+
+def _given(ranking: Any, label: str) -> float:
+    return next(place.probability for place in ranking.standings if place.label == label)
+
+
+def ece(right: np.ndarray, sure: np.ndarray, bins: int = 10) -> float:
+    """Return the expected calibration error over equally wide bins."""
+    place = np.minimum((sure * bins).astype(int), bins - 1)
+    gaps = [abs(right[place == b].mean() - sure[place == b].mean()) * (place == b).mean() for b in set(place)]
+    return float(sum(gaps))
+
+
+def main() -> None:
+    """Measure, then replay."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("data")
+    parser.add_argument("--images", type=int, default=500)
+    parser.add_argument("--draws", type=int, default=64)
+    parser.add_argument("--table", default="")
+    parser.add_argument("--compress", default="none")
+    parser.add_argument("--score", default="l2")
+    parser.add_argument("--times", type=float, nargs=2, default=(0.0, 1.0))
+    asked = parser.parse_args()
+    pictures = load_pictures(asked.data, 32)
+    path = Path(asked.table) if asked.table else None
+    if path is not None and path.exists():
+        table = dict(np.load(path))
+    else:
+        table = measure(load(asked.model), pictures, asked.images, asked.draws, asked.compress)
+        if path is not None:
+            np.savez(path, **table)
+    for draws in (8, 16, 32, 64):
+        if draws <= table["l2"].shape[1]:
+            scores_and_ranges(table, draws)
+    low, high = asked.times
+    calibration(table, (low, high), asked.score, 256, list(pictures.classes))
+
+
+if __name__ == "__main__":
+    main()
