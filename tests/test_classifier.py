@@ -14,7 +14,8 @@ from PIL import Image
 
 import bigain_cli as bigain
 from bigain_cli.backbones.mixture import load_colours
-from bigain_cli.classifier import PrecisionWarning, Run
+from bigain_cli.backbones.precision import PrecisionWarning
+from bigain_cli.classifier import Run
 from bigain_cli.errors import UsageError
 
 LABELS = ["red", "green", "blue", "yellow"]
