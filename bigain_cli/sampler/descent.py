@@ -5,6 +5,7 @@ In: a backbone's schedule, one generator for each picture; out: latents after ev
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -28,7 +29,10 @@ def make_scheduler(backbone: Backbone, name: str, steps: int) -> Any:
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # between diffusers and numpy
         kind = attribute(chosen.scheduler)
-        scheduler = kind.from_config(dict(backbone.schedule), **chosen.options, prediction_type="epsilon")
+        # Not `from_config`, which imports every scheduler there is: seconds, with SciPy.
+        told = {**backbone.schedule, **chosen.options, "prediction_type": "epsilon"}
+        known = inspect.signature(kind.__init__).parameters
+        scheduler = kind(**{key: value for key, value in told.items() if key in known})
         scheduler.set_timesteps(steps)  # on the CPU: reading a time must not wait for the device
     if scheduler.timesteps.max() > backbone.length - 1:
         why = "with its offset this model's schedule ends before the first of them"
