@@ -98,8 +98,10 @@ def test_pictures_equal_those_of_stable_diffusions_pipeline(
 @pytest.mark.parametrize(("sampler", "guidance"), [("ddim", 4.0), ("ddim", 1.0), ("dpm++", 4.0)])
 def test_pictures_equal_those_of_dits_pipeline(sampler: str, guidance: float, dit: Path, exact) -> None:
     backbone = bigain.load(str(dit), device="cpu")
-    list(bigain.generate(backbone, ["tench", "airliner"], guidance=guidance, sampler=sampler, steps=STEPS, seed=2))
     pipe = DiTPipeline.from_pretrained(dit)
+    if sampler != "ddim":  # the published DiT does not clip; where a folder says so, we do it with every sampler
+        backbone.schedule = {**backbone.schedule, "clip_sample": False}
+    list(bigain.generate(backbone, ["tench", "airliner"], guidance=guidance, sampler=sampler, steps=STEPS, seed=2))
     for number, label in enumerate([0, 5]):
         generator = torch.Generator().manual_seed(2)
         theirs = run(pipe, sampler, [label], guidance, generator)
@@ -223,6 +225,15 @@ def test_a_time_between_two_steps_lies_between_their_noise_levels() -> None:
     torch.testing.assert_close(a[[0, 2]], process.a[whole])
     torch.testing.assert_close(a**2 + s**2, torch.ones(3))
     torch.testing.assert_close((s / a)[1], torch.lerp(*(process.s / process.a)[whole], 0.25))
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_pixels_stay_in_range_with_every_sampler(sampler: str, models, monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone, seen = bigain.load(str(models["pixels"]), device="cpu"), []
+    backbone.network.conv_out.weight.data *= 30
+    monkeypatch.setattr(backbone, "decode", lambda latents: seen.append(latents) or [])
+    list(bigain.generate(backbone, "a cat", steps=STEPS, sampler=sampler))
+    assert 0.5 < seen[0].abs().max() < 1.01
 
 
 def test_colours_are_drawn_in_their_colour() -> None:

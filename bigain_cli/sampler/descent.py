@@ -46,6 +46,9 @@ class Descent:
     def __init__(self, backbone: Backbone, sampler: str, steps: int) -> None:
         self._backbone, self._random = backbone, SAMPLERS[sampler].random
         self._scheduler = make_scheduler(backbone, sampler, steps)
+        own = "clip_sample" in self._scheduler.config  # this one keeps clean pixels in their range by itself
+        said = backbone.schedule.get("clip_sample", False) and not own
+        self._range = float(backbone.schedule.get("clip_sample_range", 1.0)) if said else None
 
     def __len__(self) -> int:
         return len(self._scheduler.timesteps)
@@ -64,5 +67,15 @@ class Descent:
     def _step(self, latents: Tensor, time: Tensor, number: int, predict: Predict, extra: dict[str, Any]) -> Tensor:
         noisy = self._scheduler.scale_model_input(latents, time)
         t = torch.full((len(latents),), time.item(), device=latents.device)
-        stepped: Tensor = self._scheduler.step(predict(noisy, t, number), time, latents, **extra, return_dict=False)[0]
+        noise = predict(noisy, t, number)
+        if self._range is not None:
+            noise = self._clipped(noise, noisy, t, self._range)
+        stepped: Tensor = self._scheduler.step(noise, time, latents, **extra, return_dict=False)[0]
         return stepped
+
+    def _clipped(self, noise: Tensor, noisy: Tensor, t: Tensor, reach: float) -> Tensor:
+        """Return the ε̂ of a clean sample that stays in range, for schedulers that would let pixels run away."""
+        unit = torch.ones_like(noisy[:, :1, :1, :1])
+        a, s = self._backbone.mix(unit, 0 * unit, t), self._backbone.mix(0 * unit, unit, t)
+        clean = ((noisy - s * noise) / a).clamp(-reach, reach)
+        return (noisy - a * clean) / s
