@@ -276,4 +276,6 @@ def test_the_example_in_the_documentation_runs(colours, tmp_path, monkeypatch) -
     Image.new("RGB", (9, 9), "red").save("photo.jpg")
     code = [line[4:] for line in bigain.__doc__.splitlines() if line.startswith((">>> ", "... "))]
     exec("\n".join(code), {})
-    assert len(code) == 4
+    assert len(code) == 6
+    with Image.open(tmp_path / "1.png") as drawn:
+        assert drawn.size == (8, 8)
