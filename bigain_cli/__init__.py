@@ -1,9 +1,11 @@
-"""Classify images zero-shot with a diffusion model.
+"""Classify images zero-shot with a diffusion model, and draw pictures with the same one.
 
 >>> import bigain_cli as bigain
 >>> backbone = bigain.load("colours")
 >>> for ranking in bigain.classify(backbone, ["photo.jpg"], ["red", "green"]):
 ...     print(ranking.label, ranking.probability)
+>>> for sample in bigain.generate(backbone, "red", count=2):
+...     sample.image.save(f"{sample.seed}.png")
 """
 
 from __future__ import annotations
@@ -20,11 +22,18 @@ if TYPE_CHECKING:
     from bigain_cli.labels import Label, LabelSet
     from bigain_cli.ranking import Failure, Ranking, Standing
     from bigain_cli.rules import Rules
+    from bigain_cli.sampler.generation import Generation, Sample, Step, generate
+    from bigain_cli.sampler.wish import Wish
 
 _HOMES = {
     "load": "bigain_cli.backbones.loading",
     "classify": "bigain_cli.classifier",
     "Run": "bigain_cli.classifier",
+    "generate": "bigain_cli.sampler.generation",
+    "Generation": "bigain_cli.sampler.generation",
+    "Sample": "bigain_cli.sampler.generation",
+    "Step": "bigain_cli.sampler.generation",
+    "Wish": "bigain_cli.sampler.wish",
     "Ranking": "bigain_cli.ranking",
     "Standing": "bigain_cli.ranking",
     "Failure": "bigain_cli.ranking",
@@ -39,6 +48,7 @@ _HOMES = {
 __all__ = [
     "BigainError",
     "Failure",
+    "Generation",
     "InputError",
     "Label",
     "LabelSet",
@@ -46,10 +56,14 @@ __all__ = [
     "Ranking",
     "Rules",
     "Run",
+    "Sample",
     "Standing",
+    "Step",
     "UsageError",
+    "Wish",
     "__version__",
     "classify",
+    "generate",
     "load",
 ]
 

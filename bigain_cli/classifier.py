@@ -7,7 +7,6 @@ Never prints, never exits.
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from os import PathLike, fspath
@@ -19,7 +18,8 @@ from PIL.Image import Image
 
 from bigain_cli.arms import Arm, arms_of, as_label_set
 from bigain_cli.backbones.base import Backbone, Conditions
-from bigain_cli.compress import Handle, Spec, compressed, parse
+from bigain_cli.backbones.precision import leave_float16
+from bigain_cli.compress import Handle, Spec, parse
 from bigain_cli.contest import Contest
 from bigain_cli.draws import Draws
 from bigain_cli.errors import UsageError
@@ -32,17 +32,13 @@ from bigain_cli.registry import DEFAULT_SCORE, SCHEDULES, SCORES
 from bigain_cli.residuals import Residuals
 from bigain_cli.rules import Rules
 from bigain_cli.settings import Settings
-from bigain_cli.squeeze import Squeeze
+from bigain_cli.squeeze import Squeeze, squeezed
 
 ROUNDS_OF = 4  # batches: pictures are taken in until a round fills so many
 
 OneImage = str | PathLike[str] | Image | Source
 Images = OneImage | Iterable[OneImage | tuple[str, Image]]
 Labels = str | LabelSet | Sequence[str] | Mapping[str, str | Sequence[str]]
-
-
-class PrecisionWarning(UserWarning):
-    """float16 overflowed, and the run goes on in another dtype."""
 
 
 def classify(
@@ -132,14 +128,9 @@ class Run:
     @contextmanager
     def _compressed(self) -> Iterator[None]:
         """Let the spec act on the network, and leave the network as it was."""
-        if not self._plan.compress:
-            yield
-            return
-        if not tuple(self.backbone.sites()):
-            why = f"{self.backbone.name} has no network whose tokens could be merged"
-            raise UsageError(f"compression '{self._plan.compress}'", why, "Leave it out, or choose another model.")
-        with compressed(self.backbone, self._plan.compress, steps=self.backbone.length) as self._handle:
-            self._residuals.squeeze = Squeeze(self.backbone, self._share, self._handle)
+        with squeezed(self.backbone, self._plan.compress) as self._handle:
+            if self._handle is not None:
+                self._residuals.squeeze = Squeeze(self.backbone, self._share, self._handle)
             yield
 
     def _context(self) -> int:
@@ -195,14 +186,10 @@ class Run:
 
     def _leave_float16(self, flights: list[Flight]) -> None:
         """Go on in a dtype with more range; pictures under way start again, so that none mixes two."""
-        wider = (
-            torch.bfloat16 if self.backbone.device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
-        )
-        warnings.warn(f"float16 overflowed; going on in {wider}", PrecisionWarning, stacklevel=2)
-        self.backbone.to(wider)
+        wider = leave_float16(self.backbone)
         self._residuals.conditions = self._conditions()
         self._residuals.squeeze = Squeeze(self.backbone, self._share, self._handle)
-        self.settings = {**self.settings, "dtype": str(wider).removeprefix("torch.")}
+        self.settings = {**self.settings, "dtype": wider}
         for flight in flights:
             flight.contest = self._contest()
 

@@ -41,18 +41,18 @@ class Draws:
         indices = range(start, start + count)
         times = torch.tensor([self._time(index) for index in indices], dtype=torch.int64)
         noise = torch.stack([self._noise(index) for index in indices])
-        seeds = torch.tensor([_key(self.seed, self.digest, "operator", index) for index in indices], dtype=torch.int64)
+        seeds = torch.tensor([key(self.seed, self.digest, "operator", index) for index in indices], dtype=torch.int64)
         return Block(times, noise, seeds)
 
     def _time(self, index: int) -> int:
         if self.grid:
             return self.grid[index]
         low, high = self.steps
-        shift = _key(self.seed, self.digest, "shift", 0) / 2**63
+        shift = key(self.seed, self.digest, "shift", 0) / 2**63
         return low + int((radical_inverse(index) + shift) % 1.0 * (high - low))
 
     def _noise(self, index: int) -> Tensor:
-        generator = torch.Generator().manual_seed(_key(self.seed, self.digest, "noise", index))
+        generator = torch.Generator().manual_seed(key(self.seed, self.digest, "noise", index))
         return torch.randn(self.shape, generator=generator)
 
 
@@ -65,7 +65,7 @@ def radical_inverse(index: int) -> float:
     return value
 
 
-def _key(seed: int, digest: bytes, purpose: str, index: int) -> int:
+def key(seed: int, digest: bytes, purpose: str, index: int) -> int:
     """Hash to 63 bits, so that seeds, images, purposes and draws are unrelated (torch's CPU generator uses 32)."""
     text = f"{seed}|{digest.hex()}|{purpose}|{index}".encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) >> 1

@@ -6,7 +6,8 @@ Literal tables and one loader. Must not import torch, nor any module that it lis
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from bigain_cli.errors import UsageError, did_you_mean
@@ -45,6 +46,17 @@ class Model:
 
 
 @dataclass(frozen=True)
+class Sampler:
+    """A way down from noise to a picture: diffusers' class, what it is told, and how many steps it usually takes."""
+
+    scheduler: str
+    about: str
+    steps: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+    random: bool = False  # whether its steps add noise
+
+
+@dataclass(frozen=True)
 class Output:
     """A record format: its sink and the file suffixes that choose it."""
 
@@ -74,6 +86,23 @@ SCORES = {
     "vote": Score("bigain_cli.estimators:vote", "share of draws won", floor=1.0),
 }
 DEFAULT_SCORE = "l2"  # of a model that was not measured
+SAMPLERS = {
+    "ddim": Sampler("diffusers:DDIMScheduler", "deterministic; equals diffusers' pipelines", 50),
+    "ddpm": Sampler("diffusers:DDPMScheduler", "adds noise at every step, as in training", 250, random=True),
+    "euler": Sampler("diffusers:EulerDiscreteScheduler", "first order on the same path as ddim", 30),
+    "euler-a": Sampler(
+        "diffusers:EulerAncestralDiscreteScheduler", "first order, adds noise at every step", 30, random=True
+    ),
+    "heun": Sampler("diffusers:HeunDiscreteScheduler", "second order; two evaluations a step", 25),
+    "dpm++": Sampler(
+        "diffusers:DPMSolverMultistepScheduler",
+        "second order from the steps before; good with few",
+        25,
+        {"algorithm_type": "dpmsolver++", "solver_order": 2},
+    ),
+    "unipc": Sampler("diffusers:UniPCMultistepScheduler", "predictor and corrector; good with very few", 20),
+}
+DEFAULT_SAMPLER = "ddim"  # of a model that was not measured
 DTYPES = ("float32", "float16", "bfloat16")
 BACKBONES = {
     "unet": "bigain_cli.backbones.unet:load_unet",

@@ -72,7 +72,7 @@ class Residuals:
             with torch.inference_mode(), repeatable(self.backbone):
                 return self._errors(jobs).cpu().numpy()
         except RuntimeError as problem:
-            if not _out_of_memory(problem):
+            if not out_of_memory(problem):
                 raise
             return None
 
@@ -155,6 +155,7 @@ def repeatable(backbone: Backbone) -> Iterator[None]:
         yield
 
 
-def _out_of_memory(problem: RuntimeError) -> bool:
+def out_of_memory(problem: RuntimeError) -> bool:
+    """Tell whether an operation failed for want of memory, on whatever device."""
     signs = ("can't allocate memory", "out of memory", "ALLOC_FAILED")  # of the CPU, of MPS, of cuBLAS
     return isinstance(problem, torch.OutOfMemoryError) or any(sign in str(problem) for sign in signs)

@@ -6,7 +6,8 @@ comes from what no label enters, or, where that does not reach, from a pass with
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
@@ -17,7 +18,22 @@ from bigain_cli.backbones.base import Backbone, Conditions, Shared
 from bigain_cli.backbones.prefix import Prefix
 from bigain_cli.compress.hooks import Plans
 from bigain_cli.compress.plans import joined
-from bigain_cli.compress.seam import Handle
+from bigain_cli.compress.seam import Handle, compressed
+from bigain_cli.compress.spec import Spec
+from bigain_cli.errors import UsageError
+
+
+@contextmanager
+def squeezed(backbone: Backbone, spec: Spec, latent: tuple[int, int] | None = None) -> Iterator[Handle | None]:
+    """Let a spec act on a backbone's network, if it asks for anything, and leave the network as it was."""
+    if not spec:
+        yield None
+        return
+    if not tuple(backbone.sites()):
+        why = f"{backbone.name} has no network whose tokens could be merged"
+        raise UsageError(f"compression '{spec}'", why, "Leave it out, or choose another model.")
+    with compressed(backbone, spec, steps=backbone.length, latent=latent) as handle:
+        yield handle
 
 
 @dataclass(frozen=True)

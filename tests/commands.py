@@ -22,7 +22,8 @@ from PIL import Image
 SCRIPT = Path(sys.executable).with_name("bigain")
 LABELS = ("-l", "red,green,blue")
 COLOURS = {"red": (220, 30, 30), "green": (40, 150, 60), "blue": (40, 80, 200)}
-SLOW = ("torch", "diffusers", "transformers", "bigain_cli.backbones.mixture", "bigain_cli.backbones.unet")
+SLOW = ("torch", "diffusers", "transformers", "bigain_cli.backbones.mixture", "bigain_cli.sampler.generation")
+SLOW += ("diffusers.models.transformers.dit_transformer_2d", "diffusers.models.autoencoders.autoencoder_kl")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from PIL import Image
 
 import bigain_cli as bigain
 from bigain_cli.backbones.mixture import load_colours
-from bigain_cli.classifier import PrecisionWarning, Run
+from bigain_cli.backbones.precision import PrecisionWarning
+from bigain_cli.classifier import Run
 from bigain_cli.errors import UsageError
 
 LABELS = ["red", "green", "blue", "yellow"]
@@ -275,4 +276,6 @@ def test_the_example_in_the_documentation_runs(colours, tmp_path, monkeypatch) -
     Image.new("RGB", (9, 9), "red").save("photo.jpg")
     code = [line[4:] for line in bigain.__doc__.splitlines() if line.startswith((">>> ", "... "))]
     exec("\n".join(code), {})
-    assert len(code) == 4
+    assert len(code) == 6
+    with Image.open(tmp_path / "1.png") as drawn:
+        assert drawn.size == (8, 8)

@@ -196,6 +196,7 @@ KINDS = {
     "outputs": {"name", "suffixes", "about"},
     "schedules": {"name", "draws", "about"},
     "scores": {"name", "about"},
+    "samplers": {"name", "steps", "about"},
 }
 
 
@@ -270,17 +271,20 @@ def examples(help_text: str) -> list[str]:
 
 
 def test_help_starts_with_a_verb_and_ends_with_two_examples_that_run(place: Path) -> None:
-    helps = answers([["--help"], ["classify", "--help"], ["list", "--help"]], place)
+    helps = answers([["--help"], ["classify", "--help"], ["generate", "--help"], ["list", "--help"]], place)
     shown = [example for _, out, _, _ in helps for example in examples(out)]
     verbs = [re.search(r"Usage:.*\n\n +(\w+) ", out)[1] for _, out, _, _ in helps]  # type: ignore[index]
-    assert verbs == ["Classify", "Rank", "List"]
+    assert verbs == ["Classify", "Rank", "Draw", "List"]
     assert all(len(examples(out)) == 2 for _, out, _, _ in helps)
     planned = [shlex.split(example)[1:] for example in shown]
-    planned = [arguments + ["--dry-run"] * (arguments[0] == "classify") for arguments in planned]
-    assert [code for code, *_ in answers(planned, place)] == [0] * 6
-    (real,) = {example for example in shown if "colours" in example}
-    result = run(*shlex.split(real)[1:], cwd=place)
-    assert (result.code, result.err) == (0, "") and b"photo.jpg" in result.out
+    planned = [arguments + ["--dry-run"] * (arguments[0] != "list") for arguments in planned]
+    assert [code for code, *_ in answers(planned, place)] == [0] * 8
+    real = {example for example in shown if "-m colours" in example or "--model colours" in example}
+    results = [run(*shlex.split(example)[1:], cwd=place) for example in sorted(real)]
+    assert [(result.code, result.err) for result in results] == [(0, "")] * 3
+    assert b"photo.jpg" in results[0].out and all(
+        (place / result.out.decode().strip()).exists() for result in results[1:]
+    )
 
 
 def test_completion_knows_the_verbs() -> None:

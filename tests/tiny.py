@@ -101,7 +101,7 @@ def save_stable_diffusion(
     return folder
 
 
-def save_dit(folder: Path, seed: int = 0) -> Path:
+def save_dit(folder: Path, seed: int = 0, classes: int = len(NAMES)) -> Path:
     """Save a DiT of a few thousand parameters, with learned variance and six classes."""
     torch.manual_seed(seed)
     network = DiTTransformer2DModel(
@@ -112,7 +112,7 @@ def save_dit(folder: Path, seed: int = 0) -> Path:
         num_layers=3,
         sample_size=8,
         patch_size=2,
-        num_embeds_ada_norm=len(NAMES),
+        num_embeds_ada_norm=classes,
     )
     for parameter in network.parameters():  # the published start is zero in places, which would hide mistakes
         torch.nn.init.normal_(parameter, std=0.1)

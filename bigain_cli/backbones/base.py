@@ -13,6 +13,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
+from bigain_cli.backbones.card import Sampling
 from bigain_cli.backbones.vocabulary import Vocabulary
 from bigain_cli.compress.sites import Site
 from bigain_cli.errors import ModelError
@@ -51,12 +52,15 @@ class Backbone(Protocol):
     steps: tuple[int, int]  # those worth drawing from, low ≤ t < high
     schedule: Mapping[str, Any]  # the schedule as a diffusers scheduler's configuration, for samplers
     latent_shape: tuple[int, int, int]
+    scale: int  # pixels along a side of a place of the latent
+    elastic: bool  # whether latents of other heights and widths make sense to the network
     vocabulary: Vocabulary | None  # the names a label-conditioned model knows; None: any text
     prefixed: bool  # whether something runs before any label is looked at
     temperature: float  # of the probabilities
     score: str  # the score that was measured to be best
-    compress: str  # the compression that was measured to be best
+    compress: str  # the compression that was measured to be best for classifying
     draws: int | None  # beyond which more draws were measured not to pay
+    sampling: Sampling  # how it is best drawn from
 
     def encode(self, image: Image) -> Tensor:
         """Return the image in model space, float32, deterministic (a VAE's mean, not a sample)."""  # [c h w]
@@ -132,8 +136,14 @@ class Process:
         return len(self.a)
 
     def at(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Return a and s for each row."""  # [b 1 1 1]
-        return self.a[t].reshape(-1, 1, 1, 1), self.s[t].reshape(-1, 1, 1, 1)
+        """Return a and s for each row; between two timesteps s / a is interpolated, as samplers do."""  # [b 1 1 1]
+        if not t.is_floating_point():
+            return self.a[t].reshape(-1, 1, 1, 1), self.s[t].reshape(-1, 1, 1, 1)
+        before, ratios = t.floor().long(), self.s / self.a
+        after = (before + 1).clamp(max=len(self) - 1)
+        sigma = torch.lerp(ratios[before], ratios[after], t - before).reshape(-1, 1, 1, 1)
+        a = (1 + sigma.square()).rsqrt()
+        return a, sigma * a
 
     def mix(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """Return x_t."""

@@ -19,6 +19,20 @@ FILE = "bigain.json"
 
 
 @dataclass(frozen=True)
+class Sampling:
+    """How a backbone is best drawn from; None leaves it to the family, or to the sampler."""
+
+    compress: str = "none"
+    guidance: float | None = None
+    sampler: str | None = None
+    steps: int | None = None
+
+    def guided(self, guidance: float) -> Sampling:
+        """Return this with the family's guidance, unless it has its own."""
+        return self if self.guidance is not None else dataclasses.replace(self, guidance=guidance)
+
+
+@dataclass(frozen=True)
 class Card:
     """A backbone's own settings; the defaults are those of a model that nothing is known about."""
 
@@ -26,6 +40,7 @@ class Card:
     temperature: float = 1.0
     compress: str = "none"
     draws: int | None = None  # the most that a label is worth
+    sampling: Sampling = field(default_factory=Sampling)
     times: tuple[float, float] = (0.0, 1.0)  # the part of the schedule that is worth drawing from
     patch: int = 1  # pixels of a side that a U-Net without a VAE gets as one place
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -52,6 +67,7 @@ class Card:
         values: dict[str, Any] = dict(content)
         values["classes"] = {name: _texts(names) for name, names in values.get("classes", {}).items()}
         values["templates"] = _texts(values.get("templates", ()))
+        values["sampling"] = Sampling(**values.get("sampling", {}))
         low, high = values.get("times", (0.0, 1.0))
         values["times"] = (float(low), float(high))
         card = Card(**values)

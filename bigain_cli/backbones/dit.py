@@ -19,11 +19,14 @@ from bigain_cli.backbones.vocabulary import Vocabulary
 from bigain_cli.compress.sites import Site, sites_of
 from bigain_cli.errors import ModelError
 
+GUIDANCE = 4.0  # as DiT's authors drew
+
 
 class LabelDiT:
     """A label-conditioned DiT."""
 
     family = "dit"
+    elastic = False  # its places are numbered for one grid
     prefixed = False
 
     def __init__(
@@ -41,7 +44,8 @@ class LabelDiT:
             card.draws,
         )
         self.length, self.steps = len(process), card.steps(len(process))
-        self.schedule = parts.config("scheduler")
+        self.sampling = card.sampling.guided(GUIDANCE)
+        self.schedule, self.scale = parts.config("scheduler"), codec.scale
         self.latent_shape = (config.in_channels, config.sample_size, config.sample_size)
 
     @property

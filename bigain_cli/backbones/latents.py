@@ -39,6 +39,11 @@ class Codec:
             raise ModelError(parts.name, reason, "Use the VAE that belongs to the model.")
         return Codec(vae, parts.device)
 
+    @property
+    def scale(self) -> int:
+        """Return how many pixels lie along a side of a latent's place."""
+        return self.patch if self.vae is None else int(2 ** (len(self.vae.config.block_out_channels) - 1))
+
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> list[Image]:
         """Return pictures, one by one, so that none depends on its company."""
@@ -57,11 +62,9 @@ class Codec:
     def encode(self, image: Image, shape: tuple[int, int, int]) -> Tensor:
         """Return the picture in model space."""  # [c h w]
         _, height, width = shape
+        pixels = fit(image, (height * self.scale, width * self.scale)).to(self.device)
         if self.vae is None:
-            pixels = fit(image, (height * self.patch, width * self.patch))
-            return F.pixel_unshuffle(pixels, self.patch).to(self.device)
+            return F.pixel_unshuffle(pixels, self.patch)
         config = self.vae.config
-        scale = 2 ** (len(config.block_out_channels) - 1)
-        pixels = fit(image, (height * scale, width * scale)).to(self.device)
         mean = self.vae.encode(pixels.unsqueeze(0)).latent_dist.mean[0]
         return (mean - (config.shift_factor or 0.0)) * config.scaling_factor

@@ -16,6 +16,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from bigain_cli.backbones.base import Conditions, Process
+from bigain_cli.backbones.card import Sampling
 from bigain_cli.backbones.pixels import as_picture, fit
 from bigain_cli.backbones.vocabulary import Vocabulary
 from bigain_cli.compress.sites import Site
@@ -37,6 +38,9 @@ class Mixture:
     score: str = "l2"
     compress: str = "none"
     draws: int | None = None
+    sampling: Sampling = Sampling(guidance=1.0)  # noqa: RUF009 (frozen)
+    scale: int = 1
+    elastic: bool = False
     prefixed: bool = False
     dtype: torch.dtype = torch.float32
 

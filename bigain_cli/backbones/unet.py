@@ -22,12 +22,16 @@ from bigain_cli.compress.sites import Site, sites_of
 from bigain_cli.errors import ModelError, UsageError
 
 PROMPTS_AT_ONCE = 32
+GUIDANCE = 7.5  # as Stable Diffusion's authors drew
+# Stable Diffusion's oldest folders say nothing of these, and diffusers' pipeline sets them right in the same way.
+LATENT_SCHEDULE = {"clip_sample": False, "steps_offset": 1}
 
 
 class TextUNet:
     """A text-conditioned U-Net, with or without a VAE."""
 
     family = "unet"
+    elastic = True
     vocabulary: Vocabulary | None = None
 
     def __init__(
@@ -44,7 +48,9 @@ class TextUNet:
             card.draws,
         )
         self.length, self.steps = len(process), card.steps(len(process))
-        self.schedule = parts.config("scheduler")
+        self.sampling = card.sampling.guided(GUIDANCE)
+        self.schedule = parts.config("scheduler") | (LATENT_SCHEDULE if codec.vae is not None else {})
+        self.scale = codec.scale
         self._phrases = Phrases(card.classes, card.templates) if card.classes else None
         config: Any = network.config
         self.latent_shape = (config.in_channels, *_pair(config.sample_size))

@@ -66,7 +66,9 @@ class Vocabulary:
     def _nothing(self) -> int:
         if self.unconditional is None:
             raise UsageError(
-                "the empty prompt", "this model was trained without an unconditional class", "Leave out --reject."
+                "the empty prompt",
+                "this model was trained without an unconditional class",
+                "Leave out --reject, or draw with --guidance 1.",
             )
         return self.unconditional
 

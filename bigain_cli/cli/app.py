@@ -11,6 +11,7 @@ import typer
 from bigain_cli import __version__
 from bigain_cli.cli.catalogue import list_things
 from bigain_cli.cli.classify import classify
+from bigain_cli.cli.generate import generate
 from bigain_cli.cli.train import train
 
 app = typer.Typer(
@@ -35,12 +36,12 @@ def bigain(
         bool, typer.Option("--version", help="Show the version and leave.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Classify images zero-shot with a diffusion model.
+    """Classify images zero-shot with a diffusion model, and draw pictures with the same one.
 
     \b
     Examples:
       bigain classify photo.jpg --model colours --labels red,green,blue
-      bigain list labels
+      bigain generate red -m colours -o red.png
     """
     if context.invoked_subcommand is None:
         typer.echo(context.get_help(), err=True)
@@ -48,6 +49,7 @@ def bigain(
 
 
 app.command("classify")(classify)
+app.command("generate")(generate)
 app.command("train")(train)
 app.command("list")(list_things)
 

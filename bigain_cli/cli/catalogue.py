@@ -17,7 +17,7 @@ from bigain_cli.compress import OPERATORS
 from bigain_cli.compress.operators import OPTIONS
 from bigain_cli.labels import presets, read_labels
 from bigain_cli.models import Reference, folder_of, present
-from bigain_cli.registry import DEFAULT_MODEL, MODELS, OUTPUTS, SCHEDULES, SCORES
+from bigain_cli.registry import DEFAULT_MODEL, MODELS, OUTPUTS, SAMPLERS, SCHEDULES, SCORES
 
 
 class Kind(StrEnum):
@@ -29,13 +29,14 @@ class Kind(StrEnum):
     outputs = "outputs"
     schedules = "schedules"
     scores = "scores"
+    samplers = "samplers"
 
 
 def list_things(
     kind: Annotated[
         Kind | None,
         typer.Argument(
-            metavar="[KIND]", help="models, operators, labels, outputs, schedules or scores; all of them by default."
+            metavar="[KIND]", help="models, operators, labels, outputs, schedules, scores or samplers; all by default."
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write one JSON document.")] = False,
@@ -43,7 +44,7 @@ def list_things(
         bool, typer.Option("--verbose", "-v", help="Show where things come from, and what may follow an operator.")
     ] = False,
 ) -> None:
-    """List models, operators, label presets, outputs, schedules and scores.
+    """List models, operators, label presets, outputs, schedules, scores and samplers.
 
     \b
     Examples:
@@ -122,6 +123,10 @@ def _scores() -> list[dict[str, Any]]:
     return [{"name": name, "about": score.about} for name, score in SCORES.items()]
 
 
+def _samplers() -> list[dict[str, Any]]:
+    return [{"name": name, "steps": sampler.steps, "about": sampler.about} for name, sampler in SAMPLERS.items()]
+
+
 _ROWS = {
     Kind.models: _models,
     Kind.operators: _operators,
@@ -129,6 +134,7 @@ _ROWS = {
     Kind.outputs: _outputs,
     Kind.schedules: _schedules,
     Kind.scores: _scores,
+    Kind.samplers: _samplers,
 }
 
 
@@ -151,6 +157,6 @@ def _cell(key: str, value: Any) -> str:
         return "present" if value else "absent"
     if key == "default":
         return "default" if value else ""
-    if key in ("labels", "draws"):
+    if key in ("labels", "draws", "steps"):
         return f"{value} {key}"
     return " ".join(value) if isinstance(value, list) else str(value)

@@ -91,7 +91,7 @@ def check(request: Request, quiet: bool) -> None:
             raise UsageError(what, why, hint)
     if quiet and request.watch:
         raise UsageError("--quiet --watch", "one is silent, the other talks", "Choose one.")
-    _known(request)
+    check_machine(request.device, request.dtype)
 
 
 def _input_conflicts(request: Request) -> Iterator[Conflict]:
@@ -114,10 +114,10 @@ def _output_conflicts(request: Request) -> Iterator[Conflict]:
     yield request.force and output is None, "--force", "replaces a file, and none is named", "Add -o FILE."
 
 
-def _known(request: Request) -> None:
+def check_machine(device: str, dtype: str) -> None:
     """Refuse names that no machine has, before anything heavy is loaded."""
-    if request.dtype not in ("auto", *DTYPES):
-        hint = did_you_mean(request.dtype, DTYPES, f"Known: auto, {', '.join(DTYPES)}.")
-        raise UsageError(f"--dtype {request.dtype}", "unknown", hint)
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", request.device):
-        raise UsageError(f"--device {request.device}", "not a device", "Use auto, cpu, cuda, cuda:1 or mps.")
+    if dtype not in ("auto", *DTYPES):
+        hint = did_you_mean(dtype, DTYPES, f"Known: auto, {', '.join(DTYPES)}.")
+        raise UsageError(f"--dtype {dtype}", "unknown", hint)
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
+        raise UsageError(f"--device {device}", "not a device", "Use auto, cpu, cuda, cuda:1 or mps.")

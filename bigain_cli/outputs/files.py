@@ -43,6 +43,24 @@ def open_target(path: str, force: bool = False, append: bool = False) -> Iterato
         temporary.unlink(missing_ok=True)  # once renamed it is there no more
 
 
+def write_whole(path: str, data: bytes, force: bool = False) -> None:
+    """Write a file in one piece: after whatever interruption it is there as a whole, or as it was before."""
+    check_target(path, force)
+    target = Path(path)
+    if _is_special(target):
+        with _opened(target, "wb", path) as stream:
+            stream.write(data)
+        return
+    final = target.resolve()  # a link stays a link
+    temporary = final.with_name(f".bigain-{os.getpid()}-{os.urandom(4).hex()}.part")
+    try:
+        with _opened(temporary, "xb", path) as stream:
+            _write(stream, data, path)
+            _settle(stream, temporary, final, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def check_target(path: str, force: bool = False, append: bool = False) -> None:
     """Refuse what cannot or should not be written, before any work is done."""
     target = Path(path)
@@ -64,6 +82,13 @@ def _opened(actual: Path, mode: Literal["ab", "wb", "xb"], path: str) -> BinaryI
         return actual.open(mode)
     except OSError as error:
         raise UsageError(path, f"cannot be written ({error.strerror})", "Name another file") from error
+
+
+def _write(stream: BinaryIO, data: bytes, path: str) -> None:
+    try:
+        stream.write(data)
+    except OSError as error:
+        raise BigainError(path, f"cannot be written ({error.strerror})", "Check the disk") from error
 
 
 def _settle(stream: BinaryIO, temporary: Path, final: Path, path: str) -> None:

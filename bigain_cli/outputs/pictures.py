@@ -1,0 +1,65 @@
+"""Pictures as PNG bytes that carry the settings they were made with, and the way back from such bytes.
+
+One entry named `bigain`, in JSON. Must not know networks.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from bigain_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+ENTRY = "bigain"
+
+
+def png(image: Image, settings: dict[str, Any]) -> bytes:
+    """Return the picture with its settings inside; the same picture and settings give the same bytes."""
+    from PIL.PngImagePlugin import PngInfo
+
+    entries, stream = PngInfo(), io.BytesIO()
+    entries.add_text(ENTRY, json.dumps(settings))  # ASCII, as the oldest kind of entry wants it
+    image.save(stream, format="PNG", pnginfo=entries)
+    return stream.getvalue()
+
+
+def settings_of(path: str) -> dict[str, Any]:
+    """Return the settings that a picture was made with."""
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            image.load()  # entries may stand behind the pixels
+            text = image.info.get(ENTRY)
+    except OSError as problem:
+        why = problem.strerror or "not a PNG that can be read"
+        raise UsageError(path, why, "Give a picture that bigain generate has written.") from problem
+    except (ValueError, SyntaxError, Image.DecompressionBombError) as problem:
+        raise UsageError(path, f"broken PNG ({problem})", "Give a whole picture.") from problem
+    if text is None:
+        hint = "Only pictures of bigain generate carry theirs, and editors and chats often drop them."
+        raise UsageError(path, "no settings in it", hint)
+    try:
+        settings = json.loads(text)
+    except ValueError as problem:
+        raise UsageError(path, f"its settings are broken ({problem})", "Give an unaltered picture.") from problem
+    if not isinstance(settings, dict):
+        raise UsageError(path, "its settings are no table", "Give an unaltered picture.")
+    return settings
+
+
+def tiled(pictures: Sequence[Image], columns: int) -> Image:
+    """Return one picture of equally large ones, row by row."""
+    from PIL import Image
+
+    width, height = pictures[0].size
+    grid = Image.new("RGB", (columns * width, -(-len(pictures) // columns) * height))
+    for number, picture in enumerate(pictures):
+        down, across = divmod(number, columns)
+        grid.paste(picture, (across * width, down * height))
+    return grid

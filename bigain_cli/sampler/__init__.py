@@ -1,0 +1,19 @@
+"""From prompts to pictures with the network that classifies. A wish is read without torch; the rest is loaded later."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from bigain_cli.sampler.wish import Wish
+
+if TYPE_CHECKING:
+    from bigain_cli.sampler.generation import Generation, Sample, Step, generate
+
+__all__ = ["Generation", "Sample", "Step", "Wish", "generate"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__} has no attribute {name}")
+    return getattr(importlib.import_module(f"{__name__}.generation"), name)

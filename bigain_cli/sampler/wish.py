@@ -1,0 +1,66 @@
+"""What all pictures of a run have in common: how they are sampled, and how large. Checked on construction.
+
+None leaves a choice to the model. Must not know torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bigain_cli.compress import Spec
+from bigain_cli.errors import UsageError, did_you_mean
+from bigain_cli.registry import SAMPLERS
+
+MOST_SEED = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class Wish:
+    """How to draw; `size` is width and height in pixels, and picture i of a prompt has the seed `seed` + i."""
+
+    sampler: str | None = None
+    steps: int | None = None
+    guidance: float | None = None
+    negative: str = ""
+    size: tuple[int, int] | None = None
+    seed: int = 0
+    compress: str | Spec | None = None
+    batch: int | None = None
+
+    def __post_init__(self) -> None:
+        for wrong, what, why, hint in self._problems():
+            if wrong:
+                raise UsageError(what, why, hint)
+
+    def _problems(self) -> Iterator[tuple[bool, str, str, str]]:
+        name, steps, guidance = self.sampler, self.steps, self.guidance
+        hint = did_you_mean(name or "", SAMPLERS, f"Known: {', '.join(SAMPLERS)}.")
+        yield name is not None and name not in SAMPLERS, f"--sampler {name}", "unknown sampler", hint
+        few = "must be at least 1"
+        yield steps is not None and steps < 1, f"--steps {steps}", few, "20 to 50 are usual."
+        odd = guidance is not None and not math.isfinite(guidance)
+        yield odd, f"--guidance {guidance}", "not a number", "Write one such as 4, or 1 for none."
+        idle = guidance == 1 and bool(self.negative)
+        why = "a prompt to move away from does nothing without guidance"
+        yield idle, "--negative with --guidance 1", why, "Raise --guidance, or leave out --negative."
+        small = self.size is not None and min(self.size) < 1
+        yield small, f"--size {written(self.size)}", "a picture has at least one pixel", "Write it as 512x512."
+        range_of = 0 <= self.seed <= MOST_SEED
+        yield not range_of, f"--seed {self.seed}", "not from 0 to 2^63 - 1", "Choose another number."
+        none = self.batch is not None and self.batch < 1
+        yield none, f"--batch {self.batch}", few, "Leave it out for a size that suits the device."
+
+
+def written(size: tuple[int, int] | None) -> str:
+    """Write a size as its users do."""
+    return "x".join(map(str, size or ()))
+
+
+def read_size(text: str) -> tuple[int, int]:
+    """Read WIDTHxHEIGHT, or one number for a square."""
+    sides = text.lower().replace("×", "x").split("x")
+    if len(sides) > 2 or not all(side.strip().isascii() and side.strip().isdigit() for side in sides):
+        raise UsageError(f"--size {text}", "not WIDTHxHEIGHT in pixels", "Write it as 512x768, or 512 for a square.")
+    return int(sides[0]), int(sides[-1])
