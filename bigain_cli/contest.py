@@ -30,7 +30,7 @@ class Contest:
         self.schedule = SCHEDULES[rules.schedule]
         self._keep = attribute(self.schedule.keep)
         score = SCORES[rules.score or DEFAULT_SCORE]
-        self._score, self._floor = attribute(score.losses), score.floor
+        self._score, self._floor, self.additive = attribute(score.losses), score.floor, score.additive
         self._ties = np.argsort(np.argsort(np.asarray(labels, dtype=object)))
         self._errors = np.empty((0, len(labels)))
         self._left_at = np.full(len(labels), np.iinfo(np.int64).max)  # draws at which a label was dropped
@@ -77,9 +77,7 @@ class Contest:
     def ranking(self, id: str, settings: dict[str, Any], seconds: float | None, finished: bool) -> Ranking:
         """Rank: those in the race by their mean, the others behind, by when they left and by their mean then."""
         losses = self._losses()
-        leader = estimators.leader_of(losses, self.alive, self._ties)
-        means = np.nanmean(losses, axis=0)
-        order = np.lexsort((self._ties, means, -self._left_at))
+        leader, order, means = self._places(losses)
         contenders = self._contenders(losses, leader)
         shares = estimators.probabilities(losses, leader, self.temperature, self._floor)
         counts = (~np.isnan(losses)).sum(axis=0)
@@ -100,6 +98,30 @@ class Contest:
             seconds=seconds,
             settings=settings,
         )
+
+    def front(self) -> tuple[int, int | None, float]:
+        """Return who leads, who follows, and the gap between them over the draws they share: all of them."""
+        losses = self._losses()
+        leader, order, _ = self._places(losses)
+        if len(order) < 2:
+            return leader, None, 0.0
+        second = int(order[1])
+        assert not np.isnan(losses[:, [leader, second]]).any()
+        return leader, second, self._gap(losses, leader, second)[0]
+
+    def mean_loss_of(self, arm: int) -> float:
+        """Return what the score takes a label's draws for."""
+        return float(np.nanmean(self._losses()[:, arm]))
+
+    def mean_loss(self, errors: Sequence[float]) -> float:
+        """Return what the score would take these errors for, one a draw."""
+        return float(self._score(np.asarray(errors)[:, None]).mean())
+
+    def _places(self, losses: estimators.Table) -> tuple[int, NDArray[np.int64], NDArray[np.float64]]:
+        """Return the leader, all labels in order, and their means."""
+        means = np.nanmean(losses, axis=0)
+        order = np.lexsort((self._ties, means, -self._left_at))
+        return estimators.leader_of(losses, self.alive, self._ties), order, means
 
     def _losses(self) -> estimators.Table:
         return self._score(self._errors)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from bigain_cli.evidence import Exhibit
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -43,6 +45,7 @@ class Ranking:
     finished: bool = True
     seconds: float | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    exhibit: Exhibit | None = field(default=None, repr=False, compare=False)
 
     @property
     def label(self) -> str:

@@ -25,12 +25,17 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Score:
-    """What an error costs: its function, whether errors are absolute values, the least spread that is believed."""
+    """What an error costs: its function, whether errors are absolute values, the least spread that is believed.
+
+    `weigh` says what a draw weighs in a map of the gap; without it, the score has no place in the picture.
+    """
 
     losses: str
     about: str
     absolute: bool = False
     floor: float = 0.0
+    weigh: str = "bigain_cli.maps:plain"
+    additive: bool = True  # whether pixels' errors add up to it
 
 
 @dataclass(frozen=True)
@@ -69,9 +74,11 @@ SCHEDULES = {
 }
 SCORES = {
     "l2": Score("bigain_cli.estimators:mean_square", "mean square of the residual"),
-    "norm": Score("bigain_cli.estimators:norm", "root of the mean square"),
+    "norm": Score(
+        "bigain_cli.estimators:norm", "root of the mean square", weigh="bigain_cli.maps:tangent", additive=False
+    ),
     "l1": Score("bigain_cli.estimators:mean_absolute", "mean absolute residual", absolute=True),
-    "vote": Score("bigain_cli.estimators:vote", "share of draws won", floor=1.0),
+    "vote": Score("bigain_cli.estimators:vote", "share of draws won", floor=1.0, weigh="", additive=False),
 }
 DEFAULT_SCORE = "l2"  # of a model that was not measured
 DTYPES = ("float32", "float16", "bfloat16")

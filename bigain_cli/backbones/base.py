@@ -51,6 +51,7 @@ class Backbone(Protocol):
     steps: tuple[int, int]  # those worth drawing from, low ≤ t < high
     schedule: Mapping[str, Any]  # the schedule as a diffusers scheduler's configuration, for samplers
     latent_shape: tuple[int, int, int]
+    patch: int  # pixels along an axis that lie in the channels of one place in model space; else 1
     vocabulary: Vocabulary | None  # the names a label-conditioned model knows; None: any text
     prefixed: bool  # whether something runs before any label is looked at
     temperature: float  # of the probabilities

@@ -25,6 +25,7 @@ class LabelDiT:
 
     family = "dit"
     prefixed = False
+    patch = 1
 
     def __init__(
         self, network: nn.Module, codec: Codec, process: Process, vocabulary: Vocabulary, parts: Parts

@@ -37,6 +37,7 @@ class Mixture:
     score: str = "l2"
     compress: str = "none"
     prefixed: bool = False
+    patch: int = 1
     dtype: torch.dtype = torch.float32
 
     def __post_init__(self) -> None:
