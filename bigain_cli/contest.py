@@ -81,11 +81,20 @@ class Contest:
         contenders = self._contenders(losses, leader)
         shares = estimators.probabilities(losses, leader, self.temperature, self._floor)
         counts = (~np.isnan(losses)).sum(axis=0)
+        behind, radii = self._gaps(losses, leader)
         standings = tuple(
-            Standing(self.labels[k], float(shares[k]), -float(means[k]), int(counts[k]), bool(contenders[k]))
+            Standing(
+                self.labels[k],
+                float(shares[k]),
+                -float(means[k]),
+                int(counts[k]),
+                bool(contenders[k]),
+                float(behind[k]),
+                float(radii[k]) if np.isfinite(radii[k]) else None,
+            )
             for k in order
         )
-        gap, interval = self._gap(losses, leader, int(order[1])) if len(order) > 1 else (None, None)
+        gap, interval = _between(standings[1]) if len(standings) > 1 else (None, None)
         return Ranking(
             id=id,
             standings=standings,
@@ -107,7 +116,7 @@ class Contest:
             return leader, None, 0.0
         second = int(order[1])
         assert not np.isnan(losses[:, [leader, second]]).any()
-        return leader, second, self._gap(losses, leader, second)[0]
+        return leader, second, float(self._gaps(losses, leader)[0][second])
 
     def mean_loss_of(self, arm: int) -> float:
         """Return what the score takes a label's draws for."""
@@ -132,9 +141,14 @@ class Contest:
             return self.alive
         return estimators.race(losses, self.alive, leader, self.rules.confidence, self._floor)
 
-    def _gap(self, losses: estimators.Table, leader: int, second: int) -> tuple[float, tuple[float, float] | None]:
+    def _gaps(self, losses: estimators.Table, leader: int) -> tuple[estimators.Table, estimators.Table]:
+        """Return how far each label is behind, and the half-widths of the intervals."""
         means, spread, counts = estimators.paired(losses, leader, self._floor)
         alpha = estimators.share(self.rules.confidence, len(self.labels))
-        width = float(estimators.radius(spread, counts, alpha)[second])
-        gap = float(means[second])
-        return gap, (gap - width, gap + width) if np.isfinite(width) else None
+        return means, estimators.radius(spread, counts, alpha)
+
+
+def _between(second: Standing) -> tuple[float, tuple[float, float] | None]:
+    """Return the gap to the second label, with its interval."""
+    gap, width = second.behind, second.radius
+    return gap, None if width is None else (gap - width, gap + width)

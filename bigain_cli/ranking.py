@@ -20,6 +20,8 @@ class Standing:
     score: float
     draws: int
     alive: bool = True
+    behind: float = 0.0  # the mean paired difference to the leader, over the draws that both took part in
+    radius: float | None = None  # half the width of its interval; None if there are too few draws
 
     def to_dict(self) -> dict[str, Any]:
         """Return the entry of the record's `top` list."""

@@ -56,6 +56,8 @@ class Output:
     sink: str
     about: str
     suffixes: tuple[str, ...]
+    pictures: bool = False  # whether it shows the pictures
+    top: int = 1  # labels to show for each picture, if nobody says
 
 
 _FIRST = (125, 325, 525, 725, 925)
@@ -103,12 +105,15 @@ MODELS = {
 DEFAULT_MODEL = "colours"
 OUTPUTS = {
     "table": Output("bigain_cli.outputs.table:Table", "aligned text for people", (".txt",)),
-    "json": Output("bigain_cli.outputs.json:Json", "one array of records", (".json",)),
+    "json": Output("bigain_cli.outputs.json:Json", "one array of records", (".json",), top=5),
     "jsonl": Output(
-        "bigain_cli.outputs.json:JsonLines", "one flushed line per image; can be resumed", (".jsonl", ".ndjson")
+        "bigain_cli.outputs.json:JsonLines", "one flushed line per image; can be resumed", (".jsonl", ".ndjson"), top=5
     ),
     "csv": Output("bigain_cli.outputs.columns:Csv", "comma-separated columns", (".csv",)),
     "tsv": Output("bigain_cli.outputs.columns:Tsv", "tab-separated columns, never quoted", (".tsv",)),
+    "html": Output(
+        "bigain_cli.outputs.html:Html", "one page to look at, with pictures and maps", (".html", ".htm"), True, 5
+    ),
 }
 
 
