@@ -36,6 +36,7 @@ ROOMS = [
     "arms",
     "settings",
     "classifier",
+    "inspection",
     "sampler",
     "train",
     "cli",

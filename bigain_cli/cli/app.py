@@ -11,6 +11,7 @@ import typer
 from bigain_cli import __version__
 from bigain_cli.cli.catalogue import list_things
 from bigain_cli.cli.classify import classify
+from bigain_cli.cli.inspect import inspect
 from bigain_cli.cli.train import train
 
 app = typer.Typer(
@@ -48,6 +49,7 @@ def bigain(
 
 
 app.command("classify")(classify)
+app.command("inspect")(inspect)
 app.command("train")(train)
 app.command("list")(list_things)
 
