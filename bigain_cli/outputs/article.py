@@ -8,13 +8,13 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
+from bigain_cli.outputs.intervals import part, span
 from bigain_cli.outputs.sink import Record
 from bigain_cli.outputs.table import gap, safe
 from bigain_cli.outputs.thumbnails import Thumbnail, map_of, thumbnail
 from bigain_cli.ranking import Failure, Ranking, Standing
 
 STATES = ("failed", "undecided", "decided")  # as the page orders them
-_WIDE = 4  # times the runner-up's far end: what lies beyond is cut off, unless it is still in the race
 
 
 def state_of(record: Record) -> str:
@@ -80,39 +80,27 @@ def _rows(record: Record, ranking: Ranking | None, top: int) -> str:
     """Return the first labels, each with its interval where the whole ranking is at hand."""
     entries = record["top"][:top]
     places: list[Standing | None] = list(ranking.standings[:top]) if ranking is not None else [None] * len(entries)
-    low, high = _span([place for place in places if place is not None])
+    ends = span([place for place in places if place is not None])
     rows = []
     for entry, place in zip(entries, places, strict=True):
         alive = place.alive if place is not None else True
-        bar = _bar(place, low, high) if place is not None else ""
+        bar = _bar(place, ends) if place is not None else ""
         probability = f"<span>{entry['probability']:.2f}</span>"
         kind = "" if alive else ' class="out"'
         rows.append(f'<li{kind}><span class="label">{_text(entry["label"])}</span>{bar}{probability}</li>')
     return "".join(rows)
 
 
-def _span(places: list[Standing]) -> tuple[float, float]:
-    """Return the ends of the axis that the bars share: zero is where the winner stands."""
-    far = [place.behind + (place.radius or 0) for place in places[1:]]
-    if not far:
-        return -1.0, 1.0
-    alive = [end for end, place in zip(far, places[1:], strict=True) if place.alive]
-    high = max(min(max(far), _WIDE * far[0]), *alive, 0.0) or 1.0
-    low = max(min(0.0, *(place.behind - (place.radius or 0) for place in places)), -high)
-    room = 0.04 * (high - low)
-    return low - room, high + room
-
-
-def _bar(place: Standing, low: float, high: float) -> str:
+def _bar(place: Standing, ends: tuple[float, float]) -> str:
     """Return a label's gap to the winner: a mark, with its interval as a line."""
 
     def x(value: float) -> str:
-        return f"{100 * (min(max(value, low), high) - low) / (high - low):.2f}"
+        return f"{100 * part(value, ends):.2f}"
 
     mean, radius = place.behind, place.radius or 0.0
     about = f"{mean:.3g} behind the winner" if mean else "the winner, or level with it"
     about += f", between {mean - radius:.2g} and {mean + radius:.2g}" if radius else ""
-    middle = f'<path class="mark" d="M{x(mean)} 2V10"/>' if mean <= high else ""
+    middle = f'<path class="mark" d="M{x(mean)} 2V10"/>' if mean <= ends[1] else ""
     return (
         f'<svg viewBox="0 0 100 12" preserveAspectRatio="none" role="img" aria-label="{about}"><title>{about}</title>'
         f'<path class="zero" d="M{x(0)} 0V12"/><path class="line" d="M{x(mean - radius)} 6H{x(mean + radius)}"/>'
