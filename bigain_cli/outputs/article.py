@@ -57,7 +57,7 @@ def _pictures(ranking: Ranking | None) -> str:
     """Return the picture and its maps."""
     if ranking is None or ranking.exhibit is None:
         return ""
-    figures = [_figure(thumbnail(ranking.exhibit.picture), "as the model sees it", ranking.id)]
+    figures = [_figure(thumbnail(ranking.exhibit.picture), "as seen by the model", ranking.id)]
     for evidence in ranking.exhibit.maps:
         against = "the empty prompt" if evidence.against is None else evidence.against
         image = map_of(evidence.map)
