@@ -192,7 +192,8 @@ class Run:
             return
         jobs = [flight.job() for flight in flights]
         errors = self._residuals(jobs)
-        if self.backbone.dtype == torch.float16 and not finite(errors):
+        judged = [flight.of_labels(part) for flight, part in zip(flights, errors, strict=True)]
+        if self.backbone.dtype == torch.float16 and not finite(judged):
             self._leave_float16(flights)
             return
         sums: Sequence[NDArray[np.float32] | None] = self._residuals.sums or [None] * len(jobs)
@@ -202,7 +203,7 @@ class Run:
     def _outcome(
         self, flight: Flight, errors: NDArray[np.float32], sums: NDArray[np.float32] | None
     ) -> Ranking | Failure:
-        if not finite([errors]):
+        if not finite([flight.of_labels(errors)]):
             message = f"{flight.id}: the network returned no numbers (NaN or infinity). Try --dtype float32."
             return Failure(flight.id, "not-finite", message, self.settings)
         flight.take(errors, sums)

@@ -62,14 +62,20 @@ class Flight:
             prompts = [self.empty.prompt, *(prompt for prompt in prompts if prompt != self.empty.prompt)]
         return Job(self.latent, block, prompts)
 
+    def of_labels(self, errors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the errors that the contest is about: without those of an empty prompt that only flies along."""
+        if self.empty is None:
+            return errors
+        racing = self.empty.arm is not None and self.contest.alive[self.empty.arm]
+        return np.column_stack([errors[:, 1:], errors[:, 0]]) if racing else errors[:, 1:]
+
     def take(self, errors: NDArray[np.float32], sums: NDArray[np.float32] | None = None) -> None:
         """Enter a block's errors [draws prompts], and their maps [prompts h w], into the contest."""
         alive = np.flatnonzero(self.contest.alive)
         if self.empty is not None and sums is not None:
-            blank, errors = errors[:, 0], errors[:, 1:]
-            if self.empty.arm in alive:
-                errors, sums = np.column_stack([errors, blank]), np.concatenate([sums, sums[:1]])
-            self.tally.add(sums, blank, [int(arm) for arm in alive], self.contest.costs[alive])
+            sums = np.concatenate([sums, sums[:1]])  # the empty prompt is the last arm, too, if it is one
+            self.tally.add(sums, errors[:, 0], [int(arm) for arm in alive], self.contest.costs[alive])
+        errors = self.of_labels(errors)
         ends = np.cumsum(self.contest.costs[alive])
         table = np.full((len(errors), len(self.contest.alive)), np.nan)
         for arm, end in zip(alive, ends, strict=True):

@@ -45,7 +45,7 @@ class Tally:
         if empty is None or empty not in (winner, second):
             gap = contest.mean_loss(self._errors) - contest.mean_loss_of(winner)
             found.append(self._held(contest, None, self._empty, self._sums[winner], gap))
-        return tuple(found)
+        return tuple(each for each in found if np.isfinite(each.map).all())  # what overflowed cannot be shown
 
     def _held(self, contest: Contest, against: str | None, loser: Map, winner: Map, gap: float) -> Evidence:
         shares = (loser - winner) / contest.draws

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from PIL import Image
 
 import bigain_cli as bigain
+from bigain_cli.classifier import PrecisionWarning
 from bigain_cli.draws import Draws
 from bigain_cli.errors import UsageError
 from bigain_cli.images import digest, view_of
@@ -162,3 +164,23 @@ def test_a_view_has_the_models_proportions(size: tuple[int, int]) -> None:
     assert view.width == view.height == min(*size, 512)
     wide = view_of(Image.new("RGB", size), (4, 8))
     assert wide.width <= size[0] and wide.height <= size[1] and abs(wide.width - 2 * wide.height) <= 1
+
+
+def test_maps_start_again_with_the_draws_where_float16_overflows(models, pictures) -> None:
+    backbone = bigain.load(str(models["pixels"]), device="cpu", dtype="float16")
+    backbone.network.conv_out.weight.data *= 2e4
+    backbone.network.conv_out.bias.data += 6e4
+    with pytest.warns(PrecisionWarning):
+        results = list(bigain.classify(backbone, pictures[:2], ["cat", "dog"], rules=FEW, maps=True))
+    for each in results:
+        assert each.exhibit.maps[0].draws == 4
+        assert each.exhibit.maps[0].map.sum() == pytest.approx(each.gap, rel=1e-4), "errors are of the order of 1e9"
+
+
+def test_an_empty_prompt_without_numbers_spoils_no_answer(models, pictures) -> None:
+    backbone = bigain.load(str(models["dit"]), device="cpu")
+    table = backbone.network.get_submodule("transformer_blocks.0.norm1.emb.class_embedder.embedding_table")
+    table.weight.data[-1] = math.nan
+    before, after = runs(backbone, pictures[:2], LABELS, rules=FEW)
+    check(before, after)
+    assert all(len(each.exhibit.maps) == 1 for each in after)
