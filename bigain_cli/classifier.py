@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from os import PathLike, fspath
 
 import numpy as np
@@ -23,12 +24,13 @@ from bigain_cli.compress import Handle, Spec, parse
 from bigain_cli.contest import Contest
 from bigain_cli.draws import Draws
 from bigain_cli.errors import UsageError
-from bigain_cli.flight import Flight, finite
-from bigain_cli.images import Source, find
+from bigain_cli.flight import Empty, Flight, finite
+from bigain_cli.images import Source, find, view_of
 from bigain_cli.labels import LabelSet
+from bigain_cli.maps import Lens
 from bigain_cli.ranking import Failure, Ranking
 from bigain_cli.reader import Picture, Reader
-from bigain_cli.registry import DEFAULT_SCORE, SCHEDULES, SCORES
+from bigain_cli.registry import DEFAULT_SCORE, SCHEDULES, SCORES, Score, attribute
 from bigain_cli.residuals import Residuals
 from bigain_cli.rules import Rules
 from bigain_cli.settings import Settings
@@ -54,9 +56,13 @@ def classify(
     timing: bool = False,
     share_prefix: bool = True,
     compress: str | Spec | None = None,
+    maps: bool = False,
 ) -> Iterator[Ranking | Failure]:
-    """Rank the labels for each image, in the order of the images; without `compress`, as suits the backbone best."""
-    run = Run(backbone, labels, templates, rules, seed, reject, batch, timing, share_prefix, compress)
+    """Rank the labels for each image, in the order of the images; without `compress`, as suits the backbone best.
+
+    With `maps`, every ranking has an `exhibit`: where in the picture the evidence lies.
+    """
+    run = Run(backbone, labels, templates, rules, seed, reject, batch, timing, share_prefix, compress, maps)
     return (result for result in run.standings(images) if result.finished)
 
 
@@ -75,6 +81,8 @@ class Run:
         timing: bool = False,
         share_prefix: bool = True,
         compress: str | Spec | None = None,
+        maps: bool = False,
+        views: bool = False,
     ) -> None:
         self.backbone, self.templates, self.timing = backbone, tuple(templates), timing
         self.rules = (rules or Rules()).for_model(backbone.score, backbone.draws)
@@ -84,10 +92,13 @@ class Run:
         spec = parse(backbone.compress if compress is None else compress)
         self._plan = Settings(arms, self.rules, seed, spec.by_level() if backbone.prefixed else spec)
         self._costs = [len(arm.texts) for arm in arms]
-        self._share = share_prefix
+        self._share, self._reject = share_prefix, reject
         self._handle: Handle | None = None
-        absolute = SCORES[self.rules.score or DEFAULT_SCORE].absolute
-        self._residuals = Residuals(backbone, self._conditions(), absolute, batch, Squeeze(backbone, share_prefix))
+        score = SCORES[self.rules.score or DEFAULT_SCORE]
+        self._views, self._empty = views or maps, self._blank() if maps else None
+        lens = self._lens(score) if maps else None
+        squeeze = Squeeze(backbone, share_prefix)
+        self._residuals = Residuals(backbone, self._conditions(), score.absolute, batch, squeeze, lens)
         self.settings = self._plan.to_dict(backbone, self.templates)
         with self._compressed():
             self._check_budget()
@@ -158,7 +169,9 @@ class Run:
         length = self.backbone.length
         grid = [t * length // 1000 for stage in SCHEDULES[self.rules.schedule].staged for t in stage]
         draws = Draws(self._plan.seed, picture.digest, self.backbone.latent_shape, self.backbone.steps, grid)
-        return Flight(place, picture.id, self.backbone.encode(picture.image), draws, self._contest(), started)
+        latent, contest = self.backbone.encode(picture.image), self._contest()
+        view = view_of(picture.image, self.backbone.latent_shape[1:]) if self._views else None
+        return Flight(place, picture.id, latent, draws, contest, started, view, self._empty)
 
     def _contest(self) -> Contest:
         names, extra = [arm.name for arm in self.arms], self._residuals.squeeze.extra
@@ -170,19 +183,25 @@ class Run:
             return
         jobs = [flight.job() for flight in flights]
         errors = self._residuals(jobs)
-        if self.backbone.dtype == torch.float16 and not finite(errors):
+        judged = [flight.of_labels(part) for flight, part in zip(flights, errors, strict=True)]
+        if self.backbone.dtype == torch.float16 and not finite(judged):
             self._leave_float16(flights)
             return
-        for flight, part in zip(list(flights), errors, strict=True):
-            yield flight, self._outcome(flight, part)
+        sums: Sequence[NDArray[np.float32] | None] = self._residuals.sums or [None] * len(jobs)
+        for flight, part, plates in zip(list(flights), errors, sums, strict=True):
+            yield flight, self._outcome(flight, part, plates)
 
-    def _outcome(self, flight: Flight, errors: NDArray[np.float32]) -> Ranking | Failure:
-        if not finite([errors]):
+    def _outcome(
+        self, flight: Flight, errors: NDArray[np.float32], sums: NDArray[np.float32] | None
+    ) -> Ranking | Failure:
+        if not finite([flight.of_labels(errors)]):
             message = f"{flight.id}: the network returned no numbers (NaN or infinity). Try --dtype float32."
             return Failure(flight.id, "not-finite", message, self.settings)
-        flight.take(errors)
+        flight.take(errors, sums)
         seconds = flight.seconds() if self.timing else None
-        return flight.contest.ranking(flight.id, self.settings, seconds, flight.over(self.rules.deadline))
+        over = flight.over(self.rules.deadline)
+        ranking = flight.contest.ranking(flight.id, self.settings, seconds, over)
+        return replace(ranking, exhibit=flight.exhibit()) if over else ranking
 
     def _leave_float16(self, flights: list[Flight]) -> None:
         """Go on in a dtype with more range; pictures under way start again, so that none mixes two."""
@@ -191,10 +210,26 @@ class Run:
         self._residuals.squeeze = Squeeze(self.backbone, self._share, self._handle)
         self.settings = {**self.settings, "dtype": wider}
         for flight in flights:
-            flight.contest = self._contest()
+            flight.restart(self._contest())
 
     def _conditions(self) -> Conditions:
-        return self.backbone.condition([text for arm in self.arms for text in arm.texts])
+        labels = self.backbone.condition([text for arm in self.arms for text in arm.texts])
+        if self._empty is None or self._empty.arm is not None:
+            return labels
+        return Conditions(
+            torch.cat([labels.rows, self.backbone.condition([""]).rows])
+        )  # apart: labels stay as they are
+
+    def _blank(self) -> Empty:
+        """Return where the empty prompt is: an arm already, or behind all prompts."""
+        count = sum(self._costs)
+        return Empty(count - 1, len(self.arms) - 1) if self._reject else Empty(count, None)
+
+    def _lens(self, score: Score) -> Lens:
+        if not score.weigh:
+            why = "votes have no place in the picture that would add up to the gap"
+            raise UsageError(f"maps of the score {self.rules.score}", why, "Use --score l2, l1 or norm.")
+        return Lens(score.absolute, self.backbone.patch, attribute(score.weigh))
 
     def _check_budget(self) -> None:
         least = sum(self._costs) + self._residuals.squeeze.extra

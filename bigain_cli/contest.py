@@ -30,7 +30,7 @@ class Contest:
         self.schedule = SCHEDULES[rules.schedule]
         self._keep = attribute(self.schedule.keep)
         score = SCORES[rules.score or DEFAULT_SCORE]
-        self._score, self._floor = attribute(score.losses), score.floor
+        self._score, self._floor, self.additive = attribute(score.losses), score.floor, score.additive
         self._ties = np.argsort(np.argsort(np.asarray(labels, dtype=object)))
         self._errors = np.empty((0, len(labels)))
         self._left_at = np.full(len(labels), np.iinfo(np.int64).max)  # draws at which a label was dropped
@@ -77,17 +77,24 @@ class Contest:
     def ranking(self, id: str, settings: dict[str, Any], seconds: float | None, finished: bool) -> Ranking:
         """Rank: those in the race by their mean, the others behind, by when they left and by their mean then."""
         losses = self._losses()
-        leader = estimators.leader_of(losses, self.alive, self._ties)
-        means = np.nanmean(losses, axis=0)
-        order = np.lexsort((self._ties, means, -self._left_at))
+        leader, order, means = self._places(losses)
         contenders = self._contenders(losses, leader)
         shares = estimators.probabilities(losses, leader, self.temperature, self._floor)
         counts = (~np.isnan(losses)).sum(axis=0)
+        behind, radii = self._gaps(losses, leader)
         standings = tuple(
-            Standing(self.labels[k], float(shares[k]), -float(means[k]), int(counts[k]), bool(contenders[k]))
+            Standing(
+                self.labels[k],
+                float(shares[k]),
+                -float(means[k]),
+                int(counts[k]),
+                bool(contenders[k]),
+                float(behind[k]),
+                float(radii[k]) if np.isfinite(radii[k]) else None,
+            )
             for k in order
         )
-        gap, interval = self._gap(losses, leader, int(order[1])) if len(order) > 1 else (None, None)
+        gap, interval = _between(standings[1]) if len(standings) > 1 else (None, None)
         return Ranking(
             id=id,
             standings=standings,
@@ -101,6 +108,30 @@ class Contest:
             settings=settings,
         )
 
+    def front(self) -> tuple[int, int | None, float]:
+        """Return who leads, who follows, and the gap between them over the draws they share: all of them."""
+        losses = self._losses()
+        leader, order, _ = self._places(losses)
+        if len(order) < 2:
+            return leader, None, 0.0
+        second = int(order[1])
+        assert not np.isnan(losses[:, [leader, second]]).any()
+        return leader, second, float(self._gaps(losses, leader)[0][second])
+
+    def mean_loss_of(self, arm: int) -> float:
+        """Return what the score takes a label's draws for."""
+        return float(np.nanmean(self._losses()[:, arm]))
+
+    def mean_loss(self, errors: Sequence[float]) -> float:
+        """Return what the score would take these errors for, one a draw."""
+        return float(self._score(np.asarray(errors)[:, None]).mean())
+
+    def _places(self, losses: estimators.Table) -> tuple[int, NDArray[np.int64], NDArray[np.float64]]:
+        """Return the leader, all labels in order, and their means."""
+        means = np.nanmean(losses, axis=0)
+        order = np.lexsort((self._ties, means, -self._left_at))
+        return estimators.leader_of(losses, self.alive, self._ties), order, means
+
     def _losses(self) -> estimators.Table:
         return self._score(self._errors)
 
@@ -110,9 +141,14 @@ class Contest:
             return self.alive
         return estimators.race(losses, self.alive, leader, self.rules.confidence, self._floor)
 
-    def _gap(self, losses: estimators.Table, leader: int, second: int) -> tuple[float, tuple[float, float] | None]:
+    def _gaps(self, losses: estimators.Table, leader: int) -> tuple[estimators.Table, estimators.Table]:
+        """Return how far each label is behind, and the half-widths of the intervals."""
         means, spread, counts = estimators.paired(losses, leader, self._floor)
         alpha = estimators.share(self.rules.confidence, len(self.labels))
-        width = float(estimators.radius(spread, counts, alpha)[second])
-        gap = float(means[second])
-        return gap, (gap - width, gap + width) if np.isfinite(width) else None
+        return means, estimators.radius(spread, counts, alpha)
+
+
+def _between(second: Standing) -> tuple[float, tuple[float, float] | None]:
+    """Return the gap to the second label, with its interval."""
+    gap, width = second.behind, second.radius
+    return gap, None if width is None else (gap - width, gap + width)

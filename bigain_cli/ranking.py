@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from bigain_cli.evidence import Exhibit
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -18,6 +20,8 @@ class Standing:
     score: float
     draws: int
     alive: bool = True
+    behind: float = 0.0  # the mean paired difference to the leader, over the draws that both took part in
+    radius: float | None = None  # half the width of its interval; None if there are too few draws
 
     def to_dict(self) -> dict[str, Any]:
         """Return the entry of the record's `top` list."""
@@ -43,6 +47,7 @@ class Ranking:
     finished: bool = True
     seconds: float | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    exhibit: Exhibit | None = field(default=None, repr=False, compare=False)
 
     @property
     def label(self) -> str:

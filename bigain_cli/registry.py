@@ -26,12 +26,17 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Score:
-    """What an error costs: its function, whether errors are absolute values, the least spread that is believed."""
+    """What an error costs: its function, whether errors are absolute values, the least spread that is believed.
+
+    `weigh` says what a draw weighs in a map of the gap; without it, the score has no place in the picture.
+    """
 
     losses: str
     about: str
     absolute: bool = False
     floor: float = 0.0
+    weigh: str = "bigain_cli.maps:plain"
+    additive: bool = True  # whether pixels' errors add up to it
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,8 @@ class Output:
     sink: str
     about: str
     suffixes: tuple[str, ...]
+    pictures: bool = False  # whether it shows the pictures
+    top: int = 1  # labels to show for each picture, if nobody says
 
 
 _FIRST = (125, 325, 525, 725, 925)
@@ -81,9 +88,11 @@ SCHEDULES = {
 }
 SCORES = {
     "l2": Score("bigain_cli.estimators:mean_square", "mean square of the residual"),
-    "norm": Score("bigain_cli.estimators:norm", "root of the mean square"),
+    "norm": Score(
+        "bigain_cli.estimators:norm", "root of the mean square", weigh="bigain_cli.maps:tangent", additive=False
+    ),
     "l1": Score("bigain_cli.estimators:mean_absolute", "mean absolute residual", absolute=True),
-    "vote": Score("bigain_cli.estimators:vote", "share of draws won", floor=1.0),
+    "vote": Score("bigain_cli.estimators:vote", "share of draws won", floor=1.0, weigh="", additive=False),
 }
 DEFAULT_SCORE = "l2"  # of a model that was not measured
 SAMPLERS = {
@@ -125,12 +134,15 @@ MODELS = {
 DEFAULT_MODEL = "colours"
 OUTPUTS = {
     "table": Output("bigain_cli.outputs.table:Table", "aligned text for people", (".txt",)),
-    "json": Output("bigain_cli.outputs.json:Json", "one array of records", (".json",)),
+    "json": Output("bigain_cli.outputs.json:Json", "one array of records", (".json",), top=5),
     "jsonl": Output(
-        "bigain_cli.outputs.json:JsonLines", "one flushed line per image; can be resumed", (".jsonl", ".ndjson")
+        "bigain_cli.outputs.json:JsonLines", "one flushed line per image; can be resumed", (".jsonl", ".ndjson"), top=5
     ),
     "csv": Output("bigain_cli.outputs.columns:Csv", "comma-separated columns", (".csv",)),
     "tsv": Output("bigain_cli.outputs.columns:Tsv", "tab-separated columns, never quoted", (".tsv",)),
+    "html": Output(
+        "bigain_cli.outputs.html:Html", "one page to look at, with pictures and maps", (".html", ".htm"), True, 5
+    ),
 }
 
 

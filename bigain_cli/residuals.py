@@ -19,6 +19,7 @@ from torch import Tensor
 from bigain_cli.backbones.base import Backbone, Conditions
 from bigain_cli.draws import Block
 from bigain_cli.errors import BigainError
+from bigain_cli.maps import Lens, Sums
 from bigain_cli.squeeze import Common, Rows, Squeeze
 
 TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 131072, "mps": 16384}
@@ -49,13 +50,20 @@ class Drawn(NamedTuple):
 
 
 class Residuals:
-    """Scores jobs with one backbone; remembers a batch size that fitted."""
+    """Scores jobs with one backbone; remembers a batch size that fitted, and, with a lens, the last round's maps."""
 
     def __init__(
-        self, backbone: Backbone, conditions: Conditions, absolute: bool, batch: int | None, squeeze: Squeeze
+        self,
+        backbone: Backbone,
+        conditions: Conditions,
+        absolute: bool,
+        batch: int | None,
+        squeeze: Squeeze,
+        lens: Lens | None = None,
     ) -> None:
         self.backbone, self.conditions = backbone, conditions
-        self.absolute, self.squeeze = absolute, squeeze
+        self.absolute, self.squeeze, self.lens = absolute, squeeze, lens
+        self.sums: list[NDArray[np.float32]] = []  # [prompts h w] of each job of the last round
         self.batch = steady(batch) if batch else automatic(backbone)
 
     def __call__(self, jobs: Sequence[Job]) -> list[NDArray[np.float32]]:
@@ -88,20 +96,27 @@ class Residuals:
         common = Common.join([self._common(draws, rows) for rows in self._batches(len(t))])
         pairs, prompts = (index.to(device) for index in triples(jobs))
         batches = self._batches(len(pairs))
-        errors = [self._measure(draws, common, pairs[rows], prompts[rows]) for rows in batches]
+        sums = Sums(self.lens, [(len(job.block), len(job.prompts)) for job in jobs], device) if self.lens else None
+        errors = [self._measure(draws, common, pairs[rows], prompts[rows], sums) for rows in batches]
+        if sums is not None:
+            self.sums = [part.cpu().numpy() for part in sums.split()]
         return torch.cat(errors)[: len(pairs)]
 
     def _common(self, draws: Drawn, rows: Tensor) -> Common:
         """Run what all labels have in common, once per (image, draw)."""
         return self.squeeze.common(draws.noisy[rows], draws.t[rows], draws.seeds[rows])
 
-    def _measure(self, draws: Drawn, common: Common, pairs: Tensor, prompts: Tensor) -> Tensor:
+    def _measure(self, draws: Drawn, common: Common, pairs: Tensor, prompts: Tensor, sums: Sums | None) -> Tensor:
         """Run one batch."""  # [b]
         rows = Rows(pairs, draws.seeds[pairs])
         conditions = self.conditions.take(prompts)
         guess = self.squeeze.noise(draws.noisy[pairs], draws.t[pairs], conditions, common, rows)
-        rest = (guess - draws.noise[pairs]).flatten(1)
-        return rest.abs().mean(1) if self.absolute else rest.square().mean(1)
+        rest = guess - draws.noise[pairs]
+        flat = rest.flatten(1)
+        errors = flat.abs().mean(1) if self.absolute else flat.square().mean(1)
+        if sums is not None:
+            sums.add(rest, errors)
+        return errors
 
     def _batches(self, count: int) -> Iterator[Tensor]:
         """Yield row indices in batches of one size; the last one is filled up with repeats."""

@@ -19,16 +19,20 @@ ROOMS = [
     "rules",
     "labels",
     "draws",
+    "evidence",
     "ranking",
     "models",
     "compress",
     "backbones",
     "squeeze",
+    "maps",
     "residuals",
     "estimators",
     "contest",
+    "tally",
     "flight",
     "reader",
+    "inspection",
     "outputs",
     "arms",
     "settings",
@@ -37,7 +41,7 @@ ROOMS = [
     "train",
     "cli",
 ]
-LIGHT = ["cli", "registry", "errors", "images", "labels", "ranking", "rules", "models", "outputs"]
+LIGHT = ["cli", "registry", "errors", "images", "labels", "evidence", "ranking", "rules", "models", "outputs"]
 SEPARATE = [
     ("backbones/unet", "backbones/dit"),
     ("backbones/unet", "backbones/mixture"),

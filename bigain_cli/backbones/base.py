@@ -54,6 +54,7 @@ class Backbone(Protocol):
     latent_shape: tuple[int, int, int]
     scale: int  # pixels along a side of a place of the latent
     elastic: bool  # whether latents of other heights and widths make sense to the network
+    patch: int  # pixels along an axis that lie in the channels of one place in model space; else 1
     vocabulary: Vocabulary | None  # the names a label-conditioned model knows; None: any text
     prefixed: bool  # whether something runs before any label is looked at
     temperature: float  # of the probabilities

@@ -28,6 +28,7 @@ class LabelDiT:
     family = "dit"
     elastic = False  # its places are numbered for one grid
     prefixed = False
+    patch = 1
 
     def __init__(
         self, network: nn.Module, codec: Codec, process: Process, vocabulary: Vocabulary, parts: Parts

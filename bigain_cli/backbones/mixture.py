@@ -42,6 +42,7 @@ class Mixture:
     scale: int = 1
     elastic: bool = False
     prefixed: bool = False
+    patch: int = 1
     dtype: torch.dtype = torch.float32
 
     def __post_init__(self) -> None:

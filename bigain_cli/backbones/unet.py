@@ -54,6 +54,7 @@ class TextUNet:
         self._phrases = Phrases(card.classes, card.templates) if card.classes else None
         config: Any = network.config
         self.latent_shape = (config.in_channels, *_pair(config.sample_size))
+        self.patch = codec.patch
         self._empty = self.condition([""]).rows
 
     @property

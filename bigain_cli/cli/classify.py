@@ -108,6 +108,14 @@ def classify(
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing -o FILE.")] = False,
     timing: Annotated[bool, typer.Option("--timing", help="Add seconds to each record.")] = False,
+    heatmap: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="Draw where the evidence lies, a PNG for each image; takes one more evaluation a draw, not counted.",
+            show_default="off",
+        ),
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Show live standings on stderr.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and load nothing.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
@@ -141,6 +149,7 @@ def classify(
         resume=resume,
         force=force,
         timing=timing,
+        heatmap=heatmap,
         watch=watch,
     )
     check(request, quiet)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from bigain_cli.compress import Spec, parse
 from bigain_cli.errors import UsageError, did_you_mean
 from bigain_cli.outputs.files import IN_PLACE
+from bigain_cli.outputs.plotting import require_plotting
 from bigain_cli.registry import DTYPES, OUTPUTS
 from bigain_cli.rules import Rules
 
@@ -40,6 +41,7 @@ class Request:
     resume: bool
     force: bool
     timing: bool
+    heatmap: str | None
     watch: bool
 
 
@@ -91,6 +93,8 @@ def check(request: Request, quiet: bool) -> None:
             raise UsageError(what, why, hint)
     if quiet and request.watch:
         raise UsageError("--quiet --watch", "one is silent, the other talks", "Choose one.")
+    if request.heatmap is not None:
+        require_plotting("--heatmap")
     check_machine(request.device, request.dtype)
 
 
@@ -112,6 +116,8 @@ def _output_conflicts(request: Request) -> Iterator[Conflict]:
     from_stdin = resume and "-" in request.inputs
     yield from_stdin, "--resume", "stdin has no name to recognise it by", "Put the image in a file."
     yield request.force and output is None, "--force", "replaces a file, and none is named", "Add -o FILE."
+    empty = request.heatmap is not None and not request.heatmap.strip()
+    yield empty, "--heatmap", "its folder has no name", "Write --heatmap maps."
 
 
 def check_machine(device: str, dtype: str) -> None:

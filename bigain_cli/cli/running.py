@@ -16,12 +16,14 @@ from bigain_cli.errors import BigainError
 from bigain_cli.labels import LabelSet, presets, read_labels
 from bigain_cli.models import resolve
 from bigain_cli.outputs.files import check_target, open_target
+from bigain_cli.outputs.folder import make_folder
+from bigain_cli.outputs.panel import save_panel
 from bigain_cli.outputs.resume import Recorded, recorded
 from bigain_cli.outputs.sink import Layout, Sink
-from bigain_cli.ranking import Failure
+from bigain_cli.ranking import Failure, Ranking
 from bigain_cli.registry import OUTPUTS, attribute
 
-JSON_TOP, TABLE_TOP = 5, 5
+TABLE_TOP = 5
 
 
 def carry_out(request: Request, talk: Talk) -> int:
@@ -30,6 +32,7 @@ def carry_out(request: Request, talk: Talk) -> int:
     talk.detail(f"labels: {labels.origin}, {len(labels.labels)} of them")
     if request.output is not None:
         check_target(request.output, request.force, request.resume)
+    folder = make_folder(request.heatmap) if request.heatmap is not None else None
     resolve(request.model)
     with ExitStack() as open_files:
         found = sources(request, open_files)
@@ -41,8 +44,10 @@ def carry_out(request: Request, talk: Talk) -> int:
             for outcome in run.standings(wanted):
                 if outcome.finished:
                     progress.step_aside()
-                    sink.write(outcome.to_dict(_top(request)))
+                    sink.write(outcome.to_dict(_top(request)), outcome)
                     failures += isinstance(outcome, Failure)
+                    if folder is not None and isinstance(outcome, Ranking):
+                        save_panel(folder, outcome)
                 progress.show(outcome)
     if failures:
         talk.note(f"{failures} of {progress.results + len(done.ids)} images failed; their records say why")
@@ -67,6 +72,8 @@ def _prepared(request: Request, labels: LabelSet, talk: Talk) -> Any:
         compress=request.compress,
         batch=request.batch,
         timing=request.timing,
+        maps=request.heatmap is not None,
+        views=OUTPUTS[request.format].pictures,
     )
     if run.report is not None:
         talk.detail(f"compression:\n{run.report}")
@@ -127,10 +134,8 @@ def _stream(request: Request) -> Iterator[BinaryIO]:
 
 
 def _top(request: Request) -> int:
-    """Return how many labels to show: in columns one; in a table one a picture, or more for a single picture."""
+    """Return how many labels to show: as suits the format; in a table more for a single picture."""
     if request.top is not None:
         return request.top
-    if request.format in ("json", "jsonl"):
-        return JSON_TOP
     single = len(request.inputs) == 1 and request.files_from is None and not os.path.isdir(request.inputs[0])
-    return TABLE_TOP if request.format == "table" and single else 1
+    return TABLE_TOP if request.format == "table" and single else OUTPUTS[request.format].top

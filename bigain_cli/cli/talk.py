@@ -10,6 +10,7 @@ import time
 from types import TracebackType
 from typing import Any, TextIO
 
+from bigain_cli.cli.standings import clock, most_left, table
 from bigain_cli.ranking import Failure, Ranking
 
 
@@ -50,7 +51,8 @@ class Progress:
         self._console: Any = None
         self._live: Any = None
         self.results = self._evaluations = 0
-        self._under_way: dict[str, int] = {}
+        self._under_way: dict[str, tuple[int, int]] = {}  # draws and evaluations
+        self._left: dict[str, int] = {}  # evaluations that pictures under way may still take
         self._started = self._drawn = time.monotonic()
 
     def __enter__(self) -> Progress:
@@ -73,9 +75,12 @@ class Progress:
     def show(self, outcome: Ranking | Failure) -> None:
         """Take a step into account."""
         if isinstance(outcome, Ranking):
-            self._evaluations += outcome.evaluations - self._under_way.pop(outcome.id, 0)
+            before = self._under_way.pop(outcome.id, (0, 0))
+            self._evaluations += outcome.evaluations - before[1]
+            self._left.pop(outcome.id, None)
             if not outcome.finished:
-                self._under_way[outcome.id] = outcome.evaluations
+                self._under_way[outcome.id] = (outcome.draws, outcome.evaluations)
+                self._left[outcome.id] = most_left(outcome, before)
         self.results += outcome.finished
         if self._console is not None:
             self._draw(outcome)
@@ -104,27 +109,19 @@ class Progress:
         from rich.console import Group
         from rich.text import Text
 
-        pace = self._evaluations / max(time.monotonic() - self._started, 1e-3)
-        status = Text(f"{self.results} done · {self._evaluations} evaluations · {pace:.1f}/s", style="dim")
+        status = Text(self._status(), style="dim")
         if not (self._watch and isinstance(outcome, Ranking)):
             return status
-        return Group(standings(outcome), status)
+        return Group(table(outcome), status)
 
-
-def standings(ranking: Ranking) -> Any:
-    """Return a table of the labels, those out of the race in grey."""
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=Text(f"{ranking.id} · {ranking.draws} draws"), box=None, title_justify="left")
-    for column in ("label", "probability", "score", "draws"):
-        table.add_column(column, justify="left" if column == "label" else "right")
-    for place in ranking.standings[:12]:
-        style = "bold" if place.alive else "dim"
-        table.add_row(
-            Text(place.label), f"{place.probability:.3f}", f"{place.score:.5f}", str(place.draws), style=style
-        )
-    return table
+    def _status(self) -> str:
+        """Say what is done, how fast, and how long the pictures under way may take at most."""
+        pace = self._evaluations / max(time.monotonic() - self._started, 1e-3)
+        words = [f"{self.results} done", f"{self._evaluations} evaluations", f"{pace:.1f}/s"]
+        if self._left and pace > 0:
+            others = f" for {len(self._left)} under way" if len(self._left) > 1 else ""
+            words.append(f"at most {clock(sum(self._left.values()) / pace)} left{others}")
+        return " · ".join(words)
 
 
 def plain(ranking: Ranking) -> str:

@@ -36,6 +36,10 @@ class AdaptiveBlocks:
         dest = smooth[:, :, :1].expand(b, k, self.others).flatten(1)
         return merge(grid.n, source, dest, self.term.mode, self.term.bias)
 
+    def anchors(self, tokens: Tensor, grid: Grid, rows: Rows) -> Tensor:
+        """Return the first token of each cell."""  # [b q]
+        return cells(grid, self.term.stride, tokens.device)[:, 0].expand(tokens.shape[0], -1)
+
     def collapsing(self, grid: Grid) -> int:
         """Return how many cells collapse: as many as fit into floor(ratio·N) leaving tokens."""
         if not self.others:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -24,6 +25,19 @@ class PlansComplete(Exception):
     """Every plan that was wanted is recorded; the rest of the forward would be for nothing."""
 
 
+@dataclass(frozen=True)
+class Seen:
+    """One decision of an operator, with what it looked at."""
+
+    site: Site
+    key: str  # of the plan
+    operator: Operator
+    plan: Plan
+    tokens: Tensor  # [b n c]
+    grid: Grid
+    rows: Rows
+
+
 class Frame:
     """What is known while a network runs; one per compressed network."""
 
@@ -40,6 +54,7 @@ class Frame:
         self.recorded: Plans | None = None
         self.enough: frozenset[str] | None = None  # the plans after which a forward may end
         self.replayed: tuple[Plans, Tensor] | None = None
+        self.observed: list[Seen] | None = None
 
     def attach(self) -> list[RemovableHandle]:
         """Put hooks on the network's start and end."""
@@ -129,8 +144,7 @@ class SiteHooks:
             hint = "Masks cannot be compressed yet."
             raise ModelError(f"block {self.site.name}", "its self-attention is masked", hint)
         if self.pooling is not None:
-            grid = self._grid(x)
-            given["encoder_hidden_states"] = self.pooling.plan(x, grid, self.frame.rows(x, self.site.index)).keys(x)
+            given["encoder_hidden_states"] = self._made(self.pooling, x, self._grid(x)).keys(x)
         if self.merging is not None:
             plan = self._plan(x)
             given["hidden_states"], given["attention_mask"] = plan.query(x), plan.bias(x)
@@ -167,13 +181,21 @@ class SiteHooks:
             plan = self._known(plans).select(rows)
         else:
             assert self.merging is not None
-            plan = self.merging.plan(tokens, grid, frame.rows(tokens, self.site.index))
+            plan = self._made(self.merging, tokens, grid)
             if self.shared and frame.recorded is not None:
                 frame.recorded[self.key] = plan
                 if frame.enough is not None and frame.enough <= frame.recorded.keys():
                     raise PlansComplete
         if self.by_level:
             frame.level_plans[self.key] = plan
+        return plan
+
+    def _made(self, operator: Operator, tokens: Tensor, grid: Grid) -> Plan:
+        """Let an operator decide, under the eyes of whoever watches."""
+        rows = self.frame.rows(tokens, self.site.index)
+        plan = operator.plan(tokens, grid, rows)
+        if self.frame.observed is not None:
+            self.frame.observed.append(Seen(self.site, self.key, operator, plan, tokens.detach(), grid, rows))
         return plan
 
     def _known(self, plans: Plans) -> Plan:

@@ -49,6 +49,14 @@ class Merge(NamedTuple):
         keep, source, target, into, size = (field.index_select(0, rows) for field in self[:5])
         return Merge(keep, source, target, into, size, self.mode, self.weigh)
 
+    def clusters(self) -> Tensor:
+        """Return every token's cluster."""  # [b n]
+        return self.into
+
+    def stays(self) -> Tensor:
+        """Return the tokens that stay."""  # [b m]
+        return self.keep
+
     def _stretch(self, mean: Tensor, kept: Tensor, leaving: Tensor) -> Tensor:
         """Return what brings the mean to the largest norm in its cluster."""  # [b m 1]
         largest = _norm(kept).scatter_reduce(1, self.target, _norm(leaving), "amax")

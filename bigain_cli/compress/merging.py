@@ -47,6 +47,10 @@ class Merging:
         first = keyed(rank).topk(r).indices
         return merge(grid.n, source.gather(1, first), dest.gather(1, nearest.gather(1, first)), self.mode, self.weigh)
 
+    def anchors(self, tokens: Tensor, grid: Grid, rows: Rows) -> Tensor:
+        """Return the destinations, one per cell."""  # [b q]
+        return self.choose(tokens, self.units(tokens), grid, rows)[0]
+
     def leaving(self, grid: Grid) -> int:
         """Return how many tokens leave: floor(ratio·N), as far as there are sources."""
         cells_ = count(grid, self.stride)

@@ -50,6 +50,12 @@ class Plan(Protocol):
     def select(self, rows: Tensor) -> Plan:
         """Return the plan of the rows at an index."""  # [b]
 
+    def clusters(self) -> Tensor:
+        """Return for every token the number of what stands for it: the token it became, or the key."""  # [b n]
+
+    def stays(self) -> Tensor:
+        """Return the tokens that queries are made from."""  # [b m]
+
 
 class Counts(NamedTuple):
     """Tokens that remain at one block, for queries and for keys."""
@@ -63,6 +69,9 @@ class Operator(Protocol):
 
     def plan(self, tokens: Tensor, grid: Grid, rows: Rows) -> Plan:
         """Look at the tokens and decide."""  # [b n c]
+
+    def anchors(self, tokens: Tensor, grid: Grid, rows: Rows) -> Tensor:
+        """Return the tokens that others may join, or that keys are sampled from."""  # [b q]
 
     def counts(self, grid: Grid) -> Counts:
         """Return how many tokens will remain."""

@@ -48,10 +48,17 @@ class Pool(NamedTuple):
         """Return the same: there is nothing per row but time."""
         return self
 
+    def clusters(self) -> Tensor:
+        """Return every token's cell."""  # [1 n]
+        rows, columns = (torch.arange(length) // self.factor for length in self.grid)
+        return (rows[:, None] * -(-self.grid.w // self.factor) + columns).flatten()[None]
+
+    def stays(self) -> Tensor:
+        """Return all tokens."""  # [1 n]
+        return torch.arange(self.grid.n)[None]
+
     def _nearest(self, x: Tensor) -> Tensor:
-        rows = _middles(self.grid.h, self.factor, x.device)
-        columns = _middles(self.grid.w, self.factor, x.device)
-        return x.index_select(1, (rows[:, None] * self.grid.w + columns).flatten())
+        return x.index_select(1, _samples(self.grid, self.factor, x.device))
 
     def _average(self, x: Tensor) -> Tensor:
         image = x.unflatten(1, self.grid).permute(0, 3, 1, 2)  # [b c h w], channels last
@@ -73,6 +80,10 @@ class Pooling:
             alpha = (self.clean + (self.noisy - self.clean) * rows.t / rows.steps)[:, None, None]
         return Pool(grid, self.factor, alpha)
 
+    def anchors(self, tokens: Tensor, grid: Grid, rows: Rows) -> Tensor:
+        """Return each cell's nearest sample."""  # [b k]
+        return _samples(grid, self.factor, tokens.device).expand(tokens.shape[0], -1)
+
     def counts(self, grid: Grid) -> Counts:
         """Return how many tokens will remain."""
         return Counts(grid.n, -(-grid.h // self.factor) * -(-grid.w // self.factor))
@@ -90,6 +101,12 @@ def nearest(term: Term) -> Pooling:
 def average(term: Term) -> Pooling:
     """Average pooling alone."""
     return Pooling(term, (0.0, 0.0))
+
+
+def _samples(grid: Grid, factor: int, device: torch.device) -> Tensor:
+    """Return the token of each cell that stands for it."""  # [k]
+    rows, columns = (_middles(length, factor, device) for length in grid)
+    return (rows[:, None] * grid.w + columns).flatten()
 
 
 def _middles(length: int, factor: int, device: torch.device) -> Tensor:

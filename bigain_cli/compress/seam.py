@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from bigain_cli.compress.hooks import Frame, HostHooks, Plans, PlansComplete, SiteHooks
+from bigain_cli.compress.hooks import Frame, HostHooks, Plans, PlansComplete, Seen, SiteHooks
 from bigain_cli.compress.operators import OPERATORS
 from bigain_cli.compress.plan import Grid, Operator
 from bigain_cli.compress.report import Report
@@ -71,6 +71,26 @@ class Handle:
             yield plans
         finally:
             self._frame.recorded = before
+
+    @contextmanager
+    def observe(self) -> Iterator[list[Seen]]:
+        """Keep what operators look at and decide in the forward inside; a plan that several blocks share, once."""
+        seen: list[Seen] = []
+        before, self._frame.observed = self._frame.observed, seen
+        try:
+            yield seen
+        finally:
+            self._frame.observed = before
+
+    @property
+    def works(self) -> tuple[Work, ...]:
+        """The blocks that are touched, in running order, with their terms."""
+        return self._survey.work
+
+    @property
+    def operators(self) -> dict[Term, Operator]:
+        """What acts for each term."""
+        return self._survey.operators
 
     @contextmanager
     def only_plans(self) -> Iterator[None]:

@@ -10,6 +10,7 @@ import io
 from typing import Any, BinaryIO
 
 from bigain_cli.outputs.sink import PLAIN, Layout, Record, encode
+from bigain_cli.ranking import Failure, Ranking
 
 _ANSWER = "id label probability decided runner_up gap gap_low gap_high draws evaluations"
 COLUMNS = tuple(f"{_ANSWER} error_kind error fingerprint".split())
@@ -28,7 +29,7 @@ class _Columns:
         places = range(2, self._top + 1)
         self._row([*COLUMNS, *(f"{name}_{place}" for place in places for name in ("label", "probability"))])
 
-    def write(self, record: Record) -> None:
+    def write(self, record: Record, result: Ranking | Failure | None = None) -> None:
         """Write a record's row."""
         self._row([_text(cell) for cell in cells(record, self._top)])
 

@@ -6,6 +6,7 @@ import json
 from typing import BinaryIO
 
 from bigain_cli.outputs.sink import PLAIN, Layout, Record, encode
+from bigain_cli.ranking import Failure, Ranking
 
 
 class Json:
@@ -19,7 +20,7 @@ class Json:
         self._stream = stream
         stream.write(b"[")
 
-    def write(self, record: Record) -> None:
+    def write(self, record: Record, result: Ranking | Failure | None = None) -> None:
         """Add a record to the array."""
         self._stream.write(self._before + line(record))
         self._before = b",\n"
@@ -40,7 +41,7 @@ class JsonLines:
         """Keep the stream."""
         self._stream = stream
 
-    def write(self, record: Record) -> None:
+    def write(self, record: Record, result: Ranking | Failure | None = None) -> None:
         """Write a record's line in one piece."""
         self._stream.write(line(record) + b"\n")
         self._stream.flush()

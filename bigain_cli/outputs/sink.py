@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 
+from bigain_cli.ranking import Failure, Ranking
+
 Record = dict[str, Any]
 
 
@@ -31,8 +33,8 @@ class Sink(Protocol):
     def open(self, stream: BinaryIO) -> None:
         """Begin the output on a stream that stays the caller's."""
 
-    def write(self, record: Record) -> None:
-        """Write one record."""
+    def write(self, record: Record, result: Ranking | Failure | None = None) -> None:
+        """Write one record; formats that show more find it in the whole result."""
 
     def close(self) -> None:
         """End the output and flush it; the stream stays open."""

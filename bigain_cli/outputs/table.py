@@ -9,6 +9,7 @@ import re
 from typing import BinaryIO
 
 from bigain_cli.outputs.sink import PLAIN, Layout, Record, encode
+from bigain_cli.ranking import Failure, Ranking
 
 _WIDEST = 40  # cells that a column of labels takes at most; longer ones push their line
 _GAP = 30  # the widest gap: -1.23e-05 [-1.2e-05, -1.2e-05]
@@ -32,7 +33,7 @@ class Table:
         """Keep the stream; the heading comes with the first record."""
         self._stream = stream
 
-    def write(self, record: Record) -> None:
+    def write(self, record: Record, result: Ranking | Failure | None = None) -> None:
         """Write an image's line, and its ranked labels below it if more than one is wanted."""
         lines = (
             [] if self._headed else [self._line("label", "prob", "verdict", "runner-up", GAP_TITLE, "evals", "image")]

@@ -1,0 +1,16 @@
+"""A picture as a model sees it, kept small enough to be shown to people."""
+
+from __future__ import annotations
+
+from PIL import ImageOps
+from PIL.Image import Image, Resampling
+
+MOST = 512  # pixels along the longer side
+
+
+def view_of(image: Image, proportions: tuple[int, int], most: int = MOST) -> Image:
+    """Return the largest central part with the proportions height × width, shrunk if need be."""
+    height, width = proportions
+    scale = min(image.height / height, image.width / width, most / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return ImageOps.fit(image, size, Resampling.BICUBIC)

@@ -1,0 +1,112 @@
+"""One record as an article of the page: pictures, ranked labels with interval bars, or what failed.
+
+All text from outside is escaped, and characters that would reorder text are spelt out. Must not know the page.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+from bigain_cli.outputs.intervals import part, span
+from bigain_cli.outputs.sink import Record
+from bigain_cli.outputs.table import gap, safe
+from bigain_cli.outputs.thumbnails import Thumbnail, map_of, thumbnail
+from bigain_cli.ranking import Failure, Ranking, Standing
+
+STATES = ("failed", "undecided", "decided")  # as the page orders them
+
+
+def state_of(record: Record) -> str:
+    """Tell what became of an image."""
+    if "error" in record:
+        return "failed"
+    return "decided" if record["decided"] else "undecided"
+
+
+def article(record: Record, result: Ranking | Failure | None, number: int, top: int) -> str:
+    """Return a record's article, with what the page sorts and filters by."""
+    state = state_of(record)
+    keys = {
+        "n": number,
+        "state": state,
+        "name": record["id"],
+        "label": record.get("label", ""),
+        "p": record.get("probability", ""),
+        "gap": record.get("gap", ""),
+        "evals": record.get("evaluations", ""),
+    }
+    data = "".join(f' data-{name}="{_text("" if value is None else value)}"' for name, value in keys.items())
+    body = _failure(record) if state == "failed" else _answer(record, result, top)
+    head = f'<header><h2>{_text(record["id"])}</h2><span class="badge">{state}</span></header>'
+    return f'<article tabindex="0" class="{state}"{data}>{head}{body}</article>\n'
+
+
+def _failure(record: Record) -> str:
+    error = record["error"]
+    return f'<p class="why"><b>{_text(error["kind"])}</b> {_text(error["message"])}</p>'
+
+
+def _answer(record: Record, result: Ranking | Failure | None, top: int) -> str:
+    ranking = result if isinstance(result, Ranking) else None
+    facts = f"gap {_text(gap(record))} · {record['draws']} draws · {record['evaluations']} evaluations"
+    return f'{_pictures(ranking)}<ol class="labels">{_rows(record, ranking, top)}</ol><p class="facts">{facts}</p>'
+
+
+def _pictures(ranking: Ranking | None) -> str:
+    """Return the picture and its maps."""
+    if ranking is None or ranking.exhibit is None:
+        return ""
+    figures = [_figure(thumbnail(ranking.exhibit.picture), "as seen by the model", ranking.id)]
+    for evidence in ranking.exhibit.maps:
+        against = "the empty prompt" if evidence.against is None else evidence.against
+        image = map_of(evidence.map)
+        about = f"where the evidence for {ranking.label} against {against} lies"
+        caption = f"against {against}, sum {evidence.gap:.2g}"
+        figures.append(_figure(image, caption, about, f"scale: {image.note} at the darkest"))
+    return f'<div class="pictures">{"".join(figures)}</div>'
+
+
+def _figure(image: Thumbnail, caption: str, about: str, title: str = "") -> str:
+    small = ' class="coarse"' if max(image.width, image.height) < 96 else ""
+    hint = f' title="{_text(title)}"' if title else ""
+    return (
+        f'<figure{hint}><img{small} loading="lazy" decoding="async" width="{image.width}" height="{image.height}" '
+        f'alt="{_text(about)}" src="{image.url}"><figcaption>{_text(caption)}</figcaption></figure>'
+    )
+
+
+def _rows(record: Record, ranking: Ranking | None, top: int) -> str:
+    """Return the first labels, each with its interval where the whole ranking is at hand."""
+    entries = record["top"][:top]
+    places: list[Standing | None] = list(ranking.standings[:top]) if ranking is not None else [None] * len(entries)
+    ends = span([place for place in places if place is not None])
+    rows = []
+    for entry, place in zip(entries, places, strict=True):
+        alive = place.alive if place is not None else True
+        bar = _bar(place, ends) if place is not None else ""
+        probability = f"<span>{entry['probability']:.2f}</span>"
+        kind = "" if alive else ' class="out"'
+        rows.append(f'<li{kind}><span class="label">{_text(entry["label"])}</span>{bar}{probability}</li>')
+    return "".join(rows)
+
+
+def _bar(place: Standing, ends: tuple[float, float]) -> str:
+    """Return a label's gap to the winner: a mark, with its interval as a line."""
+
+    def x(value: float) -> str:
+        return f"{100 * part(value, ends):.2f}"
+
+    mean, radius = place.behind, place.radius or 0.0
+    about = f"{mean:.3g} behind the winner" if mean else "the winner, or level with it"
+    about += f", between {mean - radius:.2g} and {mean + radius:.2g}" if radius else ""
+    middle = f'<path class="mark" d="M{x(mean)} 2V10"/>' if mean <= ends[1] else ""
+    return (
+        f'<svg viewBox="0 0 100 12" preserveAspectRatio="none" role="img" aria-label="{about}"><title>{about}</title>'
+        f'<path class="zero" d="M{x(0)} 0V12"/><path class="line" d="M{x(mean - radius)} 6H{x(mean + radius)}"/>'
+        f"{middle}</svg>"
+    )
+
+
+def _text(value: Any) -> str:
+    return escape(safe(str(value)))

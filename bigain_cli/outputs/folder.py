@@ -1,0 +1,54 @@
+"""A folder for pictures of a run: made before any work is done, and a file name for every id.
+
+Names stay inside the folder whatever the ids are, and different ids never share one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from pathlib import Path
+
+from bigain_cli.errors import BigainError, UsageError
+
+_PLAIN = re.compile(r"\w[\w.() -]{0,99}")
+_MARKED = re.compile(r".*-[0-9a-f]{12}")
+
+
+def make_folder(path: str) -> Path:
+    """Make the folder, or say why it cannot be written to."""
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = "exists and is no folder" if os.path.lexists(path) else f"cannot be made ({error.strerror})"
+        raise UsageError(path, why, "Name another folder") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(path, "no permission to write here", "Name another folder, or check the permissions")
+    return folder
+
+
+def name_of(id: str, suffix: str) -> str:
+    """Return a plain file name as it is, and of anything else what is readable and a mark that tells it from others."""
+    if _PLAIN.fullmatch(id) and not _MARKED.fullmatch(id):
+        return id + suffix
+    mark = hashlib.blake2b(id.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+    last = id.rstrip("/").rpartition("/")[2]
+    stem = last.rpartition(".")[0] or last
+    last = re.sub(r"[^\w.()-]+", "_", stem).strip("._-")[:60]
+    return f"{last or 'image'}-{mark}{suffix}"
+
+
+def save(folder: Path, name: str, data: bytes) -> Path:
+    """Write a file whole or not at all; one of the same name is replaced."""
+    target = folder / name
+    temporary = folder / f".bigain-{os.getpid()}-{os.urandom(4).hex()}.part"
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(target)
+    except OSError as error:
+        raise BigainError(str(target), f"cannot be written ({error.strerror})", "Check the disk") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return target

@@ -1,0 +1,102 @@
+"""Records as one page to look at: self-contained, no request leaves it; failed and undecided pictures come first.
+
+Articles are written aside as they come and put in order at the end, so that a long run needs little memory.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import shutil
+import tempfile
+from collections import Counter
+from html import escape
+from importlib import resources
+from string import Template
+from typing import BinaryIO
+
+from bigain_cli.outputs.article import STATES, article, state_of
+from bigain_cli.outputs.sink import PLAIN, Layout, Record, encode
+from bigain_cli.outputs.table import safe
+from bigain_cli.ranking import Failure, Ranking
+
+_MAPS = (
+    ' Maps: <b class="for">red</b> speaks for the winner, <b class="against">blue</b> for the other; '
+    "a map's sum is the gap."
+)
+_MEMORY = 16 << 20  # bytes of each state's articles kept before a temporary file takes them
+
+
+class Html:
+    """The page."""
+
+    def __init__(self, layout: Layout = PLAIN) -> None:
+        self._top = layout.top
+        self._parts = {state: tempfile.SpooledTemporaryFile(_MEMORY) for state in STATES}  # noqa: SIM115 (see close)
+        self._states: Counter[str] = Counter()
+        self._labels: Counter[str] = Counter()
+        self._settings: Record = {}
+        self._maps = False
+
+    def open(self, stream: BinaryIO) -> None:
+        """Keep the stream."""
+        self._stream = stream
+
+    def write(self, record: Record, result: Ranking | Failure | None = None) -> None:
+        """Put a record's article aside."""
+        state = state_of(record)
+        self._parts[state].write(encode(article(record, result, self._states.total(), self._top)))
+        self._states[state] += 1
+        if "label" in record:
+            self._labels[record["label"]] += 1
+        exhibit = result.exhibit if isinstance(result, Ranking) else None
+        self._maps |= exhibit is not None and bool(exhibit.maps)
+        self._settings = self._settings or record.get("settings") or {}
+
+    def close(self) -> None:
+        """Write the page."""
+        head, foot = Template(_own("report.html")).substitute(self._words()).split("<!-- articles -->")
+        self._stream.write(encode(head))
+        for part in self._parts.values():
+            part.seek(0)
+            shutil.copyfileobj(part, self._stream)
+            part.close()
+        self._stream.write(encode(foot))
+        self._stream.flush()
+
+    def _words(self) -> dict[str, str]:
+        """Return what is filled into the page's frame, in one pass, so that no text is taken for a blank."""
+        style, script = _own("report.css"), _own("report.js")
+        return {
+            "style": style,
+            "script": script,
+            "policy": f"default-src 'none'; img-src data:; style-src {_only(style)}; script-src {_only(script)}; "
+            "base-uri 'none'; form-action 'none'",
+            "model": escape(safe(str(self._settings.get("model", "")))),
+            "total": _counted(self._states.total(), "image"),
+            "maps": _MAPS if self._maps else "",
+            "labels": "".join(_option(label, count) for label, count in sorted(self._labels.items())),
+            "settings": "".join(_setting(name, value) for name, value in self._settings.items()),
+            **{state: str(self._states[state]) for state in STATES},
+        }
+
+
+def _own(name: str) -> str:
+    return resources.files("bigain_cli.outputs").joinpath("page", name).read_text(encoding="utf-8")
+
+
+def _only(text: str) -> str:
+    """Return a source expression that lets exactly this text take effect."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _counted(count: int, name: str) -> str:
+    return f"{count} {name}" if count == 1 else f"{count} {name}s"
+
+
+def _option(label: str, count: int) -> str:
+    return f'<option value="{escape(safe(label))}">{escape(safe(label))} ({count})</option>'
+
+
+def _setting(name: str, value: object) -> str:
+    return f"<div><dt>{escape(name.replace('_', ' '))}</dt><dd>{escape(safe(str(value)))}</dd></div>"

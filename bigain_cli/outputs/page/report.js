@@ -1,0 +1,65 @@
+"use strict";
+const byId = (id) => document.getElementById(id);
+const main = byId("articles"), articles = [...main.children];
+const find = byId("find"), state = byId("state"), label = byId("label"), order = byId("order");
+const number = (text, absent) => (text === "" ? absent : Number(text));
+const words = new Intl.Collator(undefined, { numeric: true }).compare;
+const rank = { failed: 0, undecided: 1, decided: 2 };
+const given = (a, b) => a.dataset.n - b.dataset.n;
+const orders = {
+  look: (a, b) => rank[a.dataset.state] - rank[b.dataset.state],
+  given: () => 0,
+  name: (a, b) => words(a.dataset.name, b.dataset.name),
+  label: (a, b) => words(a.dataset.label, b.dataset.label),
+  unsure: (a, b) => number(a.dataset.p, 9) - number(b.dataset.p, 9),
+  sure: (a, b) => number(b.dataset.p, -9) - number(a.dataset.p, -9),
+  gap: (a, b) => number(a.dataset.gap, Infinity) - number(b.dataset.gap, Infinity) || 0,
+  evals: (a, b) => number(b.dataset.evals, -1) - number(a.dataset.evals, -1),
+};
+
+function sort() {
+  articles.sort((a, b) => orders[order.value](a, b) || given(a, b));
+  main.append(...articles);
+}
+
+function filter() {
+  const wanted = find.value.trim().toLowerCase();
+  let count = 0;
+  for (const article of articles) {
+    const data = article.dataset;
+    const fits = (!state.value || data.state === state.value) && (!label.value || data.label === label.value)
+      && (!wanted || data.name.toLowerCase().includes(wanted) || data.label.toLowerCase().includes(wanted));
+    article.hidden = !fits;
+    count += fits;
+  }
+  byId("count").textContent = count === articles.length ? `all ${count} shown` : `${count} of ${articles.length} shown`;
+  byId("nothing").hidden = count > 0 || articles.length === 0;
+}
+
+function step(by) {
+  const shown = articles.filter((article) => !article.hidden);
+  const here = shown.indexOf(document.activeElement.closest("article"));
+  const next = shown[Math.min(Math.max(here + by, 0), shown.length - 1)];
+  if (next) next.focus();
+}
+
+function isDark() {
+  const theme = document.documentElement.dataset.theme;
+  return theme ? theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+}
+
+find.addEventListener("input", filter);
+state.addEventListener("change", filter);
+label.addEventListener("change", filter);
+order.addEventListener("change", sort);
+byId("controls").addEventListener("submit", (event) => event.preventDefault());
+byId("theme").addEventListener("click", () => { document.documentElement.dataset.theme = isDark() ? "light" : "dark"; });
+byId("reset").addEventListener("click", () => { byId("controls").reset(); sort(); filter(); find.focus(); });
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select, textarea")) return;
+  if (event.key === "/") { event.preventDefault(); find.focus(); }
+  else if (event.key === "j") step(1);
+  else if (event.key === "k") step(-1);
+});
+if (order.value !== "look") sort(); // a browser may have kept what was chosen before
+filter();

@@ -1,0 +1,78 @@
+"""One picture's evidence as a panel: the picture, the winner against the runner-up, and against the empty prompt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bigain_cli.evidence import Evidence, Exhibit
+from bigain_cli.outputs.folder import name_of, save
+from bigain_cli.outputs.plotting import DIVERGING, png_of, reach, shown
+from bigain_cli.ranking import Ranking
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+EMPTY = "the empty prompt"
+
+
+def save_panel(folder: Path, ranking: Ranking) -> Path | None:
+    """Save a ranking's panel, if it has anything to show."""
+    if ranking.exhibit is None or not ranking.exhibit.maps:
+        return None
+    return save(folder, name_of(ranking.id, ".png"), png_of(panel(ranking, ranking.exhibit)))
+
+
+def panel(ranking: Ranking, exhibit: Exhibit) -> Figure:
+    """Draw the picture and its maps side by side."""
+    from matplotlib.figure import Figure
+
+    tall = min(max(exhibit.picture.height / exhibit.picture.width, 0.4), 2.5)
+    columns = 1 + len(exhibit.maps)
+    figure = Figure(figsize=(0.4 + 3.5 * columns, 1.2 + 3.0 * tall), layout="constrained")
+    axes = figure.subplots(1, columns)
+    axes[0].imshow(exhibit.picture, interpolation="nearest" if exhibit.picture.width < 128 else "antialiased")
+    axes[0].set_title(shown(ranking.id.rpartition("/")[2] or ranking.id), fontsize=10, parse_math=False)
+    for place, evidence in zip(axes[1:], exhibit.maps, strict=True):
+        _draw(figure, place, evidence, exhibit, ranking.label)
+    for place in axes:
+        place.set_xticks([])
+        place.set_yticks([])
+    figure.suptitle(_headline(ranking), fontsize=11, parse_math=False)
+    return figure
+
+
+def _draw(figure: Figure, axes: Any, evidence: Evidence, exhibit: Exhibit, winner: str) -> None:
+    """Draw one map over the extent of the picture, with its scale."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    size = exhibit.picture.size
+    end = reach(evidence.map)
+    drawn = axes.imshow(
+        evidence.map,
+        cmap=DIVERGING,
+        vmin=-end,
+        vmax=end,
+        extent=(0, size[0], size[1], 0),
+        interpolation="nearest" if evidence.map.shape[0] >= 24 else "bilinear",
+    )
+    against = EMPTY if evidence.against is None else evidence.against
+    axes.set_title(f"{shown(winner, 24)} against {shown(against, 24)}", fontsize=10, parse_math=False)
+    bar = figure.colorbar(drawn, ax=axes, orientation="horizontal", shrink=0.9, pad=0.03, extend="both", aspect=30)
+    bar.ax.tick_params(labelsize=8)
+    bar.locator, bar.formatter = MaxNLocator(4, symmetric=True), FuncFormatter(lambda value, _: f"{value:.2g}")
+    bar.update_ticks()
+    spread = f",\n{evidence.remainder:.1g} of it spread evenly" if notable(evidence) else ""
+    rows, columns = evidence.map.shape
+    scale = f"each place's share of the gap; {rows}×{columns} of them\nadd up to {evidence.gap:.3g}{spread}"
+    bar.set_label(scale, fontsize=8)
+
+
+def notable(evidence: Evidence) -> bool:
+    """Tell whether more than a hundredth of the gap belongs to no place."""
+    return abs(evidence.remainder) > 0.01 * abs(evidence.gap)
+
+
+def _headline(ranking: Ranking) -> str:
+    state = "" if ranking.decided else " (undecided)"
+    return f"{shown(ranking.label)}{state}, probability {ranking.probability:.2f}, {ranking.draws} draws"

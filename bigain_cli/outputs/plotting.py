@@ -1,0 +1,44 @@
+"""The plotting library, which is optional: said before a run when it is missing, imported when something is drawn."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+from typing import TYPE_CHECKING
+
+from bigain_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+DIVERGING = "RdBu_r"  # red speaks for the winner; told apart by the colour-blind, too
+DOTS = 110  # per inch
+
+
+def require_plotting(what: str) -> None:
+    """Refuse what needs the plotting library where there is none."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise UsageError(what, "matplotlib draws it, and it is not installed", "pip install 'bigain[see]'")
+
+
+def reach(values: NDArray) -> float:
+    """Return where a colour map centred on zero ends: beyond all but the outermost hundredth of the values."""
+    import numpy as np
+
+    return float(np.quantile(np.abs(values), 0.99)) or float(np.abs(values).max()) or 1.0
+
+
+def png_of(figure: Figure) -> bytes:
+    """Draw a figure; no window system and no state that figures share is involved."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_figure(buffer, dpi=DOTS, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def shown(text: str, most: int = 40) -> str:
+    """Prepare a label or a name for a title: no control characters, no half characters, not without end."""
+    clean = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+    return clean if len(clean) <= most else clean[: most - 1] + "…"

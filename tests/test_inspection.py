@@ -1,0 +1,94 @@
+"""What `inspect` shows is what the operators decide, at the blocks and times that were asked for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import bigain_cli as bigain
+from bigain_cli.cli.app import answer
+from bigain_cli.errors import BigainError, UsageError
+from bigain_cli.inspection import Look, inspect
+from bigain_cli.outputs.looks import figure_of
+from bigain_cli.outputs.plotting import png_of
+
+
+def looks(folder: Path, spec: str, picture: Image.Image, times: tuple[int, ...] = (100, 900)) -> tuple[Look, ...]:
+    backbone = bigain.load(str(folder), device="cpu")
+    found = inspect(backbone, picture, spec, times)
+    assert not any(module._forward_pre_hooks for module in backbone.network.modules())
+    return found.looks
+
+
+@pytest.mark.parametrize("spec", ["lgtm:0.5@share=block", "tome:0.5", "abm:0.5", "sito:0.6"])
+def test_merging_is_shown_as_it_is(spec: str, models, pictures) -> None:
+    found = looks(models["epsilon"], spec, pictures[0][1])
+    assert {look.t for look in found} == {100, 900}
+    for look in found:
+        numbers = look.to_dict()
+        assert look.merges and look.score.shape == (8, 8)
+        assert numbers["queries"] == numbers["keys"] == len(np.unique(look.clusters)) == look.stays.sum()
+        sizes = np.bincount(look.clusters.ravel())
+        merged = sizes[look.clusters] > 1
+        assert not merged[~look.stays].min(initial=True) < 1, "who leaves is in a group"
+        receivers = look.stays & merged
+        assert (look.anchors | ~receivers).all(), "only destinations receive"
+        for number in np.flatnonzero(sizes > 1)[:5]:
+            assert np.ptp(look.left[look.clusters == number], axis=0).max() < 1e-6, "a group is one colour"
+
+
+def test_destinations_are_the_smoothest_of_their_cells(models, pictures) -> None:
+    (look,) = looks(models["epsilon"], "lgtm:0.5@share=level", pictures[1][1], (500,))
+    cells = look.score.reshape(4, 2, 4, 2).transpose(0, 2, 1, 3).reshape(16, 4)
+    marks = look.anchors.reshape(4, 2, 4, 2).transpose(0, 2, 1, 3).reshape(16, 4)
+    assert (cells.argmin(1) == marks.argmax(1)).all() and (marks.sum(1) == 1).all()
+    assert len(look.serves) > 1, "one plan for the level"
+
+
+def test_pooling_shows_its_cells_and_its_time(models, pictures) -> None:
+    found = looks(models["dit"], "iekvd:2@0.8:1.2@levels=all", pictures[0][1], (0, 500))
+    assert [round(look.alpha, 3) for look in found] == [1.2] * 3 + [1.0] * 3
+    for look in found:
+        assert not look.merges and look.stays.all() and look.keys == 4 == look.anchors.sum()
+        assert (np.bincount(look.clusters.ravel()) == 4).all()
+
+
+def test_looks_are_drawn(models, pictures) -> None:
+    found = looks(models["epsilon"], "lgtm:0.5@blocks=0+iekvd:2@blocks=1", pictures[0][1], (500,))
+    figure = figure_of(pictures[0][1], found, "<b>$x_.png")
+    titles = [axes.get_title() for axes in figure.axes]
+    assert any("merged groups" in title for title in titles) and any("cells of keys" in title for title in titles)
+    assert png_of(figure).startswith(b"\x89PNG")
+
+
+def test_what_cannot_be_inspected_is_said(models, pictures) -> None:
+    backbone = bigain.load(str(models["epsilon"]), device="cpu")
+    for spec, times, why in (("none", (1,), "nothing to look at"), ("lgtm:0.5", (1000,), "go from 0 to 999")):
+        with pytest.raises(UsageError, match=why):
+            inspect(backbone, pictures[0][1], spec, times)
+    with pytest.raises(UsageError, match="colours has no network"):
+        inspect(bigain.load("colours"), pictures[0][1], "lgtm:0.5")
+
+
+def test_the_command_gives_numbers_and_pictures(models, pictures, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    pictures[0][1].save("a.png")
+    command = ["inspect", "a.png", "-m", str(models["epsilon"]), "-c", "lgtm:0.5@share=level"]
+    assert answer([*command, "-t", "900,100", "-o", "looks", "--json"]) == 0
+    document: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert [look["t"] for look in document["looks"]] == [100, 900]
+    assert document["pictures"] == {t: f"looks/a.png-t{t}.png" for t in ("100", "900")}
+    assert all(Path(path).stat().st_size > 1000 for path in document["pictures"].values())
+    assert answer([*command, "-t", "100"]) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert table[0].split()[:3] == ["t", "operator", "grid"] and table[1].split()[0] == "100"
+    for wrong, why in (("-t x", "not whole numbers"), ("-c lgtm", "lgtm"), ("-m colours", "has no network")):
+        with pytest.raises(UsageError, match=why):
+            answer([*command, *wrong.split()])
+    with pytest.raises(BigainError, match=r"gone\.png"):
+        answer(["inspect", "gone.png"])

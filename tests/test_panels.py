@@ -1,0 +1,143 @@
+"""Panels land in their folder whatever the ids are, and a missing library is said before any work."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import LABELS, picture
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+import bigain_cli as bigain
+from bigain_cli.cli.app import answer
+from bigain_cli.errors import UsageError
+from bigain_cli.evidence import Evidence, Exhibit
+from bigain_cli.outputs.folder import make_folder, name_of, save
+from bigain_cli.outputs.panel import panel, save_panel
+from bigain_cli.outputs.plotting import png_of, require_plotting
+from bigain_cli.ranking import Ranking, Standing
+
+IDS = [
+    "a.jpg",
+    "../../etc/passwd",
+    "/tmp/a.jpg",
+    "b/a.jpg",
+    "c/a.jpg",
+    "-",
+    ".hidden",
+    "a\n.jpg",
+    "né\udce9.png",
+    "",
+    "..",
+]
+
+
+def ranking(name: str = "a.jpg", winner: str = "cat", maps: int = 2) -> Ranking:
+    generator = np.random.default_rng(0)
+    seen = [Evidence(against, 0.1, 8, generator.normal(size=(8, 12))) for against in ("dog $x_", None)][:maps]
+    standings = (Standing(winner, 0.9, -0.1, 8), Standing("dog $x_", 0.1, -0.2, 8, False, 0.1, 0.05))
+    return Ranking(
+        name,
+        standings,
+        True,
+        0.1,
+        (0.05, 0.15),
+        8,
+        16,
+        exhibit=Exhibit(Image.new("RGB", (96, 64), "teal"), tuple(seen)),
+    )
+
+
+@given(st.lists(st.text(max_size=30), unique=True, max_size=6))
+def test_names_are_safe_and_different(ids: list[str]) -> None:
+    names = [name_of(each, ".png") for each in [*IDS, *(each for each in ids if each not in IDS)]]
+    assert len(set(names)) == len(names)
+    for name in names:
+        assert Path(name).name == name and not name.startswith(".") and len(name.encode()) < 256 and name.isprintable()
+
+
+def test_plain_names_stay_and_others_get_a_mark() -> None:
+    assert name_of("cat.jpg", ".png") == "cat.jpg.png"
+    assert name_of("photos/cat.jpg", ".png").startswith("cat-")
+    assert name_of("cat-0123456789ab", ".png") != "cat-0123456789ab.png", "it could be another's mark"
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "a\n.jpg", "né\udce9.png"])
+def test_a_panel_is_saved_inside_its_folder(name: str, tmp_path: Path) -> None:
+    saved = save_panel(make_folder(str(tmp_path / "deep" / "maps")), ranking(name, "<b>$\\frac$\x1b[0m"))
+    assert saved is not None and saved.parent == tmp_path / "deep" / "maps"
+    with Image.open(saved) as image:
+        assert image.format == "PNG" and image.width > 2 * image.height
+    assert len(list(saved.parent.iterdir())) == 1
+
+
+def test_panels_are_the_same_bytes_every_time_and_have_a_place_for_each_map() -> None:
+    one, two = (png_of(panel(ranking(), ranking().exhibit)) for _ in range(2))
+    assert one == two
+    with (
+        Image.open(io.BytesIO(one)) as wide,
+        Image.open(io.BytesIO(png_of(panel(r := ranking(maps=1), r.exhibit)))) as few,
+    ):
+        assert wide.width > few.width
+    figure = panel(ranking(), ranking().exhibit)
+    titles = [axes.get_title() for axes in figure.axes[:3]]
+    assert titles == ["a.jpg", "cat against dog $x_", "cat against the empty prompt"]
+    image = figure.axes[1].images[0]
+    assert image.norm.vmin == -image.norm.vmax, "no evidence is white"
+
+
+def test_nothing_to_show_is_nothing_to_save(tmp_path: Path) -> None:
+    assert save_panel(tmp_path, ranking(maps=0)) is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_folders_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for path, why in ((tmp_path / "file", "exists and is no folder"), (tmp_path / "file" / "maps", "cannot be made")):
+        with pytest.raises(UsageError, match=why):
+            make_folder(str(path))
+    with pytest.raises(bigain.BigainError, match=r"gone.*cannot be written"):
+        save(tmp_path / "gone", "a.png", b"")
+
+
+def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"--heatmap: matplotlib .* not installed\. pip install 'bigain\[see\]'"):
+        require_plotting("--heatmap")
+
+
+def test_the_command_draws_panels_and_says_the_same(tmp_path: Path, monkeypatch, capsysbinary) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # the command puts its own in place
+    (tmp_path / "photos").mkdir()
+    picture("photos/one.png", "red")
+    picture("photos/two.png", "blue", 3)
+    Path("photos/broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    command = ("classify", "photos", *LABELS, "--draws", "16", "--jsonl")
+    said = []
+    for options in ((), ("--heatmap", "maps")):
+        assert answer([*command, *options]) == 1
+        said.append(capsysbinary.readouterr().out)
+    assert said[0] == said[1] and said[0].count(b"\n") == 3
+    names = {path.name for path in (tmp_path / "maps").iterdir()}
+    assert names == {name_of(f"photos/{name}.png", ".png") for name in ("one", "two")}
+    for folder, score, why in (("photos/one.png", "l2", "exists and is no folder"), ("maps", "vote", "no place")):
+        with pytest.raises(UsageError, match=why):
+            answer([*command, "--heatmap", folder, "--score", score])
+
+
+def test_the_command_writes_a_report(tmp_path: Path, monkeypatch, capsysbinary) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    picture("<i>red.png", "red")
+    for options, images in (((), 1), (("--heatmap", "maps", "--force"), 3)):
+        assert answer(["classify", "<i>red.png", *LABELS, "--draws", "16", "-o", "report.html", *options]) == 0
+        text = Path("report.html").read_text()
+        assert text.count("<img") == images and "&lt;i&gt;red.png" in text and "<i>red" not in text
+        assert ("Maps:" in text) == (images == 3)

@@ -1,0 +1,213 @@
+"""The report: whole, escaped, self-contained; and in a real browser sorted, filtered, dark, and silent."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import re
+import shutil
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bigain_cli.evidence import Evidence, Exhibit
+from bigain_cli.outputs import Layout
+from bigain_cli.outputs.html import Html
+from bigain_cli.outputs.intervals import part, span
+from bigain_cli.outputs.thumbnails import map_of, thumbnail
+from bigain_cli.ranking import Failure, Ranking, Standing
+
+EVIL = "<script>document.title='owned'</script>"
+QUOTES = "\"'><img src=x onerror=alert(1)>${style}"
+LINK = "http://example.invalid/x.png"
+
+
+def ranking(name: str, label: str = "cat", decided: bool = True, gap: float = 0.1, maps: bool = False) -> Ranking:
+    standings = (
+        Standing(label, 0.5 + gap, -0.1, 16, True, 0.0, None),
+        Standing("dog", 0.3, -0.1 - gap, 16, not decided, gap, 0.05),
+        Standing(QUOTES, 0.1, -0.9, 8, False, 0.8, 0.3),
+    )
+    seen = (Evidence("dog", gap, 16, np.eye(8)), Evidence(None, gap, 16, -np.eye(8))) if maps else ()
+    exhibit = Exhibit(Image.effect_noise((300, 200), 40).convert("RGB"), seen)
+    settings = {"model": EVIL, "seed": 0, "compress": "none", "link": LINK, "fingerprint": "f"}
+    interval = (gap - 0.05, gap + 0.05)
+    return Ranking(name, standings, decided, gap, interval, 16, 48, settings=settings, exhibit=exhibit)
+
+
+RESULTS: list[Ranking | Failure] = [
+    ranking("b.png", gap=0.2, maps=True),
+    ranking("a.png", "owl", gap=0.3),
+    ranking(EVIL, EVIL, decided=False, gap=0.01),
+    Failure(f"broken {QUOTES}", "unreadable-image", f"broken {EVIL}: truncated", {}),
+    ranking("10.png", gap=0.05),
+    ranking("9\u202egnp.exe", gap=0.4),
+]
+
+
+def page(results: list[Ranking | Failure]) -> str:
+    sink, stream = Html(Layout(top=5)), io.BytesIO()
+    sink.open(stream)
+    for result in results:
+        sink.write(result.to_dict(5), result)
+    sink.close()
+    return stream.getvalue().decode()
+
+
+class Structure(HTMLParser):
+    """Collects start tags, and complains about ends that fit no start."""
+
+    VOID = ("meta", "input", "img", "path")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, Any]]] = []
+        self.open: list[str] = []
+        self.feed(text)
+        assert not self.open, self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def all(self, name: str) -> list[dict[str, Any]]:
+        return [attributes for tag, attributes in self.tags if tag == name]
+
+
+def test_a_page_is_whole_and_ordered_and_holds_nothing_foreign() -> None:
+    text = page(RESULTS)
+    found = Structure(text)
+    states = [article["class"] for article in found.all("article")]
+    assert states == ["failed", "undecided", *["decided"] * 4]
+    assert len(found.all("script")) == len(found.all("style")) == 1
+    assert not any(name.startswith("on") or name == "style" for _, attributes in found.tags for name in attributes)
+    assert all(image["src"].startswith("data:image/") for image in found.all("img"))
+    assert len(found.all("img")) == 7, "five pictures, two maps"
+    assert not found.all("link") and not found.all("a") and not found.all("iframe")
+    assert EVIL not in text and QUOTES not in text and "\u202e" not in text
+    assert "&lt;script&gt;" in text and "${style}" in text, "names are shown as they are"
+    assert Structure(page([])).all("main"), "also without an image"
+
+
+def test_the_policy_lets_the_pages_own_code_run_and_nothing_else() -> None:
+    text = page(RESULTS)
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)[1]
+    assert policy.startswith("default-src 'none'; img-src data:;") and "unsafe" not in policy
+    for tag in ("script", "style"):
+        content = re.search(rf"<{tag}>(.*?)</{tag}>", text, re.S)[1]
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
+
+
+def test_bars_share_an_axis_that_shows_the_race() -> None:
+    places = ranking("a").standings
+    low, high = ends = span(places)
+    assert low < 0 < places[1].behind + places[1].radius < high
+    assert part(0.0, ends) < part(0.1, ends) < part(9.0, ends) == 1.0
+    assert high < 0.8, "what is far behind is cut off"
+    assert span(places[:1]) == (-1.0, 1.0)
+
+
+def test_thumbnails_are_small_and_maps_are_white_at_zero() -> None:
+    photo = thumbnail(Image.effect_noise((4000, 3000), 60).convert("RGB"))
+    assert (photo.width, photo.height) == (160, 120) and len(photo.url) < 20_000
+    assert thumbnail(Image.new("RGB", (32, 32))).url.startswith("data:image/png")
+    values = np.zeros((8, 8))
+    values[0, 0], values[7, 7] = 1.0, -1.0
+    data = base64.b64decode(map_of(values).url.partition(",")[2])
+    pixels = Image.open(io.BytesIO(data)).convert("RGB")
+    red, white, blue = (pixels.getpixel(place) for place in ((0, 0), (3, 3), (7, 7)))
+    assert min(white) > 240 and red[0] > 2 * red[2] and blue[2] > 2 * blue[0]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    sync = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("no Chromium on this machine")
+    with sync.sync_playwright() as play:
+        started = play.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def view(browser: Any, tmp_path: Path) -> Iterator[Any]:
+    """Open the report; no request may leave it and no error may be raised in it."""
+    path = tmp_path / "report.html"
+    path.write_text(page(RESULTS))
+    context = browser.new_context(viewport={"width": 400, "height": 800}, color_scheme="light")
+    requests: list[str] = []
+    problems: list[str] = []
+    view = context.new_page()
+    view.on("request", lambda request: requests.append(request.url))
+    view.on("pageerror", lambda error: problems.append(str(error)))
+    view.on("console", lambda message: problems.append(message.text))
+    view.on("dialog", lambda dialog: (problems.append(dialog.message), dialog.dismiss()))
+    view.goto(path.as_uri())
+    yield view
+    view.wait_for_timeout(50)
+    assert [url for url in requests if not url.startswith("data:")] == [path.as_uri()]
+    assert problems == []
+    context.close()
+
+
+def names(view: Any) -> list[str]:
+    return view.eval_on_selector_all("article:not([hidden])", "all => all.map(each => each.dataset.name)")
+
+
+def test_a_browser_sorts_and_filters(view: Any) -> None:
+    given = [result.id for result in RESULTS]
+    assert names(view)[:2] == [given[3], given[2]], "what needs a look comes first"
+    view.select_option("#order", "gap")
+    assert names(view)[:3] == [EVIL, "10.png", "b.png"]
+    view.select_option("#order", "name")
+    assert names(view).index("10.png") > names(view).index("9\\u202egnp.exe"), "numbers count as numbers"
+    view.select_option("#state", "decided")
+    assert len(names(view)) == 4 and view.text_content("#count") == "4 of 6 shown"
+    view.select_option("#label", "owl")
+    assert names(view) == ["a.png"]
+    view.fill("#find", "nobody")
+    assert names(view) == [] and view.is_visible("#nothing")
+    view.click("#reset")
+    assert len(names(view)) == 6 and view.text_content("#count") == "all 6 shown"
+    view.select_option("#label", EVIL)
+    assert names(view) == [EVIL]
+
+
+def test_a_browser_goes_dark_and_obeys_keys_and_runs_no_foreign_code(view: Any) -> None:
+    def paper() -> list[int]:
+        return [
+            int(part) for part in re.findall(r"\d+", view.evaluate("getComputedStyle(document.body).backgroundColor"))
+        ]
+
+    assert min(paper()[:3]) > 200
+    view.click("#theme")
+    assert max(paper()[:3]) < 60
+    view.click("#theme")
+    assert min(paper()[:3]) > 200
+    view.emulate_media(color_scheme="dark")
+    view.evaluate("delete document.documentElement.dataset.theme")
+    assert max(paper()[:3]) < 60
+    view.evaluate("document.activeElement.blur()")
+    for _ in range(2):
+        view.keyboard.press("j")
+    assert view.evaluate("document.activeElement.dataset.name") == EVIL
+    view.keyboard.press("/")
+    assert view.evaluate("document.activeElement.id") == "find"
+    assert view.title() == "6 images · bigain report"
+    assert view.evaluate("document.documentElement.scrollWidth") == 400, "nothing sticks out"
