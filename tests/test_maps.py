@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 import bigain_cli as bigain
-from bigain_cli.classifier import PrecisionWarning
+from bigain_cli.backbones.precision import PrecisionWarning
 from bigain_cli.draws import Draws
 from bigain_cli.errors import UsageError
 from bigain_cli.images import digest, view_of
