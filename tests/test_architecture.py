@@ -34,6 +34,7 @@ ROOMS = [
     "settings",
     "classifier",
     "sampler",
+    "quality",
     "train",
     "cli",
 ]
@@ -42,6 +43,7 @@ SEPARATE = [
     ("backbones/unet", "backbones/dit"),
     ("backbones/unet", "backbones/mixture"),
     ("backbones/dit", "backbones/mixture"),
+    ("quality/distance", "quality/precision"),
 ]
 
 
