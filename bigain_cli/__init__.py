@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from bigain_cli.classifier import Run, classify
     from bigain_cli.errors import BigainError, InputError, ModelError, UsageError
     from bigain_cli.labels import Label, LabelSet
+    from bigain_cli.quality.comparison import Quality, compare, compare_features
+    from bigain_cli.quality.features import load_feature
     from bigain_cli.ranking import Failure, Ranking, Standing
     from bigain_cli.rules import Rules
     from bigain_cli.sampler.generation import Generation, Sample, Step, generate
@@ -34,6 +36,10 @@ _HOMES = {
     "Sample": "bigain_cli.sampler.generation",
     "Step": "bigain_cli.sampler.generation",
     "Wish": "bigain_cli.sampler.wish",
+    "Quality": "bigain_cli.quality.comparison",
+    "compare": "bigain_cli.quality.comparison",
+    "compare_features": "bigain_cli.quality.comparison",
+    "load_feature": "bigain_cli.quality.features",
     "Ranking": "bigain_cli.ranking",
     "Standing": "bigain_cli.ranking",
     "Failure": "bigain_cli.ranking",
@@ -53,6 +59,7 @@ __all__ = [
     "Label",
     "LabelSet",
     "ModelError",
+    "Quality",
     "Ranking",
     "Rules",
     "Run",
@@ -63,8 +70,11 @@ __all__ = [
     "Wish",
     "__version__",
     "classify",
+    "compare",
+    "compare_features",
     "generate",
     "load",
+    "load_feature",
 ]
 
 

@@ -72,6 +72,22 @@ class Output:
     top: int = 1  # labels to show for each picture, if nobody says
 
 
+@dataclass(frozen=True)
+class Feature:
+    """What pictures are compared by: the function that makes it for a backbone."""
+
+    maker: str
+    about: str
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How near generated pictures are to real ones: its function on features and resamples."""
+
+    estimator: str
+    about: str
+
+
 _FIRST = (125, 325, 525, 725, 925)
 _OTHERS = tuple(t for t in range(25, 1000, 50) if t not in _FIRST)
 
@@ -143,6 +159,16 @@ OUTPUTS = {
     "html": Output(
         "bigain_cli.outputs.html:Html", "one page to look at, with pictures and maps", (".html", ".htm"), True, 5
     ),
+}
+FEATURES = {
+    "backbone": Feature("bigain_cli.quality.features:middle", "the middle block of the model itself"),
+    "inception": Feature("bigain_cli.quality.inception:inception", "torchvision's Inception v3, if it is here"),
+}
+MEASURES = {
+    "frechet": Measure("bigain_cli.quality.distance:frechet", "Fréchet distance of two Gaussians; biased at small n"),
+    "kernel": Measure("bigain_cli.quality.distance:kernel", "squared MMD of a cubic kernel; unbiased at any n"),
+    "precision": Measure("bigain_cli.quality.precision:precision", "generated pictures among the real ones"),
+    "recall": Measure("bigain_cli.quality.precision:recall", "real pictures among the generated ones"),
 }
 
 

@@ -38,6 +38,7 @@ ROOMS = [
     "settings",
     "classifier",
     "sampler",
+    "quality",
     "train",
     "cli",
 ]
@@ -46,6 +47,7 @@ SEPARATE = [
     ("backbones/unet", "backbones/dit"),
     ("backbones/unet", "backbones/mixture"),
     ("backbones/dit", "backbones/mixture"),
+    ("quality/distance", "quality/precision"),
 ]
 
 

@@ -192,9 +192,14 @@ def _refuse(root: Any) -> None:
         if getattr(module, "fused_projections", False):
             hint = "Call unfuse_qkv_projections() first."
             raise ModelError(name, "its query, key and value projections are fused", hint)
-    if any(_ours(hook) for module in root.modules() for hook in module._forward_pre_hooks.values()):
+    if is_compressed(root):
         hint = "Remove that first, or join the specs with '+'."
         raise UsageError(name, "it is compressed already", hint)
+
+
+def is_compressed(root: Any) -> bool:
+    """Tell whether a spec acts on a network."""
+    return any(_ours(hook) for module in root.modules() for hook in module._forward_pre_hooks.values())
 
 
 def _ours(hook: Any) -> bool:
