@@ -89,7 +89,8 @@ def inspect(
             with handle.seeds(one.seeds), handle.observe() as seen:
                 backbone.noise(noisy, one.t, nothing)
             looks += [_look(int(one.t), each, handle, view) for each in seen]
-        report = handle.report(backbone.latent_shape[1:])
+        context = nothing.rows.shape[1] if nothing.rows.ndim == 3 else 1
+        report = handle.report(backbone.latent_shape[1:], context)
     return Inspection(view, tuple(looks), report)
 
 

@@ -267,3 +267,15 @@ def test_a_closed_pipe_ends_the_run_quietly(tmp_path: Path) -> None:
         assert process.stdout.readline() == b"out/red-0.png\n"
         process.stdout.close()
         assert process.wait(60) == 0 and process.stderr.read() == b""
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("sampler", 7), ("sampler", None), ("compress", 5), ("seed", 1e400), ("seed", True), ("steps", 5.5), ("size", 8)],
+)
+def test_altered_settings_are_refused_by_name(name: str, value: object, tmp_path: Path) -> None:
+    from bigain_cli.cli.order import check_kinds
+    from bigain_cli.errors import UsageError
+
+    with pytest.raises(UsageError, match=f"its setting '{name}' cannot be"):
+        check_kinds("a.png", {name: value})

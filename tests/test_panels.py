@@ -141,3 +141,9 @@ def test_the_command_writes_a_report(tmp_path: Path, monkeypatch, capsysbinary) 
         text = Path("report.html").read_text()
         assert text.count("<img") == images and "&lt;i&gt;red.png" in text and "<i>red" not in text
         assert ("Maps:" in text) == (images == 3)
+
+
+def test_a_name_too_long_for_the_file_system_is_shortened() -> None:
+    long = "漢" * 83 + ".png"
+    name = name_of(long, ".png")
+    assert len(name.encode()) < 200 and name != name_of("漢" * 82 + ".png", ".png")

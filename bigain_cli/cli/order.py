@@ -58,6 +58,7 @@ def order_again(path: str, model: str | None, device: str, output: str | None, f
     """Read an order off a picture; the model may lie elsewhere by now."""
     earlier = Earlier(path, settings_of(path))
     said = earlier.settings
+    check_kinds(path, said)
     try:
         wish = Wish(
             said["sampler"],
@@ -74,10 +75,28 @@ def order_again(path: str, model: str | None, device: str, output: str | None, f
         name, dtype, version = str(said["model"]), str(said["dtype"]), str(said["version"])
         count = int(said.get("count", 1))
         earlier = Earlier(path, {**said, "weights": str(said["weights"])})
-    except (KeyError, TypeError, ValueError, IndexError) as problem:
-        why = f"its settings lack or garble {problem}"
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError) as problem:
+        why = f"its settings cannot be read ({problem})"
         raise UsageError(path, why, "Give an unaltered picture of bigain generate.") from problem
     if version.split(".")[:2] != __version__.split(".")[:2]:
         why = f"bigain {version} drew it and {__version__} may draw it differently"
         raise UsageError(path, why, f"Install that version, or draw it anew: {earlier.command(model or name)}")
     return Order(prompts, count, wish, model or name, device, dtype, output, grid, force, jsonl, earlier)
+
+
+KINDS: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("sampler", "negative", "compress", "model", "dtype", "version", "weights", "prompt"), (str,)),
+    **dict.fromkeys(("steps", "seed", "batch", "count"), (int,)),
+    "guidance": (int, float),
+    "size": (list,),
+    "prompts": (list,),
+}
+
+
+def check_kinds(path: str, said: Mapping[str, Any]) -> None:
+    """Refuse settings that somebody has altered to what they can never have been."""
+    for name, kinds in KINDS.items():
+        value = said.get(name)
+        if name in said and (not isinstance(value, kinds) or isinstance(value, bool)):
+            why = f"its setting {name!r} cannot be {value!r}"
+            raise UsageError(path, why, "Give an unaltered picture of bigain generate.")

@@ -44,10 +44,10 @@ def carry_out(request: Request, talk: Talk) -> int:
             for outcome in run.standings(wanted):
                 if outcome.finished:
                     progress.step_aside()
+                    if folder is not None and isinstance(outcome, Ranking):
+                        save_panel(folder, outcome)  # before the record: what is recorded is not done again
                     sink.write(outcome.to_dict(_top(request)), outcome)
                     failures += isinstance(outcome, Failure)
-                    if folder is not None and isinstance(outcome, Ranking):
-                        save_panel(folder, outcome)
                 progress.show(outcome)
     if failures:
         talk.note(f"{failures} of {progress.results + len(done.ids)} images failed; their records say why")

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from bigain_cli.errors import BigainError, UsageError
 
-_PLAIN = re.compile(r"\w[\w.() -]{0,99}")
+_PLAIN = re.compile(r"\w[\w.() -]*")
+LONGEST = 120  # bytes of a plain name: file systems allow 255, and there are temporary names beside it
 _MARKED = re.compile(r".*-[0-9a-f]{12}")
 
 
@@ -31,12 +32,13 @@ def make_folder(path: str) -> Path:
 
 def name_of(id: str, suffix: str) -> str:
     """Return a plain file name as it is, and of anything else what is readable and a mark that tells it from others."""
-    if _PLAIN.fullmatch(id) and not _MARKED.fullmatch(id):
+    if _PLAIN.fullmatch(id) and not _MARKED.fullmatch(id) and len(os.fsencode(id)) <= LONGEST:
         return id + suffix
     mark = hashlib.blake2b(id.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
     last = id.rstrip("/").rpartition("/")[2]
     stem = last.rpartition(".")[0] or last
-    last = re.sub(r"[^\w.()-]+", "_", stem).strip("._-")[:60]
+    last = re.sub(r"[^\w.()-]+", "_", stem).strip("._-")
+    last = last.encode("utf-8", "ignore")[:LONGEST].decode("utf-8", "ignore")
     return f"{last or 'image'}-{mark}{suffix}"
 
 

@@ -54,7 +54,7 @@ def _draw(figure: Figure, axes: Any, evidence: Evidence, exhibit: Exhibit, winne
         vmin=-end,
         vmax=end,
         extent=(0, size[0], size[1], 0),
-        interpolation="nearest" if evidence.map.shape[0] >= 24 else "bilinear",
+        interpolation="nearest",
     )
     against = EMPTY if evidence.against is None else evidence.against
     axes.set_title(f"{shown(winner, 24)} against {shown(against, 24)}", fontsize=10, parse_math=False)
