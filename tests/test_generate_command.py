@@ -144,10 +144,10 @@ def altered(path: Path, **changes: object) -> None:
     [
         ({"version": "9.0.0"}, "bigain 9.0.0 drew it and"),
         ({"weights": "other"}, "not the weights that drew"),
-        ({"steps": "many"}, "lack or garble"),
+        ({"steps": "many"}, "cannot be"),
         ({"sampler": "newest"}, "unknown sampler"),
-        ({"size": None}, "lack or garble"),
-        ({"prompt": 5, "seed": [1]}, "lack or garble"),
+        ({"size": None}, "cannot be"),
+        ({"prompt": 5, "seed": [1]}, "cannot be"),
     ],
 )
 def test_settings_that_do_not_hold_here_are_refused(changes, message: str, command: Command, tmp_path: Path) -> None:

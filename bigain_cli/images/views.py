@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from PIL import ImageOps
-from PIL.Image import Image, Resampling
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 MOST = 512  # pixels along the longer side
 
 
 def view_of(image: Image, proportions: tuple[int, int], most: int = MOST) -> Image:
     """Return the largest central part with the proportions height × width, shrunk if need be."""
+    from PIL import ImageOps
+    from PIL.Image import Resampling
+
     height, width = proportions
     scale = min(image.height / height, image.width / width, most / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
