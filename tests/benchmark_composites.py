@@ -6,13 +6,13 @@ python tests/benchmark_composites.py MODEL PICTURES.safetensors [-n 100] [--draw
 from __future__ import annotations
 
 import argparse
-import math
 import random
 from collections.abc import Iterator
 
 from PIL import Image
 
 import bigain_cli as bigain
+from bigain_cli.quality.intervals import wilson
 from bigain_cli.train.pictures import Pictures, load_pictures
 
 
@@ -39,12 +39,6 @@ def points_left(result: bigain.Ranking, left: str) -> tuple[bool, float]:
     return lean > 0, lean / float(abs(evidence).sum())
 
 
-def wilson(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """Return the 95 % interval of a share."""
-    centre, spread = hits / n + z * z / 2 / n, z * math.sqrt(hits / n * (1 - hits / n) / n + z * z / 4 / n / n)
-    return (centre - spread) / (1 + z * z / n), (centre + spread) / (1 + z * z / n)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model")
@@ -63,10 +57,10 @@ def main() -> None:
         run = bigain.classify(backbone, [picture], [left, right], rules=rules, maps=True, compress=asked.spec)
         hit, lean = points_left(next(run), left)
         hits, leans = hits + hit, [*leans, lean]
-    low, high = wilson(hits, asked.n)
+    found = wilson(hits / asked.n, asked.n)
     print(
         f"{hits} of {asked.n} maps point to the half where the label is: "
-        f"{hits / asked.n:.1%} [{low:.1%}, {high:.1%}]; chance is 50 %"
+        f"{found.value:.1%} [{found.low:.1%}, {found.high:.1%}]; chance is 50 %"
     )
     print(f"mean lean {sum(leans) / len(leans):+.3f} of the evidence; {asked.draws} draws, spec {asked.spec}")
 

@@ -9,7 +9,6 @@ of times and rule is replayed on that table: accuracies are paired, and only the
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -25,6 +24,7 @@ from bigain_cli.compress import compressed
 from bigain_cli.contest import Contest
 from bigain_cli.draws import Draws
 from bigain_cli.images import digest
+from bigain_cli.quality.intervals import wilson
 from bigain_cli.train.pictures import Pictures, load_pictures
 
 SCORES = {
@@ -83,13 +83,10 @@ def within(table: dict[str, Any], times: tuple[float, float], draws: int) -> dic
     }
 
 
-def wilson(right: int, count: int) -> str:
+def share_of(right: int, count: int) -> str:
     """Return a share with its 95 % interval, in per cent."""
-    z = 1.959964
-    share, reach = right / count, z * z / count
-    middle, width = (share + reach / 2) / (1 + reach), z * math.sqrt(share * (1 - share) / count + reach / (4 * count))
-    half = width / (1 + reach)
-    return f"{100 * share:5.1f} [{100 * (middle - half):.1f}, {100 * (middle + half):.1f}]"
+    found = wilson(right / count, count)
+    return f"{100 * found.value:5.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
 
 
 def scores_and_ranges(table: dict[str, Any], draws: int) -> None:
@@ -101,7 +98,7 @@ def scores_and_ranges(table: dict[str, Any], draws: int) -> None:
         cells = []
         for score in SCORES.values():
             answers = score(part).mean(axis=1).argmin(axis=1)
-            cells.append(wilson(int((answers == part["labels"]).sum()), len(answers)))
+            cells.append(share_of(int((answers == part["labels"]).sum()), len(answers)))
         print(f"{times[0]:.2f}–{times[1]:.2f}  {part['l2'].shape[1]:8d}  " + "  ".join(f"{cell:>18}" for cell in cells))
 
 
@@ -132,8 +129,8 @@ def calibration(table: dict[str, Any], times: tuple[float, float], score: str, d
         if temperature == 1:
             spent = np.array([ranking.evaluations for ranking in rankings])
             decided = np.array([ranking.decided for ranking in rankings])
-            print(f"accuracy {wilson(int(right.sum()), len(right))}, decided {100 * decided.mean():.1f} %, of those")
-            print(f"  right {wilson(int(right[decided].sum()), int(decided.sum()))}")
+            print(f"accuracy {share_of(int(right.sum()), len(right))}, decided {100 * decided.mean():.1f} %, of those")
+            print(f"  right {share_of(int(right[decided].sum()), int(decided.sum()))}")
             print(f"evaluations a picture: mean {spent.mean():.0f}, median {np.median(spent):.0f}, most {spent.max()}")
     for temperature, (right, sure, given) in found.items():
         loss = -np.log(np.maximum(given, 1e-6)).mean()

@@ -38,12 +38,8 @@ class LabelDiT:
         self.vocabulary: Vocabulary | None = vocabulary
         config: Any = network.config
         card = parts.card
-        self.score, self.temperature, self.compress, self.draws = (
-            card.score,
-            card.temperature,
-            card.compress,
-            card.draws,
-        )
+        self.score, self.temperature = card.score, card.temperature
+        self.compress, self.draws = card.compress, card.draws
         self.length, self.steps = len(process), card.steps(len(process))
         self.sampling = card.sampling.guided(GUIDANCE)
         self.schedule, self.scale = parts.config("scheduler"), codec.scale

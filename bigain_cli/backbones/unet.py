@@ -41,12 +41,8 @@ class TextUNet:
         self.identity = parts.identity
         self.tokenizer, self.text_encoder = tokenizer, text_encoder
         card = parts.card
-        self.score, self.temperature, self.compress, self.draws = (
-            card.score,
-            card.temperature,
-            card.compress,
-            card.draws,
-        )
+        self.score, self.temperature = card.score, card.temperature
+        self.compress, self.draws = card.compress, card.draws
         self.length, self.steps = len(process), card.steps(len(process))
         self.sampling = card.sampling.guided(GUIDANCE)
         self.schedule = parts.config("scheduler") | (LATENT_SCHEDULE if codec.vae is not None else {})

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from bigain_cli.cli.options import Device, DryRun, Dtype, Kv, Merge, Model, Quiet
 from bigain_cli.cli.request import Request, check, chosen_format, chosen_spec, given_labels
 from bigain_cli.cli.talk import Talk
 from bigain_cli.registry import DEFAULT_MODEL, SCHEDULES, SCORES
@@ -32,17 +33,9 @@ def classify(
             "--template", "-t", help='Prompt for a label, as "a photo of a {}."; repeat to average over several.'
         ),
     ] = None,
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model",
-            "-m",
-            envvar="BIGAIN_MODEL",
-            help="An alias (see: bigain list models), a hub id, a diffusers folder or a .safetensors file.",
-        ),
-    ] = DEFAULT_MODEL,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32, float16 or bfloat16.")] = "auto",
+    model: Model = DEFAULT_MODEL,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
     confidence: Annotated[
         float, typer.Option(help="How sure a race is before it drops a label, and how sure the interval of the gap is.")
     ] = 0.95,
@@ -67,12 +60,8 @@ def classify(
             show_default="the model's own",
         ),
     ] = None,
-    merge: Annotated[
-        float | None, typer.Option(metavar="RATIO", help="Short for -c lgtm:RATIO.", show_default="off")
-    ] = None,
-    kv: Annotated[
-        int | None, typer.Option(metavar="FACTOR", help="Short for -c iekvd:FACTOR.", show_default="off")
-    ] = None,
+    merge: Merge = None,
+    kv: Kv = None,
     batch: Annotated[
         int | None,
         typer.Option(
@@ -117,8 +106,8 @@ def classify(
         ),
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Show live standings on stderr.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and load nothing.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say how things were understood.")] = False,
 ) -> int:
     """Rank labels for each image.

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from bigain_cli.cli.options import Device, DryRun, Dtype, Kv, Merge, Model, Quiet
 from bigain_cli.cli.order import Order, order_again
 from bigain_cli.cli.prompts import read_prompts
 from bigain_cli.cli.request import check_machine, chosen_spec
@@ -42,17 +43,9 @@ def generate(
         ),
     ] = None,
     grid: Annotated[bool, typer.Option("--grid", help="One picture of all, a row for each prompt.")] = False,
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model",
-            "-m",
-            envvar="BIGAIN_MODEL",
-            help="An alias (see: bigain list models), a hub id, a diffusers folder or a .safetensors file.",
-        ),
-    ] = DEFAULT_MODEL,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32, float16 or bfloat16.")] = "auto",
+    model: Model = DEFAULT_MODEL,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
     steps: Annotated[int | None, typer.Option(help="Steps from noise to picture.", show_default="by sampler")] = None,
     guidance: Annotated[
         float | None,
@@ -73,12 +66,8 @@ def generate(
             show_default="the model's own",
         ),
     ] = None,
-    merge: Annotated[
-        float | None, typer.Option(metavar="RATIO", help="Short for -c lgtm:RATIO.", show_default="off")
-    ] = None,
-    kv: Annotated[
-        int | None, typer.Option(metavar="FACTOR", help="Short for -c iekvd:FACTOR.", show_default="off")
-    ] = None,
+    merge: Merge = None,
+    kv: Kv = None,
     batch: Annotated[
         int | None,
         typer.Option(
@@ -93,8 +82,8 @@ def generate(
     as_jsonl: Annotated[
         bool, typer.Option("--jsonl", help="Write one JSON line per picture instead of its path.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and load nothing.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say how things were understood.")] = False,
 ) -> int:
     """Draw pictures from prompts.

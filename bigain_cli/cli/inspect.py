@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from bigain_cli.cli.options import Device, Dtype, Model
 from bigain_cli.compress import parse
 from bigain_cli.errors import UsageError
 from bigain_cli.images import Source, find, read
@@ -25,20 +26,12 @@ def inspect(
     compress: Annotated[
         str, typer.Option("--compress", "-c", help="Token compression (see: bigain list operators).")
     ] = "lgtm:0.5",
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model",
-            "-m",
-            envvar="BIGAIN_MODEL",
-            help="An alias (see: bigain list models), a hub id, a diffusers folder or a .safetensors file.",
-        ),
-    ] = DEFAULT_MODEL,
+    model: Model = DEFAULT_MODEL,
     times: Annotated[str, typer.Option("--times", "-t", help="Times to look at, noisy ones are large.")] = (
         "100,500,900"
     ),
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32, float16 or bfloat16.")] = "auto",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
     output: Annotated[
         str | None, typer.Option("--output", "-o", metavar="DIR", help="Draw a PNG for each time into a folder.")

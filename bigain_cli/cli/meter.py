@@ -8,9 +8,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from bigain_cli.cli.standings import clock
 from bigain_cli.cli.talk import Talk
 
 PAUSE = 10.0  # seconds between lines where nobody watches
+
+
+def bar_of(talk: Talk, before: str, after: str) -> Any:
+    """Start a bar between two texts about its task on stderr, or return nothing if nobody watches."""
+    if not sys.stderr.isatty() or talk.quiet:
+        return None
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (TextColumn(before), BarColumn(), TextColumn(after))
+    bar = Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False)
+    bar.start()
+    return bar
 
 
 class StepMeter:
@@ -23,15 +37,13 @@ class StepMeter:
         self._began = self._said = time.monotonic()
 
     def __enter__(self) -> StepMeter:
-        if sys.stderr.isatty() and not self._talk.quiet:
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-            words = TextColumn("{task.description} {task.completed:.0f}/{task.total:.0f} steps")
-            left = (BarColumn(), TimeRemainingColumn(), TextColumn("left"))
-            self._bar = Progress(words, *left, console=Console(stderr=True), transient=True, redirect_stdout=False)
-            self._task = self._bar.add_task("drawing", total=1)
-            self._bar.start()
+        self._bar = bar_of(
+            self._talk,
+            "{task.description} {task.completed:.0f}/{task.total:.0f} steps",
+            "{task.fields[left]} left",
+        )
+        if self._bar is not None:
+            self._task = self._bar.add_task("drawing", total=1, left="-:--")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -41,12 +53,12 @@ class StepMeter:
     def show(self, done: int, of: int) -> None:
         """Take a step into account."""
         now = time.monotonic()
+        left = clock((now - self._began) / done * (of - done))
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, total=of)
+            self._bar.update(self._task, completed=done, total=of, left=left)
         elif now - self._said > PAUSE:
             self._said = now
-            left = (now - self._began) / done * (of - done)
-            self._talk.note(f"{done}/{of} steps, {int(left // 60)}:{int(left % 60):02} left")
+            self._talk.note(f"{done}/{of} steps, {left} left")
 
     @contextmanager
     def aside(self) -> Iterator[None]:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from bigain_cli.cli.options import Device, Quiet
 from bigain_cli.cli.talk import Talk
 from bigain_cli.errors import UsageError
 from bigain_cli.train.holdings import checkpoint_of, strange, trained
@@ -69,11 +70,11 @@ def train(
         list[str] | None,
         typer.Option("--template", "-t", help="Sentence to learn a class by, {} its name; repeatable."),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    device: Device = "auto",
     every: Annotated[int, typer.Option(min=1, help="Pictures between checkpoints and sample grids.")] = 50_000,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace what the folder holds.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    quiet: Quiet = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Name every picture that is left out.")] = False,
 ) -> int:
     """Train a small backbone on a folder of class folders.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from bigain_cli.cli.meter import PAUSE, bar_of
+from bigain_cli.cli.standings import clock
 from bigain_cli.cli.talk import Talk
 from bigain_cli.errors import UsageError
 from bigain_cli.train.events import Done, Report, Saved
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from bigain_cli.train.pictures import Pictures
 
 SHARE = "0.1"
-PAUSE = 10.0  # seconds between lines where nobody watches
 
 
 @dataclass(frozen=True)
@@ -89,13 +89,7 @@ class Meter:
         self._said = -math.inf
 
     def __enter__(self) -> Meter:
-        if sys.stderr.isatty() and not self._talk.quiet:
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn
-
-            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[facts]}"))
-            self._bar = Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False)
-            self._bar.start()
+        self._bar = bar_of(self._talk, "{task.description}", "{task.fields[facts]}")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -116,7 +110,7 @@ class Meter:
     def _report(self, event: Report, recipe: Recipe) -> None:
         facts = f"error {event.error:.4f}"
         facts += f", contrast {event.contrast:.4f}" if recipe.contrast else ""
-        facts += f", rate {event.rate:.1e}, {event.pace:.0f} pictures/s, {_clock(event.left)} left"
+        facts += f", rate {event.rate:.1e}, {event.pace:.0f} pictures/s, {clock(event.left)} left"
         if self._bar is not None:
             if self._task is None:
                 self._task = self._bar.add_task("training", total=recipe.images, facts="")
@@ -124,12 +118,6 @@ class Meter:
         elif time.monotonic() - self._said > PAUSE:
             self._said = time.monotonic()
             self._talk.note(f"{event.images}/{recipe.images} pictures, {facts}")
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}"
 
 
 def _pictures(wish: Wish, share: float | None, talk: Talk) -> tuple[Pictures, Pictures | None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from PIL.Image import Image
 from bigain_cli.backbones.base import Backbone
 from bigain_cli.backbones.phrases import Phrases
 from bigain_cli.classifier import classify
+from bigain_cli.quality.intervals import wilson
 from bigain_cli.ranking import Ranking
 from bigain_cli.rules import Rules
 from bigain_cli.train.pictures import Pictures
@@ -30,11 +30,8 @@ class Mark:
     @property
     def interval(self) -> tuple[float, float]:
         """Return Wilson's 95 % interval."""
-        n, z = self.count, 1.959964
-        share, reach = self.right / n, z * z / n
-        middle = (share + reach / 2) / (1 + reach)
-        half = z * math.sqrt(share * (1 - share) / n + reach / (4 * n)) / (1 + reach)
-        return middle - half, middle + half
+        found = wilson(self.right / self.count, self.count)
+        return found.low, found.high
 
     def __str__(self) -> str:
         low, high = self.interval

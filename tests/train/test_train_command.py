@@ -150,7 +150,7 @@ def test_talk_is_on_stderr_and_the_folder_on_stdout(finished: Path, place: Path)
     patterns = [
         r"bigain: photos: 24 pictures of 2 classes, read in \d+ s",
         r"bigain: 2 of them held out",
-        r"bigain: 64/64 pictures, error [\d.]+, contrast [\d.]+, rate \S+, \d+ pictures/s, 0:00:00 left",
+        r"bigain: 64/64 pictures, error [\d.]+, contrast [\d.]+, rate \S+, \d+ pictures/s, 0:00 left",
         r"bigain: checkpoint at 64 pictures, finished/training/samples-000000064.png",
         r"bigain: trained in [\d.]+ minutes; [\d.]+ % \[[\d.]+, [\d.]+\] of 2 held-out pictures, 16 draws a label",
     ]
