@@ -27,6 +27,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "v": tiny.save_stable_diffusion(root / "v", "v_prediction"),
         "pixels": tiny.save_stable_diffusion(root / "pixels", with_vae=False),
         "pixels-v": tiny.save_stable_diffusion(root / "pixels-v", "v_prediction", with_vae=False),
+        "pooled": tiny.save_stable_diffusion(root / "pooled", pooled=True),
         "late-text": tiny.save_stable_diffusion(root / "late-text", first_block="DownBlock2D"),
         "dit": tiny.save_dit(root / "dit"),
     }

@@ -20,7 +20,7 @@ from bigain_cli.squeeze import Squeeze
 PROMPTS = ["a cat", "a small dog", "seven airliners", ""]
 CLASSES = ["tabby", "tench", "airliner", ""]
 BATCHES = (1, 7, 64)
-KINDS = ("epsilon", "v", "pixels", "pixels-v", "late-text", "dit")
+KINDS = ("epsilon", "v", "pixels", "pixels-v", "late-text", "pooled", "dit")
 
 
 def latent(folder: Path, picture: Image.Image) -> torch.Tensor:
@@ -116,6 +116,12 @@ def test_the_prefix_is_run_once_per_draw_and_not_once_per_label(models, pictures
     job = Job(backbone.encode(pictures[0][1]), Draws(0, b"", backbone.latent_shape).block(0, 8), [0, 1, 2, 3])
     Residuals(backbone, backbone.condition(PROMPTS), False, 8, Squeeze(backbone, True))([job])
     assert rows == {"conv_in": 8, "conv_out": 32}
+
+
+def test_no_prefix_is_shared_where_the_text_comes_in_with_the_time(models) -> None:
+    assert (
+        load(str(models["epsilon"]), device="cpu").prefixed and not load(str(models["pooled"]), device="cpu").prefixed
+    )
 
 
 def test_the_network_is_left_as_it_was_after_sharing_a_prefix(models, pictures) -> None:

@@ -42,7 +42,10 @@ def text_encoder(width: int = 16, pieces: int = 190) -> CLIPTextModel:
     return CLIPTextModel(config)
 
 
-def unet(channels: int, first_block: str = "CrossAttnDownBlock2D", out: int | None = None) -> UNet2DConditionModel:
+def unet(
+    channels: int, first_block: str = "CrossAttnDownBlock2D", out: int | None = None, pooled: bool = False
+) -> UNet2DConditionModel:
+    """Make a U-Net; `pooled` adds the text to the time."""
     last = "CrossAttnUpBlock2D" if first_block == "CrossAttnDownBlock2D" else "UpBlock2D"
     return UNet2DConditionModel(
         sample_size=8,
@@ -55,6 +58,8 @@ def unet(channels: int, first_block: str = "CrossAttnDownBlock2D", out: int | No
         cross_attention_dim=16,
         attention_head_dim=2,
         norm_num_groups=4,
+        addition_embed_type="text" if pooled else None,
+        addition_embed_type_num_heads=2,
     )
 
 
@@ -79,6 +84,7 @@ def save_stable_diffusion(
     with_vae: bool = True,
     seed: int = 0,
     first_block: str = "CrossAttnDownBlock2D",
+    pooled: bool = False,
 ) -> Path:
     """Save a Stable Diffusion of a few thousand parameters; without a VAE it works on pixels."""
     torch.manual_seed(seed)
@@ -90,7 +96,7 @@ def save_stable_diffusion(
         "tokenizer": ["transformers", "CLIPTokenizer"],
         "scheduler": ["diffusers", "DDIMScheduler"],
     }
-    unet(4 if with_vae else 3, first_block).save_pretrained(folder / "unet")
+    unet(4 if with_vae else 3, first_block, pooled=pooled).save_pretrained(folder / "unet")
     text_encoder().save_pretrained(folder / "text_encoder")
     tokenizer().save_pretrained(folder / "tokenizer")
     scheduler(prediction).save_pretrained(folder / "scheduler")

@@ -22,6 +22,7 @@ from bigain_cli.compress.sites import Site, sites_of
 from bigain_cli.errors import ModelError, UsageError
 
 PROMPTS_AT_ONCE = 32
+POOLED = ("addition_embed_type", "text")  # the same text embedding once more, pooled and added to the time
 GUIDANCE = 7.5  # as Stable Diffusion's authors drew
 # Stable Diffusion's oldest folders say nothing of these, and diffusers' pipeline sets them right in the same way.
 LATENT_SCHEDULE = {"clip_sample": False, "steps_offset": 1}
@@ -107,7 +108,13 @@ class TextUNet:
 
     @property
     def prefixed(self) -> bool:
-        """Tell whether modules may be exchanged for a pass: a compiled network would not notice."""
+        """Tell whether something runs before the text is read, and may be kept: a compiled network would not notice.
+
+        Where the text is added to the time, every module reads it.
+        """
+        config: Any = self.network.config
+        if config.addition_embed_type is not None:
+            return False
         return not hasattr(self.network, "_orig_mod") and getattr(self.network, "_compiled_call_impl", None) is None
 
     def sites(self) -> tuple[Site, ...]:
@@ -145,7 +152,7 @@ def _refuse_unknown(parts: Parts, config: dict[str, Any]) -> None:
         "encoder_hid_dim_type": "it projects its condition in a way that is not supported",
     }
     for key, reason in reasons.items():
-        if config.get(key):
+        if config.get(key) and (key, config[key]) != POOLED:
             raise ModelError(
                 parts.name, reason, "Stable Diffusion 1.x and 2.x and pixel-space text U-Nets are supported."
             )

@@ -57,6 +57,9 @@ def train(
         float, typer.Option(help="Weight of telling the right label from a wrong one; 0: a plain diffusion model.")
     ] = _R.contrast,
     sharpness: Annotated[float, typer.Option(help="How sharply the two are compared.")] = _R.sharpness,
+    contrast_from: Annotated[
+        float, typer.Option(help="Share of the training that goes by before the two are compared.")
+    ] = _R.contrast_from,
     tilt: Annotated[
         float, typer.Option(help="Times are drawn as u^tilt: above 1 the clean end comes more often.")
     ] = _R.tilt,
@@ -90,7 +93,7 @@ def train(
     recipe = Recipe(
         arch=arch, size=size, patch=patch, width=width, depth=depth, images=images, batch=batch,
         rate=rate, warmup=warmup, decay=decay, ema=ema, drop=drop, contrast=contrast, sharpness=sharpness,
-        tilt=tilt, flip=flip, precision=precision, seed=seed,
+        contrast_from=contrast_from, tilt=tilt, flip=flip, precision=precision, seed=seed,
     )  # fmt: skip
     source = _source(folder, data)
     target = _target(output, folder, resume, force)

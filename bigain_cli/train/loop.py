@@ -142,8 +142,8 @@ class Training:
         chosen = self._chosen()
         sample = draw(self.pixels[chosen], self.labels[chosen], self.learner, recipe, len(self.process), self.step)
         with self._precision():
-            error, contrast = losses(self.learner, sample, self.process, recipe)
-        self.scaler.scale(error + recipe.contrast * contrast).backward()
+            seen = losses(self.learner, sample, self.process, recipe, recipe.contrasts(self.step))
+        self.scaler.scale(seen.total).backward()
         self.scaler.unscale_(self.optimiser)
         norm = torch.nn.utils.clip_grad_norm_(self.weights, CLIP)
         self.scaler.step(self.optimiser)
@@ -152,7 +152,7 @@ class Training:
         torch._foreach_lerp_(self.average, [weight.detach() for weight in self.weights], 1 - recipe.ema_at(self.step))
         self.step += 1
         self._watch(norm)
-        return Step(self.step, error.detach(), contrast.detach(), rate)
+        return Step(self.step, seen.error.detach(), seen.contrast.detach(), rate)
 
     def _watch(self, norm: Tensor) -> None:
         """Stop at once when the weights are lost; looked at now and then, because looking waits for the device."""

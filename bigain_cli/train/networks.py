@@ -90,7 +90,11 @@ def make_learner(recipe: Recipe, phrases: Phrases) -> Learner:
 
 
 def unet_config(recipe: Recipe) -> dict[str, Any]:
-    """Return a U-Net with attention at every level, like Stable Diffusion's but small."""
+    """Return a U-Net with attention at every level, like Stable Diffusion's but small.
+
+    The sentence enters by cross-attention and, pooled, with the time: by cross-attention alone a small network
+    learns late that labels matter.
+    """
     channels = tuple(recipe.width * level for level in range(1, LEVELS + 1))
     inputs = CHANNELS * recipe.patch**2
     return {
@@ -102,6 +106,8 @@ def unet_config(recipe: Recipe) -> dict[str, Any]:
         "down_block_types": ("CrossAttnDownBlock2D",) * LEVELS,
         "up_block_types": ("CrossAttnUpBlock2D",) * LEVELS,
         "cross_attention_dim": TEXT_WIDTH,
+        "addition_embed_type": "text",
+        "addition_embed_type_num_heads": TEXT_HEADS,
         "attention_head_dim": tuple(max(1, width // HEAD) for width in channels),  # diffusers means their number
         "norm_num_groups": 8,
         "use_linear_projection": True,

@@ -1,5 +1,7 @@
 """What a training step minimises: the error of ε̂ for the right label, and how well it shows which label is right.
 
+The loss is the mean of ln e, so that every time counts alike: the mean of e would be that of the clean end, where e is
+a hundred times what it is at the noisy end and labels hardly matter.
 A classifier by diffusion compares errors. The contrast term trains that comparison: with the right label's error e and
 a wrong one's e′ on the same noise, it is softplus(−sharpness · ln(e′ / e)).
 """
@@ -15,6 +17,8 @@ from torch import Tensor
 from bigain_cli.backbones.base import Process
 from bigain_cli.train.networks import Learner
 from bigain_cli.train.recipe import Recipe
+
+TINY = 1e-12  # of a mean square, in float32
 
 
 @dataclass(frozen=True)
@@ -53,18 +57,32 @@ def as_input(pixels: Tensor, recipe: Recipe) -> Tensor:
     return F.pixel_unshuffle(values, recipe.patch) if recipe.arch == "unet" else values
 
 
-def losses(learner: Learner, sample: Sample, process: Process, recipe: Recipe) -> tuple[Tensor, Tensor]:
-    """Return the mean error of ε̂ and the contrast term."""
+@dataclass(frozen=True)
+class Losses:
+    """What a step saw: `total` is to be minimised, the others are told."""
+
+    total: Tensor
+    error: Tensor
+    contrast: Tensor
+
+
+def losses(learner: Learner, sample: Sample, process: Process, recipe: Recipe, contrasted: bool) -> Losses:
+    """Return the loss, the mean error of ε̂ and the contrast term; without contrast, wrong labels are not run."""
     noisy = process.mix(sample.clean, sample.noise, sample.t)
-    if not recipe.contrast:
+    if not contrasted:
         right = errors(learner(noisy, sample.t, sample.rows), sample.noise)
-        return right.mean(), right.new_zeros(())
+        return Losses(_balanced(right), right.mean(), right.new_zeros(()))
     twice = (torch.cat([each, each]) for each in (noisy, sample.t))
     output = learner(*twice, torch.cat([sample.rows, sample.wrong]))
     right, wrong = errors(output, torch.cat([sample.noise, sample.noise])).chunk(2)
     comparison = F.softplus(-recipe.sharpness * (wrong.log() - right.log()))
     told = sample.told.float()
-    return right.mean(), (comparison * told).sum() / told.sum().clamp(min=1)
+    contrast = (comparison * told).sum() / told.sum().clamp(min=1)
+    return Losses(_balanced(right) + recipe.contrast * contrast, right.mean(), contrast)
+
+
+def _balanced(errors: Tensor) -> Tensor:
+    return errors.clamp(min=TINY).log().mean()
 
 
 def errors(output: Tensor, noise: Tensor) -> Tensor:

@@ -38,7 +38,8 @@ class Recipe:
     ema: float = 0.999
     drop: float = 0.1  # share of pictures shown without their label
     contrast: float = 0.0  # weight of telling the right label from a wrong one
-    sharpness: float = 50.0  # of that comparison: how many times the relative gap
+    sharpness: float = 200.0  # of that comparison: how many times the relative gap
+    contrast_from: float = 0.0  # share of the training that goes by before it
     tilt: float = 1.0  # times are drawn as u^tilt: above 1 more of them are at the clean end
     flip: bool = True
     precision: str = "float32"
@@ -72,6 +73,10 @@ class Recipe:
         """Return how much of the average stays; at first it follows fast."""
         return min(self.ema, (1 + step) / (10 + step))
 
+    def contrasts(self, step: int) -> bool:
+        """Tell whether a step compares right labels with wrong ones."""
+        return self.contrast > 0 and step >= self.contrast_from * self.steps
+
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe in plain values."""
         return dataclasses.asdict(self)
@@ -100,9 +105,14 @@ class Recipe:
         for name in ("decay", "contrast"):
             value = getattr(self, name)
             yield not (0 <= value < math.inf), f"--{name} {value:g}", "must not be negative", "0 switches it off."
-        for name in ("ema", "drop"):
+        for name in ("ema", "drop", "contrast_from"):
             value = getattr(self, name)
-            yield not (0 <= value < 1), f"--{name} {value:g}", "must be from 0 up to, but not including, 1", "Lower it."
+            yield (
+                not (0 <= value < 1),
+                f"--{name.replace('_', '-')} {value:g}",
+                "must be from 0 up to, but not including, 1",
+                "Lower it.",
+            )
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

@@ -72,6 +72,7 @@ def test_pictures_are_served_as_they_were_trained(made: dict[str, Any], arch: st
         assert torch.equal(clean, as_input(pixels[None], job.recipe)[0])
         back = backbone.decode(clean[None])[0]
         assert torch.equal(torch.from_numpy(np.array(back)).permute(2, 0, 1), pixels)
+    assert not backbone.prefixed
     assert backbone.latent_shape == ((12, 8, 8) if arch == "unet" else (3, 16, 16))
 
 

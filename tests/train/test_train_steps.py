@@ -164,7 +164,7 @@ def test_the_losses_are_those_of_a_slow_loop(arch: str) -> None:
     with torch.no_grad():
         for parameter in learner.parameters():  # a fresh DiT answers nothing to every label
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)) * 0.05)
-        error, contrast = losses(learner, sample, training.process, wanted)
+        seen = losses(learner, sample, training.process, wanted, True)
         rights, terms = [], []
         for number in range(8):
             t = sample.t[number : number + 1]
@@ -179,20 +179,45 @@ def test_the_losses_are_those_of_a_slow_loop(arch: str) -> None:
             if sample.told[number]:
                 terms.append(math.log1p(math.exp(-7.0 * math.log(wrong / right))))
     assert 0 < len(terms) < 8
-    assert float(error) == pytest.approx(sum(rights) / 8, rel=1e-5)
-    assert float(contrast) == pytest.approx(sum(terms) / len(terms), rel=1e-4)
+    contrast = sum(terms) / len(terms)
+    assert float(seen.error) == pytest.approx(sum(rights) / 8, rel=1e-5)
+    assert float(seen.contrast) == pytest.approx(contrast, rel=1e-4)
+    balanced = sum(map(math.log, rights)) / 8
+    assert float(seen.total) == pytest.approx(balanced + wanted.contrast * contrast, rel=1e-4)
 
 
 def test_without_contrast_the_error_is_the_same_and_the_wrong_labels_are_not_run() -> None:
     training, sample, learner, wanted = sample_of("dit", 8)
-    plain = Recipe(**{**wanted.to_dict(), "contrast": 0.0})
     with torch.no_grad():
-        both, alone = (
-            losses(learner, sample, training.process, wanted),
-            losses(learner, sample, training.process, plain),
-        )
-    torch.testing.assert_close(both[0], alone[0])
-    assert float(alone[1]) == 0
+        both, alone = (losses(learner, sample, training.process, wanted, on) for on in (True, False))
+    torch.testing.assert_close(both.error, alone.error)
+    assert float(alone.contrast) == 0
+    torch.testing.assert_close(alone.total, both.total - wanted.contrast * both.contrast)
+
+
+def test_every_time_counts_alike() -> None:
+    """The loss follows relative errors: halving all of them moves it equally wherever they were."""
+    training, sample, _, wanted = sample_of("dit", 8)
+
+    def loss(scale: float) -> float:
+        def network(*_: Any) -> torch.Tensor:  # an answer with errors from 1e-4 to 1 times `scale`
+            size = scale * torch.logspace(-2, 0, 8)[:, None, None, None]
+            return sample.noise + size
+
+        return float(losses(network, sample, training.process, wanted, False).total)  # type: ignore[arg-type]
+
+    assert loss(1.0) - loss(0.5) == pytest.approx(math.log(4), rel=1e-4)
+    assert math.isfinite(loss(0.0))
+
+
+@pytest.mark.parametrize(
+    ("weight", "begin", "told"),
+    [(0.1, 0.0, "111111"), (0.1, 0.5, "000111"), (0.1, 0.9, "000000"), (0.0, 0.0, "000000")],
+)
+def test_contrast_waits_for_its_share_of_the_training(weight: float, begin: float, told: str) -> None:
+    wanted = cases.recipe("dit", contrast=weight, contrast_from=begin)
+    seen = [float(step.contrast) > 0 for step in cases.training(wanted).run()]
+    assert seen == [each == "1" for each in told]
 
 
 def test_errors_are_mean_squares_in_float32() -> None:
@@ -284,6 +309,7 @@ BAD = {
     "decay": (-0.1, math.nan, math.inf),
     "ema": (-0.1, 1.0, math.nan),
     "drop": (-0.1, 1.0, math.nan),
+    "contrast_from": (-0.1, 1.0, math.nan),
     "contrast": (-1.0, math.nan),
     "sharpness": (0.0, math.nan),
     "tilt": (0.0, -1.0, math.inf),
@@ -295,7 +321,7 @@ BAD = {
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in BAD.items() for value in values])
 def test_a_bad_setting_is_named(name: str, value: Any) -> None:
-    with pytest.raises(UsageError, match=f"^--{name} .*: .+\\. .+"):
+    with pytest.raises(UsageError, match=f"^--{name.replace('_', '-')} .*: .+\\. .+"):
         Recipe(**{name: value})
 
 
