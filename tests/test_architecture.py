@@ -16,6 +16,7 @@ ROOMS = [
     "errors",
     "registry",
     "images",
+    "albums",
     "rules",
     "labels",
     "draws",
@@ -40,6 +41,7 @@ ROOMS = [
     "sampler",
     "quality",
     "train",
+    "evaluation",
     "cli",
 ]
 LIGHT = ["cli", "registry", "errors", "images", "labels", "evidence", "ranking", "rules", "models", "outputs"]

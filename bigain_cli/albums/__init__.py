@@ -1,0 +1,8 @@
+"""Labelled pictures as they lie on a disk: a folder of class folders or a safetensors file in, classes and sources out.
+
+Opens no picture. Must not know networks.
+"""
+
+from bigain_cli.albums.album import Album, open_album
+
+__all__ = ["Album", "open_album"]

@@ -1,0 +1,52 @@
+"""An album: sources of pictures, each with the number of its class."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bigain_cli.errors import UsageError
+from bigain_cli.images import SUFFIXES, Source, find
+
+
+@dataclass(frozen=True)
+class Album:
+    """Where it is, what its classes are called, its pictures in order, and what lies about without a class."""
+
+    path: str
+    classes: tuple[str, ...]
+    entries: Sequence[tuple[Source, int]]
+    strays: tuple[str, ...] = ()
+
+
+def open_album(path: str) -> Album:
+    """Look into a folder of class folders or a safetensors file."""
+    if os.path.isdir(path):
+        return _folder(path)
+    if not os.path.exists(path):
+        raise UsageError(path, "no such folder or file", "Give a folder of class folders, or a .safetensors file.")
+    from bigain_cli.albums.tensors import read_tensors
+
+    classes, entries = read_tensors(path)
+    return Album(path, classes, entries)
+
+
+def _folder(path: str) -> Album:
+    with os.scandir(path) as found:
+        seen = sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    folders = [entry.name for entry in seen if entry.is_dir()]
+    if len(folders) < 2:
+        why = f"one class only ({folders[0]})" if folders else "no class folders in it"
+        raise UsageError(path, why, "Make a folder for each class, and put its pictures in it.")
+    entries = [
+        (source, number)
+        for number, name in enumerate(folders)
+        for source in find([os.path.join(path, name)], recursive=True)
+    ]
+    strays = tuple(f"{entry.path}: in no class folder" for entry in seen if _is_picture(entry))
+    return Album(path, tuple(folders), entries, strays)
+
+
+def _is_picture(entry: os.DirEntry[str]) -> bool:
+    return entry.is_file() and os.path.splitext(entry.name)[1].lower() in SUFFIXES
