@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from bigain_cli.backbones.loading import load
     from bigain_cli.classifier import Run, classify
     from bigain_cli.errors import BigainError, InputError, ModelError, UsageError
+    from bigain_cli.evaluation.evaluate import evaluate
+    from bigain_cli.evaluation.summary import Summary
     from bigain_cli.labels import Label, LabelSet
     from bigain_cli.quality.comparison import Quality, compare, compare_features
     from bigain_cli.quality.features import load_feature
@@ -31,6 +33,8 @@ _HOMES = {
     "load": "bigain_cli.backbones.loading",
     "classify": "bigain_cli.classifier",
     "Run": "bigain_cli.classifier",
+    "evaluate": "bigain_cli.evaluation.evaluate",
+    "Summary": "bigain_cli.evaluation.summary",
     "generate": "bigain_cli.sampler.generation",
     "Generation": "bigain_cli.sampler.generation",
     "Sample": "bigain_cli.sampler.generation",
@@ -66,12 +70,14 @@ __all__ = [
     "Sample",
     "Standing",
     "Step",
+    "Summary",
     "UsageError",
     "Wish",
     "__version__",
     "classify",
     "compare",
     "compare_features",
+    "evaluate",
     "generate",
     "load",
     "load_feature",

@@ -21,6 +21,8 @@ from bigain_cli.arms import Arm, arms_of, as_label_set
 from bigain_cli.backbones.base import Backbone, Conditions
 from bigain_cli.backbones.precision import leave_float16
 from bigain_cli.compress import Handle, Spec, parse
+from bigain_cli.compress.flops import forward_flops
+from bigain_cli.compress.plan import Grid
 from bigain_cli.contest import Contest
 from bigain_cli.draws import Draws
 from bigain_cli.errors import UsageError
@@ -105,6 +107,15 @@ class Run:
             self.report = self._handle.report(backbone.latent_shape[1:], self._context()) if self._handle else None
         if self.report is not None:
             self.settings["compression"] = self.report.summary()
+
+    @property
+    def gflop(self) -> float:
+        """Return what one evaluation takes, in 10⁹ operations; 0 where there is no network."""
+        if self.report is not None:
+            return self.report.flops_after / 1e9
+        site = next(iter(self.backbone.sites()), None)
+        latent = Grid(*self.backbone.latent_shape[1:])
+        return forward_flops(site.root, latent, self._context()) / 1e9 if site is not None else 0.0
 
     @property
     def arms(self) -> tuple[Arm, ...]:

@@ -88,6 +88,21 @@ class Measure:
     about: str
 
 
+@dataclass(frozen=True)
+class Benchmark:
+    """A dataset that people compare themselves on: who opens it, what makes it, and the labels for its classes."""
+
+    about: str
+    opener: str = "bigain_cli.evaluation.torchvision:open_torchvision"
+    maker: str = ""  # its class
+    options: Mapping[str, Any] = field(default_factory=dict)
+    targets: str = "_labels"  # where it keeps the number of each picture's class
+    names: str = "classes"
+    preset: str = ""
+    fetched: bool = True  # whether it can be fetched without asking anybody
+    classes: int = 0
+
+
 _FIRST = (125, 325, 525, 725, 925)
 _OTHERS = tuple(t for t in range(25, 1000, 50) if t not in _FIRST)
 
@@ -158,6 +173,72 @@ OUTPUTS = {
     "tsv": Output("bigain_cli.outputs.columns:Tsv", "tab-separated columns, never quoted", (".tsv",)),
     "html": Output(
         "bigain_cli.outputs.html:Html", "one page to look at, with pictures and maps", (".html", ".htm"), True, 5
+    ),
+}
+_TEST = {"split": "test"}
+DATASETS = {
+    "pets": Benchmark(
+        "Oxford-IIIT Pet, test", maker="torchvision.datasets:OxfordIIITPet", options=_TEST, preset="pets"
+    ),
+    "imagenet": Benchmark(
+        "ImageNet, validation: folders n01440764 …",
+        "bigain_cli.evaluation.torchvision:open_wordnet",
+        preset="imagenet",
+        fetched=False,
+        classes=1000,
+    ),
+    "imagenet100": Benchmark(
+        "a hundred classes of ImageNet: folders n01558993 …",
+        "bigain_cli.evaluation.torchvision:open_wordnet",
+        preset="imagenet100",
+        fetched=False,
+        classes=100,
+    ),
+    "cifar10": Benchmark(
+        "CIFAR-10, test",
+        maker="torchvision.datasets:CIFAR10",
+        options={"train": False},
+        targets="targets",
+        preset="cifar10",
+    ),
+    "cifar100": Benchmark(
+        "CIFAR-100, test",
+        maker="torchvision.datasets:CIFAR100",
+        options={"train": False},
+        targets="targets",
+        preset="cifar100",
+    ),
+    "stl10": Benchmark(
+        "STL-10, test", maker="torchvision.datasets:STL10", options=_TEST, targets="labels", preset="stl10"
+    ),
+    "food101": Benchmark("Food-101, test", maker="torchvision.datasets:Food101", options=_TEST, preset="food101"),
+    "flowers102": Benchmark(
+        "Oxford Flowers 102, test", maker="torchvision.datasets:Flowers102", options=_TEST, preset="flowers102"
+    ),
+    "dtd": Benchmark("Describable Textures, test", maker="torchvision.datasets:DTD", options=_TEST, preset="dtd"),
+    "aircraft": Benchmark(
+        "FGVC Aircraft, test", maker="torchvision.datasets:FGVCAircraft", options=_TEST, preset="aircraft"
+    ),
+    "eurosat": Benchmark("EuroSAT, all", maker="torchvision.datasets:EuroSAT", targets="targets", preset="eurosat"),
+    "caltech101": Benchmark(
+        "Caltech-101, all",
+        maker="torchvision.datasets:Caltech101",
+        targets="y",
+        names="categories",
+        preset="caltech101",
+    ),
+    "mnist": Benchmark(
+        "MNIST, test",
+        maker="torchvision.datasets:MNIST",
+        options={"train": False},
+        targets="targets",
+        preset="mnist",
+    ),
+    "coco": Benchmark(
+        "COCO 2017, validation; several classes a picture",
+        "bigain_cli.evaluation.coco:open_coco",
+        preset="coco",
+        fetched=False,
     ),
 }
 FEATURES = {

@@ -11,6 +11,7 @@ import typer
 from bigain_cli import __version__
 from bigain_cli.cli.catalogue import list_things
 from bigain_cli.cli.classify import classify
+from bigain_cli.cli.evaluate import evaluate
 from bigain_cli.cli.generate import generate
 from bigain_cli.cli.inspect import inspect
 from bigain_cli.cli.train import train
@@ -51,6 +52,7 @@ def bigain(
 
 app.command("classify")(classify)
 app.command("generate")(generate)
+app.command("evaluate")(evaluate)
 app.command("inspect")(inspect)
 app.command("train")(train)
 app.command("list")(list_things)

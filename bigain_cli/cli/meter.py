@@ -30,8 +30,8 @@ def bar_of(talk: Talk, before: str, after: str) -> Any:
 class StepMeter:
     """Follows a run whose steps take about equally long."""
 
-    def __init__(self, talk: Talk) -> None:
-        self._talk = talk
+    def __init__(self, talk: Talk, doing: str = "drawing", unit: str = "steps") -> None:
+        self._talk, self._doing, self._unit = talk, doing, unit
         self._bar: Any = None
         self._task: Any = None
         self._began = self._said = time.monotonic()
@@ -39,11 +39,11 @@ class StepMeter:
     def __enter__(self) -> StepMeter:
         self._bar = bar_of(
             self._talk,
-            "{task.description} {task.completed:.0f}/{task.total:.0f} steps",
+            f"{{task.description}} {{task.completed:.0f}}/{{task.total:.0f}} {self._unit}",
             "{task.fields[left]} left",
         )
         if self._bar is not None:
-            self._task = self._bar.add_task("drawing", total=1, left="-:--")
+            self._task = self._bar.add_task(self._doing, total=1, left="-:--")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -58,7 +58,7 @@ class StepMeter:
             self._bar.update(self._task, completed=done, total=of, left=left)
         elif now - self._said > PAUSE:
             self._said = now
-            self._talk.note(f"{done}/{of} steps, {left} left")
+            self._talk.note(f"{done}/{of} {self._unit}, {left} left")
 
     @contextmanager
     def aside(self) -> Iterator[None]:

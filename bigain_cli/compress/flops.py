@@ -35,8 +35,9 @@ def site_flops(site: Site, tokens: Tokens, context: int) -> int:
 
 def _unet(unet: Any, latent: Grid, context: int) -> int:
     total = _convolution(unet.conv_in, latent) + _convolution(unet.conv_out, latent)
-    for name in ("time_embedding", "class_embedding", "add_embedding"):
+    for name in ("time_embedding", "class_embedding"):
         total += _linears([getattr(unet, name, None)], 1)
+    total += _added(getattr(unet, "add_embedding", None), context)
     total += _linears([getattr(unet, "encoder_hid_proj", None)], context)
     for stage in stages(unet, latent):
         for resnet in stage.module.resnets:
@@ -47,6 +48,16 @@ def _unet(unet: Any, latent: Grid, context: int) -> int:
             for sampler in getattr(stage.module, kind, None) or ():
                 total += _convolutions(sampler, stage.after) + _linears([sampler], 1)
     return total
+
+
+def _added(embedding: Any, context: int) -> int:
+    """Return the operations of what is added to the time: the mean of all text tokens looks at them and itself."""
+    if embedding is None or "pool" not in embedding._modules:
+        return _linears([embedding], 1)
+    pool, keys = embedding.pool, context + 1
+    width = pool.q_proj.out_features
+    once = _linears([pool.q_proj, embedding.proj], 1)
+    return once + _linears([pool.k_proj, pool.v_proj], keys) + 4 * keys * width
 
 
 def _host(host: Any, grid: Grid, context: int) -> int:

@@ -31,10 +31,16 @@ def reach(values: NDArray) -> float:
 
 def png_of(figure: Figure) -> bytes:
     """Draw a figure; no window system and no state that figures share is involved."""
+    return drawn(figure, "png")
+
+
+def drawn(figure: Figure, form: str) -> bytes:
+    """Draw a figure as png or svg, without a date or a name in it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+    nameless = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
     buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_figure(buffer, dpi=DOTS, format="png", metadata={"Software": None})
+    FigureCanvasAgg(figure).print_figure(buffer, dpi=DOTS, format=form, metadata=nameless[form])
     return buffer.getvalue()
 
 

@@ -1,0 +1,84 @@
+"""The answers of an evaluation: read from the records of an earlier run, asked for, and recorded line by line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from bigain_cli.cli.inquiry import Inquiry
+from bigain_cli.cli.meter import StepMeter
+from bigain_cli.cli.talk import Talk
+from bigain_cli.outputs.files import open_target
+from bigain_cli.outputs.json import line
+from bigain_cli.outputs.resume import recorded
+
+Answers = dict[str, dict[str, dict[str, Any]]]  # by spec, then by id
+_COSTS = ("draws", "evaluations", "seconds", "gflop")
+KEPT = ("label", "truth", "error", "decided", "probability", "rank", "evidence", *_COSTS)  # what a summary needs
+
+
+def asked(inquiry: Inquiry, evaluation: Any, talk: Talk) -> Answers:
+    """Return every answer: those that an earlier run has recorded, and the missing ones, recorded as they come."""
+    found = _recorded(inquiry, evaluation, talk)
+    _ask(inquiry, talk, evaluation, found)
+    return found
+
+
+def _recorded(inquiry: Inquiry, evaluation: Any, talk: Talk) -> Answers:
+    """Read what an earlier run has recorded of these specs and pictures."""
+    found: Answers = {name: {} for name in evaluation.specs}
+    if not inquiry.resume or inquiry.records is None:
+        return found
+    marks = {answering.settings["fingerprint"]: name for name, answering in evaluation.specs.items()}
+    wanted = {case.id for case in evaluation.dataset.cases}
+    recorded(inquiry.records, "")  # mends a torn end
+    for record in _lines(inquiry.records):
+        name = marks.get((record.get("settings") or {}).get("fingerprint", ""))
+        if name is not None and record["id"] in wanted:
+            found[name][record["id"]] = _slim(record)
+    talk.note(f"{inquiry.records}: {sum(map(len, found.values()))} answers already recorded")
+    return found
+
+
+def _lines(path: str) -> Iterator[dict[str, Any]]:
+    if Path(path).exists():
+        with Path(path).open("rb") as file:
+            yield from map(json.loads, file)
+
+
+def _slim(record: dict[str, Any]) -> dict[str, Any]:
+    return {key: record[key] for key in KEPT if key in record}
+
+
+def _ask(inquiry: Inquiry, talk: Talk, evaluation: Any, found: Answers) -> None:
+    """Ask what is not recorded yet."""
+    marks = {answering.settings["fingerprint"]: name for name, answering in evaluation.specs.items()}
+    done = {mark: frozenset(found[name]) for mark, name in marks.items()}
+    total = len(evaluation.dataset.cases) * len(marks)
+    before = sum(map(len, found.values()))
+    with _stream(inquiry) as stream, StepMeter(talk, "asking", "answers") as meter:
+        try:
+            for trial in evaluation.trials(done):
+                record = trial.record
+                if stream is not None:
+                    stream.write(line(record) + b"\n")
+                    stream.flush()
+                name = record["settings"]["compress"]
+                found[name][record["id"]] = _slim(record)
+                meter.show(sum(map(len, found.values())) - before, total - before)
+        except KeyboardInterrupt:
+            kept = f"are in {inquiry.records}; go on with --resume" if inquiry.records else "are lost: use --records"
+            talk.note(f"interrupted; {sum(map(len, found.values()))} of {total} answers {kept}")
+            raise
+
+
+@contextmanager
+def _stream(inquiry: Inquiry) -> Iterator[BinaryIO | None]:
+    if inquiry.records is None:
+        yield None
+    else:
+        with open_target(inquiry.records, inquiry.force, inquiry.resume) as stream:
+            yield stream

@@ -1,0 +1,107 @@
+"""Carries an inquiry out: finds the pictures, loads the model, has everything asked, and writes the summary."""
+
+from __future__ import annotations
+
+import time
+from pathlib import PurePath
+from typing import Any
+
+import typer
+
+from bigain_cli.cli.answers import Answers, asked
+from bigain_cli.cli.catalogue import hub_cache
+from bigain_cli.cli.inquiry import Inquiry
+from bigain_cli.cli.talk import Talk
+from bigain_cli.models import present, resolve
+from bigain_cli.outputs.files import write_whole
+from bigain_cli.outputs.plotting import drawn
+from bigain_cli.outputs.sink import encode
+
+
+def carry_out(inquiry: Inquiry, talk: Talk) -> int:
+    """Ask about every picture under every spec; return 1 if any failed, else 0."""
+    dataset, labels, answers = _material(inquiry, talk)
+    resolve(inquiry.model)
+    evaluation = _prepared(inquiry, talk, dataset, labels, answers)
+    found = asked(inquiry, evaluation, talk)
+    summary = _summary(inquiry, evaluation, found)
+    _write(inquiry, summary)
+    failures = sum(summary.failures.values())
+    if failures:
+        talk.note(f"{failures} answers failed; such pictures are left out for every spec")
+    return 1 if failures else 0
+
+
+def rehearse(inquiry: Inquiry, talk: Talk) -> int:
+    """Say what would be done; look at the dataset, but load no model."""
+    dataset, labels, _ = _material(inquiry, talk)
+    reference = resolve(inquiry.model)
+    state = "present" if present(reference, hub_cache()) else "not present, would be downloaded"
+    own = "none, and the model's own"
+    most = inquiry.rules.most_draws * len(labels.labels)
+    lines = [
+        f"dataset      {dataset.name}, {len(dataset.cases)} pictures of {len(dataset.classes)} classes",
+        f"labels       {len(labels.labels)} ({labels.origin})",
+        f"specs        {', '.join(inquiry.specs) or own}",
+        f"evaluations  at most {most} a picture and spec (one prompt a label)",
+        f"model        {reference.name} ({reference.where}), {state}",
+        f"records      {inquiry.records or 'not kept'}",
+        f"output       {inquiry.output or 'stdout'} ({inquiry.form})",
+        *(f"figure       {name}" for name in inquiry.figures),
+    ]
+    typer.echo(encode("\n".join(lines)))
+    return 0
+
+
+def _material(inquiry: Inquiry, talk: Talk) -> tuple[Any, Any, tuple[str, ...]]:
+    """Return the chosen part of the dataset, the labels, and the right label of each class."""
+    from bigain_cli.evaluation.dataset import open_dataset
+    from bigain_cli.evaluation.matching import labels_for
+    from bigain_cli.evaluation.selection import choose
+
+    whole = open_dataset(inquiry.dataset, inquiry.download)
+    dataset = choose(whole, inquiry.limit, inquiry.per_class, inquiry.seed)
+    labels, answers = labels_for(dataset, inquiry.labels)
+    talk.detail(f"{dataset.name}: {len(dataset.cases)} of {len(whole.cases)} pictures, labels: {labels.origin}")
+    if dataset.strays:
+        talk.note(f"{len(dataset.strays)} left out, the first: {dataset.strays[0]}")
+    return dataset, labels, answers
+
+
+def _prepared(inquiry: Inquiry, talk: Talk, dataset: Any, labels: Any, answers: tuple[str, ...]) -> Any:
+    from bigain_cli.backbones.loading import load
+    from bigain_cli.evaluation.trials import Evaluation, Plan
+
+    started = time.monotonic()
+    backbone = load(inquiry.model, inquiry.device, inquiry.dtype)
+    talk.detail(f"model: {inquiry.model} on {backbone.device}, loaded in {time.monotonic() - started:.1f} s")
+    specs = inquiry.specs or tuple(dict.fromkeys(("none", backbone.compress)))
+    plan = Plan(specs, inquiry.rules, inquiry.seed, inquiry.templates, inquiry.batch)
+    evaluation = Evaluation(backbone, dataset, labels, answers, plan)
+    evaluation.named(inquiry.against)  # refused now, if it is not among them
+    return evaluation
+
+
+def _summary(inquiry: Inquiry, evaluation: Any, found: Answers) -> Any:
+    from bigain_cli.evaluation.summary import summarise
+
+    chosen = {"limit": inquiry.limit, "per_class": inquiry.per_class, "seed": inquiry.seed}
+    about = {**evaluation.about(), "chosen": chosen}
+    names = [label.name for label in evaluation.labels.labels]
+    return summarise(found, names, evaluation.named(inquiry.against), about)
+
+
+def _write(inquiry: Inquiry, summary: Any) -> None:
+    from bigain_cli.evaluation.report import written
+
+    text = encode(written(summary, inquiry.form, inquiry.confusion) + "\n")
+    if inquiry.output is None:
+        typer.echo(text, nl=False)
+    else:
+        write_whole(inquiry.output, text, inquiry.force)
+    if not inquiry.figures or not summary.outcomes:
+        return
+    from bigain_cli.evaluation.chart import chart_of
+
+    for name in inquiry.figures:
+        write_whole(name, drawn(chart_of(summary), PurePath(name).suffix[1:].lower()), inquiry.force)

@@ -1,0 +1,98 @@
+"""What a user asked `evaluate` for, and whether it makes sense; found out before anything heavy is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from bigain_cli.cli.request import check_machine
+from bigain_cli.compress import parse
+from bigain_cli.errors import UsageError
+from bigain_cli.outputs.files import IN_PLACE, check_target
+from bigain_cli.outputs.plotting import require_plotting
+from bigain_cli.rules import Rules
+
+FORMS = {".txt": "table", ".md": "markdown", ".json": "json", ".html": "html", ".htm": "html"}
+DRAWN = (".png", ".svg")
+
+
+@dataclass(frozen=True)
+class Inquiry:
+    """Everything the user asked for."""
+
+    dataset: str
+    specs: tuple[str, ...]
+    against: str | None
+    labels: str | None
+    templates: tuple[str, ...]
+    model: str
+    device: str
+    dtype: str
+    limit: int | None
+    per_class: int | None
+    rules: Rules
+    seed: int
+    batch: int | None
+    records: str | None
+    resume: bool
+    form: str
+    output: str | None
+    figure: str | None
+    confusion: bool
+    download: bool
+    force: bool
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """Return the files to draw."""
+        if self.figure is None:
+            return ()
+        named = PurePath(self.figure).suffix.lower() in DRAWN
+        return (self.figure,) if named else tuple(self.figure + suffix for suffix in DRAWN)
+
+
+def chosen_form(as_json: bool, as_markdown: bool, output: str | None) -> str:
+    """Return the form asked for by flag, else by the file's suffix, else the table."""
+    if as_json and as_markdown:
+        raise UsageError("--json --markdown", "only one format at a time", "Choose one of them.")
+    flagged = "json" if as_json else "markdown" if as_markdown else None
+    if output is None or output == "-":
+        return flagged or "table"
+    suffix = PurePath(output).suffix.lower()
+    if flagged is not None:
+        if FORMS.get(suffix, flagged) not in (flagged, "table"):
+            raise UsageError(f"--{flagged} -o {output}", "the file's name says another format", "Choose one of them.")
+        return flagged
+    if suffix not in FORMS:
+        hint = f"Use {', '.join(FORMS)}, or --json or --markdown; --records keeps .jsonl."
+        raise UsageError(f"--output {output!r}", "its suffix names no format", hint)
+    return FORMS[suffix]
+
+
+def check(inquiry: Inquiry) -> None:
+    """Refuse what contradicts itself, what cannot be written, and names that no machine has."""
+    for text in inquiry.specs:
+        for piece in text.split(","):
+            parse(piece)
+    _check_records(inquiry)
+    names = [name for name in (inquiry.records, inquiry.output, *inquiry.figures) if name is not None]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(name, "is asked for twice", "Give every file a name of its own.")
+        check_target(name, inquiry.force, inquiry.resume and name == inquiry.records)
+    if inquiry.figure is not None:
+        if not PurePath(inquiry.figure).name:
+            raise UsageError(f"--figure {inquiry.figure!r}", "names no file", "Write --figure chart.png.")
+        require_plotting("--figure")
+    check_machine(inquiry.device, inquiry.dtype)
+
+
+def _check_records(inquiry: Inquiry) -> None:
+    if inquiry.records is None:
+        if inquiry.resume:
+            raise UsageError("--resume", "goes on with records, and none are named", "Add --records FILE.jsonl.")
+        return
+    if PurePath(inquiry.records).suffix.lower() not in IN_PLACE:
+        raise UsageError(f"--records {inquiry.records}", "grows line by line", "Name a .jsonl file.")
+    if inquiry.resume and inquiry.force:
+        raise UsageError("--resume --force", "one keeps the records, the other replaces them", "Choose one.")

@@ -1,0 +1,41 @@
+"""`evaluate`: a backbone, a dataset and specs in, a summary out. What the command does, without its files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bigain_cli.backbones.base import Backbone
+from bigain_cli.evaluation.dataset import Dataset, open_dataset
+from bigain_cli.evaluation.matching import labels_for
+from bigain_cli.evaluation.measures import Record
+from bigain_cli.evaluation.selection import choose
+from bigain_cli.evaluation.summary import Summary, summarise
+from bigain_cli.evaluation.trials import Evaluation, Plan
+from bigain_cli.rules import Rules
+
+
+def evaluate(
+    backbone: Backbone,
+    dataset: str | Dataset,
+    specs: Sequence[str] = ("none",),
+    *,
+    labels: str | None = None,
+    limit: int | None = None,
+    per_class: int | None = None,
+    rules: Rules | None = None,
+    seed: int = 0,
+    templates: Sequence[str] = (),
+    batch: int | None = None,
+    against: str | None = None,
+) -> Summary:
+    """Ask about every chosen picture under every spec, and sum up; differences are to `against`, or to the first."""
+    whole = open_dataset(dataset) if isinstance(dataset, str) else dataset
+    chosen = choose(whole, limit, per_class, seed)
+    label_set, answers = labels_for(chosen, labels)
+    plan = Plan(tuple(specs), rules or Rules(), seed, tuple(templates), batch)
+    evaluation = Evaluation(backbone, chosen, label_set, answers, plan)
+    baseline = evaluation.named(against)
+    found: dict[str, dict[str, Record]] = {name: {} for name in evaluation.specs}
+    for trial in evaluation.trials():
+        found[trial.record["settings"]["compress"]][trial.record["id"]] = trial.record
+    return summarise(found, [label.name for label in label_set.labels], baseline, evaluation.about())

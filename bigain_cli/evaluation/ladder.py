@@ -1,0 +1,139 @@
+"""A ladder of compressions: all labels cheaply first, then the finalists once more, less compressed.
+
+"lgtm:0.7,none" has two rungs. Errors of different rungs are never pooled: each rung judges by its own draws alone.
+Must not know datasets.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, Protocol
+
+from PIL.Image import Image
+
+from bigain_cli.classifier import Run
+from bigain_cli.compress import Spec, parse
+from bigain_cli.errors import UsageError
+from bigain_cli.images import Source
+from bigain_cli.labels import LabelSet
+from bigain_cli.ranking import Failure, Ranking
+from bigain_cli.registry import SCHEDULES
+from bigain_cli.rules import Rules
+
+LEAST, MOST = 2, 5  # finalists: two, so that the last rung always has a say
+SHARE, FEWEST = 4, 8  # a rung before the last takes a quarter of the draws, but enough for an interval
+KEPT_RUNS = 64
+
+Entry = Source | tuple[str, Image]
+MakeRun = Callable[[LabelSet, Spec, Rules], Run]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came out for a picture, and what it took in 10⁹ operations; 0 where there is no network."""
+
+    result: Ranking | Failure
+    gflop: float = 0.0
+
+
+class Answering(Protocol):
+    """What answers pictures under a spec or a ladder of specs."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Return what a record says."""
+
+    def answers(self, entries: Iterable[Entry]) -> Iterator[Answer]:
+        """Yield an answer for each picture, in order."""
+
+
+def rungs_of(text: str) -> tuple[Spec, ...]:
+    """Read a spec or a ladder of them."""
+    rungs = tuple(parse(piece) for piece in text.split(","))
+    if len(rungs) > 2:
+        raise UsageError(f"compression '{text}'", "a ladder has two rungs", "Write it as lgtm:0.7,none.")
+    if len(rungs) == 2 and rungs[0] == rungs[1]:
+        raise UsageError(f"compression '{text}'", "both rungs are the same", "Make the first one cheaper.")
+    return rungs
+
+
+@dataclass(frozen=True)
+class Single:
+    """One spec."""
+
+    run: Run
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Return what a record says."""
+        return self.run.settings
+
+    def answers(self, entries: Iterable[Entry]) -> Iterator[Answer]:
+        """Answer each picture."""
+        return (Answer(result, spent(self.run, result)) for result in self.run.standings(entries) if result.finished)
+
+
+class Ladder:
+    """Two specs, the second for the finalists of the first."""
+
+    def __init__(self, make: MakeRun, labels: LabelSet, rungs: tuple[Spec, ...], rules: Rules) -> None:
+        if SCHEDULES[rules.schedule].staged:
+            why = f"the {rules.schedule} schedule has stages of its own"
+            raise UsageError(f"ladder '{written(rungs)}'", why, "Use --schedule race or fixed.")
+        fewer = replace(rules, draws=max(FEWEST, rules.most_draws // SHARE))
+        self._labels, self._first = labels, make(labels, rungs[0], fewer)
+        self._last = lru_cache(KEPT_RUNS)(lambda names: make(self._only(names), rungs[1], rules))
+        whole = self._last(tuple(label.name for label in labels.labels))
+        both = [self._first.settings, whole.settings]
+        mark = hashlib.blake2b(" ".join(each["fingerprint"] for each in both).encode(), digest_size=8).hexdigest()
+        name = ",".join(each["compress"] for each in both)
+        self.settings = {**whole.settings, "compress": name, "fingerprint": mark}
+
+    def answers(self, entries: Iterable[Entry]) -> Iterator[Answer]:
+        """Answer each picture."""
+        kept = list(entries)
+        first = [result for result in self._first.standings(kept) if result.finished]
+        for entry, result in zip(kept, first, strict=True):
+            yield self._settled(entry, result)
+
+    def _settled(self, entry: Entry, first: Ranking | Failure) -> Answer:
+        if isinstance(first, Failure):
+            return Answer(replace(first, settings=self.settings))
+        run = self._last(finalists(first))
+        last = next(each for each in run.standings([entry]) if each.finished)
+        if isinstance(last, Failure):
+            return Answer(replace(last, settings=self.settings))
+        return Answer(joined(first, last, self.settings), spent(self._first, first) + spent(run, last))
+
+    def _only(self, names: tuple[str, ...]) -> LabelSet:
+        chosen = tuple(label for label in self._labels.labels if label.name in names)
+        return LabelSet(chosen, self._labels.origin)
+
+
+def spent(run: Run, result: Ranking | Failure) -> float:
+    """Return what a picture took in 10⁹ operations."""
+    return run.gflop * result.evaluations if isinstance(result, Ranking) else 0.0
+
+
+def finalists(first: Ranking) -> tuple[str, ...]:
+    """Return who may still win: those that the draws could not tell from the leader, but neither one nor all."""
+    places = [place.label for place in first.standings]
+    return tuple(sorted(places[: min(max(len(first.contenders), LEAST), MOST)]))
+
+
+def joined(first: Ranking, last: Ranking, settings: dict[str, Any]) -> Ranking:
+    """Put who fell on the first rung behind the finalists, without a chance."""
+    names = {place.label for place in last.standings}
+    fallen = tuple(
+        replace(place, probability=0.0, alive=False) for place in first.standings if place.label not in names
+    )
+    spent = first.evaluations + last.evaluations
+    return replace(last, standings=last.standings + fallen, evaluations=spent, settings=settings)
+
+
+def written(rungs: tuple[Spec, ...]) -> str:
+    """Write rungs as they are read."""
+    return ",".join(map(str, rungs))

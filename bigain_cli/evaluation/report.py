@@ -1,0 +1,126 @@
+"""A summary in words: tables of what each spec did and how they differ, as text, Markdown or JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from bigain_cli.evaluation.measures import Outcome
+from bigain_cli.evaluation.pairs import Difference
+from bigain_cli.evaluation.several import Precision
+from bigain_cli.evaluation.summary import Summary
+from bigain_cli.outputs.grid import aligned, markdown
+from bigain_cli.quality.intervals import Interval
+
+Table = tuple[tuple[str, ...], list[list[str]]]
+COSTS = ("draws", "evals", "GFLOP", "s")
+
+
+def as_json(summary: Summary, confusion: bool = False) -> str:
+    """Write everything there is; the confusion matrix is always in it."""
+    return json.dumps(summary.to_dict(), ensure_ascii=False, indent=1)
+
+
+def as_text(summary: Summary, confusion: bool = False) -> str:
+    """Write aligned tables."""
+    return _written(summary, confusion, aligned, "")
+
+
+def as_markdown(summary: Summary, confusion: bool = False) -> str:
+    """Write Markdown tables."""
+    return _written(summary, confusion, markdown, "### ")
+
+
+def _written(summary: Summary, confusion: bool, table: Callable[..., str], mark: str) -> str:
+    parts = [_title(summary)]
+    if not summary.outcomes:
+        return parts[0]
+    if summary.many:
+        parts += [table(*_precisions(summary)), _notes(summary)]
+    else:
+        parts += [table(*_outcomes(summary)), _notes(summary)]
+        if len(summary.outcomes) > 1:
+            parts += [f"{mark}Differences, in points of top-1", table(*_differences(summary))]
+    if confusion and not summary.many:
+        for spec in summary.outcomes:
+            parts += [f"{mark}{spec}: answers (columns) by true label", table(*_confusion(summary, spec))]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _title(summary: Summary) -> str:
+    about = summary.about
+    failed = sum(summary.failures.values())
+    words = [
+        f"{about['dataset']}: {summary.count} pictures, {about['labels']} labels",
+        f"model {about['model']}, {about['schedule']}, at most {about['max_draws']} draws, score {about['score']}",
+        f"seed {about['seed']}, {about['dtype']} on {about['device']}",
+    ]
+    return "; ".join(words) + (f"; {failed} failures left out" if failed else "")
+
+
+def _outcomes(summary: Summary) -> Table:
+    head = ("spec", "top-1 %", "top-5 %", "class mean %", "decided %", "of these right %", "ECE", *COSTS)
+    rows = []
+    for spec, found in summary.outcomes.items():
+        assert isinstance(found, Outcome)
+        few = len(summary.names) <= 5
+        sure = "–" if found.decided_right is None else percent(found.decided_right)
+        shares = [percent(found.top1), "–" if few else percent(found.top5), percent(found.per_class)]
+        rows.append([spec, *shares, f"{100 * found.decided.value:.1f}", sure, f"{found.ece:.3f}", *_costs(found)])
+    return head, rows
+
+
+def _precisions(summary: Summary) -> Table:
+    gaps = summary.precisions()
+    head = ("spec", "mAP %", "precision@1 %", f"mAP against {summary.against}", "precision@1 against it", *COSTS)
+    rows = []
+    for spec, found in summary.outcomes.items():
+        assert isinstance(found, Precision)
+        gap = gaps.get(spec)
+        points_of = ["–", "–"] if gap is None else [points(gap["mean_average"]), points(gap["first"])]
+        rows.append([spec, percent(found.mean_average), percent(found.first), *points_of, *_costs(found)])
+    return head, rows
+
+
+def _costs(found: Outcome | Precision) -> list[str]:
+    return [f"{found.draws:.1f}", f"{found.evaluations:.1f}", f"{found.gflop:.4g}", f"{found.seconds:.3g}"]
+
+
+def _differences(summary: Summary) -> Table:
+    head = ("spec", "against", "points", "gained", "lost", "McNemar p", "same answer %")
+    return head, [_difference(each) for each in summary.differences]
+
+
+def _difference(each: Difference) -> list[str]:
+    counts = [str(each.gained), str(each.lost), f"{each.p:.2g}", percent(each.agreement)]
+    return [each.spec, each.against, points(each.interval), *counts]
+
+
+def _confusion(summary: Summary, spec: str) -> Table:
+    rows = [[name, *map(str, counts)] for name, counts in zip(summary.names, summary.confusion(spec), strict=True)]
+    return ("", *summary.names), rows
+
+
+def _notes(summary: Summary) -> str:
+    """Say what the columns are."""
+    if summary.many:
+        return "Intervals: 95 %, bootstrap over pictures. Costs are means a picture."
+    return "Intervals: 95 % (Wilson). Costs are means a picture; GFLOP count two for a multiply-add."
+
+
+def percent(found: Interval) -> str:
+    """Write a share with its interval, in per cent."""
+    return f"{100 * found.value:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+
+
+def points(found: Interval) -> str:
+    """Write a difference with its interval, in points."""
+    return f"{100 * found.value:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
+
+
+WRITERS: dict[str, Callable[[Summary, bool], str]] = {"table": as_text, "json": as_json, "markdown": as_markdown}
+
+
+def written(summary: Summary, form: str, confusion: bool) -> str:
+    """Write a summary in a form."""
+    return WRITERS[form](summary, confusion)

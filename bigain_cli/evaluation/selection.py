@@ -1,0 +1,36 @@
+"""Which pictures of a dataset take part: chosen by the seed, so that fewer are always among more."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+
+from bigain_cli.errors import UsageError
+from bigain_cli.evaluation.dataset import Case, Dataset
+
+APART = 0xE7A1  # sets these random numbers apart from others of the same seed
+
+
+def choose(dataset: Dataset, limit: int | None, per_class: int | None, seed: int) -> Dataset:
+    """Keep so many of each class, then so many in all, in the dataset's order."""
+    if per_class is not None and dataset.many:
+        raise UsageError("--per-class", "pictures of this dataset have several classes", "Use --limit.")
+    order = np.random.Generator(np.random.PCG64([APART, seed])).permutation(len(dataset.cases))
+    cases = [dataset.cases[number] for number in order]
+    places = {id(case): number for number, case in zip(order, cases, strict=True)}
+    if per_class is not None:
+        cases = _per_class(cases, per_class)
+    chosen = sorted(cases[:limit], key=lambda case: places[id(case)])
+    if not chosen:
+        raise UsageError(f"dataset {dataset.name}", "no picture in it", "Name another folder.")
+    return dataset.of(chosen)
+
+
+def _per_class(cases: list[Case], count: int) -> list[Case]:
+    """Take the classes in turn, so that a limit cuts them alike."""
+    groups: dict[int, list[Case]] = defaultdict(list)
+    for case in cases:
+        groups[case.truth[0]].append(case)
+    rounds = range(min(count, max(map(len, groups.values()), default=0)))
+    return [groups[number][turn] for turn in rounds for number in sorted(groups) if turn < len(groups[number])]

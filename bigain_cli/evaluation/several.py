@@ -1,0 +1,88 @@
+"""Pictures with several right labels: mean average precision and precision of the first label.
+
+Scores are the evidence against the empty prompt, of labels that all took the same draws. Intervals: bootstrap over
+pictures, the same resamples for all specs, so that differences are paired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bigain_cli.evaluation.measures import Record, mean
+from bigain_cli.quality.intervals import Interval, resamples, spread
+
+TIMES, SEED = 1000, 0
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Precision:
+    """A spec's precision on `count` pictures; costs are means a picture."""
+
+    count: int
+    mean_average: Interval
+    first: Interval
+    draws: float
+    evaluations: float
+    seconds: float
+    gflop: float
+    replicates: Mapping[str, Array] = field(repr=False, compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record; the replicates stay behind."""
+        told = {name: value for name, value in vars(self).items() if name != "replicates"}
+        return {**told, "mean_average": self.mean_average.to_dict(), "first": self.first.to_dict()}
+
+    def minus(self, other: Precision) -> dict[str, Interval]:
+        """Return the paired differences."""
+        return {
+            name: spread(getattr(self, name).value - getattr(other, name).value, mine - other.replicates[name])
+            for name, mine in self.replicates.items()
+        }
+
+
+def precision_of(records: Sequence[Record]) -> Precision:
+    """Sum a spec's evidence up."""
+    names = sorted(records[0]["evidence"])
+    scores = np.array([[record["evidence"][name] for name in names] for record in records])
+    truth = np.array([[name in record["truth"] for name in names] for record in records])
+    weights = resamples(len(records), TIMES, SEED)
+    first = truth[np.arange(len(records)), scores.argmax(axis=1)].astype(float)
+    firsts = (weights @ first) / weights.sum(axis=1)
+    averages = mean_average(scores, truth, weights)
+    whole = mean_average(scores, truth, np.ones((1, len(records))))[0]
+    return Precision(
+        count=len(records),
+        mean_average=spread(float(whole), averages, 0.0, 1.0),
+        first=spread(float(first.mean()), firsts, 0.0, 1.0),
+        draws=mean(records, "draws"),
+        evaluations=mean(records, "evaluations"),
+        seconds=mean(records, "seconds"),
+        gflop=mean(records, "gflop"),
+        replicates={"mean_average": averages, "first": firsts},
+    )
+
+
+def mean_average(scores: Array, truth: NDArray[np.bool_], weights: Array) -> Array:
+    """Return, for each row of weights, the mean over classes of the average precision; classes never true are out."""
+    columns = [
+        average_precision(scores[:, k], truth[:, k], weights) for k in range(scores.shape[1]) if truth[:, k].any()
+    ]
+    return np.nanmean(np.stack(columns), axis=0)  # [rows]
+
+
+def average_precision(scores: Array, truth: NDArray[np.bool_], weights: Array) -> Array:
+    """Return the mean, over the right pictures, of the precision down to each; equal scores are counted together."""
+    order = np.argsort(-scores, kind="stable")
+    ranked, right, weight = scores[order], truth[order], weights[:, order]
+    last = np.searchsorted(-ranked, -ranked, side="right") - 1  # the last picture with the same score
+    seen, hits = np.cumsum(weight, axis=1)[:, last], np.cumsum(weight * right, axis=1)[:, last]
+    gain = weight * right
+    total = gain.sum(axis=1)
+    precision = np.divide(hits, seen, out=np.zeros_like(hits), where=seen > 0)
+    return np.divide((gain * precision).sum(axis=1), total, out=np.full(len(total), np.nan), where=total > 0)

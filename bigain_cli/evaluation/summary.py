@@ -1,0 +1,109 @@
+"""A comparison of specs, summed up from records; every number has its interval, every difference is paired.
+
+In: records by spec; out: a Summary to print, draw or keep. Must not know how records are made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bigain_cli.evaluation.measures import Outcome, Record, confusion, outcome_of, reliability, rights
+from bigain_cli.evaluation.pairs import Difference, difference
+from bigain_cli.evaluation.several import Precision, precision_of
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What was compared and what came out; without `outcomes` nothing was answered."""
+
+    about: Mapping[str, Any]
+    against: str
+    count: int  # pictures that all specs answered
+    failures: Mapping[str, int]
+    outcomes: Mapping[str, Outcome | Precision]
+    differences: Sequence[Difference]  # of every pair, the later minus the earlier
+    records: Mapping[str, Sequence[Record]]
+    names: tuple[str, ...]
+
+    @property
+    def many(self) -> bool:
+        """Tell whether pictures had several right labels."""
+        return any(isinstance(outcome, Precision) for outcome in self.outcomes.values())
+
+    def to(self, spec: str) -> Difference | None:
+        """Return a spec's difference to the baseline."""
+        return next((each for each in self.differences if (each.spec, each.against) == (spec, self.against)), None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document."""
+        specs = {
+            spec: {**outcome.to_dict(), "failures": self.failures[spec], **self._details(spec)}
+            for spec, outcome in self.outcomes.items()
+        }
+        pairs = [each.to_dict() for each in self.differences]
+        pairs += [
+            {"spec": spec, "against": self.against, **{name: span.to_dict() for name, span in gaps.items()}}
+            for spec, gaps in self.precisions().items()
+        ]
+        return {**self.about, "pictures": self.count, "against": self.against, "specs": specs, "differences": pairs}
+
+    def precisions(self) -> dict[str, dict[str, Any]]:
+        """Return the differences of precision to the baseline."""
+        base = self.outcomes.get(self.against)
+        return {
+            spec: outcome.minus(base)
+            for spec, outcome in self.outcomes.items()
+            if isinstance(outcome, Precision) and isinstance(base, Precision) and spec != self.against
+        }
+
+    def confusion(self, spec: str) -> list[list[int]]:
+        """Count a spec's answers by true label."""
+        return confusion(self.records[spec], self.names)
+
+    def _details(self, spec: str) -> dict[str, Any]:
+        if self.many:
+            return {}
+        found = self.records[spec]
+        sure = np.array([record["probability"] for record in found])
+        return {
+            "labels": list(self.names),
+            "confusion": self.confusion(spec),
+            "reliability": reliability(rights(found), sure),
+        }
+
+
+def summarise(
+    records: Mapping[str, Mapping[str, Record]],
+    names: Sequence[str],
+    against: str,
+    about: Mapping[str, Any],
+) -> Summary:
+    """Compare specs on the pictures that all of them answered; `records` are by spec, then by id."""
+    good = {spec: {id: r for id, r in found.items() if "error" not in r} for spec, found in records.items()}
+    common = sorted(set.intersection(*(set(found) for found in good.values())))
+    kept = {spec: [found[id] for id in common] for spec, found in good.items()}
+    failures = {spec: len(found) - len(good[spec]) for spec, found in records.items()}
+    outcomes: dict[str, Outcome | Precision] = {}
+    pairs: list[Difference] = []
+    if common:
+        many = "evidence" in kept[against][0]
+        sum_up = precision_of if many else outcome_of
+        outcomes = {spec: sum_up(found) for spec, found in kept.items()}
+        pairs = [] if many else _pairs(kept, against)
+    return Summary(about, against, len(common), failures, outcomes, pairs, kept, tuple(names))
+
+
+def _pairs(kept: Mapping[str, Sequence[Record]], against: str) -> list[Difference]:
+    """Compare every spec with the baseline, then with the ones before it."""
+    order = [against, *(spec for spec in kept if spec != against)]
+    right = {spec: rights(found) for spec, found in kept.items()}
+    answers = {spec: np.array([record["label"] for record in found]) for spec, found in kept.items()}
+    return [
+        difference(one, other, right[one], right[other], answers[one] == answers[other])
+        for number, other in enumerate(order)
+        for one in order[number + 1 :]
+    ]

@@ -1,0 +1,145 @@
+"""One record for each picture and spec: all specs see the same pictures and the same draws, in turn.
+
+In: a backbone and a dataset; out: a stream of records that lack nothing a summary needs. Never prints.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bigain_cli.backbones.base import Backbone
+from bigain_cli.classifier import Run
+from bigain_cli.compress import Spec
+from bigain_cli.errors import UsageError
+from bigain_cli.evaluation.dataset import Case, Dataset
+from bigain_cli.evaluation.ladder import Answer, Answering, Ladder, Single, rungs_of
+from bigain_cli.labels import LabelSet
+from bigain_cli.ranking import Failure, Ranking, significant
+from bigain_cli.rules import Rules
+
+AT_ONCE = 16  # pictures before it is the next spec's turn: what slows the machine slows all specs
+TOP = 5
+OWN = ("compress", "compression", "fingerprint")  # settings in which specs differ
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A record with the whole answer that it was made from."""
+
+    record: dict[str, Any]
+    result: Ranking | Failure
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be compared, and how far to go for a picture."""
+
+    specs: tuple[str, ...]
+    rules: Rules
+    seed: int = 0
+    templates: tuple[str, ...] = ()
+    batch: int | None = None
+
+
+class Evaluation:
+    """Specs on a dataset."""
+
+    def __init__(
+        self, backbone: Backbone, dataset: Dataset, labels: LabelSet, answers: Sequence[str], plan: Plan
+    ) -> None:
+        if dataset.many and plan.rules.schedule != "fixed":
+            why = "scores of several right labels compare only if all labels take all draws"
+            raise UsageError(f"--schedule {plan.rules.schedule}", why, "Use --schedule fixed.")
+        self._backbone, self._plan, self._answers = backbone, plan, tuple(answers)
+        self.dataset, self.labels = dataset, labels
+        self.specs: dict[str, Answering] = {}
+        self._rungs: dict[str, tuple[Spec, ...]] = {}
+        for text in plan.specs:
+            rungs = rungs_of(text)
+            answering = self._answering(text, rungs)
+            name = answering.settings["compress"]
+            if name in self.specs:
+                raise UsageError(f"-c {text}", f"{name} is given twice", "Keep one of them.")
+            self.specs[name], self._rungs[name] = answering, rungs
+
+    def named(self, text: str | None) -> str:
+        """Return the name under which a spec is compared; the first one without a text."""
+        names = list(self.specs)
+        if text is None:
+            return names[0]
+        wanted = rungs_of(text)
+        found = next((name for name in names if self._rungs[name] == wanted), None)
+        if found is None:
+            raise UsageError(f"--against {text}", "is not among the specs", f"Compared are {', '.join(names)}.")
+        return found
+
+    def about(self) -> dict[str, Any]:
+        """Return what all specs have in common."""
+        first = next(iter(self.specs.values())).settings
+        public = {key: value for key, value in first.items() if key not in OWN}
+        device = {"device": str(self._backbone.device), "labels": len(self.labels.labels)}
+        return {"dataset": self.dataset.name, **public, **device}
+
+    def trials(self, done: Mapping[str, Collection[str]] | None = None) -> Iterator[Trial]:
+        """Yield what is missing; `done` has the ids that are recorded, by fingerprint."""
+        done = done or {}
+        cases = iter(self.dataset.cases)
+        while group := tuple(itertools.islice(cases, AT_ONCE)):
+            for answering in self.specs.values():
+                recorded = done.get(answering.settings["fingerprint"], ())
+                yield from self._answered(answering, [case for case in group if case.id not in recorded])
+
+    def _answered(self, answering: Answering, cases: Sequence[Case]) -> Iterator[Trial]:
+        if not cases:
+            return
+        started = time.monotonic()
+        answers = list(answering.answers(case.opened() for case in cases))
+        seconds = round((time.monotonic() - started) / len(cases), 4)
+        for case, answer in zip(cases, answers, strict=True):
+            yield Trial(self._record(case, answer, seconds), answer.result)
+
+    def _record(self, case: Case, answer: Answer, seconds: float) -> dict[str, Any]:
+        result = answer.result
+        truth = list(dict.fromkeys(self._answers[number] for number in case.truth))
+        record = {**result.to_dict(TOP), "id": case.id, "truth": truth}
+        if isinstance(result, Failure):
+            return record
+        record |= {"seconds": seconds, "gflop": significant(answer.gflop, 6)}
+        if self.dataset.many:
+            return record | {"evidence": evidence(result)}
+        places = {place.label: number for number, place in enumerate(result.standings, 1)}
+        record["rank"] = places[truth[0]]
+        return record | {"truth_probability": significant(result.standings[record["rank"] - 1].probability)}
+
+    def _answering(self, text: str, rungs: tuple[Spec, ...]) -> Answering:
+        if len(rungs) == 1:
+            return Single(self._run(self.labels, rungs[0], self._plan.rules))
+        if self.dataset.many:
+            raise UsageError(
+                f"-c {text}", "a ladder keeps one winner's rivals, and pictures have several", "Leave it out."
+            )
+        return Ladder(self._run, self.labels, rungs, self._plan.rules)
+
+    def _run(self, labels: LabelSet, spec: Spec, rules: Rules) -> Run:
+        plan = self._plan
+        return Run(
+            self._backbone,
+            labels,
+            plan.templates,
+            rules,
+            plan.seed,
+            reject=self.dataset.many,
+            batch=plan.batch,
+            compress=spec,
+        )
+
+
+def evidence(ranking: Ranking) -> dict[str, float | None]:
+    """Return by how much each label beats the empty prompt on the same draws."""
+    scores = {place.label: place.score for place in ranking.standings}
+    empty = scores.pop("none")
+    return {name: significant(scores[name] - empty) for name in sorted(scores)}

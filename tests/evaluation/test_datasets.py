@@ -1,0 +1,218 @@
+"""What `evaluate` reads: folders, files, torchvision's datasets, COCO; and what it chooses of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from safetensors.torch import save_file
+
+from bigain_cli.errors import UsageError
+from bigain_cli.evaluation.dataset import Case, Dataset, open_dataset
+from bigain_cli.evaluation.matching import labels_for
+from bigain_cli.evaluation.selection import choose
+from bigain_cli.images import Source
+from bigain_cli.labels import presets, read_labels
+from bigain_cli.registry import DATASETS
+
+
+def picture(path: Path, number: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(number).integers(0, 256, (20, 24, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def made(classes: tuple[str, ...] = ("cat", "dog"), count: int = 6, many: bool = False, preset: str = "") -> Dataset:
+    """Make a dataset of cases that are never opened."""
+    cases = [Case(str(n), (n % len(classes),), lambda: Source("")) for n in range(count)]
+    return Dataset("made", classes, cases, preset, many)
+
+
+def test_a_folder_of_class_folders(tmp_path: Path) -> None:
+    for name in ("cat/a.png", "cat/deep/b.png", "dog/c.png", "stray.png"):
+        picture(tmp_path / name)
+    found = open_dataset(str(tmp_path))
+    assert found.classes == ("cat", "dog") and [case.truth for case in found.cases] == [(0,), (0,), (1,)]
+    assert [Path(case.id).name for case in found.cases] == ["a.png", "b.png", "c.png"]
+    assert len(found.strays) == 1 and "stray.png" in found.strays[0]
+    source = found.cases[0].opened()
+    assert isinstance(source, Source) and source.path == str(tmp_path / "cat/a.png")
+
+
+def test_a_safetensors_file(tmp_path: Path) -> None:
+    data = picture(tmp_path / "x.png").read_bytes()
+    tensors = {
+        "jpeg": torch.frombuffer(bytearray(data * 2), dtype=torch.uint8),
+        "offsets": torch.tensor([0, len(data), 2 * len(data)]),
+        "labels": torch.tensor([1, 0]),
+    }
+    save_file(tensors, tmp_path / "d.safetensors", {"classes": "cat,dog"})
+    found = open_dataset(str(tmp_path / "d.safetensors"))
+    assert [case.truth for case in found.cases] == [(1,), (0,)]
+    source = found.cases[1].opened()
+    assert isinstance(source, Source) and source.data == data
+
+
+def pets(root: Path) -> None:
+    lines = []
+    for number, name in enumerate(("Abyssinian", "american_bulldog"), 1):
+        picture(root / f"oxford-iiit-pet/images/{name}_1.jpg", number)
+        lines.append(f"{name}_1 {number} {number} 1")
+    annotations = root / "oxford-iiit-pet/annotations"
+    annotations.mkdir()
+    (annotations / "test.txt").write_text("\n".join(lines))
+
+
+def food(root: Path) -> None:
+    home = root / "food-101"
+    (home / "meta").mkdir(parents=True)
+    files = {"apple_pie": ["apple_pie/1"], "waffles": ["waffles/2"]}
+    (home / "meta/test.json").write_text(json.dumps(files))
+    for names in files.values():
+        picture(home / f"images/{names[0]}.jpg")
+
+
+def eurosat(root: Path) -> None:
+    for name in ("AnnualCrop", "SeaLake"):
+        picture(root / f"eurosat/2750/{name}/1.jpg")
+
+
+@pytest.mark.parametrize("make", [pets, food, eurosat])
+def test_torchvision_datasets_are_read_from_their_folders(tmp_path: Path, make: Any) -> None:
+    make(tmp_path)
+    found = open_dataset(f"{make.__name__.replace('food', 'food101')}:{tmp_path}")
+    assert [case.truth for case in found.cases] == [(0,), (1,)]
+    opened = found.cases[1].opened()
+    assert isinstance(opened, tuple) and opened[1].size == (24, 20)
+
+
+def test_a_broken_picture_of_a_known_dataset_is_an_error_of_its_own(tmp_path: Path) -> None:
+    eurosat(tmp_path)
+    (tmp_path / "eurosat/2750/SeaLake/1.jpg").write_bytes(b"nothing")
+    opened = open_dataset(f"eurosat:{tmp_path}").cases[1].opened()
+    assert isinstance(opened, Source) and opened.error is not None and opened.error.kind == "unreadable-image"
+
+
+def test_imagenet_is_a_folder_of_numbered_class_folders(tmp_path: Path) -> None:
+    for number in range(100):
+        picture(tmp_path / f"val/n{number:08d}/1.png")
+    found = open_dataset(f"imagenet100:{tmp_path}")
+    labels, answers = labels_for(found, None)
+    names = [label.name for label in read_labels("imagenet100", presets()).labels]
+    assert [label.name for label in labels.labels] == names and answers == tuple(names)
+    with pytest.raises(UsageError, match="100 class folders; wanted are 1000"):
+        open_dataset(f"imagenet:{tmp_path}")
+
+
+def coco(root: Path) -> None:
+    (root / "annotations").mkdir()
+    kinds = [{"id": 18, "name": "dog"}, {"id": 17, "name": "cat"}]
+    things = [
+        {"image_id": 1, "category_id": 18},
+        {"image_id": 1, "category_id": 17},
+        {"image_id": 1, "category_id": 18},
+    ]
+    pictures = [{"id": 1, "file_name": "1.jpg"}, {"id": 2, "file_name": "2.jpg"}]
+    text = json.dumps({"images": pictures, "annotations": things, "categories": kinds})
+    (root / "annotations/instances_val2017.json").write_text(text)
+
+
+def test_coco_pictures_have_several_classes_or_none(tmp_path: Path) -> None:
+    coco(tmp_path)
+    found = open_dataset(f"coco:{tmp_path}")
+    assert found.many and found.classes == ("cat", "dog")
+    assert [case.truth for case in found.cases] == [(0, 1), ()]
+    assert found.cases[0].id.endswith("val2017/1.jpg")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("nowhere", "no such folder or file"),
+        ("petz:x", "no dataset is called petz. Did you mean pets"),
+        ("pets:", "says no folder"),
+        ("pets:nowhere", "no folder nowhere. Add --download"),
+        ("imagenet:nowhere", "no such folder"),
+        ("coco:.", "cannot be read"),
+    ],
+)
+def test_what_is_not_there_is_said_with_what_to_do(name: str, told: str, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=told):
+        open_dataset(name)
+
+
+def test_an_unpacked_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"pets:.*: not found in .*. Add --download"):
+        open_dataset(f"pets:{tmp_path}")
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations/instances_val2017.json").write_text('{"images": 3}')
+    with pytest.raises(UsageError, match="not COCO's list"):
+        open_dataset(f"coco:{tmp_path}")
+
+
+@pytest.mark.parametrize("name", ["imagenet:.", "coco:.", "somewhere"])
+def test_only_what_can_be_fetched_is(name: str) -> None:
+    with pytest.raises(UsageError, match="download"):
+        open_dataset(name, download=True)
+
+
+def test_the_registry_names_presets_that_exist_and_makers_that_exist() -> None:
+    import torchvision.datasets as known
+
+    for entry in DATASETS.values():
+        assert entry.preset in presets()
+        if entry.maker:
+            assert hasattr(known, entry.maker.partition(":")[2])
+
+
+def test_presets_number_classes_as_torchvision_does() -> None:
+    """Where torchvision's names are known without the data, they are the preset's, in its order."""
+    from torchvision.datasets import Flowers102
+
+    names = [label.name for label in read_labels("flowers102", presets()).labels]
+    alike = sum(a.casefold() == b.casefold() for a, b in zip(names, Flowers102.classes, strict=True))
+    assert len(names) == 102 and alike >= 80
+
+
+@settings(max_examples=50)
+@given(count=st.integers(1, 40), limit=st.integers(1, 50), seed=st.integers(0, 5))
+def test_fewer_pictures_are_among_more_and_in_order(count: int, limit: int, seed: int) -> None:
+    whole = made(count=count)
+    chosen = [case.id for case in choose(whole, limit, None, seed).cases]
+    more = [case.id for case in choose(whole, limit + 3, None, seed).cases]
+    assert len(chosen) == min(limit, count) and set(chosen) <= set(more)
+    assert chosen == sorted(chosen, key=int)
+
+
+def test_so_many_of_each_class_and_the_limit_cuts_them_alike() -> None:
+    whole = made(("a", "b", "c"), 30)
+    chosen = choose(whole, None, 4, 0)
+    assert sorted(case.truth[0] for case in chosen.cases) == [0] * 4 + [1] * 4 + [2] * 4
+    cut = choose(whole, 6, 4, 0)
+    assert sorted(case.truth[0] for case in cut.cases) == [0, 0, 1, 1, 2, 2]
+    assert {case.id for case in cut.cases} <= {case.id for case in chosen.cases}
+    assert [case.id for case in choose(whole, 6, None, 1).cases] != [
+        case.id for case in choose(whole, 6, None, 2).cases
+    ]
+    with pytest.raises(UsageError, match="several classes"):
+        choose(made(many=True), None, 2, 0)
+    with pytest.raises(UsageError, match="no picture"):
+        choose(made(count=0), None, None, 0)
+
+
+def test_labels_are_matched_by_name_whatever_the_case_and_the_spaces() -> None:
+    labels, answers = labels_for(made(("Great_Dane", "tabby-cat")), "tabby cat,great dane,emu")
+    assert answers == ("great dane", "tabby cat") and len(labels.labels) == 3
+    labels, answers = labels_for(made(("Great_Dane", "cat")), None)
+    assert answers == ("Great_Dane", "cat") == tuple(label.name for label in labels.labels)
+    with pytest.raises(UsageError, match=r"no label for the class 'dog'.*"):
+        labels_for(made(), "cat,dogs")

@@ -1,0 +1,137 @@
+"""`bigain evaluate` as its users meet it: tables, files, errors, interruption and resumption."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from commands import COLOURS, run, start
+from PIL import Image
+
+SLOWLY = ("--schedule", "fixed", "--draws", "8")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("evaluate") / "photos"
+    generator = np.random.default_rng(0)
+    for name, colour in COLOURS.items():
+        (folder / name).mkdir(parents=True)
+        for number in range(4):
+            pixels = np.clip(np.array(colour) + generator.normal(0, 40, (9, 9, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+    return folder
+
+
+def ask(photos: Path, *arguments: str, **options: Any) -> Any:
+    return run("evaluate", str(photos), *SLOWLY, *arguments, **options)
+
+
+def test_a_table_on_stdout_and_nothing_else(photos: Path) -> None:
+    result = ask(photos)
+    text = result.out.decode()
+    assert result.code == 0 and result.err == ""
+    assert "12 pictures, 3 labels" in text and "100.0 [75.7, 100.0]" in text and "none" in text
+
+
+def test_json_has_everything_and_markdown_the_tables(photos: Path, models: dict[str, Path], tmp_path: Path) -> None:
+    network = ("-m", str(models["pixels"]), "-c", "none", "-c", "lgtm:0.5", "-c", "lgtm:0.5,none", "--limit", "6")
+    document = json.loads(ask(photos, *network, "--json").out)
+    assert document["pictures"] == 6 and document["against"] == "none" and document["chosen"]["limit"] == 6
+    assert list(document["specs"]) == ["none", "lgtm:0.5@share=level", "lgtm:0.5@share=level,none"]
+    assert len(document["differences"]) == 3
+    for found in document["specs"].values():
+        assert np.sum(found["confusion"]) == 6 and found["gflop"] > 0
+        assert found["top1"]["low"] <= found["top1"]["value"] <= found["top1"]["high"]
+    target = tmp_path / "table.md"
+    result = ask(photos, *network, "-o", str(target), "--confusion", "--figure", str(tmp_path / "chart"))
+    assert result.code == 0 and result.out == b""
+    text = target.read_text()
+    assert text.count("| ---") == 5 and "McNemar p" in text and "### none: answers" in text
+    assert (tmp_path / "chart.png").read_bytes()[:4] == b"\x89PNG"
+    assert (
+        b"GFLOP a picture" in (tmp_path / "chart.svg").read_bytes() or b"<svg" in (tmp_path / "chart.svg").read_bytes()
+    )
+
+
+def test_a_broken_picture_is_left_out_for_all_and_told(photos: Path, tmp_path: Path) -> None:
+    for name in ("red", "blue"):
+        (tmp_path / "p" / name).mkdir(parents=True)
+        (tmp_path / "p" / name / "1.png").write_bytes((photos / name / "1.png").read_bytes())
+    (tmp_path / "p/red/broken.png").write_bytes(b"nothing")
+    result = run("evaluate", "p", *SLOWLY, "--records", "r.jsonl", cwd=tmp_path)
+    assert result.code == 1 and b"2 pictures" in result.out and "1 answers failed" in result.err
+    records = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
+    assert [("error" in record) for record in records] == [False, False, True]
+
+
+def test_an_interrupted_run_goes_on_to_the_same_summary(photos: Path, tmp_path: Path) -> None:
+    target = tmp_path / "r.jsonl"
+    whole = ask(photos, "--draws", "256", "--json", "--records", str(tmp_path / "whole.jsonl"))
+    with start("evaluate", str(photos), *SLOWLY, "--draws", "4096", "--records", str(target)) as process:
+        for _ in range(600):
+            if target.exists() or process.poll() is not None:
+                break
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and b"go on with --resume" in err
+    lines = (tmp_path / "whole.jsonl").read_bytes().splitlines(keepends=True)
+    target.write_bytes(b"".join(lines[:5]) + lines[5][:40])  # torn by a kill
+    again = ask(photos, "--draws", "256", "--json", "--records", str(target), "--resume")
+    assert again.code == 0 and "5 answers already recorded" in again.err
+    one, other = (json.loads(each.out) for each in (whole, again))
+    for document in (one, other):
+        document["specs"]["none"].pop("seconds")
+    assert one == other and len(target.read_bytes().splitlines()) == 12
+    other_draws = ask(photos, "--draws", "16", "--records", str(target), "--resume")
+    assert "0 answers already recorded" in other_draws.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("-c", "lgtm:2"), "no ratio"),
+        (("-c", "none", "-c", "none"), "given twice"),
+        (("-c", "lgtm:0.5,none,none"), "two rungs"),
+        (("--against", "lgtm:0.5"), "not among the specs"),
+        (("--resume",), "none are named"),
+        (("--records", "r.txt"), "Name a .jsonl file"),
+        (("--records", "r.jsonl", "--resume", "--force"), "Choose one"),
+        (("-o", "x.pdf"), "names no format"),
+        (("-o", ""), "names no format"),
+        (("--json", "--markdown"), "only one format"),
+        (("--json", "-o", "x.md"), "another format"),
+        (("-l", "red,green"), "no label for the class 'blue'"),
+        (("--download",), "no known dataset"),
+        (("--device", "tpu"), "not a device"),
+        (("-o", "x.json", "--records", "nowhere/r.jsonl"), "does not exist"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(photos: Path, tmp_path: Path, arguments: Any, told: str) -> None:
+    result = ask(photos, *arguments, cwd=tmp_path)
+    assert result.code == 2 and told in result.err and result.out == b""
+    assert "Traceback" not in result.err and list(tmp_path.iterdir()) == []
+
+
+def test_existing_files_stay(photos: Path, tmp_path: Path) -> None:
+    for name in ("r.jsonl", "s.json", "c.png"):
+        (tmp_path / name).write_text("mine")
+    for arguments in (("--records", "r.jsonl"), ("-o", "s.json"), ("--figure", "c.png")):
+        result = ask(photos, *arguments, cwd=tmp_path)
+        assert result.code == 2 and "exists" in result.err
+        assert (tmp_path / arguments[1]).read_text() == "mine"
+    assert ask(photos, "-o", "s.json", "--force", cwd=tmp_path).code == 0
+    assert json.loads((tmp_path / "s.json").read_text())["pictures"] == 12
+
+
+def test_a_rehearsal_says_what_would_be_done(photos: Path, tmp_path: Path) -> None:
+    result = ask(photos, "--limit", "5", "--dry-run", "--figure", "c", cwd=tmp_path)
+    text = result.out.decode()
+    assert result.code == 0 and "5 pictures of 3 classes" in text and "24 a picture" in text and "c.svg" in text
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,162 @@
+"""The numbers of an evaluation: against slow loops, scipy, and by their laws."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from bigain_cli.evaluation.measures import (
+    calibration_error,
+    confusion,
+    mean_of_classes,
+    outcome_of,
+    reliability,
+    rights,
+)
+from bigain_cli.evaluation.pairs import difference, mcnemar, paired_interval
+from bigain_cli.evaluation.several import average_precision, mean_average, precision_of
+from bigain_cli.evaluation.summary import summarise
+
+NAMES = ("cat", "dog", "emu")
+shares = st.floats(0, 1, allow_nan=False)
+
+
+def record(number: int, truth: str = "cat", label: str = "cat", **changes: Any) -> dict[str, Any]:
+    plain = {"id": str(number), "label": label, "truth": [truth], "decided": True, "probability": 0.9, "rank": 1}
+    return {**plain, "draws": 8, "evaluations": 24, "seconds": 0.5, "gflop": 2.0, **changes}
+
+
+@given(gained=st.integers(0, 60), lost=st.integers(0, 60))
+def test_mcnemar_is_the_exact_binomial_test(gained: int, lost: int) -> None:
+    expected = binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
+    assert mcnemar(gained, lost) == pytest.approx(expected)
+
+
+@given(gained=st.integers(0, 50), lost=st.integers(0, 50), rest=st.integers(0, 200))
+def test_a_paired_interval_holds_the_difference_and_turns_with_it(gained: int, lost: int, rest: int) -> None:
+    count = gained + lost + rest
+    if not count:
+        return
+    found, turned = paired_interval(gained, lost, count), paired_interval(lost, gained, count)
+    assert found.low <= found.value <= found.high and found.value == pytest.approx((gained - lost) / count)
+    assert (-turned.high, -turned.low) == pytest.approx((found.low, found.high))
+
+
+def test_paired_intervals_cover() -> None:
+    """Of many samples with a known difference, about nineteen in twenty intervals hold it."""
+    generator = np.random.default_rng(0)
+    for gain, loss, count in ((0.1, 0.05, 100), (0.02, 0.02, 300), (0.3, 0.1, 60)):
+        counts = generator.multinomial(count, [gain, loss, 1 - gain - loss], size=2000)
+        spans = [paired_interval(int(g), int(lo), count) for g, lo, _ in counts]
+        assert 0.93 < np.mean([span.low <= gain - loss <= span.high for span in spans]) <= 1
+
+
+def test_a_difference_counts_pictures_by_who_was_right() -> None:
+    mine, other = np.array([1, 1, 1, 0, 0, 1], bool), np.array([1, 0, 0, 1, 0, 1], bool)
+    found = difference("b", "a", mine, other, np.array([1, 0, 0, 0, 1, 1], bool))
+    assert (found.gained, found.lost, found.count) == (2, 1, 6)
+    assert found.agreement.value == pytest.approx(0.5) and found.interval.value == pytest.approx(1 / 6)
+
+
+@given(st.lists(st.tuples(st.booleans(), shares), min_size=1, max_size=60))
+def test_calibration_is_that_of_a_slow_loop(pairs: list[tuple[bool, float]]) -> None:
+    right, sure = np.array([pair[0] for pair in pairs]), np.array([pair[1] for pair in pairs])
+    total = 0.0
+    for number in range(10):
+        inside = [pair for pair in pairs if min(int(pair[1] * 10), 9) == number]
+        if inside:
+            share, given = (sum(each) / len(inside) for each in zip(*inside, strict=True))
+            total += abs(share - given) * len(inside) / len(pairs)
+    assert calibration_error(right, sure) == pytest.approx(total, abs=1e-9)
+    assert sum(row["count"] for row in reliability(right, sure)) == len(pairs)
+
+
+def test_the_mean_of_classes_is_not_the_mean_of_pictures() -> None:
+    right = np.array([True] * 90 + [False] * 10)
+    found = mean_of_classes(right, ["cat"] * 90 + ["dog"] * 10)
+    assert found.value == 0.5 and 0.4 < found.low < 0.5 < found.high < 0.6
+
+
+def test_an_outcome_sums_records_up() -> None:
+    rows = [record(0), record(1, label="dog", rank=6, decided=False), record(2, truth="dog", label="dog", draws=16)]
+    found = outcome_of(rows)
+    assert found.top1.value == pytest.approx(2 / 3) and found.top5.value == pytest.approx(2 / 3)
+    assert found.decided.value == pytest.approx(2 / 3) and found.decided_right is not None
+    assert found.decided_right.value == 1 and found.draws == pytest.approx(32 / 3)
+    assert outcome_of([record(0, decided=False)]).decided_right is None
+    assert confusion(rows, NAMES) == [[1, 1, 0], [0, 1, 0], [0, 0, 0]]
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.booleans(), st.integers(0, 3)), min_size=1, max_size=15),
+)
+def test_average_precision_is_that_of_repeated_pictures(rows: list[tuple[int, bool, int]]) -> None:
+    """Weights are repetitions; equal scores are counted together."""
+    scores, truth, weights = (np.array(column) for column in zip(*rows, strict=True))
+    repeated = [(s, t) for s, t, w in rows for _ in range(w)]
+    positives = [s for s, t in repeated if t]
+    found = average_precision(scores.astype(float), truth.astype(bool), weights[None].astype(float))[0]
+    if not positives:
+        assert math.isnan(found)
+        return
+    precision = [
+        sum(t for s, t in repeated if s >= mine) / sum(1 for s, _ in repeated if s >= mine) for mine in positives
+    ]
+    assert found == pytest.approx(sum(precision) / len(precision))
+
+
+def test_a_perfect_ranking_has_precision_one_and_a_blind_one_the_share() -> None:
+    truth = np.random.default_rng(0).random((400, 3)) < 0.25
+    weights = np.ones((1, 400))
+    assert mean_average(truth.astype(float), truth, weights)[0] == 1
+    assert mean_average(np.zeros((400, 3)), truth, weights)[0] == pytest.approx(truth.mean(), abs=0.01)
+
+
+def several(number: int, truth: list[str], **evidence: float) -> dict[str, Any]:
+    return {**record(number), "truth": truth, "evidence": {"cat": 0.0, "dog": 0.0, "emu": 0.0, **evidence}}
+
+
+def test_pictures_with_several_labels_are_judged_by_evidence_and_in_pairs() -> None:
+    good = [several(n, ["cat", "dog"], cat=2.0, dog=1.0, emu=-1.0) for n in range(20)]
+    good += [several(n, [], emu=-2.0, cat=-1.0, dog=-1.0) for n in range(20, 30)]
+    bad = [{**row, "evidence": {name: -value for name, value in row["evidence"].items()}} for row in good]
+    assert precision_of(good).mean_average.value == 1
+    assert precision_of(good).first.value == pytest.approx(20 / 30)
+    found = summarise({"a": by_id(good), "b": by_id(bad), "c": by_id(good)}, NAMES, "a", {})
+    gaps = found.precisions()
+    assert gaps["b"]["mean_average"].high < 0 and gaps["c"]["mean_average"].to_dict() == {
+        "value": 0,
+        "low": 0,
+        "high": 0,
+    }
+    assert found.many and "confusion" not in str(found.to_dict())
+
+
+def by_id(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {row["id"]: row for row in rows}
+
+
+def test_only_pictures_that_all_specs_answered_count() -> None:
+    rows = [record(0), record(1), record(2)]
+    failed = [record(0), {"id": "1", "truth": ["cat"], "error": {"kind": "x", "message": "y"}}]
+    found = summarise({"a": by_id(rows), "b": by_id(failed)}, NAMES, "a", {})
+    assert found.count == 1 and found.failures == {"a": 0, "b": 1}
+    empty = summarise({"a": by_id(failed[1:]), "b": by_id(rows)}, NAMES, "a", {})
+    assert empty.count == 0 and not empty.outcomes and empty.to_dict()["pictures"] == 0
+
+
+def test_every_pair_is_compared_and_the_baseline_comes_first() -> None:
+    wrong = [record(number, label="dog") for number in range(8)]
+    good = [record(number) for number in range(8)]
+    found = summarise({"a": by_id(wrong), "b": by_id(good), "c": by_id(good)}, NAMES, "b", {})
+    assert [(each.spec, each.against) for each in found.differences] == [("a", "b"), ("c", "b"), ("c", "a")]
+    worse = found.to("a")
+    assert worse is not None and worse.lost == 8 and worse.interval.high < 0 and worse.p == pytest.approx(2 / 2**8)
+    assert rights(good).all() and found.to("b") is None

@@ -1,0 +1,188 @@
+"""Records of an evaluation: the same pictures and draws for all specs, ladders, resumption, several labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+import bigain_cli as bigain
+from bigain_cli.errors import UsageError
+from bigain_cli.evaluation.dataset import Case, Dataset
+from bigain_cli.evaluation.ladder import Ladder, finalists, joined, rungs_of, written
+from bigain_cli.evaluation.matching import labels_for
+from bigain_cli.evaluation.trials import Evaluation, Plan
+from bigain_cli.images import Source
+from bigain_cli.ranking import Ranking, Standing
+from bigain_cli.rules import Rules
+
+COLOURS = {"red": (220, 30, 30), "green": (40, 150, 60), "blue": (40, 80, 200), "black": (10, 10, 10)}
+FIXED = Rules(schedule="fixed", draws=8)
+
+
+def coloured(count: int = 6, many: bool = False) -> Dataset:
+    names = tuple(COLOURS)
+    cases = [
+        Case(f"{n}.png", (n % 4,), lambda n=n: Image.new("RGB", (8, 8), COLOURS[names[n % 4]])) for n in range(count)
+    ]
+    return Dataset("colours", names, cases, many=many)
+
+
+@pytest.fixture(scope="module")
+def colours() -> Any:
+    return bigain.load("colours", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def network(models: dict[str, Path]) -> Any:
+    return bigain.load(str(models["pixels"]), device="cpu")
+
+
+def evaluation(backbone: Any, dataset: Dataset, *specs: str, rules: Rules = FIXED, **changes: Any) -> Evaluation:
+    labels, answers = labels_for(dataset, changes.pop("labels", None))
+    return Evaluation(backbone, dataset, labels, answers, Plan(specs, rules, **changes))
+
+
+def test_records_are_those_of_classify_with_the_truth(network: Any) -> None:
+    dataset = coloured(5)
+    asked = evaluation(network, dataset, "none", "lgtm:0.5")
+    records = [trial.record for trial in asked.trials()]
+    assert [record["id"] for record in records] == [f"{n}.png" for n in range(5)] * 2
+    for spec in asked.specs:
+        mine = [record for record in records if record["settings"]["compress"] == spec]
+        pictures = [(case.id, case.open()) for case in dataset.cases]
+        theirs = bigain.classify(network, pictures, list(COLOURS), rules=FIXED, compress=spec)
+        for record, ranking in zip(mine, theirs, strict=True):
+            expected = ranking.to_dict(5)
+            assert {key: record[key] for key in expected} == expected
+            place = [standing.label for standing in ranking.standings].index(record["truth"][0])
+            assert record["rank"] == place + 1
+            assert record["truth_probability"] == pytest.approx(ranking.standings[place].probability)
+            assert record["gflop"] > 0 and record["seconds"] > 0
+
+
+def test_compression_costs_less_and_the_operations_are_those_of_the_report(network: Any) -> None:
+    asked = evaluation(network, coloured(1), "none", "lgtm:0.5")
+    plain, merged = (trial.record for trial in asked.trials())
+    per = [record["gflop"] / record["evaluations"] for record in (plain, merged)]
+    assert per[1] < per[0]
+    assert merged["settings"]["compression"]["gflop"] == pytest.approx([round(each, 3) for each in per], abs=6e-4)
+
+
+def test_what_is_recorded_is_not_asked_again(colours: Any) -> None:
+    asked = evaluation(colours, coloured(6), "none")
+    whole = [trial.record for trial in asked.trials()]
+    mark = whole[0]["settings"]["fingerprint"]
+    rest = [trial.record for trial in asked.trials({mark: {"1.png", "4.png"}})]
+    strip = [{key: value for key, value in record.items() if key != "seconds"} for record in (*whole, *rest)]
+    assert strip[6:] == [record for record in strip[:6] if record["id"] not in ("1.png", "4.png")]
+    assert list(asked.trials({mark: {case.id for case in asked.dataset.cases}})) == []
+
+
+def test_a_broken_picture_is_a_record(colours: Any, tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(b"nothing")
+    path = str(tmp_path / "x.png")
+    dataset = coloured(3).of([*coloured(2).cases, Case("x.png", (2,), lambda: Source(path, path=path))])
+    for specs in (("none",), ("none",)):
+        *_, last = (trial.record for trial in evaluation(colours, dataset, *specs).trials())
+        assert last["id"] == "x.png" and last["error"]["kind"] and last["truth"] == ["blue"]
+
+
+def test_a_ladder_asks_all_labels_cheaply_and_the_finalists_again(network: Any) -> None:
+    asked = evaluation(network, coloured(3), "lgtm:0.5,none")
+    (answering,) = asked.specs.values()
+    assert isinstance(answering, Ladder)
+    name = "lgtm:0.5@share=level,none"
+    assert list(asked.specs) == [name] and asked.named("lgtm:0.5,none") == name
+    for trial in asked.trials():
+        ranking = trial.result
+        assert isinstance(ranking, Ranking) and len(ranking.standings) == 4
+        shares = [place.probability for place in ranking.standings]
+        first = next(r for r in answering._first.standings([(ranking.id, _image(ranking.id))]) if r.finished)
+        kept = finalists(first)
+        assert 2 <= len(kept) <= 4 and {place.label for place in ranking.standings[: len(kept)]} == set(kept)
+        assert sum(shares) == pytest.approx(1) and all(share == 0 for share in shares[len(kept) :])
+        alone = bigain.Run(network, list(kept), rules=FIXED, compress="none")
+        (last,) = (r for r in alone.standings([(ranking.id, _image(ranking.id))]) if r.finished)
+        assert ranking.standings[: len(kept)] == last.standings and ranking.gap == last.gap
+        assert ranking.evaluations == first.evaluations + last.evaluations
+
+
+def _image(id: str) -> Image.Image:
+    return coloured(4).cases[int(id.split(".")[0])].open()  # type: ignore[return-value]
+
+
+def standing(label: str, alive: bool) -> Standing:
+    return Standing(label, 0.25, -1.0, 8, alive)
+
+
+@pytest.mark.parametrize(("alive", "expected"), [(1, 2), (2, 2), (4, 4), (7, 5)])
+def test_finalists_are_two_to_five(alive: int, expected: int) -> None:
+    places = tuple(standing(name, number < alive) for number, name in enumerate("abcdefg"))
+    first = Ranking("x", places, alive == 1, 0.1, None, 8, 56)
+    assert finalists(first) == tuple("abcdefg"[:expected])
+    last = Ranking("x", places[:2], True, 0.1, None, 8, 16, settings={})
+    whole = joined(first, last, {"compress": "x"})
+    assert len(whole.standings) == 7 and whole.evaluations == 72 and whole.settings == {"compress": "x"}
+
+
+def test_rungs_are_read_and_written() -> None:
+    assert written(rungs_of("lgtm:0.7, none")) == "lgtm:0.7,none"
+    for text, told in (("none,none", "the same"), ("a,b,c", "unknown"), ("lgtm:0.5,lgtm:0.3,none", "two rungs")):
+        with pytest.raises(UsageError, match=told):
+            rungs_of(text)
+
+
+@pytest.mark.parametrize(
+    ("specs", "rules", "told"),
+    [
+        (("none", "none"), FIXED, "given twice"),
+        (("lgtm:0.5,none",), Rules(schedule="staged"), "stages of its own"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(network: Any, specs: Any, rules: Rules, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        evaluation(network, coloured(1), *specs, rules=rules)
+
+
+def test_the_baseline_is_one_of_the_specs(network: Any) -> None:
+    asked = evaluation(network, coloured(1), "lgtm:0.5", "none")
+    assert asked.named(None) == "lgtm:0.5@share=level" and asked.named("none") == "none"
+    with pytest.raises(UsageError, match=r"--against tome:0.5: is not among the specs"):
+        asked.named("tome:0.5")
+
+
+def test_several_labels_are_scored_against_the_empty_prompt_on_the_same_draws(network: Any) -> None:
+    dataset = coloured(2, many=True)
+    records = [trial.record for trial in evaluation(network, dataset, "none").trials()]
+    pictures = [(case.id, case.open()) for case in dataset.cases]
+    whole = list(bigain.classify(network, pictures, list(COLOURS), rules=FIXED, reject=True))
+    for record, ranking in zip(records, whole, strict=True):
+        scores = {place.label: place.score for place in ranking.standings}
+        assert {place.draws for place in ranking.standings} == {8}
+        for name, value in record["evidence"].items():
+            assert value == pytest.approx(scores[name] - scores["none"], abs=1e-9)
+        assert set(record["evidence"]) == set(COLOURS) and "rank" not in record
+    with pytest.raises(UsageError, match="Use --schedule fixed"):
+        evaluation(network, dataset, "none", rules=Rules())
+    with pytest.raises(UsageError, match="ladder"):
+        evaluation(network, dataset, "lgtm:0.5,none")
+
+
+def test_evaluate_sums_up(colours: Any) -> None:
+    summary = bigain.evaluate(colours, coloured(12), rules=Rules(draws=16), limit=8)
+    outcome = summary.outcomes["none"]
+    assert summary.count == 8 and outcome.top1.value == 1 and outcome.gflop == 0  # type: ignore[union-attr]
+    assert summary.about["model"] == "colours" and summary.about["dataset"] == "colours"
+    document = summary.to_dict()
+    assert document["specs"]["none"]["failures"] == 0 and "compress" not in document
+
+
+def test_the_published_protocol_takes_260_evaluations_for_37_labels(models: dict[str, Path]) -> None:
+    backbone = bigain.load(str(models["pixels"]), device="cpu")
+    labels = [f"a{n}" for n in range(37)]
+    dataset = Dataset("pets", tuple(labels), [Case("x", (0,), lambda: Image.new("RGB", (8, 8)))])
+    (trial,) = evaluation(backbone, dataset, "none", rules=Rules(schedule="staged")).trials()
+    assert trial.record["evaluations"] == 37 * 5 + 5 * 15 == 260
