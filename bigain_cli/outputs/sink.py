@@ -36,8 +36,8 @@ class Sink(Protocol):
     def write(self, record: Record, result: Ranking | Failure | None = None) -> None:
         """Write one record; formats that show more find it in the whole result."""
 
-    def close(self) -> None:
-        """End the output and flush it; the stream stays open."""
+    def close(self, complete: bool = True) -> None:
+        """End the output and flush it; the stream stays open. Not `complete`: the run was stopped before its end."""
 
 
 def encode(text: str) -> bytes:
