@@ -100,7 +100,7 @@ def _recorded(request: Request, fingerprint: str, talk: Talk) -> Recorded:
 def _sink(request: Request, names: list[str]) -> Iterator[Sink]:
     """Open the output, and close it so that it is valid however the run ends."""
     colour = request.output is None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    layout = Layout(tuple(names), _top(request) or 1, colour)
+    layout = Layout(tuple(names), _top(request) or 1, colour, request.reject)
     sink: Sink = attribute(OUTPUTS[request.format].sink)(layout)
     with _stream(request) as stream, _explained(request.output or "stdout"):
         sink.open(stream)

@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 from bigain_cli.outputs.article import STATES, article, state_of
 from bigain_cli.outputs.counts import counted
+from bigain_cli.outputs.facts import facts
 from bigain_cli.outputs.sink import PLAIN, Layout, Record, encode
 from bigain_cli.outputs.table import safe
 from bigain_cli.ranking import Failure, Ranking
@@ -82,7 +83,7 @@ class Html:
             "stopped": "" if complete else _STOPPED.format(total),
             "maps": _MAPS if self._maps else "",
             "labels": "".join(_option(label, count) for label, count in sorted(self._labels.items())),
-            "settings": "".join(_setting(name, value) for name, value in self._settings.items()),
+            "settings": facts(self._settings, self._layout),
             **{state: str(self._states[state]) for state in STATES},
         }
 
@@ -98,7 +99,3 @@ def _only(text: str) -> str:
 
 def _option(label: str, count: int) -> str:
     return f'<option value="{escape(safe(label))}">{escape(safe(label))} ({count})</option>'
-
-
-def _setting(name: str, value: object) -> str:
-    return f"<div><dt>{escape(name.replace('_', ' '))}</dt><dd>{escape(safe(str(value)))}</dd></div>"

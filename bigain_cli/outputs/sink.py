@@ -15,11 +15,12 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Layout:
-    """What a run knows before its first record: the labels, how many of them to show, whether colour is wanted."""
+    """What a run knows before its first record."""
 
-    labels: tuple[str, ...] = ()
-    top: int = 1
+    labels: tuple[str, ...] = ()  # all that are in the contest
+    top: int = 1  # of them, how many to show
     colour: bool = False
+    reject: bool = False  # whether "none" is among the labels
 
 
 PLAIN = Layout()
