@@ -8,6 +8,7 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
+from bigain_cli.outputs.counts import counted
 from bigain_cli.outputs.intervals import part, span
 from bigain_cli.outputs.sink import Record
 from bigain_cli.outputs.table import gap, safe
@@ -49,7 +50,8 @@ def _failure(record: Record) -> str:
 
 def _answer(record: Record, result: Ranking | Failure | None, top: int) -> str:
     ranking = result if isinstance(result, Ranking) else None
-    facts = f"gap {_text(gap(record))} · {record['draws']} draws · {record['evaluations']} evaluations"
+    spent = f"{counted(record['draws'], 'draw')} · {counted(record['evaluations'], 'evaluation')}"
+    facts = f"gap {_text(gap(record))} · {spent}"
     return f'{_pictures(ranking)}<ol class="labels">{_rows(record, ranking, top)}</ol><p class="facts">{facts}</p>'
 
 
