@@ -90,6 +90,7 @@ def test_panels_are_the_same_bytes_every_time_and_have_a_place_for_each_map() ->
     assert titles == ["a.jpg", "cat against dog $x_", "cat against the empty prompt"]
     image = figure.axes[1].images[0]
     assert image.norm.vmin == -image.norm.vmax, "no evidence is white"
+    assert image.norm.vmax == figure.axes[2].images[0].norm.vmax, "one scale for both"
 
 
 def test_nothing_to_show_is_nothing_to_save(tmp_path: Path) -> None:

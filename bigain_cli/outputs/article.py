@@ -10,6 +10,7 @@ from typing import Any
 
 from bigain_cli.outputs.counts import counted
 from bigain_cli.outputs.intervals import part, span
+from bigain_cli.outputs.plotting import reach
 from bigain_cli.outputs.sink import Record
 from bigain_cli.outputs.table import gap, safe
 from bigain_cli.outputs.thumbnails import Thumbnail, map_of, thumbnail
@@ -56,24 +57,32 @@ def _answer(record: Record, result: Ranking | Failure | None, top: int) -> str:
 
 
 def _pictures(ranking: Ranking | None) -> str:
-    """Return the picture and its maps."""
+    """Return the picture and its maps, which have one scale."""
     if ranking is None or ranking.exhibit is None:
         return ""
     figures = [_figure(thumbnail(ranking.exhibit.picture), "as seen by the model", ranking.id)]
-    for evidence in ranking.exhibit.maps:
+    maps = ranking.exhibit.maps
+    end = reach(*(evidence.map for evidence in maps))
+    for evidence in maps:
         against = "the empty prompt" if evidence.against is None else evidence.against
-        image = map_of(evidence.map)
         about = f"where the evidence for {ranking.label} against {against} lies"
         caption = f"against {against}, sum {evidence.gap:.2g}"
-        figures.append(_figure(image, caption, about, f"scale: {image.note} at the darkest"))
-    return f'<div class="pictures">{"".join(figures)}</div>'
+        figures.append(_figure(map_of(evidence.map, end), caption, about))
+    return f'<div class="pictures">{"".join(figures)}</div>{_scale(end) if maps else ""}'
 
 
-def _figure(image: Thumbnail, caption: str, about: str, title: str = "") -> str:
-    small = ' class="coarse"' if max(image.width, image.height) < 96 else ""
-    hint = f' title="{_text(title)}"' if title else ""
+def _scale(end: float) -> str:
+    """Return the colours of the maps with the values they stand for."""
     return (
-        f'<figure{hint}><img{small} loading="lazy" decoding="async" width="{image.width}" height="{image.height}" '
+        f'<p class="scale"><span>≤ {-end:.2g}</span><span class="ramp" role="img" aria-label="blue to white to red">'
+        f"</span><span>≥ {end:.2g}</span> share of the gap</p>"
+    )
+
+
+def _figure(image: Thumbnail, caption: str, about: str) -> str:
+    small = ' class="coarse"' if max(image.width, image.height) < 96 else ""
+    return (
+        f'<figure><img{small} loading="lazy" decoding="async" width="{image.width}" height="{image.height}" '
         f'alt="{_text(about)}" src="{image.url}"><figcaption>{_text(caption)}</figcaption></figure>'
     )
 

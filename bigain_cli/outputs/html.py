@@ -24,7 +24,7 @@ from bigain_cli.ranking import Failure, Ranking
 
 _MAPS = (
     ' Maps: <b class="for">red</b> speaks for the winner, <b class="against">blue</b> for the other; '
-    "a map's sum is the gap."
+    "a map's places add up to the gap, and an image's maps have one scale."
 )
 _STOPPED = '<p id="stopped"><strong>Interrupted: {} recorded.</strong> The run did not reach its end.</p>'
 _MEMORY = 16 << 20  # bytes of each state's articles kept before a temporary file takes them

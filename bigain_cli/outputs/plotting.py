@@ -22,11 +22,11 @@ def require_plotting(what: str) -> None:
         raise UsageError(what, "matplotlib draws it, and it is not installed", "pip install 'bigain[see]'")
 
 
-def reach(values: NDArray) -> float:
-    """Return where a colour map centred on zero ends: beyond all but the outermost hundredth of the values."""
+def reach(*maps: NDArray) -> float:
+    """Return where the one scale of maps, centred on zero, ends: beyond all but the outermost hundredth of each."""
     import numpy as np
 
-    return float(np.quantile(np.abs(values), 0.99)) or float(np.abs(values).max()) or 1.0
+    return max((float(np.quantile(np.abs(each), 0.99) or np.abs(each).max()) for each in maps), default=0.0) or 1.0
 
 
 def png_of(figure: Figure) -> bytes:
