@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bigain_cli.outputs.intervals import part, span
+from bigain_cli.outputs.intervals import beyond, part, span
 from bigain_cli.outputs.table import safe
 from bigain_cli.ranking import Ranking, Standing
 
@@ -48,7 +48,7 @@ def bar(place: Standing, ends: tuple[float, float], width: int = WIDTH) -> str:
         cells[first : last + 1] = "─" * (last - first + 1)
     zero = cell(0.0)
     cells[zero] = "│" if cells[zero] == " " else "┼"
-    cells[cell(place.behind)] = "●" if place.behind <= ends[1] else "›"
+    cells[cell(place.behind)] = {-1: "‹", 0: "●", 1: "›"}[beyond(place.behind, ends)]
     return "".join(cells)
 
 

@@ -9,7 +9,7 @@ from html import escape
 from typing import Any
 
 from bigain_cli.outputs.counts import counted
-from bigain_cli.outputs.intervals import part, span
+from bigain_cli.outputs.intervals import beyond, part, span
 from bigain_cli.outputs.plotting import reach
 from bigain_cli.outputs.sink import Record
 from bigain_cli.outputs.table import gap, safe
@@ -103,7 +103,7 @@ def _rows(record: Record, ranking: Ranking | None, top: int) -> str:
 
 
 def _bar(place: Standing, ends: tuple[float, float]) -> str:
-    """Return a label's gap to the winner: a mark, with its interval as a line."""
+    """Return a label's gap to the winner: a mark, with its interval as a line; an arrow if it lies past the axis."""
 
     def x(value: float) -> str:
         return f"{100 * part(value, ends):.2f}"
@@ -111,11 +111,11 @@ def _bar(place: Standing, ends: tuple[float, float]) -> str:
     mean, radius = place.behind, place.radius or 0.0
     about = f"{mean:.3g} behind the winner" if mean else "the winner, or level with it"
     about += f", between {mean - radius:.2g} and {mean + radius:.2g}" if radius else ""
-    middle = f'<path class="mark" d="M{x(mean)} 2V10"/>' if mean <= ends[1] else ""
+    marks = {0: f"M{x(mean)} 2V10", 1: "M97 2L100 6L97 10", -1: "M3 2L0 6L3 10"}
     return (
         f'<svg viewBox="0 0 100 12" preserveAspectRatio="none" role="img" aria-label="{about}"><title>{about}</title>'
         f'<path class="zero" d="M{x(0)} 0V12"/><path class="line" d="M{x(mean - radius)} 6H{x(mean + radius)}"/>'
-        f"{middle}</svg>"
+        f'<path class="mark" d="{marks[beyond(mean, ends)]}"/></svg>'
     )
 
 
