@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bigain_cli.evidence import Evidence, Exhibit
+from bigain_cli.outputs.counts import counted
 from bigain_cli.outputs.folder import name_of, save
 from bigain_cli.outputs.plotting import DIVERGING, png_of, reach, shown
 from bigain_cli.ranking import Ranking
@@ -75,4 +76,4 @@ def notable(evidence: Evidence) -> bool:
 
 def _headline(ranking: Ranking) -> str:
     state = "" if ranking.decided else " (undecided)"
-    return f"{shown(ranking.label)}{state}, probability {ranking.probability:.2f}, {ranking.draws} draws"
+    return f"{shown(ranking.label)}{state}, probability {ranking.probability:.2f}, {counted(ranking.draws, 'draw')}"

@@ -7,6 +7,7 @@ import io
 from typing import TYPE_CHECKING
 
 from bigain_cli.errors import UsageError
+from bigain_cli.outputs.lettering import letter, spelt
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,12 +34,13 @@ def png_of(figure: Figure) -> bytes:
     """Draw a figure; no window system and no state that figures share is involved."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+    letter(figure)
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_figure(buffer, dpi=DOTS, format="png", metadata={"Software": None})
     return buffer.getvalue()
 
 
 def shown(text: str, most: int = 40) -> str:
-    """Prepare a label or a name for a title: no control characters, no half characters, not without end."""
-    clean = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+    """Prepare a label or a name for a title: no control characters, none that no font has, not without end."""
+    clean = spelt("".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text[: most + 1]))
     return clean if len(clean) <= most else clean[: most - 1] + "…"
