@@ -110,6 +110,14 @@ def test_the_command_gives_numbers_and_pictures(models, pictures, tmp_path: Path
     assert [look["t"] for look in document["looks"]] == [100, 900]
     assert document["pictures"] == {t: f"looks/a.png-t{t}.png" for t in ("100", "900")}
     assert all(Path(path).stat().st_size > 1000 for path in document["pictures"].values())
+    with pytest.raises(UsageError, match=r"looks/a\.png-t100\.png: exists, and 1 other\. --force to replace"):
+        answer([*command, "-t", "100,900", "-o", "looks"])
+    with pytest.raises(UsageError, match=r"--force: replaces files"):
+        answer([*command, "--force"])
+    Path("looks/a.png-t100.png").write_text("old")
+    assert answer([*command, "-t", "100", "-o", "looks", "--force"]) == 0
+    assert Path("looks/a.png-t100.png").stat().st_size > 1000
+    capsys.readouterr()
     assert answer([*command, "-t", "100"]) == 0
     table = capsys.readouterr().out.splitlines()
     assert table[0].split()[:3] == ["t", "operator", "grid"] and table[1].split()[0] == "100"
