@@ -31,13 +31,25 @@ def make_scheduler(backbone: Backbone, name: str, steps: int) -> Any:
         kind = attribute(chosen.scheduler)
         # Not `from_config`, which imports every scheduler there is: seconds, with SciPy.
         told = {**backbone.schedule, **chosen.options, "prediction_type": "epsilon"}
+        if steps == backbone.length:
+            told["timestep_spacing"] = "trailing"  # the one way to take every step; others take some twice
         known = inspect.signature(kind.__init__).parameters
         scheduler = kind(**{key: value for key, value in told.items() if key in known})
         scheduler.set_timesteps(steps)  # on the CPU: reading a time must not wait for the device
     if scheduler.timesteps.max() > backbone.length - 1:
         why = "with its offset this model's schedule ends before the first of them"
         raise UsageError(f"--steps {steps}", why, f"Ask for at most {backbone.length // 2}, or choose another sampler.")
+    if chosen.multistep:
+        _leave_out_repeats(scheduler)
     return scheduler
+
+
+def _leave_out_repeats(scheduler: Any) -> None:
+    """Leave out steps from a noise level to itself: they go nowhere, and these samplers divide by their length."""
+    falls = scheduler.sigmas[1:] < scheduler.sigmas[:-1]
+    scheduler.timesteps = scheduler.timesteps[falls]
+    scheduler.sigmas = torch.cat([scheduler.sigmas[:-1][falls], scheduler.sigmas[-1:]])
+    scheduler.num_inference_steps = len(scheduler.timesteps)
 
 
 class Descent:

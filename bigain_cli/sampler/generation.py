@@ -150,7 +150,9 @@ class Generation:
             self._told, self._untold = self._conditions()
             return None
         why = "the network returned no numbers (NaN or infinity)"
-        raise BigainError(f"model {self.backbone.name}", why, "Try --dtype float32, or fetch its weights again.")
+        wide = self.backbone.dtype == torch.float32
+        hint = "Try fewer --steps or another --sampler" if wide else "Try --dtype float32"
+        raise BigainError(f"model {self.backbone.name}", why, f"{hint}, or fetch its weights again.")
 
     @property
     def _guidance(self) -> float:
