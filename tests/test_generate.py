@@ -237,6 +237,7 @@ def test_numbers_that_are_none_are_an_error(models) -> None:
         ("epsilon", {"compress": "lgtm:0.01@levels=2@stride=1x1"}, "lgtm"),
         ("epsilon", {"prompts": []}, "no prompt"),
         ("epsilon", {"prompts": ["a", "b", "a"]}, "given 2 times"),
+        ("epsilon", {"prompts": ["a", " a"]}, "given 2 times"),
         ("epsilon", {"prompts": "x" * 60}, "this text encoder reads 40"),
         ("dit", {"prompts": "a crane"}, "not among the 6 classes"),
     ],

@@ -175,6 +175,7 @@ def test_other_libraries_are_noted(command: Command, tmp_path: Path) -> None:
         (["--prompts-from", "absent.txt"], "--prompts-from absent.txt: No such file"),
         (["--prompts-from", "latin.txt"], "--prompts-from latin.txt: line 2 is not UTF-8."),
         (["red", "red"], "prompt 'red': given 2 times"),
+        (["red", " red  "], "prompt 'red': given 2 times"),
         (["red", "-n", "0"], "-n 0: must be at least 1"),
         (["red", "--steps", "0"], "--steps 0: must be at least 1"),
         (["red", "--size", "big"], "--size big: not WIDTHxHEIGHT"),
