@@ -17,6 +17,7 @@ from bigain_cli.backbones.base import Backbone
 from bigain_cli.backbones.parts import quiet
 from bigain_cli.errors import UsageError
 from bigain_cli.registry import SAMPLERS, attribute
+from bigain_cli.sampler.sizes import check_steps
 
 Predict = Callable[[Tensor, Tensor, int], Tensor]  # x_t, t and the step's number to ε̂
 
@@ -24,8 +25,7 @@ Predict = Callable[[Tensor, Tensor, int], Tensor]  # x_t, t and the step's numbe
 def make_scheduler(backbone: Backbone, name: str, steps: int) -> Any:
     """Make a sampler's scheduler on the backbone's own schedule; whatever the network predicts, we hand in ε̂."""
     chosen = SAMPLERS[name]
-    if steps > backbone.length:
-        raise UsageError(f"--steps {steps}", f"this model's schedule has {backbone.length}", "Ask for fewer.")
+    check_steps(backbone, steps)
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # between diffusers and numpy
         kind = attribute(chosen.scheduler)

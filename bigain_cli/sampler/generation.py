@@ -21,9 +21,10 @@ from bigain_cli.compress import Handle, Spec, parse
 from bigain_cli.errors import BigainError
 from bigain_cli.registry import DEFAULT_SAMPLER, SAMPLERS
 from bigain_cli.residuals import out_of_memory, steady
+from bigain_cli.sampler.batches import pictures_at_once
 from bigain_cli.sampler.descent import Descent
 from bigain_cli.sampler.guide import Guide
-from bigain_cli.sampler.sizes import latent_shape, pictures_at_once, pixels
+from bigain_cli.sampler.sizes import latent_shape, pixels
 from bigain_cli.sampler.wish import Wish, check_prompts
 from bigain_cli.squeeze import squeezed
 
