@@ -32,9 +32,9 @@ from bigain_cli.labels import LabelSet
 from bigain_cli.maps import Lens
 from bigain_cli.ranking import Failure, Ranking
 from bigain_cli.reader import Picture, Reader
-from bigain_cli.registry import DEFAULT_SCORE, SCHEDULES, SCORES, Score, attribute
+from bigain_cli.registry import DEFAULT_SCORE, SCHEDULES, SCORES, attribute
 from bigain_cli.residuals import Residuals
-from bigain_cli.rules import Rules
+from bigain_cli.rules import Rules, placed
 from bigain_cli.settings import Settings
 from bigain_cli.squeeze import Squeeze, squeezed
 
@@ -98,7 +98,7 @@ class Run:
         self._handle: Handle | None = None
         score = SCORES[self.rules.score or DEFAULT_SCORE]
         self._views, self._empty = views or maps, self._blank() if maps else None
-        lens = self._lens(score) if maps else None
+        lens = self._lens() if maps else None
         squeeze = Squeeze(backbone, share_prefix)
         self._residuals = Residuals(backbone, self._conditions(), score.absolute, batch, squeeze, lens)
         self.settings = self._plan.to_dict(backbone, self.templates)
@@ -236,10 +236,8 @@ class Run:
         count = sum(self._costs)
         return Empty(count - 1, len(self.arms) - 1) if self._reject else Empty(count, None)
 
-    def _lens(self, score: Score) -> Lens:
-        if not score.weigh:
-            why = "votes have no place in the picture that would add up to the gap"
-            raise UsageError(f"maps of the score {self.rules.score}", why, "Use --score l2, l1 or norm.")
+    def _lens(self) -> Lens:
+        score = placed(self.rules.score or DEFAULT_SCORE)
         return Lens(score.absolute, self.backbone.patch, attribute(score.weigh))
 
     def _check_budget(self) -> None:

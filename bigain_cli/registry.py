@@ -59,6 +59,7 @@ class Sampler:
     steps: int
     options: Mapping[str, Any] = field(default_factory=dict)
     random: bool = False  # whether its steps add noise
+    multistep: bool = False  # whether it divides by the distance between noise levels
 
 
 @dataclass(frozen=True)
@@ -139,8 +140,11 @@ SAMPLERS = {
         "second order from the steps before; good with few",
         25,
         {"algorithm_type": "dpmsolver++", "solver_order": 2},
+        multistep=True,
     ),
-    "unipc": Sampler("diffusers:UniPCMultistepScheduler", "predictor and corrector; good with very few", 20),
+    "unipc": Sampler(
+        "diffusers:UniPCMultistepScheduler", "predictor and corrector; good with very few", 20, multistep=True
+    ),
 }
 DEFAULT_SAMPLER = "ddim"  # of a model that was not measured
 DTYPES = ("float32", "float16", "bfloat16")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bigain_cli.errors import UsageError, did_you_mean
-from bigain_cli.registry import SCHEDULES, SCORES
+from bigain_cli.registry import SCHEDULES, SCORES, Score
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,14 @@ class Rules:
             "score": self.score,
             **limits,
         }
+
+
+def placed(name: str) -> Score:
+    """Return a score whose errors have a place in the picture, or refuse it."""
+    if not SCORES[name].weigh:
+        why = "votes have no place in the picture that would add up to the gap"
+        raise UsageError(f"maps of the score {name}", why, "Use --score l2, l1 or norm.")
+    return SCORES[name]
 
 
 def _known(kind: str, name: str, table: dict[str, Any]) -> None:

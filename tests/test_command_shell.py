@@ -12,7 +12,11 @@ from pathlib import Path
 
 import commands
 import pytest
+import typer
 from commands import LABELS, run
+
+from bigain_cli.cli.app import answer, app
+from bigain_cli.errors import UsageError
 
 HEAVY = ("torch", "numpy", "diffusers", "transformers", "huggingface_hub")
 IN_ONE_PROCESS = """
@@ -256,6 +260,17 @@ def test_a_dry_run_counts_images_labels_and_evaluations(place: Path) -> None:
 def test_a_dry_run_refuses_what_the_run_would(place: Path) -> None:
     ((code, out, err, _),) = answers([[*ONE, *LABELS, "-o", "old.csv", "--dry-run"]], place)
     assert (code, out) == (2, "") and "old.csv: exists" in err
+
+
+@pytest.mark.parametrize("nothing", ["", " "])
+def test_an_output_without_a_name_is_a_mistake_to_every_verb(nothing: str, place: Path, monkeypatch) -> None:
+    monkeypatch.chdir(place)
+    commands = {"classify": [*ONE[1:], *LABELS], "generate": ["red"], "inspect": ["photo.jpg"], "train": ["photos"]}
+    verbs = typer.main.get_command(app).commands.items()
+    assert {name for name, verb in verbs if any(each.name == "output" for each in verb.params)} == commands.keys()
+    for verb, arguments in commands.items():
+        with pytest.raises(UsageError, match=f"-o '{nothing}': names nothing. Write -o "):
+            answer([verb, *arguments, "-o", nothing])
 
 
 def test_the_model_can_come_from_the_environment(place: Path) -> None:

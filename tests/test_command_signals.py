@@ -73,7 +73,7 @@ def test_a_finished_run_resumes_to_nothing_and_still_tells_its_failures(place: P
 def test_another_seed_is_another_run(place: Path, whole: bytes) -> None:
     (place / "other.jsonl").write_bytes(whole)
     done = run("classify", "photos/00.png", *LABELS, *SLOWLY, "--seed", "1", "-o", "other.jsonl", "--resume", cwd=place)
-    assert done.code == 0 and f"{COUNT + 1} records of other settings are kept" in done.err
+    assert done.code == 0 and f"{COUNT + 1} records of other settings kept" in done.err
     data = (place / "other.jsonl").read_bytes()
     assert data.startswith(whole) and data.count(b"\n") == COUNT + 2
 
@@ -108,6 +108,13 @@ def test_an_interrupted_run_leaves_a_valid_file(place: Path, tmp_path: Path, suf
     }[suffix]()
     assert 3 <= len(records) <= COUNT and text.endswith("\n")
     assert [record["id"] for record in records[:3]] == ["photos/00-broken.png", "photos/00.png", "photos/01.png"]
+
+
+def test_an_interrupted_report_says_so(place: Path, tmp_path: Path) -> None:
+    code, _ = interrupted(place, tmp_path / "part.html", signal.SIGTERM)
+    text = (tmp_path / "part.html").read_text()
+    assert code == 143 and f"Interrupted: {text.count('<article')} images recorded." in text
+    assert 3 <= text.count("<article") <= COUNT and text.endswith("</html>\n")
 
 
 def test_interrupting_a_run_that_waits_for_paths_ends_it(place: Path) -> None:

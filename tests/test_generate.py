@@ -17,6 +17,7 @@ from bigain_cli.backbones.base import Process
 from bigain_cli.backbones.precision import PrecisionWarning
 from bigain_cli.registry import SAMPLERS, attribute
 from bigain_cli.sampler import Generation, Step, Wish
+from bigain_cli.sampler.descent import Descent
 
 PROMPTS = ["a cat", "seven dogs"]
 STEPS = 6
@@ -65,7 +66,10 @@ def pipelines(models) -> dict[str, StableDiffusionPipeline]:
 
 @pytest.fixture(scope="module")
 def backbones(models) -> dict[str, Any]:
-    return {kind: bigain.load(str(models[kind]), device="cpu") for kind in ("epsilon", "v", "dit")}
+    loaded = {kind: bigain.load(str(models[kind]), device="cpu") for kind in ("epsilon", "v", "dit")}
+    leading = bigain.load(str(models["epsilon"]), device="cpu")
+    leading.schedule = {**leading.schedule, "timestep_spacing": "leading"}
+    return {**loaded, "leading": leading}
 
 
 def run(pipe: Any, sampler: str, *arguments: Any, **options: Any) -> np.ndarray:
@@ -140,6 +144,32 @@ def test_both_halves_merge_the_same_tokens(backbones) -> None:
     np.testing.assert_allclose(arrays(plain), arrays(guided), atol=1)
 
 
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("spacing", ["linspace", "leading", "trailing"])
+@pytest.mark.parametrize("flat", [False, True])
+def test_every_step_of_the_schedule_can_be_taken(sampler: str, spacing: str, flat: bool) -> None:
+    """Asked for as many steps as there are, a sampler visits each noise level, and divides by no distance of 0."""
+    backbone = bigain.load("colours", device="cpu")
+    betas = {"trained_betas": backbone.schedule["trained_betas"] if flat else None}  # flat at its ends, or nowhere
+    backbone.schedule = {**betas, "timestep_spacing": spacing, "steps_offset": 1}
+    descent = Descent(backbone, sampler, backbone.length)
+    times: list[float] = []
+    *_, clean = descent.run((3, 2, 2), [1], lambda noisy, t, number: times.append(float(t[0])) or 0.1 * noisy)
+    assert clean.isfinite().all()
+    every = set(range(backbone.length))
+    assert set(times) <= every and (set(times) == every or (flat and SAMPLERS[sampler].multistep))
+    levels = [backbone._process.a[int(time)].item() for time in sorted(times)]
+    assert not flat or set(levels) == set(backbone._process.a.tolist()), "what is left out has a twin"
+
+
+@pytest.mark.parametrize("sampler", [name for name, each in SAMPLERS.items() if each.multistep])
+def test_a_schedule_that_is_flat_at_its_ends_divides_by_nothing(sampler: str) -> None:
+    backbone = bigain.load("colours", device="cpu")
+    for steps in (60, 333, 999):
+        *_, clean = Descent(backbone, sampler, steps).run((3, 2, 2), [1], lambda noisy, t, number: 0.1 * noisy)
+        assert clean.isfinite().all()
+
+
 def test_alpha_follows_the_time_of_each_step(backbones) -> None:
     """A schedule that ends where another begins differs from both: each step uses its own alpha."""
     made = [
@@ -186,7 +216,7 @@ def test_float16_that_overflows_goes_on_in_more_range_once(models) -> None:
 def test_numbers_that_are_none_are_an_error(models) -> None:
     backbone = bigain.load(str(models["dit"]), device="cpu")
     backbone.network.proj_out_2.bias.data[:] = float("nan")
-    with pytest.raises(bigain.BigainError, match="no numbers"):
+    with pytest.raises(bigain.BigainError, match=r"no numbers .* Try fewer --steps or another --sampler"):
         list(bigain.generate(backbone, "1", steps=2))
 
 
@@ -198,7 +228,7 @@ def test_numbers_that_are_none_are_an_error(models) -> None:
         ("epsilon", {"size": (0, 16)}, "at least one pixel"),
         ("epsilon", {"steps": 0}, "--steps 0: must be at least 1"),
         ("epsilon", {"steps": 1001}, "this model's schedule has 1000"),
-        ("epsilon", {"steps": 1000}, "ends before the first of them. Ask for at most 500"),
+        ("leading", {"steps": 999, "sampler": "dpm++"}, "ends before the first of them. Ask for at most 500"),
         ("epsilon", {"guidance": float("nan")}, "--guidance nan: not a number"),
         ("epsilon", {"guidance": 1, "negative": "a"}, "does nothing without guidance"),
         ("epsilon", {"sampler": "dimm"}, "Did you mean ddim"),
@@ -207,6 +237,7 @@ def test_numbers_that_are_none_are_an_error(models) -> None:
         ("epsilon", {"compress": "lgtm:0.01@levels=2@stride=1x1"}, "lgtm"),
         ("epsilon", {"prompts": []}, "no prompt"),
         ("epsilon", {"prompts": ["a", "b", "a"]}, "given 2 times"),
+        ("epsilon", {"prompts": ["a", " a"]}, "given 2 times"),
         ("epsilon", {"prompts": "x" * 60}, "this text encoder reads 40"),
         ("dit", {"prompts": "a crane"}, "not among the 6 classes"),
     ],

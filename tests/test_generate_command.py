@@ -66,6 +66,8 @@ def test_a_grid_too_can_be_drawn_again(command: Command, tmp_path: Path) -> None
     assert extent(tmp_path / "grid.png") == (24, 16)
     assert command("red", *FAST, "-n", "7", "--grid", "-o", "one.png").code == 0
     assert extent(tmp_path / "one.png") == (24, 24)
+    with Image.open(tmp_path / "one.png") as grid:
+        assert grid.crop((8, 16, 24, 24)).getcolors() == [(128, (255, 255, 255))], "cells without a picture are white"
 
 
 def test_a_picture_is_the_same_file_whatever_is_drawn_beside_it(command: Command, tmp_path: Path) -> None:
@@ -173,6 +175,7 @@ def test_other_libraries_are_noted(command: Command, tmp_path: Path) -> None:
         (["--prompts-from", "absent.txt"], "--prompts-from absent.txt: No such file"),
         (["--prompts-from", "latin.txt"], "--prompts-from latin.txt: line 2 is not UTF-8."),
         (["red", "red"], "prompt 'red': given 2 times"),
+        (["red", " red  "], "prompt 'red': given 2 times"),
         (["red", "-n", "0"], "-n 0: must be at least 1"),
         (["red", "--steps", "0"], "--steps 0: must be at least 1"),
         (["red", "--size", "big"], "--size big: not WIDTHxHEIGHT"),

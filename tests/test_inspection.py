@@ -14,7 +14,7 @@ import bigain_cli as bigain
 from bigain_cli.cli.app import answer
 from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.inspection import Look, inspect
-from bigain_cli.outputs.looks import figure_of
+from bigain_cli.outputs.looks import _kept, figure_of
 from bigain_cli.outputs.plotting import png_of
 
 
@@ -66,6 +66,32 @@ def test_looks_are_drawn(models, pictures) -> None:
     assert png_of(figure).startswith(b"\x89PNG")
 
 
+def test_every_merged_token_is_joined_to_the_one_that_stands_for_it(models, pictures) -> None:
+    for spec in ("lgtm:0.5@share=level", "iekvd:2@levels=all"):
+        look = looks(models["epsilon"], spec, pictures[2][1], (500,))[0]
+        figure = figure_of(pictures[2][1], [look], "a.png")
+        lines, dots = figure.axes[2].collections
+        stand = look.stays if look.merges else look.anchors
+        ends = [[tuple(reversed(point.astype(int))) for point in line] for line in lines.get_segments()]
+        assert len({start for start, _ in ends}) == len(ends) == (~stand).sum(), "each of the others, once"
+        assert all(look.clusters[start] == look.clusters[end] and stand[end] for start, end in ends)
+        marked = dict(zip(map(tuple, dots.get_offsets().data), dots.get_facecolors(), strict=True))
+        assert {(x, y) for y, x in (end for _, end in ends)} == marked.keys()
+        tints = figure.axes[2].images[0].get_array()
+        for (x, y), hue in marked.items():
+            assert np.corrcoef(tints[int(y), int(x)], hue[:3])[0, 1] > 0.9, "a dot has the colour of its group"
+
+
+@pytest.mark.parametrize("paper", ["white", "black", "magenta"])
+def test_what_left_is_told_from_any_picture(paper: str, models, pictures) -> None:
+    look = looks(models["epsilon"], "lgtm:0.5@share=level", pictures[1][1], (500,))[0]
+    seen = _kept(look, Image.new("RGB", (20, 20), paper))
+    rows, columns = look.stays.shape
+    times = seen.shape[0] // rows
+    tokens = seen.reshape(rows, times, columns, times, 3).transpose(0, 2, 1, 3, 4).reshape(rows, columns, -1, 3)
+    assert ((np.ptp(tokens, axis=2).max(-1) == 0) == look.stays).all(), "one colour: here; two: gone"
+
+
 def test_what_cannot_be_inspected_is_said(models, pictures) -> None:
     backbone = bigain.load(str(models["epsilon"]), device="cpu")
     for spec, times, why in (("none", (1,), "nothing to look at"), ("lgtm:0.5", (1000,), "go from 0 to 999")):
@@ -84,6 +110,14 @@ def test_the_command_gives_numbers_and_pictures(models, pictures, tmp_path: Path
     assert [look["t"] for look in document["looks"]] == [100, 900]
     assert document["pictures"] == {t: f"looks/a.png-t{t}.png" for t in ("100", "900")}
     assert all(Path(path).stat().st_size > 1000 for path in document["pictures"].values())
+    with pytest.raises(UsageError, match=r"looks/a\.png-t100\.png: exists, and 1 other\. --force to replace"):
+        answer([*command, "-t", "100,900", "-o", "looks"])
+    with pytest.raises(UsageError, match=r"--force: replaces files"):
+        answer([*command, "--force"])
+    Path("looks/a.png-t100.png").write_text("old")
+    assert answer([*command, "-t", "100", "-o", "looks", "--force"]) == 0
+    assert Path("looks/a.png-t100.png").stat().st_size > 1000
+    capsys.readouterr()
     assert answer([*command, "-t", "100"]) == 0
     table = capsys.readouterr().out.splitlines()
     assert table[0].split()[:3] == ["t", "operator", "grid"] and table[1].split()[0] == "100"

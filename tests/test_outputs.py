@@ -72,6 +72,17 @@ def written(sink: Any, entries: list[dict[str, Any]]) -> bytes:
     return stream.getvalue()
 
 
+@given(st.lists(records, max_size=3))
+def test_formats_for_programs_look_the_same_when_a_run_is_stopped(entries: list[dict[str, Any]]) -> None:
+    for kind in (Json, JsonLines, Csv, Tsv, Table):
+        stream, sink = io.BytesIO(), kind()
+        sink.open(stream)
+        for entry in entries:
+            sink.write(entry)
+        sink.close(complete=False)
+        assert stream.getvalue() == written(kind(), entries)
+
+
 def flat(entry: dict[str, Any], top: int) -> list[Any]:
     """Return what the columns must hold."""
     low, high = entry.get("gap_interval") or (None, None)

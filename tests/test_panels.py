@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import io
 import warnings
@@ -18,9 +19,11 @@ import bigain_cli as bigain
 from bigain_cli.cli.app import answer
 from bigain_cli.errors import UsageError
 from bigain_cli.evidence import Evidence, Exhibit
+from bigain_cli.outputs import lettering
 from bigain_cli.outputs.folder import make_folder, name_of, save
+from bigain_cli.outputs.lettering import fonts_for
 from bigain_cli.outputs.panel import panel, save_panel
-from bigain_cli.outputs.plotting import png_of, require_plotting
+from bigain_cli.outputs.plotting import png_of, require_plotting, shown
 from bigain_cli.ranking import Ranking, Standing
 
 IDS = [
@@ -90,6 +93,31 @@ def test_panels_are_the_same_bytes_every_time_and_have_a_place_for_each_map() ->
     assert titles == ["a.jpg", "cat against dog $x_", "cat against the empty prompt"]
     image = figure.axes[1].images[0]
     assert image.norm.vmin == -image.norm.vmax, "no evidence is white"
+    assert image.norm.vmax == figure.axes[2].images[0].norm.vmax, "one scale for both"
+    assert "8 draws" in figure.get_suptitle()
+    one = dataclasses.replace(ranking(), draws=1)
+    assert panel(one, one.exhibit).get_suptitle().endswith(", 1 draw")
+
+
+@pytest.mark.parametrize("label", ["猫犬", "🐈", "\U00012000", "ไทย", "cat\N{COMBINING ACUTE ACCENT}", "\U0001d52d"])
+def test_any_label_is_drawn_without_a_warning(label: str) -> None:
+    strange = ranking(f"{label}.jpg", label)
+    assert png_of(panel(strange, strange.exhibit)).startswith(b"\x89PNG")
+    _, missing = fonts_for(frozenset(label))
+    assert (shown(label) == label) == (not missing), "what a font has stays, what none has is spelt out"
+    assert len(shown(40 * label)) <= 40 and not fonts_for(frozenset(shown(40 * label)))[1]
+
+
+def test_fonts_are_found_by_their_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = lettering._letters("DejaVu Sans")
+    assert fonts_for(frozenset("aé漢"))[0][0] == "DejaVu Sans" and plain > set(range(33, 127))
+    only = next(chr(code) for code in sorted(lettering._letters("STIXGeneral") - plain) if chr(code).isprintable())
+    assert fonts_for(frozenset({only, "a"}))[1] == frozenset() and len(fonts_for(frozenset({only, "a"}))[0]) == 2
+    assert shown(only) == only
+    monkeypatch.setattr(lettering, "_names", lambda: ("DejaVu Sans", "no such font"))
+    fonts_for.cache_clear()
+    assert shown(only + "a") == only.encode("unicode_escape").decode() + "a"
+    fonts_for.cache_clear()
 
 
 def test_nothing_to_show_is_nothing_to_save(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
+import html
 import io
 import re
 import shutil
@@ -14,12 +16,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib import colormaps
 from PIL import Image
 
 from bigain_cli.evidence import Evidence, Exhibit
 from bigain_cli.outputs import Layout
+from bigain_cli.outputs.facts import facts
 from bigain_cli.outputs.html import Html
-from bigain_cli.outputs.intervals import part, span
+from bigain_cli.outputs.intervals import beyond, part, span
+from bigain_cli.outputs.plotting import DIVERGING, reach
 from bigain_cli.outputs.thumbnails import map_of, thumbnail
 from bigain_cli.ranking import Failure, Ranking, Standing
 
@@ -51,12 +56,15 @@ RESULTS: list[Ranking | Failure] = [
 ]
 
 
-def page(results: list[Ranking | Failure]) -> str:
-    sink, stream = Html(Layout(top=5)), io.BytesIO()
+LABELS = ("cat", "owl", EVIL, "dog", QUOTES, "none")
+
+
+def page(results: list[Ranking | Failure], complete: bool = True, reject: bool = True) -> str:
+    sink, stream = Html(Layout(LABELS, top=5, reject=reject)), io.BytesIO()
     sink.open(stream)
     for result in results:
         sink.write(result.to_dict(5), result)
-    sink.close()
+    sink.close(complete)
     return stream.getvalue().decode()
 
 
@@ -112,6 +120,67 @@ def test_the_policy_lets_the_pages_own_code_run_and_nothing_else() -> None:
         assert f"{tag}-src 'sha256-{digest}'" in policy
 
 
+def picture_of(figure: dict[str, Any]) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(figure["src"].partition(",")[2]))).convert("RGB")
+
+
+def test_a_page_that_was_stopped_says_so_before_anything_else() -> None:
+    for results, count in ((RESULTS, "6 images"), (RESULTS[:1], "1 image"), ([], "0 images")):
+        text = page(results, complete=False)
+        Structure(text)
+        before, said, _ = text.partition(f"Interrupted: {count} recorded.")
+        assert said and '<div id="controls"' not in before and "<article" not in before
+        assert f"<title>{count}, interrupted · bigain report</title>" in text
+        assert "nterrupted" not in page(results)
+
+
+def test_settings_name_every_label_and_whether_none_was_one() -> None:
+    for results in (RESULTS, []):
+        text = page(results)
+        settings = text.partition("<dl>")[2].partition("</dl>")[0]
+        assert re.findall("<li>(.*?)</li>", settings) == [html.escape(label) for label in LABELS]
+        assert "<dt>labels (6)</dt>" in settings and "<dt>reject</dt><dd>on</dd>" in settings
+        assert "<dt>reject</dt><dd>off</dd>" in page(results, reject=False)
+    told = {"templates": ["a {}.", "the {}."], "compression": {"sites": 3, "saved": 0.5}, "score": "l1"}
+    text = facts(told, Layout(LABELS))
+    assert re.findall("<li>(.*?)</li>", text)[:4] == ["a {}.", "the {}.", "sites: 3", "saved: 0.5"]
+    assert "<dt>score</dt><dd>l1</dd>" in text
+
+
+def test_the_maps_of_an_image_have_one_scale_that_is_shown() -> None:
+    weak, strong = np.eye(8), -4 * np.eye(8)
+    picture = Exhibit(Image.new("RGB", (8, 8)), (Evidence("dog", 1, 16, weak), Evidence(None, 1, 16, strong)))
+    text = page([dataclasses.replace(ranking("a.png"), exhibit=picture)])
+    _, first, second = (picture_of(image) for image in Structure(text).all("img"))
+    assert first.getpixel((1, 0)) == second.getpixel((1, 0)), "zero is one colour"
+    quarter, full = (np.subtract(255, seen.getpixel((0, 0))).max() for seen in (first, second))
+    assert 30 < quarter < 0.6 * full, "a quarter of the strongest looks like one"
+    assert "<span>≤ -4</span>" in text and "<span>≥ 4</span>" in text
+    assert reach(weak, strong) == reach(strong) == 4 and reach(np.zeros(3), weak) == reach(weak) and reach() == 1
+
+
+def test_the_scale_has_the_colours_of_the_maps() -> None:
+    stops = re.search(r"linear-gradient\(to right, (#[^)]*)\)", page([]))[1].split(",")
+    ours = [[int(stop.strip()[at : at + 2], 16) for at in (1, 3, 5)] for stop in stops]
+    theirs = colormaps[DIVERGING](np.linspace(0, 1, len(stops)))[:, :3] * 255
+    np.testing.assert_allclose(ours, theirs, atol=3)
+
+
+def test_every_label_has_a_mark_and_an_arrow_if_it_lies_past_the_axis() -> None:
+    result = ranking("a.png")
+    ends = span(result.standings)
+    assert [beyond(place.behind, ends) for place in result.standings] == [0, 0, 1]
+    text = page([result])
+    marks = [attributes["d"] for attributes in Structure(text).all("path") if attributes["class"] == "mark"]
+    assert len(marks) == 3 and [("L100" in mark) for mark in marks] == [False, False, True]
+    assert beyond(ends[0] - 1, ends) == -1 and beyond(ends[0], ends) == beyond(ends[1], ends) == 0
+
+
+def test_one_is_not_many() -> None:
+    text = page([dataclasses.replace(ranking("a.png"), draws=1, evaluations=1)])
+    assert "· 1 draw · 1 evaluation<" in text and "16 draws · 48 evaluations" in page(RESULTS)
+
+
 def test_bars_share_an_axis_that_shows_the_race() -> None:
     places = ranking("a").standings
     low, high = ends = span(places)
@@ -127,7 +196,7 @@ def test_thumbnails_are_small_and_maps_are_white_at_zero() -> None:
     assert thumbnail(Image.new("RGB", (32, 32))).url.startswith("data:image/png")
     values = np.zeros((8, 8))
     values[0, 0], values[7, 7] = 1.0, -1.0
-    data = base64.b64decode(map_of(values).url.partition(",")[2])
+    data = base64.b64decode(map_of(values, 1.0).url.partition(",")[2])
     pixels = Image.open(io.BytesIO(data)).convert("RGB")
     red, white, blue = (pixels.getpixel(place) for place in ((0, 0), (3, 3), (7, 7)))
     assert min(white) > 240 and red[0] > 2 * red[2] and blue[2] > 2 * blue[0]
@@ -183,6 +252,12 @@ def test_a_browser_sorts_and_filters(view: Any) -> None:
     assert names(view) == ["a.png"]
     view.fill("#find", "nobody")
     assert names(view) == [] and view.is_visible("#nothing")
+    view.fill("#find", "TRUNCATED")
+    assert names(view) == [], "an error, which no decided image has"
+    view.select_option("#state", "")
+    view.select_option("#label", "")
+    assert names(view) == [given[3]], "what went wrong is searched, too"
+    view.fill("#find", "nobody")
     view.click("#reset")
     assert len(names(view)) == 6 and view.text_content("#count") == "all 6 shown"
     view.select_option("#label", EVIL)

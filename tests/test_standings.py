@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from PIL import Image
 from rich.console import Console
 
 import bigain_cli as bigain
+from bigain_cli.cli import talk
 from bigain_cli.cli.standings import WIDTH, bar, clock, most_left, table
 from bigain_cli.cli.talk import Progress, Talk
 from bigain_cli.ranking import Standing
@@ -33,7 +36,7 @@ def test_bars_close_in_around_their_dot() -> None:
     assert wide.index("●") == narrow.index("●") == none.index("●") == WIDTH // 2
     assert wide.count("─") > narrow.count("─") > none.count("─") == 0
     assert "┼" in wide and "│" in narrow, "an interval that reaches the leader crosses its line"
-    assert bar(place(9.0, 0.5), ends).endswith("›")
+    assert bar(place(9.0, 0.5), ends).endswith("›") and bar(place(-9.0, 0.5), ends).startswith("‹")
 
 
 def test_the_table_greys_out_who_is_out(steps: list[bigain.Ranking]) -> None:
@@ -61,10 +64,40 @@ def test_the_time_left_is_a_bound_that_falls(steps: list[bigain.Ranking]) -> Non
     assert [clock(seconds) for seconds in (0.4, 75, 3700)] == ["0:00", "1:15", "1:01:40"]
 
 
-def test_plain_lines_where_there_is_no_terminal(steps: list[bigain.Ranking], capsys) -> None:
+def told(steps: list[bigain.Ranking], pause: float, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> list[str]:
+    """Return what is said without a terminal about steps that are so many seconds apart."""
+    now = [100.0]
+    monkeypatch.setattr(talk, "time", SimpleNamespace(monotonic=lambda: now[0]))
     with Progress(Talk(quiet=False, verbose=False), watch=True) as progress:
         for step in steps:
+            now[0] += pause
             progress.show(step)
-            assert ("left" in progress._status()) == (not step.finished)
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == len(steps) and lines[-1].startswith("'x\\x1b[31m.png': done, 64 draws")
+            assert ("left" in progress._status()) == bool(progress._under_way)
+    assert not progress._told, "nothing is kept of what is done"
+    return capsys.readouterr().err.splitlines()
+
+
+@pytest.mark.parametrize(("pause", "count"), [(0.0, 1), (0.1, 1), (0.3, 2), (0.5, 4), (1.0, 8), (60.0, 8)])
+def test_plain_lines_are_a_second_apart(pause: float, count: int, steps, monkeypatch, capsys) -> None:
+    assert len(steps) == 8
+    lines = told(steps, pause, monkeypatch, capsys)
+    assert len(lines) == max(count - (pause >= 1), 1), "the first line is due a second after the start"
+    assert lines[-1].startswith("'x\\x1b[31m.png': done, 64 draws")
+    assert all(": running, " in line for line in lines[:-1])
+
+
+def test_each_image_under_way_has_lines_of_its_own(steps, monkeypatch, capsys) -> None:
+    others = [dataclasses.replace(step, id="other.png") for step in steps]
+    both = [step for pair in zip(steps, others, strict=True) for step in pair]
+    lines = told(both, 0.6, monkeypatch, capsys)
+    assert len(lines) == 2 * 8 - 2 and sum("'other.png'" in line for line in lines) == 7
+
+
+def test_a_plain_line_tells_pace_and_gap(steps, monkeypatch, capsys) -> None:
+    (line,) = told(steps, 0.1, monkeypatch, capsys)
+    last = steps[-1]
+    low, high = last.gap_interval
+    assert f"64 draws, {last.evaluations} evaluations, {last.evaluations / 0.8:.1f}/s, " in line
+    assert f", gap {last.gap:.3g} [{low:.2g}, {high:.2g}], {len(last.contenders)} in the race: {last.label} " in line
+    one = dataclasses.replace(steps[0], draws=1, evaluations=1, gap=None, gap_interval=None)
+    assert ": running, 1 draw, 1 evaluation, 2.0/s, gap -, " in talk.plain(one, 2.0)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bigain_cli.cli.options import Device, DryRun, Dtype, Kv, Merge, Model, Quiet
+from bigain_cli.cli.options import Device, DryRun, Dtype, Kv, Merge, Model, Quiet, check_output
 from bigain_cli.cli.request import Request, check, chosen_format, chosen_spec, given_labels
 from bigain_cli.cli.talk import Talk
 from bigain_cli.registry import DEFAULT_MODEL, SCHEDULES, SCORES
@@ -117,6 +117,7 @@ def classify(
       bigain classify photo.jpg --model colours --labels red,green,blue
       bigain classify photos/ -r -l pets -m sd1.5 -o pets.jsonl --resume
     """
+    check_output(output, "pets.jsonl")
     request = Request(
         inputs=tuple(inputs or ()),
         files_from=files_from,

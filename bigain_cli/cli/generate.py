@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bigain_cli.cli.options import Device, DryRun, Dtype, Kv, Merge, Model, Quiet
+from bigain_cli.cli.options import Device, DryRun, Dtype, Kv, Merge, Model, Quiet, check_output
 from bigain_cli.cli.order import Order, order_again
 from bigain_cli.cli.prompts import read_prompts
 from bigain_cli.cli.request import check_machine, chosen_spec
@@ -94,6 +94,7 @@ def generate(
       bigain generate "a photo of a horse" --merge 0.5 -m sd1.5 -o horse.png
     """
     check_machine(device, dtype)
+    check_output(output, "horse.png")
     if again is not None:
         _refuse_beside(context)
         chosen = model if "model" in _said(context) else None

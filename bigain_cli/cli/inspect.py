@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Annotated, Any
 
 import typer
 
-from bigain_cli.cli.options import Device, Dtype, Model
+from bigain_cli.cli.options import Device, Dtype, Model, check_output
 from bigain_cli.compress import parse
 from bigain_cli.errors import UsageError
 from bigain_cli.images import Source, find, read
 from bigain_cli.models import resolve
+from bigain_cli.outputs.files import check_new
 from bigain_cli.outputs.folder import make_folder, name_of, save
 from bigain_cli.outputs.plotting import png_of, require_plotting
 from bigain_cli.outputs.sink import encode
@@ -36,6 +39,7 @@ def inspect(
     output: Annotated[
         str | None, typer.Option("--output", "-o", metavar="DIR", help="Draw a PNG for each time into a folder.")
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace existing files of -o DIR.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Write the numbers as one JSON document.")] = False,
 ) -> int:
     """Show what a compression does to an image.
@@ -46,8 +50,7 @@ def inspect(
       bigain inspect photo.jpg -c lgtm:0.5+iekvd:2@0.9 -m path/to/folder -t 100,900 --json
     """
     spec, moments, source = parse(compress), _moments(times), _source(image)
-    if output is not None:
-        require_plotting("--output")
+    _check_drawing(output, force, [_name(source.id, t) for t in moments])
     resolve(model)
     picture = read(source)
     folder = make_folder(output) if output is not None else None
@@ -62,6 +65,20 @@ def inspect(
     text = json.dumps(document, ensure_ascii=False, indent=1) if as_json else _table(document)
     typer.echo(encode(text))
     return 0
+
+
+def _check_drawing(output: str | None, force: bool, names: Sequence[str]) -> None:
+    """Refuse pictures that cannot or should not be written."""
+    check_output(output, "looks")
+    if force and output is None:
+        raise UsageError("--force", "replaces files, and no folder is named", "Add -o DIR.")
+    if output is not None:
+        require_plotting("--output")
+        check_new([os.path.join(output, name) for name in names], force)
+
+
+def _name(id: str, t: int) -> str:
+    return name_of(id, f"-t{t}.png")
 
 
 def _moments(text: str) -> list[int]:
@@ -87,7 +104,7 @@ def _draw(folder: Any, id: str, found: Any) -> dict[str, str]:
     drawn = {}
     for t, looks in groupby(found.looks, key=lambda look: look.t):
         data = png_of(figure_of(found.picture, list(looks), id.rpartition("/")[2] or id))
-        drawn[str(t)] = str(save(folder, name_of(id, f"-t{t}.png"), data))
+        drawn[str(t)] = str(save(folder, _name(id, t), data))
     return drawn
 
 

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from bigain_cli.errors import UsageError
+
 Model = Annotated[
     str,
     typer.Option(
@@ -21,3 +23,9 @@ Merge = Annotated[float | None, typer.Option(metavar="RATIO", help="Short for -c
 Kv = Annotated[int | None, typer.Option(metavar="FACTOR", help="Short for -c iekvd:FACTOR.", show_default="off")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and load nothing.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+
+
+def check_output(output: str | None, example: str) -> None:
+    """Refuse an -o that names nothing, as a script's unset variable does."""
+    if output is not None and not output.strip():
+        raise UsageError(f"-o {output!r}", "names nothing", f"Write -o {example}.")

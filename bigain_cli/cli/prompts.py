@@ -9,8 +9,8 @@ from bigain_cli.errors import UsageError
 
 
 def read_prompts(arguments: list[str], source: str | None) -> tuple[str, ...]:
-    """Return every prompt; blank lines and lines that begin with # are none."""
-    prompts = [*arguments, *(_lines(source) if source is not None else ())]
+    """Return every prompt, bare of blanks around it; of a file, blank lines and lines that begin with # are none."""
+    prompts = [*map(str.strip, arguments), *(_lines(source) if source is not None else ())]
     for prompt in prompts:
         if not _is_text(prompt):
             raise UsageError(f"prompt {prompt!r}", "not UTF-8", "Write it in UTF-8.")

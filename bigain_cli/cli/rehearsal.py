@@ -9,14 +9,17 @@ from typing import Any
 import typer
 
 from bigain_cli.arms import arms_of
+from bigain_cli.backbones.outline import Outline, outline_of
 from bigain_cli.cli.catalogue import hub_cache
 from bigain_cli.cli.inputs import sources
 from bigain_cli.cli.request import Request
 from bigain_cli.labels import presets, read_labels
 from bigain_cli.models import present, resolve
 from bigain_cli.outputs.files import check_target
+from bigain_cli.outputs.folder import check_folder
 from bigain_cli.outputs.sink import encode
-from bigain_cli.registry import SCHEDULES
+from bigain_cli.registry import DEFAULT_SCORE, SCHEDULES
+from bigain_cli.rules import placed
 
 
 def rehearse(request: Request) -> int:
@@ -24,11 +27,16 @@ def rehearse(request: Request) -> int:
     labels = read_labels(request.labels, presets())
     if request.output is not None:
         check_target(request.output, request.force, request.resume)
-    arms = arms_of(labels, request.templates, request.reject, vocabulary=None)
+    reference = resolve(request.model)
+    outline = outline_of(reference)
+    arms = arms_of(labels, request.templates, request.reject, outline.vocabulary if outline else None)
+    for text in (text for arm in arms for text in arm.texts):
+        if outline is not None:
+            outline.read(text)
+    _check_maps(request, outline)
     with ExitStack() as open_files:
         found = list(sources(request, open_files))
     missing = [source.id for source in found if source.error is not None]
-    reference = resolve(request.model)
     images = len(found) - len(missing)
     plan: dict[str, Any] = {
         "images": images,
@@ -44,6 +52,15 @@ def rehearse(request: Request) -> int:
     as_json = request.output is None and request.format in ("json", "jsonl")
     typer.echo(encode(json.dumps(plan, ensure_ascii=False) if as_json else _text(plan)))
     return 1 if missing else 0
+
+
+def _check_maps(request: Request, outline: Outline | None) -> None:
+    """Refuse maps that could not be drawn, or not be saved."""
+    if request.heatmap is None:
+        return
+    check_folder(request.heatmap)
+    score = request.rules.score or (outline.card.score if outline else DEFAULT_SCORE)
+    placed(score)
 
 
 def _most(request: Request, prompts: list[int]) -> int:

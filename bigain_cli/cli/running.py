@@ -15,6 +15,7 @@ from bigain_cli.cli.talk import Progress, Talk
 from bigain_cli.errors import BigainError
 from bigain_cli.labels import LabelSet, presets, read_labels
 from bigain_cli.models import resolve
+from bigain_cli.outputs.counts import counted
 from bigain_cli.outputs.files import check_target, open_target
 from bigain_cli.outputs.folder import make_folder
 from bigain_cli.outputs.panel import save_panel
@@ -50,7 +51,7 @@ def carry_out(request: Request, talk: Talk) -> int:
                     failures += isinstance(outcome, Failure)
                 progress.show(outcome)
     if failures:
-        talk.note(f"{failures} of {progress.results + len(done.ids)} images failed; their records say why")
+        talk.note(f"{failures} of {counted(progress.results + len(done.ids), 'image')} failed; their records say why")
     return 1 if failures else 0
 
 
@@ -89,9 +90,9 @@ def _recorded(request: Request, fingerprint: str, talk: Talk) -> Recorded:
         talk.note(f"{request.output}: the last line was torn; its image is done again")
     if done.ids:
         failed = f", {done.failures} of them failures (remove their lines to try again)" if done.failures else ""
-        talk.note(f"{request.output}: {len(done.ids)} images already recorded{failed}")
+        talk.note(f"{request.output}: {counted(len(done.ids), 'image')} already recorded{failed}")
     if done.others:
-        talk.note(f"{request.output}: {done.others} records of other settings are kept")
+        talk.note(f"{request.output}: {counted(done.others, 'record')} of other settings kept")
     return done
 
 
@@ -99,7 +100,7 @@ def _recorded(request: Request, fingerprint: str, talk: Talk) -> Recorded:
 def _sink(request: Request, names: list[str]) -> Iterator[Sink]:
     """Open the output, and close it so that it is valid however the run ends."""
     colour = request.output is None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    layout = Layout(tuple(names), _top(request) or 1, colour)
+    layout = Layout(tuple(names), _top(request) or 1, colour, request.reject)
     sink: Sink = attribute(OUTPUTS[request.format].sink)(layout)
     with _stream(request) as stream, _explained(request.output or "stdout"):
         sink.open(stream)
@@ -108,7 +109,7 @@ def _sink(request: Request, names: list[str]) -> Iterator[Sink]:
         except OSError:
             raise
         except BaseException:
-            sink.close()
+            sink.close(complete=False)
             raise
         sink.close()
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from bigain_cli.outputs.intervals import part, span
+from bigain_cli.outputs.counts import counted
+from bigain_cli.outputs.intervals import beyond, part, span
 from bigain_cli.outputs.table import safe
 from bigain_cli.ranking import Ranking, Standing
 
@@ -18,7 +19,7 @@ def table(ranking: Ranking) -> Any:
     from rich.text import Text
 
     racing = len(ranking.contenders)
-    title = f"{safe(ranking.id)} · {ranking.draws} draws · {racing} of {len(ranking.standings)} in the race"
+    title = f"{safe(ranking.id)} · {counted(ranking.draws, 'draw')} · {racing} of {len(ranking.standings)} in the race"
     grid = Table(title=Text(title, overflow="ellipsis"), box=None, title_justify="left", header_style="dim")
     grid.add_column("label", overflow="ellipsis", no_wrap=True, max_width=30)
     grid.add_column("prob", justify="right")
@@ -48,7 +49,7 @@ def bar(place: Standing, ends: tuple[float, float], width: int = WIDTH) -> str:
         cells[first : last + 1] = "─" * (last - first + 1)
     zero = cell(0.0)
     cells[zero] = "│" if cells[zero] == " " else "┼"
-    cells[cell(place.behind)] = "●" if place.behind <= ends[1] else "›"
+    cells[cell(place.behind)] = {-1: "‹", 0: "●", 1: "›"}[beyond(place.behind, ends)]
     return "".join(cells)
 
 

@@ -11,6 +11,8 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from bigain_cli.cli.standings import clock, most_left, table
+from bigain_cli.outputs.counts import counted
+from bigain_cli.outputs.table import gap, safe
 from bigain_cli.ranking import Failure, Ranking
 
 
@@ -43,6 +45,9 @@ class Talk:
         self.note(f"warning: {message}")
 
 
+PAUSE = 1.0  # seconds between an image's lines where there is no terminal
+
+
 class Progress:
     """Counts results on a terminal; with `watch` shows the standings of the image under way, line by line elsewhere."""
 
@@ -53,6 +58,7 @@ class Progress:
         self.results = self._evaluations = 0
         self._under_way: dict[str, tuple[int, int]] = {}  # draws and evaluations
         self._left: dict[str, int] = {}  # evaluations that pictures under way may still take
+        self._told: dict[str, float] = {}  # when a line was last due for a picture under way
         self._started = self._drawn = time.monotonic()
 
     def __enter__(self) -> Progress:
@@ -84,8 +90,19 @@ class Progress:
         self.results += outcome.finished
         if self._console is not None:
             self._draw(outcome)
-        elif self._watch and isinstance(outcome, Ranking):
-            _line(plain(outcome))
+        elif self._watch and isinstance(outcome, Ranking) and self._due(outcome):
+            _line(plain(outcome, self._pace()))
+
+    def _due(self, outcome: Ranking) -> bool:
+        """Tell whether to say a line: one for each answer, before it one a second."""
+        if outcome.finished:
+            self._told.pop(outcome.id, None)
+            return True
+        now = time.monotonic()
+        if now - self._told.setdefault(outcome.id, now) < PAUSE:
+            return False
+        self._told[outcome.id] = now
+        return True
 
     def _draw(self, outcome: Ranking | Failure) -> None:
         """Draw anew, but not more often than eyes can follow."""
@@ -116,20 +133,25 @@ class Progress:
 
     def _status(self) -> str:
         """Say what is done, how fast, and how long the pictures under way may take at most."""
-        pace = self._evaluations / max(time.monotonic() - self._started, 1e-3)
-        words = [f"{self.results} done", f"{self._evaluations} evaluations", f"{pace:.1f}/s"]
+        pace = self._pace()
+        words = [f"{self.results} done", counted(self._evaluations, "evaluation"), f"{pace:.1f}/s"]
         if self._left and pace > 0:
             others = f" for {len(self._left)} under way" if len(self._left) > 1 else ""
             words.append(f"at most {clock(sum(self._left.values()) / pace)} left{others}")
         return " · ".join(words)
 
+    def _pace(self) -> float:
+        """Return the evaluations of a second, all images taken together."""
+        return self._evaluations / max(time.monotonic() - self._started, 1e-3)
 
-def plain(ranking: Ranking) -> str:
-    """Say in a line where an image stands."""
+
+def plain(ranking: Ranking, pace: float) -> str:
+    """Say in a line where an image stands, and how fast the run is."""
     state = "done" if ranking.finished else "running"
-    first = ", ".join(f"{place.label} {place.probability:.2f}" for place in ranking.standings[:3])
-    spent = f"{ranking.draws} draws, {ranking.evaluations} evaluations"
-    return f"{ranking.id!r}: {state}, {spent}, {len(ranking.contenders)} in the race: {first}"
+    first = ", ".join(f"{safe(place.label)} {place.probability:.2f}" for place in ranking.standings[:3])
+    spent = f"{counted(ranking.draws, 'draw')}, {counted(ranking.evaluations, 'evaluation')}, {pace:.1f}/s"
+    distance = f"gap {gap({'gap': ranking.gap, 'gap_interval': ranking.gap_interval})}"
+    return f"{ranking.id!r}: {state}, {spent}, {distance}, {len(ranking.contenders)} in the race: {first}"
 
 
 def _line(message: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bigain_cli.cli.order import Order
 from bigain_cli.errors import UsageError
-from bigain_cli.outputs.files import check_target
+from bigain_cli.outputs.files import check_new, check_target
 
 STDOUT = "-"
 LONGEST = 40  # letters of a prompt in a file's name
@@ -37,10 +37,7 @@ def check_targets(paths: list[str], order: Order) -> None:
         if sys.stdout.isatty():
             raise UsageError("-o -", "a terminal shows no pictures", "Pipe it on, or write to a file: -o FILE.png.")
         return
-    there = [path for path in paths if os.path.lexists(path) and not _is_special(path)]
-    if there and not order.force:
-        more = f", and {len(there) - 1} others" if len(there) > 1 else ""
-        raise UsageError(there[0], f"exists{more}", "--force to replace, or another -o")
+    check_new(paths, order.force)
     folder = os.path.dirname(paths[0])
     if folder and not os.path.isdir(folder) and not _is_file(order.output or ""):
         _check_new(folder)

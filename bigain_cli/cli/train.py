@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bigain_cli.cli.options import Device, Quiet
+from bigain_cli.cli.options import Device, Quiet, check_output
 from bigain_cli.cli.talk import Talk
 from bigain_cli.errors import UsageError
 from bigain_cli.train.holdings import checkpoint_of, strange, trained
@@ -87,6 +87,7 @@ def train(
       bigain train photos/ -o mymodel
       bigain train --data cifar10_train.safetensors --held-out cifar10_val.safetensors -o mini
     """
+    check_output(output, "mymodel")
     if arch not in ARCHITECTURES:
         Recipe(arch=arch)
     width = WIDTHS[arch] if width is None else width
@@ -114,7 +115,7 @@ def _source(folder: str | None, data: str | None) -> str:
 
 def _target(output: str | None, source: str | None, resume: bool, force: bool) -> Path:
     """Return the folder to write, refusing one that holds anything else."""
-    if not output:
+    if output is None:
         raise UsageError("no output", "nowhere to write the backbone", "Add -o FOLDER.")
     target = Path(output)
     if resume and force:

@@ -8,7 +8,9 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from bigain_cli.outputs.intervals import part, span
+from bigain_cli.outputs.counts import counted
+from bigain_cli.outputs.intervals import beyond, part, span
+from bigain_cli.outputs.plotting import reach
 from bigain_cli.outputs.sink import Record
 from bigain_cli.outputs.table import gap, safe
 from bigain_cli.outputs.thumbnails import Thumbnail, map_of, thumbnail
@@ -49,29 +51,38 @@ def _failure(record: Record) -> str:
 
 def _answer(record: Record, result: Ranking | Failure | None, top: int) -> str:
     ranking = result if isinstance(result, Ranking) else None
-    facts = f"gap {_text(gap(record))} · {record['draws']} draws · {record['evaluations']} evaluations"
+    spent = f"{counted(record['draws'], 'draw')} · {counted(record['evaluations'], 'evaluation')}"
+    facts = f"gap {_text(gap(record))} · {spent}"
     return f'{_pictures(ranking)}<ol class="labels">{_rows(record, ranking, top)}</ol><p class="facts">{facts}</p>'
 
 
 def _pictures(ranking: Ranking | None) -> str:
-    """Return the picture and its maps."""
+    """Return the picture and its maps, which have one scale."""
     if ranking is None or ranking.exhibit is None:
         return ""
     figures = [_figure(thumbnail(ranking.exhibit.picture), "as seen by the model", ranking.id)]
-    for evidence in ranking.exhibit.maps:
+    maps = ranking.exhibit.maps
+    end = reach(*(evidence.map for evidence in maps))
+    for evidence in maps:
         against = "the empty prompt" if evidence.against is None else evidence.against
-        image = map_of(evidence.map)
         about = f"where the evidence for {ranking.label} against {against} lies"
         caption = f"against {against}, sum {evidence.gap:.2g}"
-        figures.append(_figure(image, caption, about, f"scale: {image.note} at the darkest"))
-    return f'<div class="pictures">{"".join(figures)}</div>'
+        figures.append(_figure(map_of(evidence.map, end), caption, about))
+    return f'<div class="pictures">{"".join(figures)}</div>{_scale(end) if maps else ""}'
 
 
-def _figure(image: Thumbnail, caption: str, about: str, title: str = "") -> str:
-    small = ' class="coarse"' if max(image.width, image.height) < 96 else ""
-    hint = f' title="{_text(title)}"' if title else ""
+def _scale(end: float) -> str:
+    """Return the colours of the maps with the values they stand for."""
     return (
-        f'<figure{hint}><img{small} loading="lazy" decoding="async" width="{image.width}" height="{image.height}" '
+        f'<p class="scale"><span>≤ {-end:.2g}</span><span class="ramp" role="img" aria-label="blue to white to red">'
+        f"</span><span>≥ {end:.2g}</span> share of the gap</p>"
+    )
+
+
+def _figure(image: Thumbnail, caption: str, about: str) -> str:
+    small = ' class="coarse"' if max(image.width, image.height) < 96 else ""
+    return (
+        f'<figure><img{small} loading="lazy" decoding="async" width="{image.width}" height="{image.height}" '
         f'alt="{_text(about)}" src="{image.url}"><figcaption>{_text(caption)}</figcaption></figure>'
     )
 
@@ -92,7 +103,7 @@ def _rows(record: Record, ranking: Ranking | None, top: int) -> str:
 
 
 def _bar(place: Standing, ends: tuple[float, float]) -> str:
-    """Return a label's gap to the winner: a mark, with its interval as a line."""
+    """Return a label's gap to the winner: a mark, with its interval as a line; an arrow if it lies past the axis."""
 
     def x(value: float) -> str:
         return f"{100 * part(value, ends):.2f}"
@@ -100,11 +111,11 @@ def _bar(place: Standing, ends: tuple[float, float]) -> str:
     mean, radius = place.behind, place.radius or 0.0
     about = f"{mean:.3g} behind the winner" if mean else "the winner, or level with it"
     about += f", between {mean - radius:.2g} and {mean + radius:.2g}" if radius else ""
-    middle = f'<path class="mark" d="M{x(mean)} 2V10"/>' if mean <= ends[1] else ""
+    marks = {0: f"M{x(mean)} 2V10", 1: "M97 2L100 6L97 10", -1: "M3 2L0 6L3 10"}
     return (
         f'<svg viewBox="0 0 100 12" preserveAspectRatio="none" role="img" aria-label="{about}"><title>{about}</title>'
         f'<path class="zero" d="M{x(0)} 0V12"/><path class="line" d="M{x(mean - radius)} 6H{x(mean + radius)}"/>'
-        f"{middle}</svg>"
+        f'<path class="mark" d="{marks[beyond(mean, ends)]}"/></svg>'
     )
 
 

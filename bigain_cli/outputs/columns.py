@@ -33,7 +33,7 @@ class _Columns:
         """Write a record's row."""
         self._row([_text(cell) for cell in cells(record, self._top)])
 
-    def close(self) -> None:
+    def close(self, complete: bool = True) -> None:
         """Flush."""
         self._stream.flush()
 

@@ -7,12 +7,13 @@ JSON Lines grow in place, line by line; anything else is written under a tempora
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 from bigain_cli.errors import BigainError, UsageError
+from bigain_cli.outputs.counts import counted
 
 IN_PLACE = (".jsonl", ".ndjson")
 
@@ -74,6 +75,14 @@ def check_target(path: str, force: bool = False, append: bool = False) -> None:
         raise UsageError(path, "exists", "--resume to continue (jsonl), --force to replace")
     if not os.access(target if os.path.exists(target) else folder, os.W_OK):
         raise UsageError(path, "no permission to write here", "Name another file, or check the permissions")
+
+
+def check_new(paths: Sequence[str], force: bool) -> None:
+    """Refuse to replace files, unless that is wanted."""
+    there = [path for path in paths if os.path.lexists(path) and not _is_special(Path(path))]
+    if there and not force:
+        more = f", and {counted(len(there) - 1, 'other')}" if len(there) > 1 else ""
+        raise UsageError(there[0], f"exists{more}", "--force to replace, or another -o")
 
 
 def _opened(actual: Path, mode: Literal["ab", "wb", "xb"], path: str) -> BinaryIO:

@@ -17,16 +17,26 @@ LONGEST = 120  # bytes of a plain name: file systems allow 255, and there are te
 _MARKED = re.compile(r".*-[0-9a-f]{12}")
 
 
+def check_folder(path: str) -> None:
+    """Refuse a folder that cannot be made or written to, without making it."""
+    folder = Path(path).absolute()
+    above = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
+    if not os.path.isdir(above):
+        why = "exists and is no folder" if above == folder else f"cannot be made ({above} is no folder)"
+        raise UsageError(path, why, "Name another folder")
+    if not os.access(above, os.W_OK | os.X_OK):
+        why = "no permission to write here" if above == folder else f"cannot be made (no permission in {above})"
+        raise UsageError(path, why, "Name another folder, or check the permissions")
+
+
 def make_folder(path: str) -> Path:
     """Make the folder, or say why it cannot be written to."""
+    check_folder(path)
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        why = "exists and is no folder" if os.path.lexists(path) else f"cannot be made ({error.strerror})"
-        raise UsageError(path, why, "Name another folder") from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageError(path, "no permission to write here", "Name another folder, or check the permissions")
+        raise UsageError(path, f"cannot be made ({error.strerror})", "Name another folder") from error
     return folder
 
 

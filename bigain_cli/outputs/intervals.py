@@ -22,6 +22,11 @@ def span(places: Sequence[Standing]) -> tuple[float, float]:
     return low - room, high + room
 
 
+def beyond(value: float, ends: tuple[float, float]) -> int:
+    """Return 1 for what lies past the axis' right end, −1 past its left one, else 0."""
+    return (value > ends[1]) - (value < ends[0])
+
+
 def part(value: float, ends: tuple[float, float]) -> float:
     """Return where on the axis a value lies, from 0 to 1; what lies beyond is put at its end."""
     low, high = ends

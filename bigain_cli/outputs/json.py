@@ -25,7 +25,7 @@ class Json:
         self._stream.write(self._before + line(record))
         self._before = b",\n"
 
-    def close(self) -> None:
+    def close(self, complete: bool = True) -> None:
         """End the array."""
         self._stream.write(b"]\n" if self._before == b"\n" else b"\n]\n")
         self._stream.flush()
@@ -46,7 +46,7 @@ class JsonLines:
         self._stream.write(line(record) + b"\n")
         self._stream.flush()
 
-    def close(self) -> None:
+    def close(self, complete: bool = True) -> None:
         """Flush."""
         self._stream.flush()
 

@@ -17,13 +17,15 @@ if TYPE_CHECKING:
 MERGING = ("Laplacian score, destinations", "merged groups", "what stays", "what is left of the picture")
 POOLING = ("Laplacian score, samples", "cells of keys", "queries", "what keys are made from")
 
+CHEQUER = ((0.62, 0.0, 0.44), (0.9, 0.2, 0.68))  # stands for no token: one never has two colours
+
 
 def figure_of(picture: Image, looks: Sequence[Look], name: str) -> Figure:
     """Draw all blocks at one time."""
     from matplotlib.figure import Figure
 
     tall = min(max(picture.height / picture.width, 0.4), 2.5)
-    figure = Figure(figsize=(15, 0.7 + (2.7 * tall + 0.75) * len(looks)), layout="constrained")
+    figure = Figure(figsize=(20, 0.5 + (3.5 * tall + 0.75) * len(looks)), layout="constrained")
     axes = figure.subplots(len(looks), 5, squeeze=False)
     for row, look in zip(axes, looks, strict=True):
         _row(figure, row, look, picture)
@@ -48,9 +50,11 @@ def _row(figure: Figure, axes: Any, look: Look, picture: Image) -> None:
     drawn = axes[1].imshow(look.score, cmap="viridis", extent=extent)
     figure.colorbar(drawn, ax=axes[1], shrink=0.8, pad=0.02).ax.tick_params(labelsize=7)
     y, x = look.anchors.nonzero()
-    axes[1].scatter(x, y, s=min(14.0, 5000 / look.score.size), c="white", edgecolors="black", linewidths=0.4)
-    axes[2].imshow(_coloured(look.clusters, grey), extent=extent, interpolation="nearest")
-    axes[3].imshow(_faded(look, picture), extent=extent, interpolation="nearest")
+    axes[1].scatter(x, y, s=_dot(look), c="white", edgecolors="black", linewidths=0.4)
+    hues = _hues(look.clusters)
+    axes[2].imshow(_coloured(look.clusters, hues, grey), extent=extent, interpolation="nearest")
+    _join(axes[2], look, hues)
+    axes[3].imshow(_kept(look, picture), extent=extent, interpolation="nearest")
     axes[4].imshow(look.left, extent=extent, interpolation="nearest")
     for place, title, fact in zip(axes[1:], MERGING if look.merges else POOLING, _facts(look), strict=True):
         place.set_title(f"{title}\n{fact}", fontsize=9)
@@ -67,25 +71,58 @@ def _facts(look: Look) -> tuple[str, str, str, str]:
     )
 
 
-def _coloured(clusters: NDArray, grey: NDArray) -> NDArray:
-    """Give each group a colour over the grey picture; who is alone stays grey."""
+def _hues(clusters: NDArray) -> NDArray:
+    """Return a colour for each group."""
     import numpy as np
     from matplotlib import colormaps
 
+    numbers = np.arange(clusters.max() + 1)
+    return colormaps["hsv"](numbers * 0.618034 % 1)[:, :3]  # golden ratio: neighbours differ
+
+
+def _coloured(clusters: NDArray, hues: NDArray, grey: NDArray) -> NDArray:
+    """Tint each group over the grey picture; who is alone stays grey."""
+    import numpy as np
+
     sizes = np.bincount(clusters.ravel())
-    hues = colormaps["hsv"](np.arange(len(sizes)) * 0.618034 % 1)[:, :3]  # golden ratio: neighbours differ
-    base = np.repeat(0.25 + 0.6 * grey[..., None], 3, axis=2)
+    base = np.repeat(0.3 + 0.6 * grey[..., None], 3, axis=2)
     grouped = (sizes > 1)[clusters][..., None]
-    return np.where(grouped, 0.7 * hues[clusters] + 0.3 * base, base)
+    return np.where(grouped, 0.55 * hues[clusters] + 0.45 * base, base)
 
 
-def _faded(look: Look, picture: Image) -> NDArray:
-    """Show the tokens that stay, and the others as white."""
+def _join(axes: Any, look: Look, hues: NDArray) -> None:
+    """Draw a line from each token to the one that stands for it, which gets a dot of its group's colour."""
+    import numpy as np
+    from matplotlib.collections import LineCollection
+
+    flat, columns = look.clusters.ravel(), look.clusters.shape[1]
+    homes = np.full(len(hues), -1)
+    standing = np.flatnonzero(look.stays if look.merges else look.anchors)
+    homes[flat[standing]] = standing
+    movers = np.flatnonzero((homes[flat] >= 0) & (homes[flat] != np.arange(flat.size)))
+    goals = homes[flat[movers]]
+    ends = np.stack([np.stack(np.divmod(each, columns)[::-1], 1) for each in (movers, goals)], 1)  # [lines 2 xy]
+    axes.add_collection(LineCollection(list(ends), colors="black", linewidths=min(1.0, 400 / flat.size + 0.35)))
+    goals = np.unique(goals)
+    y, x = np.divmod(goals, columns)
+    axes.scatter(x, y, s=_dot(look), c=hues[flat[goals]], edgecolors="black", linewidths=0.5, zorder=3)
+
+
+def _dot(look: Look) -> float:
+    """Return the size of a dot that fits into a token."""
+    return float(min(24.0, 12_000 / look.clusters.size))
+
+
+def _kept(look: Look, picture: Image) -> NDArray:
+    """Show the tokens that stay, and a chequer, finer than tokens, instead of the others."""
     import numpy as np
 
     rows, columns = look.score.shape
+    times = max(2, 96 // max(rows, columns))
     pixels = np.asarray(picture.resize((columns, rows)), dtype=float) / 255
-    return np.where(look.stays[..., None], pixels, 1.0)
+    pixels, stays = (each.repeat(times, 0).repeat(times, 1) for each in (pixels, look.stays[..., None]))
+    squares = np.add.outer(np.arange(rows * times), np.arange(columns * times)) % 2
+    return np.where(stays, pixels, np.array(CHEQUER)[squares])
 
 
 def _wrapped(site: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bigain_cli.evidence import Evidence, Exhibit
+from bigain_cli.outputs.counts import counted
 from bigain_cli.outputs.folder import name_of, save
 from bigain_cli.outputs.plotting import DIVERGING, png_of, reach, shown
 from bigain_cli.ranking import Ranking
@@ -24,7 +25,7 @@ def save_panel(folder: Path, ranking: Ranking) -> Path | None:
 
 
 def panel(ranking: Ranking, exhibit: Exhibit) -> Figure:
-    """Draw the picture and its maps side by side."""
+    """Draw the picture and its maps side by side, the maps on one scale."""
     from matplotlib.figure import Figure
 
     tall = min(max(exhibit.picture.height / exhibit.picture.width, 0.4), 2.5)
@@ -33,8 +34,9 @@ def panel(ranking: Ranking, exhibit: Exhibit) -> Figure:
     axes = figure.subplots(1, columns)
     axes[0].imshow(exhibit.picture, interpolation="nearest" if exhibit.picture.width < 128 else "antialiased")
     axes[0].set_title(shown(ranking.id.rpartition("/")[2] or ranking.id), fontsize=10, parse_math=False)
+    end = reach(*(evidence.map for evidence in exhibit.maps))
     for place, evidence in zip(axes[1:], exhibit.maps, strict=True):
-        _draw(figure, place, evidence, exhibit, ranking.label)
+        _draw(figure, place, evidence, exhibit, ranking.label, end)
     for place in axes:
         place.set_xticks([])
         place.set_yticks([])
@@ -42,12 +44,11 @@ def panel(ranking: Ranking, exhibit: Exhibit) -> Figure:
     return figure
 
 
-def _draw(figure: Figure, axes: Any, evidence: Evidence, exhibit: Exhibit, winner: str) -> None:
+def _draw(figure: Figure, axes: Any, evidence: Evidence, exhibit: Exhibit, winner: str, end: float) -> None:
     """Draw one map over the extent of the picture, with its scale."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     size = exhibit.picture.size
-    end = reach(evidence.map)
     drawn = axes.imshow(
         evidence.map,
         cmap=DIVERGING,
@@ -75,4 +76,4 @@ def notable(evidence: Evidence) -> bool:
 
 def _headline(ranking: Ranking) -> str:
     state = "" if ranking.decided else " (undecided)"
-    return f"{shown(ranking.label)}{state}, probability {ranking.probability:.2f}, {ranking.draws} draws"
+    return f"{shown(ranking.label)}{state}, probability {ranking.probability:.2f}, {counted(ranking.draws, 'draw')}"

@@ -54,11 +54,11 @@ def settings_of(path: str) -> dict[str, Any]:
 
 
 def tiled(pictures: Sequence[Image], columns: int) -> Image:
-    """Return one picture of equally large ones, row by row."""
+    """Return one picture of equally large ones, row by row, white where there are too few of them."""
     from PIL import Image
 
     width, height = pictures[0].size
-    grid = Image.new("RGB", (columns * width, -(-len(pictures) // columns) * height))
+    grid = Image.new("RGB", (columns * width, -(-len(pictures) // columns) * height), "white")
     for number, picture in enumerate(pictures):
         down, across = divmod(number, columns)
         grid.paste(picture, (across * width, down * height))

@@ -7,6 +7,7 @@ import io
 from typing import TYPE_CHECKING
 
 from bigain_cli.errors import UsageError
+from bigain_cli.outputs.lettering import letter, spelt
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,11 +23,11 @@ def require_plotting(what: str) -> None:
         raise UsageError(what, "matplotlib draws it, and it is not installed", "pip install 'bigain[see]'")
 
 
-def reach(values: NDArray) -> float:
-    """Return where a colour map centred on zero ends: beyond all but the outermost hundredth of the values."""
+def reach(*maps: NDArray) -> float:
+    """Return where the one scale of maps, centred on zero, ends: beyond all but the outermost hundredth of each."""
     import numpy as np
 
-    return float(np.quantile(np.abs(values), 0.99)) or float(np.abs(values).max()) or 1.0
+    return max((float(np.quantile(np.abs(each), 0.99) or np.abs(each).max()) for each in maps), default=0.0) or 1.0
 
 
 def png_of(figure: Figure) -> bytes:
@@ -39,12 +40,13 @@ def drawn(figure: Figure, form: str) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     nameless = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
+    letter(figure)
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_figure(buffer, dpi=DOTS, format=form, metadata=nameless[form])
     return buffer.getvalue()
 
 
 def shown(text: str, most: int = 40) -> str:
-    """Prepare a label or a name for a title: no control characters, no half characters, not without end."""
-    clean = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+    """Prepare a label or a name for a title: no control characters, none that no font has, not without end."""
+    clean = spelt("".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text[: most + 1]))
     return clean if len(clean) <= most else clean[: most - 1] + "…"

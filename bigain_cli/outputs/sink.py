@@ -15,11 +15,12 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Layout:
-    """What a run knows before its first record: the labels, how many of them to show, whether colour is wanted."""
+    """What a run knows before its first record."""
 
-    labels: tuple[str, ...] = ()
-    top: int = 1
+    labels: tuple[str, ...] = ()  # all that are in the contest
+    top: int = 1  # of them, how many to show
     colour: bool = False
+    reject: bool = False  # whether "none" is among the labels
 
 
 PLAIN = Layout()
@@ -36,8 +37,8 @@ class Sink(Protocol):
     def write(self, record: Record, result: Ranking | Failure | None = None) -> None:
         """Write one record; formats that show more find it in the whole result."""
 
-    def close(self) -> None:
-        """End the output and flush it; the stream stays open."""
+    def close(self, complete: bool = True) -> None:
+        """End the output and flush it; the stream stays open. Not `complete`: the run was stopped before its end."""
 
 
 def encode(text: str) -> bytes:

@@ -45,7 +45,7 @@ class Table:
         self._stream.write(b"".join(encode(line.rstrip() + "\n") for line in lines))
         self._stream.flush()
 
-    def close(self) -> None:
+    def close(self, complete: bool = True) -> None:
         """Flush."""
         self._stream.flush()
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from PIL import Image as PIL
 from PIL.Image import Image, Resampling
 
-from bigain_cli.outputs.plotting import DIVERGING, reach
+from bigain_cli.outputs.plotting import DIVERGING
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,7 +26,6 @@ class Thumbnail:
     url: str
     width: int
     height: int
-    note: str = ""
 
 
 def thumbnail(picture: Image) -> Thumbnail:
@@ -38,23 +37,22 @@ def thumbnail(picture: Image) -> Thumbnail:
     return _encoded(small, "JPEG", quality=80, optimize=True)
 
 
-def map_of(values: NDArray) -> Thumbnail:
-    """Colour a map, white where it is zero."""
+def map_of(values: NDArray, end: float) -> Thumbnail:
+    """Colour a map on a scale from −`end` to `end`, white where it is zero."""
     import numpy as np
     from matplotlib import colormaps
 
-    end = reach(values)
     levels = np.rint((values / end).clip(-1, 1) * 127 + 127).astype(np.uint8)  # 127 is zero
     picture = PIL.fromarray(levels, "L")
     picture.thumbnail((SIDE, SIDE), Resampling.BOX)
     picture = PIL.frombytes("P", picture.size, picture.tobytes())
     palette = colormaps[DIVERGING](np.linspace(0, 1, 255))[:, :3]
     picture.putpalette((palette * 255).round().astype(np.uint8).tobytes())
-    return _encoded(picture, "PNG", f"{end:.2g}", optimize=True)
+    return _encoded(picture, "PNG", optimize=True)
 
 
-def _encoded(picture: Image, form: str, note: str = "", **options: bool | int) -> Thumbnail:
+def _encoded(picture: Image, form: str, **options: bool | int) -> Thumbnail:
     buffer = io.BytesIO()
     picture.save(buffer, form, **options)
     data = base64.b64encode(buffer.getvalue()).decode()
-    return Thumbnail(f"data:image/{form.lower()};base64,{data}", *picture.size, note)
+    return Thumbnail(f"data:image/{form.lower()};base64,{data}", *picture.size)

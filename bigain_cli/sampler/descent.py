@@ -17,6 +17,7 @@ from bigain_cli.backbones.base import Backbone
 from bigain_cli.backbones.parts import quiet
 from bigain_cli.errors import UsageError
 from bigain_cli.registry import SAMPLERS, attribute
+from bigain_cli.sampler.sizes import check_steps
 
 Predict = Callable[[Tensor, Tensor, int], Tensor]  # x_t, t and the step's number to ε̂
 
@@ -24,20 +25,31 @@ Predict = Callable[[Tensor, Tensor, int], Tensor]  # x_t, t and the step's numbe
 def make_scheduler(backbone: Backbone, name: str, steps: int) -> Any:
     """Make a sampler's scheduler on the backbone's own schedule; whatever the network predicts, we hand in ε̂."""
     chosen = SAMPLERS[name]
-    if steps > backbone.length:
-        raise UsageError(f"--steps {steps}", f"this model's schedule has {backbone.length}", "Ask for fewer.")
+    check_steps(backbone, steps)
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # between diffusers and numpy
         kind = attribute(chosen.scheduler)
         # Not `from_config`, which imports every scheduler there is: seconds, with SciPy.
         told = {**backbone.schedule, **chosen.options, "prediction_type": "epsilon"}
+        if steps == backbone.length:
+            told["timestep_spacing"] = "trailing"  # the one way to take every step; others take some twice
         known = inspect.signature(kind.__init__).parameters
         scheduler = kind(**{key: value for key, value in told.items() if key in known})
         scheduler.set_timesteps(steps)  # on the CPU: reading a time must not wait for the device
     if scheduler.timesteps.max() > backbone.length - 1:
         why = "with its offset this model's schedule ends before the first of them"
         raise UsageError(f"--steps {steps}", why, f"Ask for at most {backbone.length // 2}, or choose another sampler.")
+    if chosen.multistep:
+        _leave_out_repeats(scheduler)
     return scheduler
+
+
+def _leave_out_repeats(scheduler: Any) -> None:
+    """Leave out steps from a noise level to itself: they go nowhere, and these samplers divide by their length."""
+    falls = scheduler.sigmas[1:] < scheduler.sigmas[:-1]
+    scheduler.timesteps = scheduler.timesteps[falls]
+    scheduler.sigmas = torch.cat([scheduler.sigmas[:-1][falls], scheduler.sigmas[-1:]])
+    scheduler.num_inference_steps = len(scheduler.timesteps)
 
 
 class Descent:

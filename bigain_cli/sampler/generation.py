@@ -6,7 +6,6 @@ The second composition root: the same backbone and the same compression as in cl
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,13 +18,14 @@ from bigain_cli import __version__
 from bigain_cli.backbones.base import Backbone, Conditions
 from bigain_cli.backbones.precision import leave_float16
 from bigain_cli.compress import Handle, Spec, parse
-from bigain_cli.errors import BigainError, UsageError
+from bigain_cli.errors import BigainError
 from bigain_cli.registry import DEFAULT_SAMPLER, SAMPLERS
 from bigain_cli.residuals import out_of_memory, steady
+from bigain_cli.sampler.batches import pictures_at_once
 from bigain_cli.sampler.descent import Descent
 from bigain_cli.sampler.guide import Guide
-from bigain_cli.sampler.sizes import latent_shape, pictures_at_once, pixels
-from bigain_cli.sampler.wish import MOST_SEED, Wish
+from bigain_cli.sampler.sizes import latent_shape, pixels
+from bigain_cli.sampler.wish import Wish, check_prompts
 from bigain_cli.squeeze import squeezed
 
 
@@ -76,7 +76,7 @@ class Generation:
 
     def __init__(self, backbone: Backbone, prompts: Sequence[str], wish: Wish, count: int = 1) -> None:
         self.backbone, self.prompts = backbone, tuple(prompts)
-        self._check(count, wish.seed)
+        check_prompts(self.prompts, count, wish.seed)
         self._shape = latent_shape(backbone, wish.size)
         self._batch = pictures_at_once(backbone, self._shape, wish.batch)
         spec = parse(backbone.sampling.compress if wish.compress is None else wish.compress)
@@ -150,7 +150,9 @@ class Generation:
             self._told, self._untold = self._conditions()
             return None
         why = "the network returned no numbers (NaN or infinity)"
-        raise BigainError(f"model {self.backbone.name}", why, "Try --dtype float32, or fetch its weights again.")
+        wide = self.backbone.dtype == torch.float32
+        hint = "Try fewer --steps or another --sampler" if wide else "Try --dtype float32"
+        raise BigainError(f"model {self.backbone.name}", why, f"{hint}, or fetch its weights again.")
 
     @property
     def _guidance(self) -> float:
@@ -186,15 +188,3 @@ class Generation:
         self._batch = steady(self._batch // 2)
         if self.backbone.device.type == "cuda":
             torch.cuda.empty_cache()
-
-    def _check(self, count: int, seed: int) -> None:
-        if not self.prompts:
-            raise UsageError("no prompt", "nothing to draw", 'Give one, such as "a photo of a dog".')
-        if count < 1:
-            raise UsageError(f"-n {count}", "must be at least 1", "Say how many pictures of each prompt.")
-        if seed + count - 1 > MOST_SEED:
-            raise UsageError(f"--seed {seed}", f"-n {count} goes beyond 2^63 - 1", "Choose a smaller one.")
-        for prompt, times in Counter(self.prompts).items():
-            if times > 1:
-                why = f"given {times} times, and would be drawn alike each time"
-                raise UsageError(f"prompt {prompt!r}", why, "Give it once, with -n for more pictures.")

@@ -1,19 +1,38 @@
-"""From pixels to a latent's shape, and how many pictures a batch holds. Must not know schedulers."""
+"""From pixels to a latent's shape, and from a schedule to the steps that can be taken. Must not know torch."""
 
 from __future__ import annotations
 
-from bigain_cli.backbones.base import Backbone
+from typing import Protocol
+
 from bigain_cli.errors import UsageError
-from bigain_cli.residuals import steady
 from bigain_cli.sampler.wish import written
 
-# A batch has the same size however many pictures are wanted, and a shorter one is filled up: the last bits of a
-# picture depend on the size of its batch, though not on what else is in it. So the sizes are modest.
-PLACES_AT_ONCE = {"cpu": 4096, "cuda": 16384, "mps": 8192}
-MOST_AT_ONCE = {"cpu": 4, "cuda": 32, "mps": 8}
+
+class Extent(Protocol):
+    """What a backbone says of the size of its pictures, before or after its weights are read."""
+
+    @property
+    def name(self) -> str:
+        """As the user gave it."""
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width."""
+
+    @property
+    def scale(self) -> int:
+        """Pixels along a side of a place of the latent."""
+
+    @property
+    def elastic(self) -> bool:
+        """Whether latents of other heights and widths make sense to the network."""
+
+    @property
+    def length(self) -> int:
+        """Timesteps of the noise schedule."""
 
 
-def latent_shape(backbone: Backbone, size: tuple[int, int] | None) -> tuple[int, int, int]:
+def latent_shape(backbone: Extent, size: tuple[int, int] | None) -> tuple[int, int, int]:
     """Return the shape of latents for a picture's width and height, or the model's own."""
     channels, height, width = backbone.latent_shape
     scale = backbone.scale
@@ -30,14 +49,12 @@ def latent_shape(backbone: Backbone, size: tuple[int, int] | None) -> tuple[int,
     return channels, size[1] // scale, size[0] // scale
 
 
-def pixels(backbone: Backbone, shape: tuple[int, int, int]) -> tuple[int, int]:
+def pixels(backbone: Extent, shape: tuple[int, int, int]) -> tuple[int, int]:
     """Return the width and height of a latent's picture."""
     return shape[2] * backbone.scale, shape[1] * backbone.scale
 
 
-def pictures_at_once(backbone: Backbone, shape: tuple[int, int, int], asked: int | None) -> int:
-    """Return the size of a batch: a function of device, model and size, never of how many pictures are wanted."""
-    if asked is not None:
-        return steady(asked)
-    kind = backbone.device.type
-    return steady(max(1, min(MOST_AT_ONCE[kind], PLACES_AT_ONCE[kind] // (shape[1] * shape[2]))))
+def check_steps(backbone: Extent, steps: int) -> None:
+    """Refuse more steps than a schedule has."""
+    if steps > backbone.length:
+        raise UsageError(f"--steps {steps}", f"this model's schedule has {backbone.length}", "Ask for fewer.")

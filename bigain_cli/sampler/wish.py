@@ -6,7 +6,8 @@ None leaves a choice to the model. Must not know torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bigain_cli.compress import Spec
@@ -51,6 +52,20 @@ class Wish:
         yield not range_of, f"--seed {self.seed}", "not from 0 to 2^63 - 1", "Choose another number."
         none = self.batch is not None and self.batch < 1
         yield none, f"--batch {self.batch}", few, "Leave it out for a size that suits the device."
+
+
+def check_prompts(prompts: Sequence[str], count: int, seed: int) -> None:
+    """Refuse prompts and seeds that make no pictures, or the same ones twice."""
+    if not prompts:
+        raise UsageError("no prompt", "nothing to draw", 'Give one, such as "a photo of a dog".')
+    if count < 1:
+        raise UsageError(f"-n {count}", "must be at least 1", "Say how many pictures of each prompt.")
+    if seed + count - 1 > MOST_SEED:
+        raise UsageError(f"--seed {seed}", f"-n {count} goes beyond 2^63 - 1", "Choose a smaller one.")
+    for prompt, times in Counter(prompt.strip() for prompt in prompts).items():
+        if times > 1:
+            why = f"given {times} times, and would be drawn alike each time"
+            raise UsageError(f"prompt {prompt!r}", why, "Give it once, with -n for more pictures.")
 
 
 def written(size: tuple[int, int] | None) -> str:

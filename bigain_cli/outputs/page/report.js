@@ -2,6 +2,8 @@
 const byId = (id) => document.getElementById(id);
 const main = byId("articles"), articles = [...main.children];
 const find = byId("find"), state = byId("state"), label = byId("label"), order = byId("order");
+const text = (article) => [article.dataset.name, article.dataset.label, article.querySelector(".why")?.textContent];
+const texts = new Map(articles.map((article) => [article, text(article).join("\n").toLowerCase()]));
 const number = (text, absent) => (text === "" ? absent : Number(text));
 const words = new Intl.Collator(undefined, { numeric: true }).compare;
 const rank = { failed: 0, undecided: 1, decided: 2 };
@@ -28,11 +30,12 @@ function filter() {
   for (const article of articles) {
     const data = article.dataset;
     const fits = (!state.value || data.state === state.value) && (!label.value || data.label === label.value)
-      && (!wanted || data.name.toLowerCase().includes(wanted) || data.label.toLowerCase().includes(wanted));
+      && texts.get(article).includes(wanted);
     article.hidden = !fits;
     count += fits;
   }
-  byId("count").textContent = count === articles.length ? `all ${count} shown` : `${count} of ${articles.length} shown`;
+  const all = articles.length;
+  byId("count").textContent = count < all ? `${count} of ${all} shown` : all === 1 ? "1 image" : `all ${all} shown`;
   byId("nothing").hidden = count > 0 || articles.length === 0;
 }
 
