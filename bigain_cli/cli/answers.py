@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,19 +15,23 @@ from bigain_cli.outputs.files import open_target
 from bigain_cli.outputs.json import line
 from bigain_cli.outputs.resume import recorded
 
+Show = Callable[[dict[str, Any], Any], None]
 Answers = dict[str, dict[str, dict[str, Any]]]  # by spec, then by id
 _COSTS = ("draws", "evaluations", "seconds", "gflop")
 KEPT = ("label", "truth", "error", "decided", "probability", "rank", "evidence", *_COSTS)  # what a summary needs
 
 
-def asked(inquiry: Inquiry, evaluation: Any, talk: Talk) -> Answers:
-    """Return every answer: those that an earlier run has recorded, and the missing ones, recorded as they come."""
-    found = _recorded(inquiry, evaluation, talk)
-    _ask(inquiry, talk, evaluation, found)
+def asked(inquiry: Inquiry, evaluation: Any, talk: Talk, show: Show) -> Answers:
+    """Return every answer: those that an earlier run has recorded, and the missing ones, recorded as they come.
+
+    Each is handed to `show`, with the whole result if it is new.
+    """
+    found = _recorded(inquiry, evaluation, talk, show)
+    _ask(inquiry, talk, evaluation, found, show)
     return found
 
 
-def _recorded(inquiry: Inquiry, evaluation: Any, talk: Talk) -> Answers:
+def _recorded(inquiry: Inquiry, evaluation: Any, talk: Talk, show: Show) -> Answers:
     """Read what an earlier run has recorded of these specs and pictures."""
     found: Answers = {name: {} for name in evaluation.specs}
     if not inquiry.resume or inquiry.records is None:
@@ -39,6 +43,7 @@ def _recorded(inquiry: Inquiry, evaluation: Any, talk: Talk) -> Answers:
         name = marks.get((record.get("settings") or {}).get("fingerprint", ""))
         if name is not None and record["id"] in wanted:
             found[name][record["id"]] = _slim(record)
+            show(record, None)
     talk.note(f"{inquiry.records}: {sum(map(len, found.values()))} answers already recorded")
     return found
 
@@ -53,7 +58,7 @@ def _slim(record: dict[str, Any]) -> dict[str, Any]:
     return {key: record[key] for key in KEPT if key in record}
 
 
-def _ask(inquiry: Inquiry, talk: Talk, evaluation: Any, found: Answers) -> None:
+def _ask(inquiry: Inquiry, talk: Talk, evaluation: Any, found: Answers, show: Show) -> None:
     """Ask what is not recorded yet."""
     marks = {answering.settings["fingerprint"]: name for name, answering in evaluation.specs.items()}
     done = {mark: frozenset(found[name]) for mark, name in marks.items()}
@@ -66,6 +71,7 @@ def _ask(inquiry: Inquiry, talk: Talk, evaluation: Any, found: Answers) -> None:
                 if stream is not None:
                     stream.write(line(record) + b"\n")
                     stream.flush()
+                show(record, trial.result)
                 name = record["settings"]["compress"]
                 found[name][record["id"]] = _slim(record)
                 meter.show(sum(map(len, found.values())) - before, total - before)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import PurePath
 from typing import Any
 
@@ -12,10 +14,14 @@ from bigain_cli.cli.answers import Answers, asked
 from bigain_cli.cli.catalogue import hub_cache
 from bigain_cli.cli.inquiry import Inquiry
 from bigain_cli.cli.talk import Talk
+from bigain_cli.labels import LabelSet
 from bigain_cli.models import present, resolve
-from bigain_cli.outputs.files import write_whole
+from bigain_cli.outputs.files import open_target, write_whole
+from bigain_cli.outputs.html import Html
 from bigain_cli.outputs.plotting import drawn
-from bigain_cli.outputs.sink import encode
+from bigain_cli.outputs.sink import Layout, encode
+
+TOP = 5  # labels in a page
 
 
 def carry_out(inquiry: Inquiry, talk: Talk) -> int:
@@ -23,9 +29,14 @@ def carry_out(inquiry: Inquiry, talk: Talk) -> int:
     dataset, labels, answers = _material(inquiry, talk)
     resolve(inquiry.model)
     evaluation = _prepared(inquiry, talk, dataset, labels, answers)
-    found = asked(inquiry, evaluation, talk)
-    summary = _summary(inquiry, evaluation, found)
-    _write(inquiry, summary)
+    with _report(inquiry, labels) as report:
+        found = asked(inquiry, evaluation, talk, report.write if report is not None else _unseen)
+        summary = _summary(inquiry, evaluation, found)
+        if report is not None:
+            report.remark(_text(inquiry, summary, "table"))
+    if report is None:
+        _write(inquiry, summary)
+    _draw(inquiry, summary)
     failures = sum(summary.failures.values())
     if failures:
         talk.note(f"{failures} answers failed; such pictures are left out for every spec")
@@ -76,7 +87,8 @@ def _prepared(inquiry: Inquiry, talk: Talk, dataset: Any, labels: Any, answers: 
     backbone = load(inquiry.model, inquiry.device, inquiry.dtype)
     talk.detail(f"model: {inquiry.model} on {backbone.device}, loaded in {time.monotonic() - started:.1f} s")
     specs = inquiry.specs or tuple(dict.fromkeys(("none", backbone.compress)))
-    plan = Plan(specs, inquiry.rules, inquiry.seed, inquiry.templates, inquiry.batch)
+    views = inquiry.form == "html"
+    plan = Plan(specs, inquiry.rules, inquiry.seed, inquiry.templates, inquiry.batch, views)
     evaluation = Evaluation(backbone, dataset, labels, answers, plan)
     evaluation.named(inquiry.against)  # refused now, if it is not among them
     return evaluation
@@ -92,13 +104,41 @@ def _summary(inquiry: Inquiry, evaluation: Any, found: Answers) -> Any:
 
 
 def _write(inquiry: Inquiry, summary: Any) -> None:
-    from bigain_cli.evaluation.report import written
-
-    text = encode(written(summary, inquiry.form, inquiry.confusion) + "\n")
+    text = encode(_text(inquiry, summary, inquiry.form) + "\n")
     if inquiry.output is None:
         typer.echo(text, nl=False)
     else:
         write_whole(inquiry.output, text, inquiry.force)
+
+
+def _text(inquiry: Inquiry, summary: Any, form: str) -> str:
+    from bigain_cli.evaluation.report import written
+
+    return written(summary, form, inquiry.confusion)
+
+
+@contextmanager
+def _report(inquiry: Inquiry, labels: LabelSet) -> Iterator[Html | None]:
+    """Open the page that shows every answer, if one is wanted; one that was stopped says so."""
+    if inquiry.form != "html" or inquiry.output is None:
+        yield None
+        return
+    page = Html(Layout(tuple(label.name for label in labels.labels), TOP))
+    with open_target(inquiry.output, inquiry.force) as stream:
+        page.open(stream)
+        try:
+            yield page
+        except BaseException:
+            page.close(complete=False)
+            raise
+        page.close()
+
+
+def _unseen(record: dict[str, Any], result: Any) -> None:
+    """Show a record to nobody."""
+
+
+def _draw(inquiry: Inquiry, summary: Any) -> None:
     if not inquiry.figures or not summary.outcomes:
         return
     from bigain_cli.evaluation.chart import chart_of

@@ -43,6 +43,7 @@ class Plan:
     seed: int = 0
     templates: tuple[str, ...] = ()
     batch: int | None = None
+    views: bool = False  # whether answers come with the picture as the model sees it
 
 
 class Evaluation:
@@ -135,6 +136,7 @@ class Evaluation:
             reject=self.dataset.many,
             batch=plan.batch,
             compress=spec,
+            views=plan.views,
         )
 
 

@@ -37,11 +37,28 @@ def article(record: Record, result: Ranking | Failure | None, number: int, top: 
         "p": record.get("probability", ""),
         "gap": record.get("gap", ""),
         "evals": record.get("evaluations", ""),
+        **verdict_of(record),
     }
     data = "".join(f' data-{name}="{_text("" if value is None else value)}"' for name, value in keys.items())
     body = _failure(record) if state == "failed" else _answer(record, result, top)
     head = f'<header><h2>{_text(record["id"])}</h2><span class="badge">{state}</span></header>'
-    return f'<article tabindex="0" class="{state}"{data}>{head}{body}</article>\n'
+    return f'<article tabindex="0" class="{state}"{data}>{head}{_truth(record)}{body}</article>\n'
+
+
+def verdict_of(record: Record) -> dict[str, str]:
+    """Tell whether the answer is right, where that is known."""
+    if "truth" not in record or "label" not in record:
+        return {}
+    return {"verdict": "right" if record["label"] in record["truth"] else "wrong"}
+
+
+def _truth(record: Record) -> str:
+    """Say what would have been right, and under which compression it was asked."""
+    if "truth" not in record:
+        return ""
+    words = ", ".join(record["truth"]) or "none of the labels"
+    verdict = "".join(f"{word}; " for word in verdict_of(record).values())
+    return f'<p class="truth">{verdict}true: {_text(words)} · {_text(record["settings"]["compress"])}</p>'
 
 
 def _failure(record: Record) -> str:

@@ -15,7 +15,7 @@ from importlib import resources
 from string import Template
 from typing import BinaryIO
 
-from bigain_cli.outputs.article import STATES, article, state_of
+from bigain_cli.outputs.article import STATES, article, state_of, verdict_of
 from bigain_cli.outputs.counts import counted
 from bigain_cli.outputs.facts import facts
 from bigain_cli.outputs.sink import PLAIN, Layout, Record, encode
@@ -40,6 +40,8 @@ class Html:
         self._labels: Counter[str] = Counter()
         self._settings: Record = {}
         self._maps = False
+        self._verdicts: Counter[str] = Counter()
+        self._remark = ""
 
     def open(self, stream: BinaryIO) -> None:
         """Keep the stream."""
@@ -52,9 +54,14 @@ class Html:
         self._states[state] += 1
         if "label" in record:
             self._labels[record["label"]] += 1
+        self._verdicts.update(verdict_of(record).values())
         exhibit = result.exhibit if isinstance(result, Ranking) else None
         self._maps |= exhibit is not None and bool(exhibit.maps)
         self._settings = self._settings or record.get("settings") or {}
+
+    def remark(self, text: str) -> None:
+        """Put a text above the articles, its lines and columns as they are."""
+        self._remark = f'<pre class="remark" tabindex="0">{escape(safe_lines(text))}</pre>'
 
     def close(self, complete: bool = True) -> None:
         """Write the page; one that was stopped says so at its top."""
@@ -81,6 +88,8 @@ class Html:
             "total": total,
             "title": total if complete else f"{total}, interrupted",
             "stopped": "" if complete else _STOPPED.format(total),
+            "remark": self._remark,
+            "verdicts": _verdicts(self._verdicts),
             "maps": _MAPS if self._maps else "",
             "labels": "".join(_option(label, count) for label, count in sorted(self._labels.items())),
             "settings": facts(self._settings, self._layout),
@@ -95,6 +104,19 @@ def _own(name: str) -> str:
 def _only(text: str) -> str:
     """Return a source expression that lets exactly this text take effect."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _verdicts(counts: Counter[str]) -> str:
+    """Return a filter by whether the answer is right, where that is known."""
+    if not counts:
+        return ""
+    options = "".join(f'<option value="{name}">{name} ({counts[name]})</option>' for name in ("wrong", "right"))
+    return f'<label>Answer<select id="verdict"><option value="">any</option>{options}</select></label>\n'
+
+
+def safe_lines(text: str) -> str:
+    """Make every line safe to show, and keep the lines."""
+    return "\n".join(safe(line) for line in text.split("\n"))
 
 
 def _option(label: str, count: int) -> str:

@@ -119,8 +119,8 @@ def _kept(look: Look, picture: Image) -> NDArray:
 
     rows, columns = look.score.shape
     times = max(2, 96 // max(rows, columns))
-    pixels = np.asarray(picture.resize((columns, rows)), dtype=float) / 255
-    pixels, stays = (each.repeat(times, 0).repeat(times, 1) for each in (pixels, look.stays[..., None]))
+    pixels = (np.asarray(picture.resize((columns, rows)), dtype=float) / 255).repeat(times, 0).repeat(times, 1)
+    stays = look.stays[..., None].repeat(times, 0).repeat(times, 1)
     squares = np.add.outer(np.arange(rows * times), np.arange(columns * times)) % 2
     return np.where(stays, pixels, np.array(CHEQUER)[squares])
 

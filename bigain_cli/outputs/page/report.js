@@ -2,7 +2,9 @@
 const byId = (id) => document.getElementById(id);
 const main = byId("articles"), articles = [...main.children];
 const find = byId("find"), state = byId("state"), label = byId("label"), order = byId("order");
-const text = (article) => [article.dataset.name, article.dataset.label, article.querySelector(".why")?.textContent];
+const verdict = byId("verdict"); // there only if the right answers are known
+const text = (article) => [article.dataset.name, article.dataset.label,
+  ...[...article.querySelectorAll(".why, .truth")].map((line) => line.textContent)];
 const texts = new Map(articles.map((article) => [article, text(article).join("\n").toLowerCase()]));
 const number = (text, absent) => (text === "" ? absent : Number(text));
 const words = new Intl.Collator(undefined, { numeric: true }).compare;
@@ -30,6 +32,7 @@ function filter() {
   for (const article of articles) {
     const data = article.dataset;
     const fits = (!state.value || data.state === state.value) && (!label.value || data.label === label.value)
+      && (!verdict?.value || data.verdict === verdict.value)
       && texts.get(article).includes(wanted);
     article.hidden = !fits;
     count += fits;
@@ -54,6 +57,7 @@ function isDark() {
 find.addEventListener("input", filter);
 state.addEventListener("change", filter);
 label.addEventListener("change", filter);
+verdict?.addEventListener("change", filter);
 order.addEventListener("change", sort);
 byId("controls").addEventListener("submit", (event) => event.preventDefault());
 byId("theme").addEventListener("click", () => { document.documentElement.dataset.theme = isDark() ? "light" : "dark"; });
