@@ -201,6 +201,7 @@ KINDS = {
     "schedules": {"name", "draws", "about"},
     "scores": {"name", "about"},
     "samplers": {"name", "steps", "about"},
+    "datasets": {"name", "fetched", "about"},
 }
 
 

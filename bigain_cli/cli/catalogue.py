@@ -17,7 +17,7 @@ from bigain_cli.compress import OPERATORS
 from bigain_cli.compress.operators import OPTIONS
 from bigain_cli.labels import presets, read_labels
 from bigain_cli.models import Reference, folder_of, present
-from bigain_cli.registry import DEFAULT_MODEL, MODELS, OUTPUTS, SAMPLERS, SCHEDULES, SCORES
+from bigain_cli.registry import DATASETS, DEFAULT_MODEL, MODELS, OUTPUTS, SAMPLERS, SCHEDULES, SCORES
 
 
 class Kind(StrEnum):
@@ -30,13 +30,15 @@ class Kind(StrEnum):
     schedules = "schedules"
     scores = "scores"
     samplers = "samplers"
+    datasets = "datasets"
 
 
 def list_things(
     kind: Annotated[
         Kind | None,
         typer.Argument(
-            metavar="[KIND]", help="models, operators, labels, outputs, schedules, scores or samplers; all by default."
+            metavar="[KIND]",
+            help="models, operators, labels, outputs, schedules, scores, samplers or datasets; all by default.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write one JSON document.")] = False,
@@ -44,7 +46,7 @@ def list_things(
         bool, typer.Option("--verbose", "-v", help="Show where things come from, and what may follow an operator.")
     ] = False,
 ) -> None:
-    """List models, operators, label presets, outputs, schedules, scores and samplers.
+    """List models, operators, label presets, outputs, schedules, scores, samplers and datasets.
 
     \b
     Examples:
@@ -127,6 +129,10 @@ def _samplers() -> list[dict[str, Any]]:
     return [{"name": name, "steps": sampler.steps, "about": sampler.about} for name, sampler in SAMPLERS.items()]
 
 
+def _datasets() -> list[dict[str, Any]]:
+    return [{"name": name, "fetched": entry.fetched, "about": entry.about} for name, entry in DATASETS.items()]
+
+
 _ROWS = {
     Kind.models: _models,
     Kind.operators: _operators,
@@ -135,6 +141,7 @@ _ROWS = {
     Kind.schedules: _schedules,
     Kind.scores: _scores,
     Kind.samplers: _samplers,
+    Kind.datasets: _datasets,
 }
 
 
@@ -155,6 +162,8 @@ def _aligned(rows: list[dict[str, Any]], verbose: bool) -> list[str]:
 def _cell(key: str, value: Any) -> str:
     if key == "present":
         return "present" if value else "absent"
+    if key == "fetched":
+        return "--download" if value else "by hand"
     if key == "default":
         return "default" if value else ""
     if key in ("labels", "draws", "steps"):

@@ -58,7 +58,7 @@ def _truth(record: Record) -> str:
         return ""
     words = ", ".join(record["truth"]) or "none of the labels"
     verdict = "".join(f"{word}; " for word in verdict_of(record).values())
-    return f'<p class="truth">{verdict}true: {_text(words)} · {_text(record["settings"]["compress"])}</p>'
+    return f'<p class="truth">{verdict}true: {_text(words)} · compression {_text(record["settings"]["compress"])}</p>'
 
 
 def _failure(record: Record) -> str:

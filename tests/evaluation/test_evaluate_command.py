@@ -119,6 +119,16 @@ def test_what_makes_no_sense_is_refused(photos: Path, tmp_path: Path, arguments:
     assert "Traceback" not in result.err and list(tmp_path.iterdir()) == []
 
 
+def test_a_report_shows_every_answer_with_what_would_have_been_right(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "l.txt").write_text("red\tblue\nblue\tred\ngreen\n")  # red and blue are told the wrong way round
+    target, figure = tmp_path / "r.html", tmp_path / "c.svg"
+    result = ask(photos, "-l", str(tmp_path / "l.txt"), "-o", str(target), "--figure", str(figure))
+    text = target.read_text()
+    assert result.code == 0 and result.out == b"" and figure.exists()
+    assert text.count("<article") == 12 and text.count('data-verdict="wrong"') == 8 and text.count("<img") == 12
+    assert '<option value="wrong">wrong (8)</option>' in text and "33.3 [" in text and "true: green" in text
+
+
 def test_existing_files_stay(photos: Path, tmp_path: Path) -> None:
     for name in ("r.jsonl", "s.json", "c.png"):
         (tmp_path / name).write_text("mine")
