@@ -40,9 +40,11 @@ ROOMS = [
     "sampler",
     "quality",
     "train",
+    "benchmark",
     "cli",
 ]
 LIGHT = ["cli", "registry", "errors", "images", "labels", "evidence", "ranking", "rules", "models", "outputs"]
+LIGHT += ["benchmark.shapes"]
 SEPARATE = [
     ("backbones/unet", "backbones/dit"),
     ("backbones/unet", "backbones/mixture"),
