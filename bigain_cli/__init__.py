@@ -17,6 +17,9 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from bigain_cli.backbones.loading import load
+    from bigain_cli.benchmark.bench import bench
+    from bigain_cli.benchmark.figures import Benchmark, Timing
+    from bigain_cli.benchmark.sketch import load_random
     from bigain_cli.classifier import Run, classify
     from bigain_cli.errors import BigainError, InputError, ModelError, UsageError
     from bigain_cli.labels import Label, LabelSet
@@ -29,6 +32,10 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "load": "bigain_cli.backbones.loading",
+    "bench": "bigain_cli.benchmark.bench",
+    "Benchmark": "bigain_cli.benchmark.figures",
+    "Timing": "bigain_cli.benchmark.figures",
+    "load_random": "bigain_cli.benchmark.sketch",
     "classify": "bigain_cli.classifier",
     "Run": "bigain_cli.classifier",
     "generate": "bigain_cli.sampler.generation",
@@ -52,6 +59,7 @@ _HOMES = {
     "InputError": "bigain_cli.errors",
 }
 __all__ = [
+    "Benchmark",
     "BigainError",
     "Failure",
     "Generation",
@@ -66,15 +74,18 @@ __all__ = [
     "Sample",
     "Standing",
     "Step",
+    "Timing",
     "UsageError",
     "Wish",
     "__version__",
+    "bench",
     "classify",
     "compare",
     "compare_features",
     "generate",
     "load",
     "load_feature",
+    "load_random",
 ]
 
 

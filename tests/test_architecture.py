@@ -44,7 +44,7 @@ ROOMS = [
     "cli",
 ]
 LIGHT = ["cli", "registry", "errors", "images", "labels", "evidence", "ranking", "rules", "models", "outputs"]
-LIGHT += ["benchmark.shapes"]
+LIGHT += ["benchmark.shapes", "benchmark.figures"]
 SEPARATE = [
     ("backbones/unet", "backbones/dit"),
     ("backbones/unet", "backbones/mixture"),
