@@ -30,8 +30,8 @@ def bar_of(talk: Talk, before: str, after: str) -> Any:
 class StepMeter:
     """Follows a run whose steps take about equally long."""
 
-    def __init__(self, talk: Talk) -> None:
-        self._talk = talk
+    def __init__(self, talk: Talk, doing: str = "drawing") -> None:
+        self._talk, self._doing = talk, doing
         self._bar: Any = None
         self._task: Any = None
         self._began = self._said = time.monotonic()
@@ -43,7 +43,7 @@ class StepMeter:
             "{task.fields[left]} left",
         )
         if self._bar is not None:
-            self._task = self._bar.add_task("drawing", total=1, left="-:--")
+            self._task = self._bar.add_task(self._doing, total=1, left="-:--")
         return self
 
     def __exit__(self, *_: object) -> None:
