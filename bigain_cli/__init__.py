@@ -17,6 +17,9 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from bigain_cli.backbones.loading import load
+    from bigain_cli.benchmark.bench import bench
+    from bigain_cli.benchmark.figures import Benchmark, Timing
+    from bigain_cli.benchmark.sketch import load_random
     from bigain_cli.classifier import Run, classify
     from bigain_cli.errors import BigainError, InputError, ModelError, UsageError
     from bigain_cli.evaluation.evaluate import evaluate
@@ -31,6 +34,10 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "load": "bigain_cli.backbones.loading",
+    "bench": "bigain_cli.benchmark.bench",
+    "Benchmark": "bigain_cli.benchmark.figures",
+    "Timing": "bigain_cli.benchmark.figures",
+    "load_random": "bigain_cli.benchmark.sketch",
     "classify": "bigain_cli.classifier",
     "Run": "bigain_cli.classifier",
     "evaluate": "bigain_cli.evaluation.evaluate",
@@ -56,6 +63,7 @@ _HOMES = {
     "InputError": "bigain_cli.errors",
 }
 __all__ = [
+    "Benchmark",
     "BigainError",
     "Failure",
     "Generation",
@@ -71,9 +79,11 @@ __all__ = [
     "Standing",
     "Step",
     "Summary",
+    "Timing",
     "UsageError",
     "Wish",
     "__version__",
+    "bench",
     "classify",
     "compare",
     "compare_features",
@@ -81,6 +91,7 @@ __all__ = [
     "generate",
     "load",
     "load_feature",
+    "load_random",
 ]
 
 

@@ -90,7 +90,7 @@ class Measure:
 
 
 @dataclass(frozen=True)
-class Benchmark:
+class Testbed:
     """A dataset that people compare themselves on: who opens it, what makes it, and the labels for its classes."""
 
     about: str
@@ -181,64 +181,62 @@ OUTPUTS = {
 }
 _TEST = {"split": "test"}
 DATASETS = {
-    "pets": Benchmark(
-        "Oxford-IIIT Pet, test", maker="torchvision.datasets:OxfordIIITPet", options=_TEST, preset="pets"
-    ),
-    "imagenet": Benchmark(
+    "pets": Testbed("Oxford-IIIT Pet, test", maker="torchvision.datasets:OxfordIIITPet", options=_TEST, preset="pets"),
+    "imagenet": Testbed(
         "ImageNet, validation: folders n01440764 …",
         "bigain_cli.evaluation.torchvision:open_wordnet",
         preset="imagenet",
         fetched=False,
         classes=1000,
     ),
-    "imagenet100": Benchmark(
+    "imagenet100": Testbed(
         "a hundred classes of ImageNet: folders n01558993 …",
         "bigain_cli.evaluation.torchvision:open_wordnet",
         preset="imagenet100",
         fetched=False,
         classes=100,
     ),
-    "cifar10": Benchmark(
+    "cifar10": Testbed(
         "CIFAR-10, test",
         maker="torchvision.datasets:CIFAR10",
         options={"train": False},
         targets="targets",
         preset="cifar10",
     ),
-    "cifar100": Benchmark(
+    "cifar100": Testbed(
         "CIFAR-100, test",
         maker="torchvision.datasets:CIFAR100",
         options={"train": False},
         targets="targets",
         preset="cifar100",
     ),
-    "stl10": Benchmark(
+    "stl10": Testbed(
         "STL-10, test", maker="torchvision.datasets:STL10", options=_TEST, targets="labels", preset="stl10"
     ),
-    "food101": Benchmark("Food-101, test", maker="torchvision.datasets:Food101", options=_TEST, preset="food101"),
-    "flowers102": Benchmark(
+    "food101": Testbed("Food-101, test", maker="torchvision.datasets:Food101", options=_TEST, preset="food101"),
+    "flowers102": Testbed(
         "Oxford Flowers 102, test", maker="torchvision.datasets:Flowers102", options=_TEST, preset="flowers102"
     ),
-    "dtd": Benchmark("Describable Textures, test", maker="torchvision.datasets:DTD", options=_TEST, preset="dtd"),
-    "aircraft": Benchmark(
+    "dtd": Testbed("Describable Textures, test", maker="torchvision.datasets:DTD", options=_TEST, preset="dtd"),
+    "aircraft": Testbed(
         "FGVC Aircraft, test", maker="torchvision.datasets:FGVCAircraft", options=_TEST, preset="aircraft"
     ),
-    "eurosat": Benchmark("EuroSAT, all", maker="torchvision.datasets:EuroSAT", targets="targets", preset="eurosat"),
-    "caltech101": Benchmark(
+    "eurosat": Testbed("EuroSAT, all", maker="torchvision.datasets:EuroSAT", targets="targets", preset="eurosat"),
+    "caltech101": Testbed(
         "Caltech-101, all",
         maker="torchvision.datasets:Caltech101",
         targets="y",
         names="categories",
         preset="caltech101",
     ),
-    "mnist": Benchmark(
+    "mnist": Testbed(
         "MNIST, test",
         maker="torchvision.datasets:MNIST",
         options={"train": False},
         targets="targets",
         preset="mnist",
     ),
-    "coco": Benchmark(
+    "coco": Testbed(
         "COCO 2017, validation; several classes a picture",
         "bigain_cli.evaluation.coco:open_coco",
         preset="coco",

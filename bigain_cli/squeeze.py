@@ -60,10 +60,16 @@ class Rows(NamedTuple):
 
 
 class Squeeze:
-    """Tells a compressed network what its rows are; without a handle there is only the prefix to share."""
+    """Tells a compressed network what its rows are; without a handle there is only the prefix to share.
 
-    def __init__(self, backbone: Backbone, share: bool, handle: Handle | None = None) -> None:
+    A compiled network cannot stop once its plans are made: its `planner` is the same network, not compiled.
+    """
+
+    def __init__(
+        self, backbone: Backbone, share: bool, handle: Handle | None = None, planner: Backbone | None = None
+    ) -> None:
         self.backbone, self.share, self.handle = backbone, share and backbone.prefixed, handle
+        self._planner = planner or backbone
         self._nothing = backbone.condition([""]) if self.extra else None
 
     @property
@@ -82,7 +88,7 @@ class Squeeze:
             if self._nothing is not None:
                 nothing = self._nothing.take(torch.zeros_like(t))
                 with self.handle.only_plans():
-                    self.backbone.noise(noisy, t, nothing, prefix)
+                    self._planner.noise(noisy, t, nothing, prefix)
         return Common(prefix, dict(plans))
 
     def noise(self, noisy: Tensor, t: Tensor, conditions: Conditions, common: Common, rows: Rows) -> Tensor:

@@ -42,9 +42,11 @@ ROOMS = [
     "quality",
     "train",
     "evaluation",
+    "benchmark",
     "cli",
 ]
 LIGHT = ["cli", "registry", "errors", "images", "labels", "evidence", "ranking", "rules", "models", "outputs"]
+LIGHT += ["benchmark.shapes", "benchmark.figures"]
 SEPARATE = [
     ("backbones/unet", "backbones/dit"),
     ("backbones/unet", "backbones/mixture"),

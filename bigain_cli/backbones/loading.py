@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 
 from bigain_cli import registry
 from bigain_cli.backbones.base import Backbone
 from bigain_cli.errors import ModelError, UsageError, did_you_mean
-from bigain_cli.models import Reference, fetch, resolve
+from bigain_cli.models import fetch, resolve
 from bigain_cli.registry import BACKBONES, CLOSED_FORMS, DEFAULT_MODEL, attribute
+
+if TYPE_CHECKING:
+    from bigain_cli.backbones.parts import Parts
 
 DTYPES = {name: getattr(torch, name) for name in registry.DTYPES}
 
@@ -30,25 +33,25 @@ def load(model: str = DEFAULT_MODEL, device: str = "auto", dtype: str = "auto") 
 
         parts = open_single(reference.name, Path(reference.where), place, kind)
         return cast(Backbone, attribute(BACKBONES["unet"])(parts))
-    folder = fetch(reference) if reference.kind == "hub" else Path(reference.where)
-    return _from_folder(reference, folder, place, kind)
-
-
-def _from_folder(reference: Reference, folder: Path, device: torch.device, dtype: torch.dtype) -> Backbone:
     from bigain_cli.backbones.parts import Parts
 
-    parts = Parts(reference.name, folder, device, dtype)
+    folder = fetch(reference) if reference.kind == "hub" else Path(reference.where)
+    return assemble(Parts(reference.name, folder, place, kind))
+
+
+def assemble(parts: Parts) -> Backbone:
+    """Put a backbone together from the parts of a diffusers folder."""
     families = {"unet": "unet", "transformer": "dit"}
     family = next((families[part] for part in families if parts.has(part)), None)
     if family is None:
         hint = "A diffusers folder has unet/ or transformer/ beside model_index.json."
-        if (folder / "config.json").is_file():
-            hint = f"This looks like one part of a model: try -m {folder.resolve().parent}."
-        raise ModelError(f"model {reference.name}", "no U-Net and no transformer in it", hint)
+        if (parts.folder / "config.json").is_file():
+            hint = f"This looks like one part of a model: try -m {parts.folder.resolve().parent}."
+        raise ModelError(f"model {parts.name}", "no U-Net and no transformer in it", hint)
     declared = parts.index.get("transformer", [None, "DiTTransformer2DModel"])[1]
     if family == "dit" and declared not in ("DiTTransformer2DModel", "Transformer2DModel"):
         raise ModelError(
-            f"model {reference.name}",
+            f"model {parts.name}",
             f"{declared} is not supported",
             "Supported: Stable Diffusion 1.x and 2.x, and DiT.",
         )

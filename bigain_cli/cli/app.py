@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from bigain_cli import __version__
+from bigain_cli.cli.bench import bench
 from bigain_cli.cli.catalogue import list_things
 from bigain_cli.cli.classify import classify
 from bigain_cli.cli.evaluate import evaluate
@@ -54,6 +55,7 @@ app.command("classify")(classify)
 app.command("generate")(generate)
 app.command("evaluate")(evaluate)
 app.command("inspect")(inspect)
+app.command("bench")(bench)
 app.command("train")(train)
 app.command("list")(list_things)
 

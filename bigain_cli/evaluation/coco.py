@@ -10,13 +10,13 @@ from typing import Any
 from bigain_cli.errors import UsageError
 from bigain_cli.evaluation.dataset import Case, Dataset
 from bigain_cli.images import Source
-from bigain_cli.registry import Benchmark
+from bigain_cli.registry import Testbed
 
 INSTANCES, PICTURES = "annotations/instances_val2017.json", "val2017"
 UNPACK = "Unpack val2017.zip and annotations_trainval2017.zip there (cocodataset.org)."
 
 
-def open_coco(name: str, folder: str, entry: Benchmark, download: bool) -> Dataset:
+def open_coco(name: str, folder: str, entry: Testbed, download: bool) -> Dataset:
     """Read the annotations; crowds count, too."""
     if download:
         raise UsageError(f"--download {name}", "COCO is fetched by hand", UNPACK)

@@ -9,10 +9,10 @@ from typing import Any
 from bigain_cli.albums import open_album
 from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.evaluation.dataset import Case, Dataset, cases_of
-from bigain_cli.registry import Benchmark, attribute
+from bigain_cli.registry import Testbed, attribute
 
 
-def open_torchvision(name: str, folder: str, entry: Benchmark, download: bool) -> Dataset:
+def open_torchvision(name: str, folder: str, entry: Testbed, download: bool) -> Dataset:
     """Open a dataset by its class in torchvision."""
     if download and not entry.fetched:
         why = "torchvision cannot fetch this dataset"
@@ -25,7 +25,7 @@ def open_torchvision(name: str, folder: str, entry: Benchmark, download: bool) -
     return Dataset(name, tuple(getattr(found, entry.names)), cases, entry.preset)
 
 
-def open_wordnet(name: str, folder: str, entry: Benchmark, download: bool) -> Dataset:
+def open_wordnet(name: str, folder: str, entry: Testbed, download: bool) -> Dataset:
     """Open ImageNet as a folder of class folders named n01440764 …, in the order of these names."""
     if download:
         raise UsageError(f"--download {name}", "ImageNet is not free to fetch", "See image-net.org.")
@@ -38,7 +38,7 @@ def open_wordnet(name: str, folder: str, entry: Benchmark, download: bool) -> Da
     return Dataset(name, album.classes, cases_of(album), entry.preset, strays=album.strays)
 
 
-def _made(name: str, folder: str, entry: Benchmark, download: bool) -> Any:
+def _made(name: str, folder: str, entry: Testbed, download: bool) -> Any:
     options = {**entry.options, **({"download": download} if entry.fetched else {})}
     try:
         return attribute(entry.maker)(folder, **options)
@@ -49,7 +49,7 @@ def _made(name: str, folder: str, entry: Benchmark, download: bool) -> Any:
         raise UsageError(f"dataset {name}", f"not found in {folder} ({why})", _fetching(entry)) from problem
 
 
-def _fetching(entry: Benchmark) -> str:
+def _fetching(entry: Testbed) -> str:
     return "Add --download to fetch it there." if entry.fetched else "Name the folder that it was unpacked to."
 
 

@@ -1,0 +1,129 @@
+"""`bench`: specs on one backbone, timed in turn inside one run. The composition root of this room.
+
+Times what classifying does with a network, through the same code: draws, shared prefix, shared plans, full batches.
+Never prints; out of memory is an error, not a smaller batch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, nullcontext
+from typing import Any
+
+import torch
+
+from bigain_cli.backbones.base import Backbone
+from bigain_cli.benchmark import machine
+from bigain_cli.benchmark.candidates import candidate, compiling
+from bigain_cli.benchmark.figures import Benchmark, Conditions, Timing
+from bigain_cli.benchmark.task import Task, set_task
+from bigain_cli.benchmark.turns import Step, Turns
+from bigain_cli.compress.plan import Grid
+from bigain_cli.compress.sites import network_of
+from bigain_cli.compress.spec import Spec, parse
+from bigain_cli.errors import UsageError
+
+WARM_UP, WARM_UP_COMPILED = 1, 3  # a graph may be made anew until everything was seen once
+
+
+def bench(
+    backbone: Backbone,
+    specs: Sequence[str | Spec] = (),
+    *,
+    labels: int = 8,
+    rounds: int = 5,
+    draws: int | None = None,
+    batch: int | None = None,
+    prefix: bool | None = None,
+    compile: bool = False,
+    size: int | None = None,
+    step: Step = lambda done, of: None,
+) -> Benchmark:
+    """Time specs against the uncompressed network; `step` hears of every turn.
+
+    A turn is one picture's draws with all labels. `prefix` says whether what no label enters is computed once a
+    draw; by default that is done where it can be: on a U-Net that is not compiled.
+    """
+    clock = _Stages()
+    task = set_task(backbone, labels, draws, batch, size)
+    if rounds < 1:
+        raise UsageError(f"--rounds {rounds}", "must be at least 1", "Leave it out for 5.")
+    prefix = _shares(task.backbone, prefix, compile)
+    warm_up = WARM_UP_COMPILED if compile else WARM_UP
+    with ExitStack() as stack:
+        stack.enter_context(compiling() if compile else nullcontext())
+        ready = (candidate(task, spec, prefix, compile) for spec in _contest(task.backbone, specs))
+        contest = [stack.enter_context(each) for each in ready]
+        turns = Turns(contest, task, step, of=(warm_up + rounds + 1) * len(contest))
+        clock.note("preparing")
+        turns.warm_up(warm_up)
+        clock.note("warming_up")
+        seconds, peak = turns.timed(rounds)
+        clock.note("timing")
+        watched = turns.watched()
+        clock.note("watching")
+    timings = tuple(
+        Timing(str(each.spec), task.job.evaluations, mine, seconds[0], each.flops, seen)
+        for each, mine, seen in zip(contest, seconds, watched, strict=True)
+    )
+    return Benchmark(_conditions(task, rounds, warm_up, prefix, compile), timings, peak, clock.seconds)
+
+
+def _contest(backbone: Backbone, specs: Sequence[str | Spec]) -> list[Spec]:
+    """Return the specs as classifying would use them, each once, the uncompressed network first."""
+    read = [parse(spec) for spec in specs]
+    return list(dict.fromkeys([Spec(), *(spec.by_level() if backbone.prefixed else spec for spec in read)]))
+
+
+def _shares(backbone: Backbone, prefix: bool | None, compile: bool) -> bool:
+    """Say whether to share what no label enters; refuse where that was asked for in vain."""
+    if prefix and compile:
+        why = "a compiled network runs as a whole: nothing of it is kept before the labels enter"
+        raise UsageError("--prefix --compile", why, "Choose one of them.")
+    if prefix and not backbone.prefixed:
+        why = f"nothing of {backbone.name} runs before the label enters"
+        raise UsageError("--prefix", why, "Leave it out, or choose a U-Net.")
+    return backbone.prefixed and not compile if prefix is None else prefix
+
+
+class _Stages:
+    """Notes how long each stage took."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._since = time.perf_counter()
+
+    def note(self, stage: str) -> None:
+        """End a stage."""
+        now = time.perf_counter()
+        self.seconds[stage], self._since = now - self._since, now
+
+
+def _conditions(task: Task, rounds: int, warm_up: int, prefix: bool, compile: bool) -> Conditions:
+    """Say under which conditions all this was measured."""
+    backbone, device, dtype = task.backbone, task.backbone.device, task.backbone.dtype
+    sites = tuple(backbone.sites())
+    root: Any = network_of(backbone) if sites else None
+    _, height, width = backbone.latent_shape
+    return Conditions(
+        model=backbone.name,
+        weights=backbone.identity,
+        parameters=sum(each.numel() for each in root.parameters()) if sites else None,
+        size=(width * backbone.scale, height * backbone.scale),
+        latent=backbone.latent_shape,
+        device=str(device),
+        device_name=machine.device_name(device),
+        dtype=str(dtype).removeprefix("torch."),
+        torch=torch.__version__,
+        threads=torch.get_num_threads(),
+        attention=machine.attention_kernel(sites[0], Grid(height, width), device, dtype) if sites else None,
+        memory=machine.memory_kind(device),
+        labels=task.labels,
+        draws=len(task.job.block),
+        batch=task.batch,
+        rounds=rounds,
+        warm_up=warm_up,
+        prefix=prefix,
+        compile=compile,
+    )

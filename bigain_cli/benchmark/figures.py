@@ -1,0 +1,158 @@
+"""What a benchmark found: each spec's times, what they mean, and under which conditions. Must not import torch.
+
+Ratios are taken within a round, where both sides met the same machine, and only then summed up.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A median and the ends of the range around it."""
+
+    median: float
+    low: float
+    high: float
+
+    @staticmethod
+    def of(values: Sequence[float]) -> Spread:
+        """Sum up what the rounds gave."""
+        return Spread(statistics.median(values), min(values), max(values))
+
+    def to_dict(self) -> dict[str, float]:
+        """Return plain numbers."""
+        return {"median": short(self.median), "low": short(self.low), "high": short(self.high)}
+
+
+def ratios(base: Sequence[float], mine: Sequence[float]) -> list[float]:
+    """Return how many times as fast each round was as the base's turn in the same round."""
+    return [before / after for before, after in zip(base, mine, strict=True)]
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What an extra turn found out that watches the network more closely than a timed one may."""
+
+    inside: float | None  # seconds inside the network
+    outside: float | None  # and outside of it
+    bookkeeping: float | None  # of those inside: making plans, merging, restoring, pooling
+    memory: int  # bytes at the peak
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One spec's part of a benchmark."""
+
+    compress: str
+    evaluations: int  # a turn
+    seconds: tuple[float, ...]  # of each turn
+    base: tuple[float, ...]  # of the uncompressed network's turns in the same rounds
+    flops: int | None  # of one pass by itself
+    watched: Watched
+
+    @property
+    def per_second(self) -> float:
+        """Return the evaluations per second of the median turn."""
+        return self.evaluations / statistics.median(self.seconds)
+
+    @property
+    def milliseconds(self) -> Spread:
+        """Return what an evaluation takes."""
+        return Spread.of([1e3 * seconds / self.evaluations for seconds in self.seconds])
+
+    @property
+    def ratio(self) -> Spread:
+        """Return how many times as fast this is as the uncompressed network."""
+        return Spread.of(ratios(self.base, self.seconds))
+
+    def share(self, peak: float) -> float | None:
+        """Return the share of the machine's peak at which the pass by itself runs."""
+        return None if self.flops is None else self.flops * self.per_second / peak
+
+    def to_dict(self, peak: float) -> dict[str, Any]:
+        """Return plain numbers; milliseconds are those of one evaluation."""
+        share = self.share(peak)
+        return {
+            "compress": self.compress,
+            "evaluations_per_second": short(self.per_second),
+            "milliseconds": self.milliseconds.to_dict(),
+            "ratio": self.ratio.to_dict(),
+            "gflop": None if self.flops is None else round(self.flops / 1e9, 6),
+            "share_of_peak": None if share is None else short(share),
+            "outside_milliseconds": self._each(self.watched.outside),
+            "bookkeeping_milliseconds": self._each(self.watched.bookkeeping),
+            "peak_memory": self.watched.memory,
+            "seconds": [short(seconds) for seconds in self.seconds],
+        }
+
+    def _each(self, seconds: float | None) -> float | None:
+        return None if seconds is None else short(1e3 * seconds / self.evaluations)
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Under which conditions all specs were timed."""
+
+    model: str
+    weights: str  # random, or a digest of the real ones
+    parameters: int | None
+    size: tuple[int, int]  # width and height in pixels
+    latent: tuple[int, int, int]
+    device: str
+    device_name: str
+    dtype: str
+    torch: str
+    threads: int
+    attention: str | None  # of the uncompressed network
+    memory: str  # what peak memory counts
+    labels: int
+    draws: int
+    batch: int
+    rounds: int
+    warm_up: int
+    prefix: bool  # whether what no label enters is computed once for all of them
+    compile: bool
+
+    @property
+    def evaluations(self) -> int:
+        """Return the evaluations of one turn."""
+        return self.labels * self.draws
+
+    @property
+    def filled(self) -> int:
+        """Return how many rows only fill up a turn's last batch."""
+        return -self.evaluations % self.batch
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        shapes = {"size": list(self.size), "latent": list(self.latent)}
+        return {**asdict(self), **shapes, "evaluations": self.evaluations, "filled": self.filled}
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """All specs side by side; the uncompressed network first."""
+
+    conditions: Conditions
+    timings: tuple[Timing, ...]
+    peak: float  # operations per second of a plain matrix product in the same dtype
+    seconds: dict[str, float]  # what the benchmark itself took, stage by stage
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            **self.conditions.to_dict(),
+            "peak_gflop_per_second": short(self.peak / 1e9),
+            "seconds": {stage: short(seconds) for stage, seconds in self.seconds.items()},
+            "timings": [timing.to_dict(self.peak) for timing in self.timings],
+        }
+
+
+def short(value: float) -> float:
+    """Return a number to six digits."""
+    return float(f"{value:.6g}")

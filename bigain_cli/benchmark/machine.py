@@ -1,0 +1,96 @@
+"""The machine a benchmark runs on: its name, its attention kernel, its speed at a plain product, its memory."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch.nn.attention import SDPBackend
+
+from bigain_cli.compress.plan import Grid
+from bigain_cli.compress.sites import Site
+
+LEAST, MOST = 256, {"cpu": 1024, "cuda": 8192, "mps": 4096}  # rows and columns of a product
+PRODUCTS, BUSY = 3, 0.01  # of each size; seconds of a product that is large enough
+STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def wait(device: torch.device) -> None:
+    """Wait until the device has done all it was asked for."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def device_name(device: torch.device) -> str:
+    """Return the name of the processor that computes."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def attention_kernel(site: Site, latent: Grid, device: torch.device, dtype: torch.dtype) -> str:
+    """Name what computes a block's attention: diffusers' processor, and the kernel that torch chooses for it."""
+    attention = site.block.attn1
+    shape = (1, attention.heads, site.grid(latent).n, attention.inner_dim // attention.heads)
+    like = torch.empty(shape, device=device, dtype=dtype)
+    kernel = SDPBackend(torch._fused_sdp_choice(like, like, like)).name.lower()
+    return f"{type(attention.processor).__name__}, {kernel}"
+
+
+def product_speed(device: torch.device, dtype: torch.dtype) -> float:
+    """Return the operations per second of a square matrix product, as large as it takes to keep the device busy."""
+    side = LEAST
+    while True:
+        one = torch.ones(side, side, device=device, dtype=dtype)
+        torch.mm(one, one)  # the first one of a size may choose its kernel
+        seconds = min(_seconds(one, device) for _ in range(PRODUCTS))
+        if seconds > BUSY or side >= MOST[device.type]:
+            return 2 * side**3 / seconds
+        side *= 2
+
+
+def _seconds(one: torch.Tensor, device: torch.device) -> float:
+    wait(device)
+    started = time.perf_counter()
+    torch.mm(one, one)
+    wait(device)
+    return time.perf_counter() - started
+
+
+def memory_kind(device: torch.device) -> str:
+    """Say what `peak_memory` counts."""
+    if device.type == "cuda":
+        return "allocated on the device"
+    return "resident set of the process" if RESET.exists() else "resident set of the process, since its start"
+
+
+def forget_peak(device: torch.device) -> None:
+    """Let the peak start anew, where the system can do that."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    with contextlib.suppress(OSError):
+        RESET.write_text("5")
+
+
+def peak_memory(device: torch.device) -> int:
+    """Return the most bytes in use since `forget_peak`."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    with contextlib.suppress(OSError):
+        for line in STATUS.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

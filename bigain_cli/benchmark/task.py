@@ -1,0 +1,83 @@
+"""What a turn is: one random picture, some draws, some labels, in full batches, at a size the network allows.
+
+In: a backbone and what was asked for; out: a Task. Values are random, since they do not change the time.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+
+from bigain_cli.backbones.base import Backbone, Conditions
+from bigain_cli.classifier import ROUNDS_OF
+from bigain_cli.draws import Draws
+from bigain_cli.errors import UsageError
+from bigain_cli.registry import SCHEDULES
+from bigain_cli.residuals import Job, automatic, steady
+
+BLOCK = SCHEDULES["race"].block
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every turn has to do."""
+
+    backbone: Backbone
+    job: Job
+    told: Conditions
+    batch: int
+
+    @property
+    def labels(self) -> int:
+        """Return the number of labels."""
+        return len(self.told)
+
+
+def set_task(backbone: Backbone, labels: int, draws: int | None, batch: int | None, size: int | None) -> Task:
+    """Set the task: by default so many draws as classifying takes at a time."""
+    for option, value in (("labels", labels), ("draws", draws), ("batch", batch)):
+        if value is not None and value < 1:
+            raise UsageError(f"--{option} {value}", "must be at least 1", "Leave it out for what suits the model.")
+    backbone = _sized(backbone, size)
+    batch = automatic(backbone) if batch is None else steady(batch)
+    block = Draws(0, b"", backbone.latent_shape, backbone.steps).block(0, draws or draws_for(batch, labels))
+    generator = torch.Generator().manual_seed(0)
+    latent = torch.randn(backbone.latent_shape, generator=generator).to(backbone.device)
+    return Task(backbone, Job(latent, block, range(labels)), _told(backbone, labels), batch)
+
+
+def draws_for(batch: int, labels: int) -> int:
+    """Return draws that fill batches as classifying fills them.
+
+    What is run once a draw (a prefix, a plan) is run in batches, too: up to a block's size they are as large as the
+    batch; beyond, classifying takes pictures in until a round fills a few batches, a block of draws of each.
+    """
+    return batch if batch <= BLOCK else BLOCK * -(-ROUNDS_OF * batch // (BLOCK * labels))
+
+
+def _sized(backbone: Backbone, size: int | None) -> Backbone:
+    """Return the backbone for pictures of another size."""
+    channels, height, width = backbone.latent_shape
+    scale = backbone.scale
+    if size is None or height == width == size / scale:
+        return backbone
+    if not backbone.elastic:
+        why = f"{backbone.name} knows its places at {width * scale}x{height * scale} only"
+        raise UsageError(f"--size {size}", why, "Leave out --size, or let --random-weights build another size.")
+    if size < 1 or size % scale:
+        near = max(1, round(size / scale)) * scale
+        raise UsageError(f"--size {size}", f"{backbone.name} works in steps of {scale} pixels", f"Try --size {near}.")
+    other = copy.copy(backbone)
+    other.latent_shape = (channels, size // scale, size // scale)
+    return other
+
+
+def _told(backbone: Backbone, labels: int) -> Conditions:
+    """Return what the network is told: as many rows as there are labels."""
+    if backbone.vocabulary is None:
+        rows = backbone.condition([""]).rows
+        return Conditions(rows.repeat(labels, *[1] * (rows.ndim - 1)))
+    classes = sorted(backbone.vocabulary.names)
+    return Conditions(torch.tensor([classes[i % len(classes)] for i in range(labels)], device=backbone.device))

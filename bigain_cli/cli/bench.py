@@ -1,0 +1,137 @@
+"""`bigain bench`: options in, one benchmark out, laid out for people, for machines or for a document."""
+
+from __future__ import annotations
+
+import json
+import time
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bigain_cli import __version__
+from bigain_cli.cli.meter import StepMeter
+from bigain_cli.cli.options import Device, Dtype, Model, Quiet
+from bigain_cli.cli.request import check_machine
+from bigain_cli.cli.talk import Talk
+from bigain_cli.cli.timings import as_markdown, as_text
+from bigain_cli.compress import Spec, parse
+from bigain_cli.errors import UsageError
+from bigain_cli.models import resolve
+from bigain_cli.outputs.files import check_target, write_whole
+from bigain_cli.outputs.sink import encode
+from bigain_cli.registry import DEFAULT_MODEL
+
+LAYOUTS = {".txt": as_text, ".md": as_markdown, ".json": lambda found: json.dumps(found, ensure_ascii=False, indent=1)}
+
+
+def bench(
+    model: Model = DEFAULT_MODEL,
+    compress: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--compress",
+            "-c",
+            help="Token compression to time, again for each; none is always timed, first (see: bigain list operators).",
+            show_default="none",
+        ),
+    ] = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    random_weights: Annotated[
+        bool, typer.Option("--random-weights", help="Make weights up: real sizes without a download.")
+    ] = False,
+    size: Annotated[
+        int | None, typer.Option(metavar="PIXELS", help="Side of the pictures.", show_default="the model's own")
+    ] = None,
+    labels: Annotated[int, typer.Option(metavar="K", help="Labels that share a draw.")] = 8,
+    draws: Annotated[
+        int | None, typer.Option(help="Draws of a turn; a turn is K × draws evaluations.", show_default="full batches")
+    ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            help="Evaluations at once, rounded down to 1, 2, 4 or a multiple of 8.",
+            show_default="by device and model",
+        ),
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="Rounds; every spec has one turn in each.")] = 5,
+    prefix: Annotated[
+        bool | None,
+        typer.Option(
+            "--prefix/--no-prefix",
+            help="Compute what no label enters once a draw, or anew for each.",
+            show_default="where possible",
+        ),
+    ] = None,
+    compile: Annotated[bool, typer.Option("--compile", help="Time networks that torch.compile made.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Write one JSON document.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Write a Markdown table.")] = False,
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", metavar="FILE", help="A .txt, .md or .json file.", show_default="stdout"),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    quiet: Quiet = False,
+) -> int:
+    """Time compressions side by side.
+
+    \b
+    Examples:
+      bigain bench -m colours --rounds 3
+      bigain bench -m sd2 --random-weights --dtype bfloat16 -c lgtm:0.7 -c iekvd:2 --markdown
+    """
+    check_machine(device, dtype)
+    specs = [parse(text) for text in compress or ()]
+    layout = LAYOUTS[_suffix(as_json, markdown, output)]
+    if output is not None:
+        check_target(output, force)
+    resolve(model)
+    talk = Talk(quiet, verbose=False)
+    warnings.showwarning = talk.warn
+    options = {"labels": labels, "draws": draws, "batch": batch, "rounds": rounds, "prefix": prefix, "compile": compile}
+    found = _found(talk, (model, device, dtype), random_weights, size, specs, options)
+    data = encode(layout(found) + "\n")
+    if output is None:
+        typer.echo(data, nl=False)
+    else:
+        write_whole(output, data, force)
+    return 0
+
+
+def _found(
+    talk: Talk, model: tuple[str, str, str], random: bool, size: int | None, specs: list[Spec], options: dict[str, Any]
+) -> dict[str, Any]:
+    """Load or make the model, and time it; the stages of all this are part of what is found."""
+    began = time.perf_counter()
+    from bigain_cli import bench, load_random
+    from bigain_cli import load as load_real
+
+    if random:
+        backbone, size = load_random(*model, size), None
+    else:
+        backbone = load_real(*model)
+    loading = time.perf_counter() - began
+    talk.note(f"timing {', '.join(map(str, dict.fromkeys([Spec(), *specs])))} in turn, {model[0]} on {backbone.device}")
+    with StepMeter(talk, "timing") as meter:
+        found = bench(backbone, specs, size=size, step=meter.show, **options).to_dict()
+    stages = {"loading": round(loading, 6), **found["seconds"]}
+    talk.note("took " + ", ".join(f"{seconds:.1f} s {stage.replace('_', ' ')}" for stage, seconds in stages.items()))
+    return {"version": __version__, **found, "seconds": stages}
+
+
+def _suffix(as_json: bool, markdown: bool, output: str | None) -> str:
+    """Return the layout asked for, by flag or by the file's name, as its suffix."""
+    if as_json and markdown:
+        raise UsageError("--json --markdown", "only one format at a time", "Choose one of them.")
+    chosen = ".json" if as_json else ".md" if markdown else None
+    named = Path(output).suffix.lower() if output is not None else ".txt"
+    if chosen is None and named not in LAYOUTS:
+        raise UsageError(
+            f"-o {output}", "its suffix names no format", f"Use {', '.join(LAYOUTS)}, --json or --markdown."
+        )
+    if chosen is not None and output is not None and named in LAYOUTS and named not in (".txt", chosen):
+        flag = "--json" if as_json else "--markdown"
+        raise UsageError(f"{flag} -o {output}", "the file's name says another format", "Choose one of them.")
+    return chosen or named
