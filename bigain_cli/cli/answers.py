@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 from bigain_cli.cli.inquiry import Inquiry
 from bigain_cli.cli.meter import StepMeter
 from bigain_cli.cli.talk import Talk
+from bigain_cli.outputs.counts import counted
 from bigain_cli.outputs.files import open_target
 from bigain_cli.outputs.json import line
 from bigain_cli.outputs.resume import recorded
@@ -44,7 +45,9 @@ def _recorded(inquiry: Inquiry, evaluation: Any, talk: Talk, show: Show) -> Answ
         if name is not None and record["id"] in wanted:
             found[name][record["id"]] = _slim(record)
             show(record, None)
-    talk.note(f"{inquiry.records}: {sum(map(len, found.values()))} answers already recorded")
+    count = counted(sum(map(len, found.values())), "answer")
+    unseen = "; a page shows them without pictures" if inquiry.form == "html" else ""
+    talk.note(f"{inquiry.records}: {count} already recorded{unseen}")
     return found
 
 

@@ -10,16 +10,19 @@ from typing import Any
 
 import typer
 
+from bigain_cli.arms import NONE
 from bigain_cli.cli.answers import Answers, asked
 from bigain_cli.cli.catalogue import hub_cache
 from bigain_cli.cli.inquiry import Inquiry
 from bigain_cli.cli.talk import Talk
 from bigain_cli.labels import LabelSet
 from bigain_cli.models import present, resolve
+from bigain_cli.outputs.counts import counted
 from bigain_cli.outputs.files import open_target, write_whole
 from bigain_cli.outputs.html import Html
-from bigain_cli.outputs.plotting import drawn
+from bigain_cli.outputs.plotting import drawn, has_plotting
 from bigain_cli.outputs.sink import Layout, encode
+from bigain_cli.registry import SCORES
 
 TOP = 5  # labels in a page
 
@@ -29,17 +32,18 @@ def carry_out(inquiry: Inquiry, talk: Talk) -> int:
     dataset, labels, answers = _material(inquiry, talk)
     resolve(inquiry.model)
     evaluation = _prepared(inquiry, talk, dataset, labels, answers)
-    with _report(inquiry, labels) as report:
+    with _report(inquiry, labels, dataset.many) as report:
         found = asked(inquiry, evaluation, talk, report.write if report is not None else _unseen)
         summary = _summary(inquiry, evaluation, found)
         if report is not None:
             report.remark(_text(inquiry, summary, "table"))
+            report.describe({**summary.about, "compressions": list(evaluation.specs)})
     if report is None:
         _write(inquiry, summary)
     _draw(inquiry, summary)
     failures = sum(summary.failures.values())
     if failures:
-        talk.note(f"{failures} answers failed; such pictures are left out for every spec")
+        talk.note(f"{counted(failures, 'answer')} failed; such pictures are left out for every spec")
     return 1 if failures else 0
 
 
@@ -88,7 +92,8 @@ def _prepared(inquiry: Inquiry, talk: Talk, dataset: Any, labels: Any, answers: 
     talk.detail(f"model: {inquiry.model} on {backbone.device}, loaded in {time.monotonic() - started:.1f} s")
     specs = inquiry.specs or tuple(dict.fromkeys(("none", backbone.compress)))
     views = inquiry.form == "html"
-    plan = Plan(specs, inquiry.rules, inquiry.seed, inquiry.templates, inquiry.batch, views)
+    maps = views and has_plotting() and bool(SCORES[inquiry.rules.score or backbone.score].weigh)
+    plan = Plan(specs, inquiry.rules, inquiry.seed, inquiry.templates, inquiry.batch, views, maps)
     evaluation = Evaluation(backbone, dataset, labels, answers, plan)
     evaluation.named(inquiry.against)  # refused now, if it is not among them
     return evaluation
@@ -108,7 +113,7 @@ def _write(inquiry: Inquiry, summary: Any) -> None:
     if inquiry.output is None:
         typer.echo(text, nl=False)
     else:
-        write_whole(inquiry.output, text, inquiry.force)
+        write_whole(inquiry.output, text, inquiry.replace)
 
 
 def _text(inquiry: Inquiry, summary: Any, form: str) -> str:
@@ -118,13 +123,14 @@ def _text(inquiry: Inquiry, summary: Any, form: str) -> str:
 
 
 @contextmanager
-def _report(inquiry: Inquiry, labels: LabelSet) -> Iterator[Html | None]:
+def _report(inquiry: Inquiry, labels: LabelSet, reject: bool) -> Iterator[Html | None]:
     """Open the page that shows every answer, if one is wanted; one that was stopped says so."""
     if inquiry.form != "html" or inquiry.output is None:
         yield None
         return
-    page = Html(Layout(tuple(label.name for label in labels.labels), TOP))
-    with open_target(inquiry.output, inquiry.force) as stream:
+    names = (*(label.name for label in labels.labels), *((NONE,) if reject else ()))
+    page = Html(Layout(names, TOP, reject=reject))
+    with open_target(inquiry.output, inquiry.replace) as stream:
         page.open(stream)
         try:
             yield page
@@ -144,4 +150,4 @@ def _draw(inquiry: Inquiry, summary: Any) -> None:
     from bigain_cli.evaluation.chart import chart_of
 
     for name in inquiry.figures:
-        write_whole(name, drawn(chart_of(summary), PurePath(name).suffix[1:].lower()), inquiry.force)
+        write_whole(name, drawn(chart_of(summary), PurePath(name).suffix[1:].lower()), inquiry.replace)

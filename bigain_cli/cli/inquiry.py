@@ -43,6 +43,11 @@ class Inquiry:
     force: bool
 
     @property
+    def replace(self) -> bool:
+        """Tell whether what is written at the end may replace what an earlier run left."""
+        return self.force or self.resume
+
+    @property
     def figures(self) -> tuple[str, ...]:
         """Return the files to draw."""
         if self.figure is None:
@@ -79,7 +84,7 @@ def check(inquiry: Inquiry) -> None:
     for name in names:
         if names.count(name) > 1:
             raise UsageError(name, "is asked for twice", "Give every file a name of its own.")
-        check_target(name, inquiry.force, inquiry.resume and name == inquiry.records)
+        check_target(name, inquiry.replace, inquiry.resume)
     if inquiry.figure is not None:
         if not PurePath(inquiry.figure).name:
             raise UsageError(f"--figure {inquiry.figure!r}", "names no file", "Write --figure chart.png.")

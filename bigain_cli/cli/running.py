@@ -19,10 +19,11 @@ from bigain_cli.outputs.counts import counted
 from bigain_cli.outputs.files import check_target, open_target
 from bigain_cli.outputs.folder import make_folder
 from bigain_cli.outputs.panel import save_panel
+from bigain_cli.outputs.plotting import has_plotting
 from bigain_cli.outputs.resume import Recorded, recorded
 from bigain_cli.outputs.sink import Layout, Sink
 from bigain_cli.ranking import Failure, Ranking
-from bigain_cli.registry import OUTPUTS, attribute
+from bigain_cli.registry import OUTPUTS, SCORES, attribute
 
 TABLE_TOP = 5
 
@@ -73,12 +74,17 @@ def _prepared(request: Request, labels: LabelSet, talk: Talk) -> Any:
         compress=request.compress,
         batch=request.batch,
         timing=request.timing,
-        maps=request.heatmap is not None,
+        maps=request.heatmap is not None or _shows_maps(request, backbone.score),
         views=OUTPUTS[request.format].pictures,
     )
     if run.report is not None:
         talk.detail(f"compression:\n{run.report}")
     return run
+
+
+def _shows_maps(request: Request, own: str) -> bool:
+    """Tell whether the format shows maps, and they can be made."""
+    return OUTPUTS[request.format].pictures and has_plotting() and bool(SCORES[request.rules.score or own].weigh)
 
 
 def _recorded(request: Request, fingerprint: str, talk: Talk) -> Recorded:

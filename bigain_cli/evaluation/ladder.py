@@ -7,6 +7,7 @@ Must not know datasets.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -125,10 +126,12 @@ def finalists(first: Ranking) -> tuple[str, ...]:
 
 
 def joined(first: Ranking, last: Ranking, settings: dict[str, Any]) -> Ranking:
-    """Put who fell on the first rung behind the finalists, without a chance."""
+    """Put who fell on the first rung behind the finalists, without a chance, and without a gap to the winner."""
     names = {place.label for place in last.standings}
     fallen = tuple(
-        replace(place, probability=0.0, alive=False) for place in first.standings if place.label not in names
+        replace(place, probability=0.0, alive=False, behind=math.nan, radius=None)
+        for place in first.standings
+        if place.label not in names
     )
     spent = first.evaluations + last.evaluations
     return replace(last, standings=last.standings + fallen, evaluations=spent, settings=settings)

@@ -9,6 +9,7 @@ from bigain_cli.evaluation.measures import Outcome
 from bigain_cli.evaluation.pairs import Difference
 from bigain_cli.evaluation.several import Precision
 from bigain_cli.evaluation.summary import Summary
+from bigain_cli.outputs.counts import counted
 from bigain_cli.outputs.grid import aligned, markdown
 from bigain_cli.quality.intervals import Interval
 
@@ -55,7 +56,7 @@ def _title(summary: Summary) -> str:
         f"model {about['model']}, {about['schedule']}, at most {about['max_draws']} draws, score {about['score']}",
         f"seed {about['seed']}, {about['dtype']} on {about['device']}",
     ]
-    return "; ".join(words) + (f"; {failed} failures left out" if failed else "")
+    return "; ".join(words) + (f"; {counted(failed, 'failure')} left out" if failed else "")
 
 
 def _outcomes(summary: Summary) -> Table:

@@ -44,6 +44,7 @@ class Plan:
     templates: tuple[str, ...] = ()
     batch: int | None = None
     views: bool = False  # whether answers come with the picture as the model sees it
+    maps: bool = False  # and with where in it the evidence lies
 
 
 class Evaluation:
@@ -137,6 +138,7 @@ class Evaluation:
             batch=plan.batch,
             compress=spec,
             views=plan.views,
+            maps=plan.maps and not self.dataset.many,
         )
 
 

@@ -6,6 +6,7 @@ All text from outside is escaped, and characters that would reorder text are spe
 from __future__ import annotations
 
 from html import escape
+from math import isnan
 from typing import Any
 
 from bigain_cli.outputs.counts import counted
@@ -41,7 +42,7 @@ def article(record: Record, result: Ranking | Failure | None, number: int, top: 
     }
     data = "".join(f' data-{name}="{_text("" if value is None else value)}"' for name, value in keys.items())
     body = _failure(record) if state == "failed" else _answer(record, result, top)
-    head = f'<header><h2>{_text(record["id"])}</h2><span class="badge">{state}</span></header>'
+    head = f'<header><h2 dir="auto">{_text(record["id"])}</h2><span class="badge">{state}</span></header>'
     return f'<article tabindex="0" class="{state}"{data}>{head}{_truth(record)}{body}</article>\n'
 
 
@@ -56,9 +57,9 @@ def _truth(record: Record) -> str:
     """Say what would have been right, and under which compression it was asked."""
     if "truth" not in record:
         return ""
-    words = ", ".join(record["truth"]) or "none of the labels"
+    words = ", ".join(f"<bdi>{_text(name)}</bdi>" for name in record["truth"]) or "none of the labels"
     verdict = "".join(f"{word}; " for word in verdict_of(record).values())
-    return f'<p class="truth">{verdict}true: {_text(words)} · compression {_text(record["settings"]["compress"])}</p>'
+    return f'<p class="truth">{verdict}true: {words} · compression {_text(record["settings"]["compress"])}</p>'
 
 
 def _failure(record: Record) -> str:
@@ -83,7 +84,7 @@ def _pictures(ranking: Ranking | None) -> str:
     for evidence in maps:
         against = "the empty prompt" if evidence.against is None else evidence.against
         about = f"where the evidence for {ranking.label} against {against} lies"
-        caption = f"against {against}, sum {evidence.gap:.2g}"
+        caption = f"against <bdi>{_text(against)}</bdi>, sum {evidence.gap:.2g}"
         figures.append(_figure(map_of(evidence.map, end), caption, about))
     return f'<div class="pictures">{"".join(figures)}</div>{_scale(end) if maps else ""}'
 
@@ -97,10 +98,11 @@ def _scale(end: float) -> str:
 
 
 def _figure(image: Thumbnail, caption: str, about: str) -> str:
+    """Return a picture; the caption is markup, what it is about a text."""
     small = ' class="coarse"' if max(image.width, image.height) < 96 else ""
     return (
         f'<figure><img{small} loading="lazy" decoding="async" width="{image.width}" height="{image.height}" '
-        f'alt="{_text(about)}" src="{image.url}"><figcaption>{_text(caption)}</figcaption></figure>'
+        f'alt="{_text(about)}" src="{image.url}"><figcaption>{caption}</figcaption></figure>'
     )
 
 
@@ -112,10 +114,10 @@ def _rows(record: Record, ranking: Ranking | None, top: int) -> str:
     rows = []
     for entry, place in zip(entries, places, strict=True):
         alive = place.alive if place is not None else True
-        bar = _bar(place, ends) if place is not None else ""
+        bar = _bar(place, ends) if place is not None and not isnan(place.behind) else ""
         probability = f"<span>{entry['probability']:.2f}</span>"
         kind = "" if alive else ' class="out"'
-        rows.append(f'<li{kind}><span class="label">{_text(entry["label"])}</span>{bar}{probability}</li>')
+        rows.append(f'<li{kind}><span class="label" dir="auto">{_text(entry["label"])}</span>{bar}{probability}</li>')
     return "".join(rows)
 
 

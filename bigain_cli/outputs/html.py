@@ -63,6 +63,10 @@ class Html:
         """Put a text above the articles, its lines and columns as they are."""
         self._remark = f'<pre class="remark" tabindex="0">{escape(safe_lines(text))}</pre>'
 
+    def describe(self, settings: Record) -> None:
+        """Say what all records have in common, if their own settings differ."""
+        self._settings = settings
+
     def close(self, complete: bool = True) -> None:
         """Write the page; one that was stopped says so at its top."""
         head, foot = Template(_own("report.html")).substitute(self._words(complete)).split("<!-- articles -->")
@@ -77,7 +81,7 @@ class Html:
     def _words(self, complete: bool) -> dict[str, str]:
         """Return what is filled into the page's frame, in one pass, so that no text is taken for a blank."""
         style, script = _own("report.css"), _own("report.js")
-        total = counted(self._states.total(), "image")
+        total = counted(self._states.total(), "answer" if self._remark or self._verdicts else "image")
         model = safe(str(self._settings.get("model", "")))
         return {
             "style": style,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isnan
 
 from bigain_cli.ranking import Standing
 
@@ -11,7 +12,8 @@ _ROOM = 0.04
 
 
 def span(places: Sequence[Standing]) -> tuple[float, float]:
-    """Return the axis' ends; the first place is the winner's."""
+    """Return the axis' ends; the first place is the winner's. Who was judged by other draws has no place on it."""
+    places = [place for place in places if not isnan(place.behind)]
     far = [place.behind + (place.radius or 0) for place in places[1:]]
     if not far:
         return -1.0, 1.0

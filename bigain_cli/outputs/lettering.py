@@ -5,6 +5,7 @@ In: texts; out: names of fonts, texts that can be drawn. Never warns. Must not k
 
 from __future__ import annotations
 
+import logging
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,7 @@ def _names() -> tuple[str, ...]:
     """Return the fonts of this machine, the plain one and others without serifs first."""
     from matplotlib.font_manager import fontManager
 
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # it tells of fonts that it does without
     names = {entry.name for entry in fontManager.ttflist if "Last Resort" not in entry.name}  # it has signs for all
     return tuple(sorted(names, key=lambda name: (name != PLAIN, "Sans" not in name, name)))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import unicodedata
 from typing import TYPE_CHECKING
 
 from bigain_cli.errors import UsageError
@@ -14,12 +15,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DIVERGING = "RdBu_r"  # red speaks for the winner; told apart by the colour-blind, too
+ISOLATED, ISOLATED_END = "\u2068", "\u2069"  # between these, a text's direction concerns nobody else
 DOTS = 110  # per inch
+
+
+def has_plotting() -> bool:
+    """Tell whether the plotting library is here."""
+    return importlib.util.find_spec("matplotlib") is not None
 
 
 def require_plotting(what: str) -> None:
     """Refuse what needs the plotting library where there is none."""
-    if importlib.util.find_spec("matplotlib") is None:
+    if not has_plotting():
         raise UsageError(what, "matplotlib draws it, and it is not installed", "pip install 'bigain[see]'")
 
 
@@ -49,4 +56,10 @@ def drawn(figure: Figure, form: str) -> bytes:
 def shown(text: str, most: int = 40) -> str:
     """Prepare a label or a name for a title: no control characters, none that no font has, not without end."""
     clean = spelt("".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text[: most + 1]))
-    return clean if len(clean) <= most else clean[: most - 1] + "…"
+    short = clean if len(clean) <= most else clean[: most - 1] + "…"
+    return f"{ISOLATED}{short}{ISOLATED_END}" if _from_the_right(short) else short
+
+
+def _from_the_right(text: str) -> bool:
+    """Tell whether a text would turn what stands around it."""
+    return any(unicodedata.bidirectional(each) in ("R", "AL") for each in text)
