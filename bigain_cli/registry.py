@@ -154,6 +154,7 @@ BACKBONES = {
 }
 CLOSED_FORMS = {"colours": "bigain_cli.backbones.mixture:load_colours"}
 MODELS = {
+    "mini": Model("ten kinds of things, 32 px: a small trained U-Net to try and to test with", folder="backbones/mini"),
     "colours": Model("closed-form mixture over eleven colour names; an exact denoiser to test with", form="colours"),
     "sd1.4": Model("Stable Diffusion 1.4, 512 px", hub="CompVis/stable-diffusion-v1-4", size_gb=5.5),
     "sd1.5": Model("Stable Diffusion 1.5, 512 px", hub="stable-diffusion-v1-5/stable-diffusion-v1-5", size_gb=5.5),
@@ -166,7 +167,7 @@ MODELS = {
     "dit-256": Model("DiT-XL/2, the 1,000 ImageNet classes, 256 px", hub="facebook/DiT-XL-2-256", size_gb=3.0),
     "dit-512": Model("DiT-XL/2, the 1,000 ImageNet classes, 512 px", hub="facebook/DiT-XL-2-512", size_gb=3.0),
 }
-DEFAULT_MODEL = "colours"
+DEFAULT_MODEL = "mini"
 OUTPUTS = {
     "table": Output("bigain_cli.outputs.table:Table", "aligned text for people", (".txt",)),
     "json": Output("bigain_cli.outputs.json:Json", "one array of records", (".json",), top=5),

@@ -1,0 +1,96 @@
+"""The embedded model: small, offline, of a closed language, and what its card says is what a run does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from commands import run
+from PIL import Image
+from torch.utils.flop_counter import FlopCounterMode
+
+import bigain_cli as bigain
+from bigain_cli.backbones.card import Card
+from bigain_cli.cli.catalogue import folder_of
+from bigain_cli.registry import DEFAULT_MODEL, MODELS
+
+EMBEDDED = [name for name, model in MODELS.items() if model.folder]
+KINDS = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+
+
+@pytest.fixture(scope="module", params=EMBEDDED)
+def embedded(request: pytest.FixtureRequest) -> tuple[str, Path, Card, Any]:
+    folder = folder_of(MODELS[request.param])
+    return request.param, folder, Card.read(folder), bigain.load(request.param, device="cpu")
+
+
+def picture() -> Image.Image:
+    return Image.effect_noise((48, 40), 90).convert("RGB")
+
+
+def test_the_default_model_comes_with_the_package() -> None:
+    assert DEFAULT_MODEL in EMBEDDED
+
+
+def test_it_is_small_and_cheap_to_evaluate(embedded) -> None:
+    _, folder, _, backbone = embedded
+    assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) <= 12e6
+    assert not list(folder.rglob("*.bin")) and not list(folder.rglob("*.pt"))
+    told = backbone.condition(["cat"])
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        backbone.noise(torch.zeros(1, *backbone.latent_shape), torch.tensor([500]), told)
+    assert counter.get_total_flops() <= 0.4e9
+    assert backbone.encode(picture()).numel() == 3 * 32 * 32
+
+
+def test_it_knows_its_kinds_their_synonyms_and_nothing_else(embedded) -> None:
+    _, _, card, backbone = embedded
+    assert list(card.classes) == KINDS
+    for names in card.classes.values():
+        backbone.condition(names)
+    for strange in ("zebra", "a photo of a house", "cat dog"):
+        with pytest.raises(bigain.UsageError, match=r"[Kk]now"):
+            backbone.condition([strange])
+
+
+def test_its_card_decides_how_it_is_used(embedded) -> None:
+    name, _, card, backbone = embedded
+    assert (backbone.score, backbone.temperature, backbone.compress) == (card.score, card.temperature, card.compress)
+    result = next(bigain.classify(backbone, picture(), ["cat", "ship"]))
+    assert result.settings["model"] == name and result.settings["score"] == card.score
+    assert result.settings["max_draws"] == (card.draws or 256)
+    assert (result.settings["compress"] == "none") == (card.compress == "none")
+
+
+def test_a_synonym_is_another_name_for_the_same_kind(embedded) -> None:
+    *_, backbone = embedded
+    noisy = torch.randn(1, *backbone.latent_shape, generator=torch.Generator().manual_seed(0))
+    told = backbone.condition(["car", "automobile", "frog"])
+    with torch.inference_mode():
+        one, same, other = (
+            backbone.noise(noisy, torch.tensor([400]), told.take(torch.tensor([row]))) for row in range(3)
+        )
+    assert (one - same).norm() < 0.7 * (one - other).norm()
+
+
+def test_its_card_is_shown_by_list_and_names_accuracy_and_honest_use(embedded) -> None:
+    name, _, card, _ = embedded
+    shown = run("list", "models", "-v").out.decode()
+    section = shown[shown.index(f"# {name}: ") :]
+    for words in ("held-out pictures", "minutes", "Recipe", "test bench", "CIFAR-10"):
+        assert words in section
+    rows = json.loads(run("list", "models", "--json").out)
+    (row,) = [row for row in rows if row["name"] == name]
+    assert row["present"] and row["card"]["score"] == card.score
+
+
+def test_the_command_runs_on_it_by_default(tmp_path: Path) -> None:
+    picture().save(tmp_path / "picture.png")
+    result = run("classify", "picture.png", "-l", "cifar10", "--json", cwd=tmp_path, env={"BIGAIN_MODEL": ""})
+    (record,) = json.loads(result.out)
+    assert result.code == 0 and record["settings"]["model"] == DEFAULT_MODEL and record["label"] in KINDS
+    refused = run("classify", "picture.png", "-l", "cat,zebra", cwd=tmp_path, env={"BIGAIN_MODEL": ""})
+    assert refused.code == 2 and "zebra" in refused.err and "ship" in refused.err
