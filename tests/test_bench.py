@@ -332,9 +332,9 @@ def test_the_command_writes_a_document(warm, bare, tmp_path: Path) -> None:
     assert (result.code, result.out) == (0, b"") and "took" in result.err
     found = json.loads((tmp_path / "found.json").read_text())
     wanted = (
-        "model weights parameters size latent device device_name dtype torch threads attention memory labels draws "
+        "version model weights parameters size latent device device_name dtype torch threads attention memory labels "
     )
-    wanted += "batch rounds warm_up prefix compile evaluations filled peak_gflop_per_second seconds timings"
+    wanted += "draws batch rounds warm_up prefix compile evaluations filled peak_gflop_per_second seconds timings"
     assert list(found) == wanted.split()
     wanted = "compress evaluations_per_second milliseconds ratio gflop share_of_peak outside_milliseconds "
     wanted += "bookkeeping_milliseconds peak_memory seconds"

@@ -266,7 +266,14 @@ def test_a_dry_run_refuses_what_the_run_would(place: Path) -> None:
 @pytest.mark.parametrize("nothing", ["", " "])
 def test_an_output_without_a_name_is_a_mistake_to_every_verb(nothing: str, place: Path, monkeypatch) -> None:
     monkeypatch.chdir(place)
-    commands = {"classify": [*ONE[1:], *LABELS], "generate": ["red"], "inspect": ["photo.jpg"], "train": ["photos"]}
+    commands = {
+        "classify": [*ONE[1:], *LABELS],
+        "generate": ["red"],
+        "inspect": ["photo.jpg"],
+        "train": ["photos"],
+        "evaluate": ["photos"],
+        "bench": [],
+    }
     verbs = typer.main.get_command(app).commands.items()
     assert {name for name, verb in verbs if any(each.name == "output" for each in verb.params)} == commands.keys()
     for verb, arguments in commands.items():

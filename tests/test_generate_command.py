@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from commands import Result, Warm, run, start
+from commands import Result, Warm, environment, run, start
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from test_command_runs import terminal
@@ -236,7 +236,8 @@ def test_mistakes_and_plans_need_no_torch(tmp_path: Path) -> None:
     )
     for arguments, expected in ((["red", "--dry-run"], 0), (["red", "--steps", "0"], 2), (["--help"], 0)):
         script = [sys.executable, "-c", code, "generate", *arguments]
-        assert subprocess.run(script, cwd=tmp_path, capture_output=True).returncode == expected
+        plain = environment()
+        assert subprocess.run(script, cwd=tmp_path, capture_output=True, env=plain).returncode == expected
 
 
 def wait_for(process, folder: Path, count: int) -> None:

@@ -147,7 +147,7 @@ def test_the_command_draws_panels_and_says_the_same(tmp_path: Path, monkeypatch,
     picture("photos/one.png", "red")
     picture("photos/two.png", "blue", 3)
     Path("photos/broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    command = ("classify", "photos", *LABELS, "--draws", "16", "--jsonl")
+    command = ("classify", "photos", *LABELS, "-m", "colours", "--draws", "16", "--jsonl")
     said = []
     for options in ((), ("--heatmap", "maps")):
         assert answer([*command, *options]) == 1
@@ -164,8 +164,9 @@ def test_the_command_writes_a_report(tmp_path: Path, monkeypatch, capsysbinary) 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
     picture("<i>red.png", "red")
-    for options, images in (((), 1), (("--heatmap", "maps", "--force"), 3)):
-        assert answer(["classify", "<i>red.png", *LABELS, "--draws", "16", "-o", "report.html", *options]) == 0
+    command = ["classify", "<i>red.png", *LABELS, "-m", "colours", "--draws", "16", "-o", "report.html", "--force"]
+    for options, images in (((), 3), (("--heatmap", "maps"), 3), (("--score", "vote"), 1)):
+        assert answer([*command, *options]) == 0
         text = Path("report.html").read_text()
         assert text.count("<img") == images and "&lt;i&gt;red.png" in text and "<i>red" not in text
         assert ("Maps:" in text) == (images == 3)

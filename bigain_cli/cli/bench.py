@@ -12,7 +12,7 @@ import typer
 
 from bigain_cli import __version__
 from bigain_cli.cli.meter import StepMeter
-from bigain_cli.cli.options import Device, Dtype, Model, Quiet
+from bigain_cli.cli.options import Device, Dtype, Model, Quiet, check_output
 from bigain_cli.cli.request import check_machine
 from bigain_cli.cli.talk import Talk
 from bigain_cli.cli.timings import as_markdown, as_text
@@ -84,6 +84,7 @@ def bench(
     """
     check_machine(device, dtype)
     specs = [parse(text) for text in compress or ()]
+    check_output(output, "speed.md")
     layout = LAYOUTS[_suffix(as_json, markdown, output)]
     if output is not None:
         check_target(output, force)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bigain_cli.cli.inquiry import Inquiry, check, chosen_form
-from bigain_cli.cli.options import Device, DryRun, Dtype, Model, Quiet
+from bigain_cli.cli.options import Device, DryRun, Dtype, Model, Quiet, check_output
 from bigain_cli.cli.talk import Talk
 from bigain_cli.registry import DATASETS, DEFAULT_MODEL, SCHEDULES, SCORES
 from bigain_cli.rules import Rules
@@ -91,6 +91,7 @@ def evaluate(
       bigain evaluate photos/ -c none -c lgtm:0.7 --limit 200 --records photos.jsonl
       bigain evaluate pets:data --download -m sd2 -c none -c lgtm:0.7,none --schedule staged --json
     """
+    check_output(output, "summary.md")
     inquiry = Inquiry(
         dataset=dataset,
         specs=tuple(compress or ()),

@@ -243,7 +243,7 @@ USAGE: dict[str, tuple[tuple[str, ...], str]] = {
     "no data": (("-o", "m"), "no data: one source of pictures is needed. Give FOLDER, or --data FILE."),
     "both": (("photos", "--data", "d", "-o", "m"), "photos and --data d: one source"),
     "no output": (("photos",), "no output: nowhere to write the backbone. Add -o FOLDER."),
-    "empty output": (("photos", "-o", ""), "no output: nowhere to write"),
+    "empty output": (("photos", "-o", ""), "-o '': names nothing. Write -o"),
     "a file": (("photos", "-o", "photos/cat/00.png"), "photos/cat/00.png: a file, not a folder"),
     "other things": (("photos", "-o", "taken"), "taken: holds other things (notes.txt, …). Name a new folder."),
     "a data set": (("photos", "-o", "data", "--force"), "data: holds other things (training/cat, …)"),
