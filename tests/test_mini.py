@@ -43,6 +43,8 @@ def test_it_is_small_and_cheap_to_evaluate(embedded) -> None:
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         backbone.noise(torch.zeros(1, *backbone.latent_shape), torch.tensor([500]), told)
     assert counter.get_total_flops() <= 0.4e9
+    run_of = bigain.Run(backbone, ["cat", "dog"], compress="none")
+    assert run_of.gflop * 1e9 == pytest.approx(counter.get_total_flops())
     assert backbone.encode(picture()).numel() == 3 * 32 * 32
 
 
