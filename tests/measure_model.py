@@ -23,6 +23,7 @@ from bigain_cli.backbones.base import Backbone
 from bigain_cli.compress import compressed
 from bigain_cli.contest import Contest
 from bigain_cli.draws import Draws
+from bigain_cli.evaluation.measures import calibration_error as ece
 from bigain_cli.images import digest
 from bigain_cli.quality.intervals import wilson
 from bigain_cli.train.pictures import Pictures, load_pictures
@@ -145,13 +146,6 @@ def calibration(table: dict[str, Any], times: tuple[float, float], score: str, d
 
 def _given(ranking: Any, label: str) -> float:
     return next(place.probability for place in ranking.standings if place.label == label)
-
-
-def ece(right: np.ndarray, sure: np.ndarray, bins: int = 10) -> float:
-    """Return the expected calibration error over equally wide bins."""
-    place = np.minimum((sure * bins).astype(int), bins - 1)
-    gaps = [abs(right[place == b].mean() - sure[place == b].mean()) * (place == b).mean() for b in set(place)]
-    return float(sum(gaps))
 
 
 def main() -> None:

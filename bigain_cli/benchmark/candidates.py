@@ -51,9 +51,7 @@ def candidate(task: Task, spec: Spec, prefix: bool, compile: bool) -> Iterator[C
     double, latent = double_of(backbone), Grid(*backbone.latent_shape[1:])
     root = network_of(double)
     with compressed(double, spec, steps=backbone.length, latent=latent) as handle:
-        called: tuple[Any, ...] = (
-            (torch.compile(root, fullgraph=True, dynamic=False), Plain(root)) if compile else (root,)
-        )
+        called: tuple[Any, ...] = (_compiled(root), Plain(root)) if compile else (root,)
         runner, planner = (_with(double, root, each) for each in (called[0], called[-1]))
         squeeze = Squeeze(runner, prefix, handle if spec else None, planner)
         context = task.told.rows.shape[1] if task.told.rows.ndim == 3 else 1

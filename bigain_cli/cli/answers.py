@@ -12,7 +12,7 @@ from bigain_cli.cli.inquiry import Inquiry
 from bigain_cli.cli.meter import StepMeter
 from bigain_cli.cli.talk import Talk
 from bigain_cli.outputs.counts import counted
-from bigain_cli.outputs.files import open_target
+from bigain_cli.outputs.files import explained, open_target
 from bigain_cli.outputs.json import line
 from bigain_cli.outputs.resume import recorded
 
@@ -37,7 +37,7 @@ def _recorded(inquiry: Inquiry, evaluation: Any, talk: Talk, show: Show) -> Answ
     found: Answers = {name: {} for name in evaluation.specs}
     if not inquiry.resume or inquiry.records is None:
         return found
-    marks = {answering.settings["fingerprint"]: name for name, answering in evaluation.specs.items()}
+    marks = evaluation.marks()
     wanted = {case.id for case in evaluation.dataset.cases}
     recorded(inquiry.records, "")  # mends a torn end
     for record in _lines(inquiry.records):
@@ -63,20 +63,19 @@ def _slim(record: dict[str, Any]) -> dict[str, Any]:
 
 def _ask(inquiry: Inquiry, talk: Talk, evaluation: Any, found: Answers, show: Show) -> None:
     """Ask what is not recorded yet."""
-    marks = {answering.settings["fingerprint"]: name for name, answering in evaluation.specs.items()}
-    done = {mark: frozenset(found[name]) for mark, name in marks.items()}
-    total = len(evaluation.dataset.cases) * len(marks)
+    done = {mark: frozenset(found[name]) for mark, name in evaluation.marks().items()}
+    total = len(evaluation.dataset.cases) * len(done)
     before = sum(map(len, found.values()))
     with _stream(inquiry) as stream, StepMeter(talk, "asking", "answers") as meter:
         try:
             for trial in evaluation.trials(done):
                 record = trial.record
                 if stream is not None:
-                    stream.write(line(record) + b"\n")
-                    stream.flush()
+                    with explained(str(inquiry.records)):
+                        stream.write(line(record) + b"\n")
+                        stream.flush()
                 show(record, trial.result)
-                name = record["settings"]["compress"]
-                found[name][record["id"]] = _slim(record)
+                found[trial.spec][record["id"]] = _slim(record)
                 meter.show(sum(map(len, found.values())) - before, total - before)
         except KeyboardInterrupt:
             kept = f"are in {inquiry.records}; go on with --resume" if inquiry.records else "are lost: use --records"

@@ -5,25 +5,24 @@ from __future__ import annotations
 import json
 import time
 import warnings
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from bigain_cli import __version__
+from bigain_cli.cli.forms import JSON, MARKDOWN, TEXT, chosen_form
 from bigain_cli.cli.meter import StepMeter
 from bigain_cli.cli.options import Device, Dtype, Model, Quiet, check_output
 from bigain_cli.cli.request import check_machine
 from bigain_cli.cli.talk import Talk
 from bigain_cli.cli.timings import as_markdown, as_text
 from bigain_cli.compress import Spec, parse
-from bigain_cli.errors import UsageError
 from bigain_cli.models import resolve
 from bigain_cli.outputs.files import check_target, write_whole
 from bigain_cli.outputs.sink import encode
 from bigain_cli.registry import DEFAULT_MODEL
 
-LAYOUTS = {".txt": as_text, ".md": as_markdown, ".json": lambda found: json.dumps(found, ensure_ascii=False, indent=1)}
+LAYOUTS = {TEXT: as_text, MARKDOWN: as_markdown, JSON: lambda found: json.dumps(found, ensure_ascii=False, indent=1)}
 
 
 def bench(
@@ -85,7 +84,7 @@ def bench(
     check_machine(device, dtype)
     specs = [parse(text) for text in compress or ()]
     check_output(output, "speed.md")
-    layout = LAYOUTS[_suffix(as_json, markdown, output)]
+    layout = LAYOUTS[chosen_form(as_json, markdown, output)]
     if output is not None:
         check_target(output, force)
     resolve(model)
@@ -120,19 +119,3 @@ def _found(
     stages = {"loading": round(loading, 6), **found["seconds"]}
     talk.note("took " + ", ".join(f"{seconds:.1f} s {stage.replace('_', ' ')}" for stage, seconds in stages.items()))
     return {"version": __version__, **found, "seconds": stages}
-
-
-def _suffix(as_json: bool, markdown: bool, output: str | None) -> str:
-    """Return the layout asked for, by flag or by the file's name, as its suffix."""
-    if as_json and markdown:
-        raise UsageError("--json --markdown", "only one format at a time", "Choose one of them.")
-    chosen = ".json" if as_json else ".md" if markdown else None
-    named = Path(output).suffix.lower() if output is not None else ".txt"
-    if chosen is None and named not in LAYOUTS:
-        raise UsageError(
-            f"-o {output}", "its suffix names no format", f"Use {', '.join(LAYOUTS)}, --json or --markdown."
-        )
-    if chosen is not None and output is not None and named in LAYOUTS and named not in (".txt", chosen):
-        flag = "--json" if as_json else "--markdown"
-        raise UsageError(f"{flag} -o {output}", "the file's name says another format", "Choose one of them.")
-    return chosen or named

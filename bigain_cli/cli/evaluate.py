@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from bigain_cli.cli.inquiry import Inquiry, check, chosen_form
+from bigain_cli.cli.forms import chosen_form
+from bigain_cli.cli.inquiry import PAGES, Inquiry, check
 from bigain_cli.cli.options import Device, DryRun, Dtype, Model, Quiet, check_output
 from bigain_cli.cli.talk import Talk
 from bigain_cli.registry import DATASETS, DEFAULT_MODEL, SCHEDULES, SCORES
@@ -108,7 +109,7 @@ def evaluate(
         batch=batch,
         records=records,
         resume=resume,
-        form=chosen_form(as_json, as_markdown, output),
+        form=chosen_form(as_json, as_markdown, output, PAGES),
         output=None if output == "-" else output,
         figure=figure,
         confusion=confusion,

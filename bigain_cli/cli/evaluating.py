@@ -21,7 +21,7 @@ from bigain_cli.outputs.counts import counted
 from bigain_cli.outputs.files import open_target, write_whole
 from bigain_cli.outputs.html import Html
 from bigain_cli.outputs.plotting import drawn, has_plotting
-from bigain_cli.outputs.sink import Layout, encode
+from bigain_cli.outputs.sink import Layout, encode, opened
 from bigain_cli.registry import SCORES
 
 TOP = 5  # labels in a page
@@ -130,14 +130,8 @@ def _report(inquiry: Inquiry, labels: LabelSet, reject: bool) -> Iterator[Html |
         return
     names = (*(label.name for label in labels.labels), *((NONE,) if reject else ()))
     page = Html(Layout(names, TOP, reject=reject))
-    with open_target(inquiry.output, inquiry.replace) as stream:
-        page.open(stream)
-        try:
-            yield page
-        except BaseException:
-            page.close(complete=False)
-            raise
-        page.close()
+    with open_target(inquiry.output, inquiry.replace) as stream, opened(page, stream, inquiry.output):
+        yield page
 
 
 def _unseen(record: dict[str, Any], result: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import PurePath
 
+from bigain_cli.cli.forms import FORMS
 from bigain_cli.cli.request import check_machine
 from bigain_cli.compress import parse
 from bigain_cli.errors import UsageError
@@ -12,7 +13,7 @@ from bigain_cli.outputs.files import IN_PLACE, check_target
 from bigain_cli.outputs.plotting import require_plotting
 from bigain_cli.rules import Rules
 
-FORMS = {".txt": "table", ".md": "markdown", ".json": "json", ".html": "html", ".htm": "html"}
+PAGES = {**FORMS, ".html": "html", ".htm": "html"}
 DRAWN = (".png", ".svg")
 
 
@@ -54,24 +55,6 @@ class Inquiry:
             return ()
         named = PurePath(self.figure).suffix.lower() in DRAWN
         return (self.figure,) if named else tuple(self.figure + suffix for suffix in DRAWN)
-
-
-def chosen_form(as_json: bool, as_markdown: bool, output: str | None) -> str:
-    """Return the form asked for by flag, else by the file's suffix, else the table."""
-    if as_json and as_markdown:
-        raise UsageError("--json --markdown", "only one format at a time", "Choose one of them.")
-    flagged = "json" if as_json else "markdown" if as_markdown else None
-    if output is None or output == "-":
-        return flagged or "table"
-    suffix = PurePath(output).suffix.lower()
-    if flagged is not None:
-        if FORMS.get(suffix, flagged) not in (flagged, "table"):
-            raise UsageError(f"--{flagged} -o {output}", "the file's name says another format", "Choose one of them.")
-        return flagged
-    if suffix not in FORMS:
-        hint = f"Use {', '.join(FORMS)}, or --json or --markdown; --records keeps .jsonl."
-        raise UsageError(f"--output {output!r}", "its suffix names no format", hint)
-    return FORMS[suffix]
 
 
 def check(inquiry: Inquiry) -> None:

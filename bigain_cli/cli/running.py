@@ -12,7 +12,6 @@ from typing import Any, BinaryIO
 from bigain_cli.cli.inputs import sources
 from bigain_cli.cli.request import Request
 from bigain_cli.cli.talk import Progress, Talk
-from bigain_cli.errors import BigainError
 from bigain_cli.labels import LabelSet, presets, read_labels
 from bigain_cli.models import resolve
 from bigain_cli.outputs.counts import counted
@@ -21,7 +20,7 @@ from bigain_cli.outputs.folder import make_folder
 from bigain_cli.outputs.panel import save_panel
 from bigain_cli.outputs.plotting import has_plotting
 from bigain_cli.outputs.resume import Recorded, recorded
-from bigain_cli.outputs.sink import Layout, Sink
+from bigain_cli.outputs.sink import Layout, Sink, opened
 from bigain_cli.ranking import Failure, Ranking
 from bigain_cli.registry import OUTPUTS, SCORES, attribute
 
@@ -108,27 +107,8 @@ def _sink(request: Request, names: list[str]) -> Iterator[Sink]:
     colour = request.output is None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     layout = Layout(tuple(names), _top(request) or 1, colour, request.reject)
     sink: Sink = attribute(OUTPUTS[request.format].sink)(layout)
-    with _stream(request) as stream, _explained(request.output or "stdout"):
-        sink.open(stream)
-        try:
-            yield sink
-        except OSError:
-            raise
-        except BaseException:
-            sink.close(complete=False)
-            raise
-        sink.close()
-
-
-@contextmanager
-def _explained(target: str) -> Iterator[None]:
-    """Name the target of a write that fails; a closed pipe is no failure."""
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except OSError as problem:
-        raise BigainError(target, f"cannot be written ({problem.strerror})", "Check the disk.") from problem
+    with _stream(request) as stream, opened(sink, stream, request.output or "stdout"):
+        yield sink
 
 
 @contextmanager

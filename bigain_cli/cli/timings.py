@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from bigain_cli.outputs.grid import aligned
+
 Found = dict[str, Any]
 COLUMNS: dict[str, Callable[[Found], str]] = {
     "spec": lambda row: row["compress"],
@@ -21,10 +23,8 @@ COLUMNS: dict[str, Callable[[Found], str]] = {
 
 def as_text(found: Found) -> str:
     """Lay out for a terminal."""
-    rows = _rows(found)
-    widths = [max(len(row[place]) for row in rows) for place in range(len(COLUMNS))]
-    lines = [_line(row, widths) for row in rows]
-    return "\n".join([*conditions(found), "", *lines])
+    head, *rows = _rows(found)
+    return "\n".join([*conditions(found), "", aligned(head, rows)])
 
 
 def as_markdown(found: Found) -> str:
@@ -60,12 +60,6 @@ def spread(value: dict[str, float]) -> str:
 
 def _rows(found: Found) -> list[list[str]]:
     return [list(COLUMNS), *([cell(row) for cell in COLUMNS.values()] for row in found["timings"])]
-
-
-def _line(row: list[str], widths: list[int]) -> str:
-    first, *others = row
-    cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]
-    return "  ".join(cells).rstrip()
 
 
 def _number(value: float | None, form: str) -> str:

@@ -37,5 +37,5 @@ def evaluate(
     baseline = evaluation.named(against)
     found: dict[str, dict[str, Record]] = {name: {} for name in evaluation.specs}
     for trial in evaluation.trials():
-        found[trial.record["settings"]["compress"]][trial.record["id"]] = trial.record
+        found[trial.spec][trial.record["id"]] = trial.record
     return summarise(found, [label.name for label in label_set.labels], baseline, evaluation.about())

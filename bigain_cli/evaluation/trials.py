@@ -30,6 +30,7 @@ OWN = ("compress", "compression", "fingerprint")  # settings in which specs diff
 class Trial:
     """A record with the whole answer that it was made from."""
 
+    spec: str
     record: dict[str, Any]
     result: Ranking | Failure
 
@@ -79,6 +80,10 @@ class Evaluation:
             raise UsageError(f"--against {text}", "is not among the specs", f"Compared are {', '.join(names)}.")
         return found
 
+    def marks(self) -> dict[str, str]:
+        """Return the specs' names by the fingerprint of their records."""
+        return {answering.settings["fingerprint"]: name for name, answering in self.specs.items()}
+
     def about(self) -> dict[str, Any]:
         """Return what all specs have in common."""
         first = next(iter(self.specs.values())).settings
@@ -91,18 +96,18 @@ class Evaluation:
         done = done or {}
         cases = iter(self.dataset.cases)
         while group := tuple(itertools.islice(cases, AT_ONCE)):
-            for answering in self.specs.values():
+            for name, answering in self.specs.items():
                 recorded = done.get(answering.settings["fingerprint"], ())
-                yield from self._answered(answering, [case for case in group if case.id not in recorded])
+                yield from self._answered(name, answering, [case for case in group if case.id not in recorded])
 
-    def _answered(self, answering: Answering, cases: Sequence[Case]) -> Iterator[Trial]:
+    def _answered(self, name: str, answering: Answering, cases: Sequence[Case]) -> Iterator[Trial]:
         if not cases:
             return
         started = time.monotonic()
         answers = list(answering.answers(case.opened() for case in cases))
         seconds = round((time.monotonic() - started) / len(cases), 4)
         for case, answer in zip(cases, answers, strict=True):
-            yield Trial(self._record(case, answer, seconds), answer.result)
+            yield Trial(name, self._record(case, answer, seconds), answer.result)
 
     def _record(self, case: Case, answer: Answer, seconds: float) -> dict[str, Any]:
         result = answer.result

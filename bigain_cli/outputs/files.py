@@ -93,21 +93,28 @@ def _opened(actual: Path, mode: Literal["ab", "wb", "xb"], path: str) -> BinaryI
         raise UsageError(path, f"cannot be written ({error.strerror})", "Name another file") from error
 
 
-def _write(stream: BinaryIO, data: bytes, path: str) -> None:
+@contextmanager
+def explained(path: str) -> Iterator[None]:
+    """Name the target of a write that fails; a closed pipe is no failure."""
     try:
-        stream.write(data)
+        yield
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise BigainError(path, f"cannot be written ({error.strerror})", "Check the disk") from error
+
+
+def _write(stream: BinaryIO, data: bytes, path: str) -> None:
+    with explained(path):
+        stream.write(data)
 
 
 def _settle(stream: BinaryIO, temporary: Path, final: Path, path: str) -> None:
     """Bring the bytes to the disk and give them their final name."""
-    try:
+    with explained(path):
         stream.flush()
         os.fsync(stream.fileno())
         temporary.replace(final)
-    except OSError as error:
-        raise BigainError(path, f"cannot be written ({error.strerror})", "Check the disk") from error
 
 
 def _is_special(target: Path) -> bool:

@@ -10,7 +10,8 @@ import os
 import re
 from pathlib import Path
 
-from bigain_cli.errors import BigainError, UsageError
+from bigain_cli.errors import UsageError
+from bigain_cli.outputs.files import explained
 
 _PLAIN = re.compile(r"\w[\w.() -]*")
 LONGEST = 120  # bytes of a plain name: file systems allow 255, and there are temporary names beside it
@@ -57,10 +58,9 @@ def save(folder: Path, name: str, data: bytes) -> Path:
     target = folder / name
     temporary = folder / f".bigain-{os.getpid()}-{os.urandom(4).hex()}.part"
     try:
-        temporary.write_bytes(data)
-        temporary.replace(target)
-    except OSError as error:
-        raise BigainError(str(target), f"cannot be written ({error.strerror})", "Check the disk") from error
+        with explained(str(target)):
+            temporary.write_bytes(data)
+            temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
     return target

@@ -5,9 +5,12 @@ A sink is built with a `Layout`; formats take from it what concerns them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, TypeVar
 
+from bigain_cli.outputs.files import explained
 from bigain_cli.ranking import Failure, Ranking
 
 Record = dict[str, Any]
@@ -26,6 +29,9 @@ class Layout:
 PLAIN = Layout()
 
 
+S = TypeVar("S", bound="Sink")
+
+
 class Sink(Protocol):
     """One format's writer; valid output also when it is closed early."""
 
@@ -39,6 +45,24 @@ class Sink(Protocol):
 
     def close(self, complete: bool = True) -> None:
         """End the output and flush it; the stream stays open. Not `complete`: the run was stopped before its end."""
+
+
+@contextmanager
+def opened(sink: S, stream: BinaryIO, target: str) -> Iterator[S]:
+    """Open a sink, and close it so that its output is valid however the work ends.
+
+    A write that fails is explained with the target's name; nothing more is written after it.
+    """
+    with explained(target):
+        sink.open(stream)
+        try:
+            yield sink
+        except OSError:
+            raise
+        except BaseException:
+            sink.close(complete=False)
+            raise
+        sink.close()
 
 
 def encode(text: str) -> bytes:
