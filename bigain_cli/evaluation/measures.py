@@ -42,7 +42,12 @@ class Outcome:
             for name, value in vars(self).items()
             if isinstance(value, Interval | None)
         }
-        return {**vars(self), **shares}
+        return {**vars(self), **shares, "gflop_evaluation": self.gflop_evaluation}
+
+    @property
+    def gflop_evaluation(self) -> float | None:
+        """Return what an evaluation cost; nothing if there was none."""
+        return per(self.gflop, self.evaluations)
 
 
 def outcome_of(records: Sequence[Record]) -> Outcome:
@@ -74,6 +79,11 @@ def rights(records: Sequence[Record]) -> Flags:
 def mean(records: Sequence[Record], key: str) -> float:
     """Return a key's mean."""
     return float(np.mean([record[key] for record in records]))
+
+
+def per(total: float, count: float) -> float | None:
+    """Return a total by its count."""
+    return total / count if count else None
 
 
 def mean_of_classes(right: Flags, truth: Sequence[str]) -> Interval:

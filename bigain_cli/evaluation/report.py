@@ -14,7 +14,7 @@ from bigain_cli.outputs.grid import aligned, markdown
 from bigain_cli.quality.intervals import Interval
 
 Table = tuple[tuple[str, ...], list[list[str]]]
-COSTS = ("draws", "evals", "GFLOP", "s")
+COSTS = ("draws", "evals", "GFLOP/eval", "GFLOP", "s")
 
 
 def as_json(summary: Summary, confusion: bool = False) -> str:
@@ -84,7 +84,8 @@ def _precisions(summary: Summary) -> Table:
 
 
 def _costs(found: Outcome | Precision) -> list[str]:
-    return [f"{found.draws:.1f}", f"{found.evaluations:.1f}", f"{found.gflop:.4g}", f"{found.seconds:.3g}"]
+    each = "–" if found.gflop_evaluation is None else f"{found.gflop_evaluation:.4g}"
+    return [f"{found.draws:.1f}", f"{found.evaluations:.1f}", each, f"{found.gflop:.4g}", f"{found.seconds:.3g}"]
 
 
 def _differences(summary: Summary) -> Table:

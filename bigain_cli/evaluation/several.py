@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bigain_cli.evaluation.measures import Record, mean
+from bigain_cli.evaluation.measures import Record, mean, per
 from bigain_cli.quality.intervals import Interval, resamples, spread
 
 TIMES, SEED = 1000, 0
@@ -36,7 +36,13 @@ class Precision:
     def to_dict(self) -> dict[str, Any]:
         """Return the record; the replicates stay behind."""
         told = {name: value for name, value in vars(self).items() if name != "replicates"}
+        told["gflop_evaluation"] = self.gflop_evaluation
         return {**told, "mean_average": self.mean_average.to_dict(), "first": self.first.to_dict()}
+
+    @property
+    def gflop_evaluation(self) -> float | None:
+        """Return what an evaluation cost; nothing if there was none."""
+        return per(self.gflop, self.evaluations)
 
     def minus(self, other: Precision) -> dict[str, Interval]:
         """Return the paired differences."""
