@@ -33,7 +33,7 @@ from bigain_cli.maps import Lens
 from bigain_cli.ranking import Failure, Ranking
 from bigain_cli.reader import Picture, Reader
 from bigain_cli.registry import DEFAULT_SCORE, SCHEDULES, SCORES, attribute
-from bigain_cli.residuals import Residuals
+from bigain_cli.residuals import Residuals, automatic
 from bigain_cli.rules import Rules, placed
 from bigain_cli.settings import Settings
 from bigain_cli.squeeze import Squeeze, squeezed
@@ -100,7 +100,11 @@ class Run:
         self._views, self._empty = views or maps, self._blank() if maps else None
         lens = self._lens() if maps else None
         squeeze = Squeeze(backbone, share_prefix)
-        self._residuals = Residuals(backbone, self._conditions(), score.absolute, batch, squeeze, lens)
+        conditions = self._conditions()
+        if batch is None:
+            draws = 1 if self.rules.deadline is not None else SCHEDULES[self.rules.schedule].block
+            batch = automatic(backbone, draws * len(conditions))
+        self._residuals = Residuals(backbone, conditions, score.absolute, batch, squeeze, lens)
         self.settings = self._plan.to_dict(backbone, self.templates)
         with self._compressed():
             self._check_budget()

@@ -23,7 +23,8 @@ from bigain_cli.maps import Lens, Sums
 from bigain_cli.squeeze import Common, Rows, Squeeze
 
 TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 131072, "mps": 16384}
-MOST_AT_ONCE = {"cpu": 8, "cuda": 128, "mps": 32}
+MOST_AT_ONCE = {"cpu": 40, "cuda": 128, "mps": 32}
+LEAST_FEW = 8
 
 
 @dataclass(frozen=True)
@@ -57,14 +58,14 @@ class Residuals:
         backbone: Backbone,
         conditions: Conditions,
         absolute: bool,
-        batch: int | None,
+        batch: int,
         squeeze: Squeeze,
         lens: Lens | None = None,
     ) -> None:
         self.backbone, self.conditions = backbone, conditions
         self.absolute, self.squeeze, self.lens = absolute, squeeze, lens
         self.sums: list[NDArray[np.float32]] = []  # [prompts h w] of each job of the last round
-        self.batch = steady(batch) if batch else automatic(backbone)
+        self.batch = steady(batch)
 
     def __call__(self, jobs: Sequence[Job]) -> list[NDArray[np.float32]]:
         """Return each job's errors."""  # [draws prompts] each
@@ -93,9 +94,9 @@ class Residuals:
         noisy = self.backbone.mix(clean, noise, t)
         seeds = torch.cat([job.block.seeds for job in jobs]).to(device)
         draws = Drawn(noisy, noise, t, seeds)
-        common = Common.join([self._common(draws, rows) for rows in self._batches(len(t))])
+        common = Common.join([self._common(draws, rows) for rows in self._batches(len(t), few_of(self.batch))])
         pairs, prompts = (index.to(device) for index in triples(jobs))
-        batches = self._batches(len(pairs))
+        batches = self._batches(len(pairs), self.batch)
         sums = Sums(self.lens, [(len(job.block), len(job.prompts)) for job in jobs], device) if self.lens else None
         errors = [self._measure(draws, common, pairs[rows], prompts[rows], sums) for rows in batches]
         if sums is not None:
@@ -118,10 +119,10 @@ class Residuals:
             sums.add(rest, errors)
         return errors
 
-    def _batches(self, count: int) -> Iterator[Tensor]:
+    def _batches(self, count: int, size: int) -> Iterator[Tensor]:
         """Yield row indices in batches of one size; the last one is filled up with repeats."""
-        for start in range(0, count, self.batch):
-            yield torch.arange(start, start + self.batch, device=self.backbone.device).clamp(max=count - 1)
+        for start in range(0, count, size):
+            yield torch.arange(start, start + size, device=self.backbone.device).clamp(max=count - 1)
 
     def _halve(self) -> None:
         if self.batch == 1:
@@ -152,11 +153,16 @@ def steady(batch: int) -> int:
     return batch // 8 * 8 if batch >= 8 else 1 << (batch.bit_length() - 1)
 
 
-def automatic(backbone: Backbone) -> int:
-    """Choose a batch size by the size of the latent; a block of eight draws always fills batches of up to eight."""
+def few_of(batch: int) -> int:
+    """Return the batch size for what is run once a draw: a large batch would be mostly filling."""
+    return min(batch, steady(max(LEAST_FEW, batch // 4)))
+
+
+def automatic(backbone: Backbone, rows: int | None = None) -> int:
+    """Choose a batch size by the latent's size; no larger than the rows that come at once, if their number is known."""
     _, height, width = backbone.latent_shape
     kind = backbone.device.type
-    return steady(max(1, min(MOST_AT_ONCE[kind], TOKENS_AT_ONCE[kind] // (height * width))))
+    return steady(max(1, min(MOST_AT_ONCE[kind], TOKENS_AT_ONCE[kind] // (height * width), rows or MOST_AT_ONCE[kind])))
 
 
 @contextlib.contextmanager

@@ -90,7 +90,7 @@ def test_errors_equal_a_naive_loop(kind: str, models, pictures) -> None:
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "pixels-v", "dit"])
-@pytest.mark.parametrize("batch", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize("batch", [1, 2, 4, 8, 16, 40])
 def test_errors_do_not_depend_on_the_company_to_the_last_bit(kind: str, batch: int, models, pictures) -> None:
     backbone = load(str(models[kind]), device="cpu")
     conditions = backbone.condition(CLASSES if kind == "dit" else PROMPTS)

@@ -41,7 +41,7 @@ def set_task(backbone: Backbone, labels: int, draws: int | None, batch: int | No
         if value is not None and value < 1:
             raise UsageError(f"--{option} {value}", "must be at least 1", "Leave it out for what suits the model.")
     backbone = _sized(backbone, size)
-    batch = automatic(backbone) if batch is None else steady(batch)
+    batch = automatic(backbone, BLOCK * labels) if batch is None else steady(batch)
     block = Draws(0, b"", backbone.latent_shape, backbone.steps).block(0, draws or draws_for(batch, labels))
     generator = torch.Generator().manual_seed(0)
     latent = torch.randn(backbone.latent_shape, generator=generator).to(backbone.device)
