@@ -36,7 +36,9 @@ SCORES = {
     "vote": lambda table: -(table["l2"] == table["l2"].min(axis=2, keepdims=True)).astype(float),
 }
 RANGES = ((0.0, 1.0), (0.0, 0.9), (0.0, 0.8), (0.0, 0.7), (0.0, 0.6), (0.0, 0.5), (0.1, 0.6), (0.05, 0.8))
-TEMPERATURES = (0.5, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+TEMPERATURES = (0.5, 0.75, 1, 1.25, 1.5, 2, 2.5, 3, 4, 6, 8, 12)
+SCHEDULES = ("fixed", "race", "ttest")
+WORLDS = 400  # made-up truths, to see how large a calibration error is by chance alone
 
 
 def measure(backbone: Backbone, pictures: Pictures, count: int, draws: int, spec: str) -> dict[str, Any]:
@@ -115,6 +117,25 @@ def race(table: dict[str, Any], rules: Rules, temperature: float, labels: list[s
         yield contest.ranking("", {}, None, True)
 
 
+def schedules(table: dict[str, Any], times: tuple[float, float], score: str, labels: list[str]) -> None:
+    """Print accuracy and cost of every stopping rule, each with the same most draws."""
+    part = within(table, times, 256)
+    truth = part["labels"]
+    print(f"\nscore {score}, times {times}, at most {part['l2'].shape[1]} draws, n = {len(truth)}")
+    for name in SCHEDULES:
+        rules = Rules(schedule=name, draws=part["l2"].shape[1], score=score)
+        rankings = list(race(part, rules, 1.0, labels))
+        right = sum(labels.index(ranking.label) == label for ranking, label in zip(rankings, truth, strict=True))
+        spent = np.mean([ranking.evaluations for ranking in rankings])
+        print(f"{name:6s}  accuracy {share_of(right, len(truth))}, {spent:.1f} evaluations a picture")
+
+
+def by_chance(sure: np.ndarray) -> float:
+    """Return the calibration error that would be seen if every probability were exact."""
+    truths = np.random.default_rng(0).random((WORLDS, len(sure))) < sure
+    return float(np.mean([ece(truth, sure) for truth in truths]))
+
+
 def calibration(table: dict[str, Any], times: tuple[float, float], score: str, draws: int, labels: list[str]) -> None:
     """Print accuracy, cost and calibration error of the race by temperature; each half is judged by the other's fit."""
     part = within(table, times, draws)
@@ -136,7 +157,8 @@ def calibration(table: dict[str, Any], times: tuple[float, float], score: str, d
     for temperature, (right, sure, given) in found.items():
         loss = -np.log(np.maximum(given, 1e-6)).mean()
         print(
-            f"T {temperature:5.1f}  ECE {ece(right, sure):.3f}  log loss {loss:.3f}  mean probability {sure.mean():.3f}"
+            f"T {temperature:5.2f}  ECE {ece(right, sure):.3f} ({by_chance(sure):.3f} by chance alone)  "
+            f"log loss {loss:.3f}  mean probability {sure.mean():.3f}"
         )
     halves = np.arange(len(truth)) % 2 == 0
     for mine, other in ((halves, ~halves), (~halves, halves)):
@@ -172,6 +194,7 @@ def main() -> None:
         if draws <= table["l2"].shape[1]:
             scores_and_ranges(table, draws)
     low, high = asked.times
+    schedules(table, (low, high), asked.score, list(pictures.classes))
     calibration(table, (low, high), asked.score, 256, list(pictures.classes))
 
 
