@@ -73,6 +73,10 @@ def train(
         list[str] | None,
         typer.Option("--template", "-t", help="Sentence to learn a class by, {} its name; repeatable."),
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option("--from", metavar="MODEL", help="Begin from the weights of a backbone that was trained before."),
+    ] = None,
     device: Device = "auto",
     every: Annotated[int, typer.Option(min=1, help="Pictures between checkpoints and sample grids.")] = 50_000,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
@@ -85,6 +89,7 @@ def train(
     \b
     Examples:
       bigain train photos/ -o mymodel
+      bigain train photos/ -o mymodel --from mini --rate 3e-4
       bigain train --data cifar10_train.safetensors --held-out cifar10_val.safetensors -o mini
     """
     check_output(output, "mymodel")
@@ -102,7 +107,7 @@ def train(
     warnings.showwarning = talk.warn
     from bigain_cli.cli.training import Wish, carry_out
 
-    wish = Wish(source, target, recipe, held_out, exam, synonyms, tuple(template or TEMPLATES), device, every)
+    wish = Wish(source, target, recipe, held_out, exam, synonyms, tuple(template or TEMPLATES), start, device, every)
     return carry_out(wish, resume, talk)
 
 

@@ -37,6 +37,7 @@ class Wish:
     exam: int
     synonyms: str | None
     templates: tuple[str, ...]
+    start: str | None
     device: str
     every: int
 
@@ -63,6 +64,7 @@ def carry_out(wish: Wish, resume: bool, talk: Talk) -> int:
         device=wish.device,
         every=wish.every,
         exam=wish.exam,
+        start=wish.start or "",
     )
     try:
         with Meter(talk) as meter:

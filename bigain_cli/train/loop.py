@@ -101,7 +101,7 @@ class Training:
             raise UsageError("--resume", "the checkpoint was made on other pictures", hint)
         if state.words not in ({}, self.words):
             hint = "Give the same ones, or begin anew with --force."
-            raise UsageError("--resume", "the checkpoint was made with other --synonyms or --template", hint)
+            raise UsageError("--resume", "the checkpoint was made with other --synonyms, --template or --from", hint)
         self._refuse_others(state.tensors)
         with torch.no_grad():
             for name, weight, mean in zip(self.names, self.weights, self.average, strict=True):

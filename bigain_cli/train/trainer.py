@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -21,6 +22,7 @@ from bigain_cli.train.checkpoint import load_state, save_state
 from bigain_cli.train.events import Done, Report, Saved
 from bigain_cli.train.exam import Mark, examine
 from bigain_cli.train.folder import make_process, write_backbone
+from bigain_cli.train.heritage import Heritage, bequeath, heritage
 from bigain_cli.train.holdings import checkpoint_of, forget
 from bigain_cli.train.loop import LOOK, Step, Training
 from bigain_cli.train.modelcard import card_of, describe
@@ -48,6 +50,7 @@ class Job:
     every: int = 50_000  # pictures between checkpoints
     exam: int = 200  # held-out pictures that are classified at the end
     previews: bool = True
+    start: str = ""  # a backbone whose weights to begin from
 
 
 def train(job: Job, resume: bool = False) -> Iterator[Report | Saved | Done]:
@@ -55,20 +58,29 @@ def train(job: Job, resume: bool = False) -> Iterator[Report | Saved | Done]:
     device = device_for(job.recipe, job.device)
     held_out = job.held_out and job.held_out.named_as(job.pictures.classes)
     phrases = make_phrases(job.pictures.classes, job.synonyms, job.templates)
-    words = {"classes": {name: list(names) for name, names in phrases.classes.items()}, "templates": [*job.templates]}
+    words: dict[str, Any] = {
+        "classes": {name: list(names) for name, names in phrases.classes.items()},
+        "templates": [*job.templates],
+    }
     learner = make_learner(job.recipe, phrases)
+    start = heritage(job.start) if job.start else None
+    if start is not None and start.folder.resolve() == job.folder.resolve():
+        raise UsageError(f"--from {job.start}", "would be overwritten", "Name another folder with -o.")
+    if start is not None:
+        bequeath(start, learner, list(phrases.classes))
+        words["start"] = start.mark
     training = Training(job.recipe, learner, make_process(device), job.pictures, device, words)
     if resume:
         training.restore(load_state(checkpoint_of(job.folder)))
-        _publish(job, training, phrases, None)  # whatever ended it may have come before, or in the middle of, this
+        _publish(job, training, phrases, start)  # whatever ended it may have come before, or in the middle of, this
     else:
         forget(job.folder)
     _make(checkpoint_of(job.folder).parent)
-    yield from _steps(job, training, phrases)
+    yield from _steps(job, training, phrases, start)
     mark = None
     if held_out and job.exam:
         mark = examine(_backbone(job), phrases, held_out, job.exam, job.recipe.seed)
-    _publish(job, training, phrases, mark)
+    _publish(job, training, phrases, start, mark)
     yield Done(str(job.folder), training.seconds, str(mark) if mark is not None else None)
 
 
@@ -80,7 +92,7 @@ def device_for(recipe: Recipe, name: str) -> torch.device:
     return device
 
 
-def _steps(job: Job, training: Training, phrases: Phrases) -> Iterator[Report | Saved]:
+def _steps(job: Job, training: Training, phrases: Phrases, start: Heritage | None) -> Iterator[Report | Saved]:
     """Take the steps that are left, with reports and checkpoints on the way."""
     recipe, pace = job.recipe, _Pace(training)
     apart = max(1, job.every // recipe.batch)
@@ -90,7 +102,7 @@ def _steps(job: Job, training: Training, phrases: Phrases) -> Iterator[Report | 
             yield pace.report(step)
         if last or step.number % apart == 0:
             save_state(checkpoint_of(job.folder), training.state())
-            _publish(job, training, phrases, None)
+            _publish(job, training, phrases, start)
             yield Saved(recipe.shown(step.number), _preview(job, phrases, step) if job.previews else "")
 
 
@@ -130,9 +142,11 @@ def _preview(job: Job, phrases: Phrases, step: Step) -> str:
     return str(grid)
 
 
-def _publish(job: Job, training: Training, phrases: Phrases, mark: Mark | None) -> None:
+def _publish(job: Job, training: Training, phrases: Phrases, start: Heritage | None, mark: Mark | None = None) -> None:
     """Write the averaged weights as a backbone, with what is known about them."""
     about = describe(job.recipe, job.source, len(job.pictures), training, mark)
+    if start is not None:
+        about["start"] = start.about()
     card = Card(
         patch=job.recipe.patch if job.recipe.arch == "unet" else 1,
         classes={name: tuple(words) for name, words in phrases.classes.items()},
