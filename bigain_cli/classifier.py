@@ -35,7 +35,7 @@ from bigain_cli.reader import Picture, Reader
 from bigain_cli.registry import DEFAULT_SCORE, SCHEDULES, SCORES, attribute
 from bigain_cli.residuals import Residuals, automatic
 from bigain_cli.rules import Rules, placed
-from bigain_cli.settings import Settings
+from bigain_cli.settings import Settings, temperature_of
 from bigain_cli.squeeze import Squeeze, squeezed
 
 ROUNDS_OF = 4  # batches: pictures are taken in until a round fills so many
@@ -190,7 +190,7 @@ class Run:
 
     def _contest(self) -> Contest:
         names, extra = [arm.name for arm in self.arms], self._residuals.squeeze.extra
-        return Contest(names, self._costs, self.rules, self.backbone.temperature, extra)
+        return Contest(names, self._costs, self.rules, temperature_of(self.rules, self.backbone), extra)
 
     def _round(self, flights: list[Flight]) -> Iterator[tuple[Flight, Ranking | Failure]]:
         """Run the next block of every flight."""

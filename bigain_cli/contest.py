@@ -22,7 +22,12 @@ class Contest:
     """Successive elimination over shared draws."""
 
     def __init__(
-        self, labels: Sequence[str], costs: Sequence[int], rules: Rules, temperature: float = 1.0, extra: int = 0
+        self,
+        labels: Sequence[str],
+        costs: Sequence[int],
+        rules: Rules,
+        temperature: float | None = None,
+        extra: int = 0,
     ) -> None:
         self.labels, self.rules, self.temperature = labels, rules, temperature
         self.extra = extra  # evaluations of each draw that belong to no label

@@ -19,6 +19,7 @@ BEST_AT = 32  # the number of draws for which the confidence sequence is tightes
 LEAST = 8  # fewer draws say too little about the spread
 TTEST_LEAST, TTEST_P = 20, 2e-3
 STAGED_DRAWS, STAGED_KEEP = 5, 5
+HALVINGS, WIDE = 60, 1e6  # of the search for a temperature: steps, and how far from the mean gap
 
 
 # Scores: what one draw costs a label; lower is better.
@@ -128,15 +129,51 @@ def t_quantile(probability: float, freedom: int) -> float:
     )
 
 
-def probabilities(losses: Table, leader: int, temperature: float, floor: float = 0.0) -> NDArray[np.float64]:
-    """Return a softmax over −z²/2T, z being each label's standardised gap to the leader; they sum to one.
+def probabilities(losses: Table, leader: int, temperature: float | None, floor: float = 0.0) -> NDArray[np.float64]:
+    """Return what every label's gap to the leader makes of it; they sum to one.
 
-    z²/2 is the normal log-likelihood ratio of "the gap is as seen" to "there is none": near-ties share the mass,
-    and many labels that are clearly worse do not drown the winner, as they would in a softmax over z.
+    With a temperature, which is in units of the loss and was fitted on pictures with known labels, a softmax over
+    −gap / temperature: how often such an answer is right. More draws do not mend what a model has learnt wrongly, so it
+    is the gap that counts, and not how many errors wide it is.
+
+    Without one, a softmax over −z²/2, z being the standardised gap: how sure the draws are about the order. z²/2 is the
+    normal log-likelihood ratio of "the gap is as seen" to "there is none": near-ties share the mass, and many labels
+    that are clearly worse do not drown the winner, as they would in a softmax over z.
     """
     means, spread, counts = paired(losses, leader, floor)
+    if temperature is not None:
+        return shares_at(temperature, np.maximum(means, 0))
     error = spread / np.sqrt(np.maximum(counts, 1))
     z = np.divide(means, error, out=np.where(means > 0, np.inf, 0.0), where=error > 0)
     z = np.where((counts < 2) | (z < 0), 0.0, z)
-    weights = np.exp(-(z**2) / (2 * temperature))
+    weights = np.exp(-(z**2) / 2)
     return weights / weights.sum()
+
+
+def shares_at(temperature: float | Table, gaps: Table) -> NDArray[np.float64]:
+    """Return a softmax over −gap / temperature, along the last axis."""
+    weights = np.exp(-(gaps - gaps.min(axis=-1, keepdims=True)) / temperature)
+    return weights / weights.sum(axis=-1, keepdims=True)
+
+
+def fitted_temperature(gaps: Table, truth: NDArray[np.int64]) -> float | None:
+    """Return the temperature under which the right labels were likeliest; None if the gaps tell nothing about them.
+
+    The log loss is convex in the inverse temperature, so its slope has one root, found by bisection. One picture more,
+    with the usual gaps, is taken to have been of any label: else a model that made no mistake would be sure of all.
+    """
+    scale = float(gaps.mean())
+    usual = np.sort(gaps, axis=1).mean(axis=0, keepdims=True)
+    table = np.concatenate([gaps, usual])
+    right = np.append(gaps[np.arange(len(gaps)), truth], scale)
+
+    def slope(inverse: float) -> float:
+        return float(np.mean(right - (shares_at(1 / inverse, table) * table).sum(axis=1)))
+
+    if scale <= 0 or slope(1 / (WIDE * scale)) >= 0:
+        return None
+    low, high = 1 / (WIDE * scale), WIDE / scale
+    for _ in range(HALVINGS):
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if slope(middle) < 0 else (low, middle)
+    return 1 / math.sqrt(low * high)

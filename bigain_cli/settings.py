@@ -20,6 +20,11 @@ from bigain_cli.rules import Rules
 NOTHING = Spec()
 
 
+def temperature_of(rules: Rules, backbone: Backbone) -> float | None:
+    """Return the temperature that was fitted for a backbone, if these rules use the score that it was fitted for."""
+    return backbone.temperature if rules.score == backbone.score else None
+
+
 @dataclass(frozen=True)
 class Settings:
     """Everything that a result depends on, the picture aside."""
@@ -40,6 +45,8 @@ class Settings:
             "dtype": str(backbone.dtype).removeprefix("torch."),
             "labels": len(self.arms),
         }
+        if (temperature := temperature_of(self.rules, backbone)) is not None:
+            public["temperature"] = temperature
         if templates:
             public["templates"] = list(templates)
         hidden = {"weights": backbone.identity, "arms": [[arm.name, *arm.texts] for arm in self.arms]}

@@ -23,6 +23,7 @@ from bigain_cli.backbones.base import Backbone
 from bigain_cli.compress import compressed
 from bigain_cli.contest import Contest
 from bigain_cli.draws import Draws
+from bigain_cli.estimators import fitted_temperature, shares_at
 from bigain_cli.evaluation.measures import calibration_error as ece
 from bigain_cli.images import digest
 from bigain_cli.quality.intervals import wilson
@@ -36,7 +37,6 @@ SCORES = {
     "vote": lambda table: -(table["l2"] == table["l2"].min(axis=2, keepdims=True)).astype(float),
 }
 RANGES = ((0.0, 1.0), (0.0, 0.9), (0.0, 0.8), (0.0, 0.7), (0.0, 0.6), (0.0, 0.5), (0.1, 0.6), (0.05, 0.8))
-TEMPERATURES = (0.5, 0.75, 1, 1.25, 1.5, 2, 2.5, 3, 4, 6, 8, 12)
 SCHEDULES = ("fixed", "race", "ttest")
 WORLDS = 400  # made-up truths, to see how large a calibration error is by chance alone
 
@@ -105,11 +105,11 @@ def scores_and_ranges(table: dict[str, Any], draws: int) -> None:
         print(f"{times[0]:.2f}–{times[1]:.2f}  {part['l2'].shape[1]:8d}  " + "  ".join(f"{cell:>18}" for cell in cells))
 
 
-def race(table: dict[str, Any], rules: Rules, temperature: float, labels: list[str]) -> Iterator[Any]:
+def race(table: dict[str, Any], rules: Rules, labels: list[str]) -> Iterator[Any]:
     """Replay a contest on the table, a ranking for each picture."""
     errors = table["l1" if rules.score == "l1" else "l2"]
     for row in errors:
-        contest = Contest(labels, [1] * len(labels), rules, temperature)
+        contest = Contest(labels, [1] * len(labels), rules)
         while (count := contest.next_draws()) and contest.draws + count <= len(row):
             block = row[contest.draws : contest.draws + count].copy()
             block[:, ~contest.alive] = np.nan
@@ -124,7 +124,7 @@ def schedules(table: dict[str, Any], times: tuple[float, float], score: str, lab
     print(f"\nscore {score}, times {times}, at most {part['l2'].shape[1]} draws, n = {len(truth)}")
     for name in SCHEDULES:
         rules = Rules(schedule=name, draws=part["l2"].shape[1], score=score)
-        rankings = list(race(part, rules, 1.0, labels))
+        rankings = list(race(part, rules, labels))
         right = sum(labels.index(ranking.label) == label for ranking, label in zip(rankings, truth, strict=True))
         spent = np.mean([ranking.evaluations for ranking in rankings])
         print(f"{name:6s}  accuracy {share_of(right, len(truth))}, {spent:.1f} evaluations a picture")
@@ -136,38 +136,37 @@ def by_chance(sure: np.ndarray) -> float:
     return float(np.mean([ece(truth, sure) for truth in truths]))
 
 
-def calibration(table: dict[str, Any], times: tuple[float, float], score: str, draws: int, labels: list[str]) -> None:
-    """Print accuracy, cost and calibration error of the race by temperature; each half is judged by the other's fit."""
-    part = within(table, times, draws)
+def calibration(table: dict[str, Any], times: tuple[float, float], score: str, labels: list[str]) -> None:
+    """Print accuracy, cost and calibration of the race; each half is judged by the temperature of the other."""
+    part = within(table, times, 256)
     truth = part["labels"]
-    print(f"\nrace, score {score}, times {times}, at most {part['l2'].shape[1]} draws")
-    found: dict[float, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
-    for temperature in TEMPERATURES:
-        rankings = list(race(part, Rules(draws=part["l2"].shape[1], score=score), temperature, labels))
-        right = np.array([labels.index(ranking.label) == label for ranking, label in zip(rankings, truth, strict=True)])
-        sure = np.array([ranking.probability for ranking in rankings])
-        given = np.array([_given(ranking, labels[label]) for ranking, label in zip(rankings, truth, strict=True)])
-        found[temperature] = right, sure, given
-        if temperature == 1:
-            spent = np.array([ranking.evaluations for ranking in rankings])
-            decided = np.array([ranking.decided for ranking in rankings])
-            print(f"accuracy {share_of(int(right.sum()), len(right))}, decided {100 * decided.mean():.1f} %, of those")
-            print(f"  right {share_of(int(right[decided].sum()), int(decided.sum()))}")
-            print(f"evaluations a picture: mean {spent.mean():.0f}, median {np.median(spent):.0f}, most {spent.max()}")
-    for temperature, (right, sure, given) in found.items():
-        loss = -np.log(np.maximum(given, 1e-6)).mean()
-        print(
-            f"T {temperature:5.2f}  ECE {ece(right, sure):.3f} ({by_chance(sure):.3f} by chance alone)  "
-            f"log loss {loss:.3f}  mean probability {sure.mean():.3f}"
-        )
+    rules = Rules(draws=part["l2"].shape[1], score=score)
+    print(f"\nrace, score {score}, times {times}, at most {rules.draws} draws")
+    rankings = list(race(part, rules, labels))
+    right = np.array([labels.index(ranking.label) == label for ranking, label in zip(rankings, truth, strict=True)])
+    spent = np.array([ranking.evaluations for ranking in rankings])
+    decided = np.array([ranking.decided for ranking in rankings])
+    print(f"accuracy {share_of(int(right.sum()), len(right))}, decided {100 * decided.mean():.1f} %, of those")
+    print(f"  right {share_of(int(right[decided].sum()), int(decided.sum()))}")
+    print(f"evaluations a picture: mean {spent.mean():.0f}, median {np.median(spent):.0f}, most {spent.max()}")
+    judge("no temperature", right, np.array([ranking.probability for ranking in rankings]))
+    behind = [{place.label: place.behind for place in ranking.standings} for ranking in rankings]
+    gaps = np.array([[found[label] for label in labels] for found in behind])
+    whole = fitted_temperature(gaps, truth)
+    if whole is None:
+        print("no temperature fits: the gaps tell nothing")
+        return
+    judge(f"temperature {whole:.4g}", right, shares_at(whole, gaps).max(axis=1))
     halves = np.arange(len(truth)) % 2 == 0
-    for mine, other in ((halves, ~halves), (~halves, halves)):
-        best = min(found, key=lambda T: ece(found[T][0][other], found[T][1][other]))
-        print(f"fitted on one half: T = {best}, ECE on the other {ece(found[best][0][mine], found[best][1][mine]):.3f}")
+    one, two = (fitted_temperature(gaps[half], truth[half]) or np.inf for half in (~halves, halves))
+    other = np.where(halves, one, two)
+    judge("  of the other half", right, shares_at(other[:, None], gaps).max(axis=1))
 
 
-def _given(ranking: Any, label: str) -> float:
-    return next(place.probability for place in ranking.standings if place.label == label)
+def judge(what: str, right: np.ndarray, sure: np.ndarray) -> None:
+    """Print how well probabilities agree with how often the answers are right."""
+    found = f"ECE {ece(right, sure):.3f} ({by_chance(sure):.3f} by chance alone)"
+    print(f"{what:24s} {found}, mean probability {sure.mean():.3f}")
 
 
 def main() -> None:
@@ -195,7 +194,7 @@ def main() -> None:
             scores_and_ranges(table, draws)
     low, high = asked.times
     schedules(table, (low, high), asked.score, list(pictures.classes))
-    calibration(table, (low, high), asked.score, 256, list(pictures.classes))
+    calibration(table, (low, high), asked.score, list(pictures.classes))
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ class Backbone(Protocol):
     patch: int  # pixels along an axis that lie in the channels of one place in model space; else 1
     vocabulary: Vocabulary | None  # the names a label-conditioned model knows; None: any text
     prefixed: bool  # whether something runs before any label is looked at
-    temperature: float  # of the probabilities
+    temperature: float | None  # of the probabilities under its own score, if it was fitted
     score: str  # the score that was measured to be best
     compress: str  # the compression that was measured to be best for classifying
     draws: int | None  # beyond which more draws were measured not to pay

@@ -37,7 +37,7 @@ class Card:
     """A backbone's own settings; the defaults are those of a model that nothing is known about."""
 
     score: str = "l2"
-    temperature: float = 1.0
+    temperature: float | None = None  # of the probabilities under `score`, in its units
     compress: str = "none"
     draws: int | None = None  # the most that a label is worth
     sampling: Sampling = field(default_factory=Sampling)
@@ -73,7 +73,7 @@ class Card:
         card = Card(**values)
         if not (
             0 <= low < high <= 1
-            and 0 < card.temperature < math.inf
+            and (card.temperature is None or 0 < card.temperature < math.inf)
             and card.patch >= 1
             and (card.draws is None or card.draws >= 1)
         ):

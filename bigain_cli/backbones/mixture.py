@@ -34,7 +34,7 @@ class Mixture:
     name: str = "mixture"
     identity: str = "mixture"
     family: str = "mixture"
-    temperature: float = 1.0
+    temperature: float | None = None
     score: str = "l2"
     compress: str = "none"
     draws: int | None = None

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from PIL.Image import Image
 
 from bigain_cli.backbones.base import Backbone
 from bigain_cli.backbones.phrases import Phrases
 from bigain_cli.classifier import classify
+from bigain_cli.estimators import fitted_temperature
 from bigain_cli.quality.intervals import wilson
 from bigain_cli.ranking import Ranking
 from bigain_cli.rules import Rules
 from bigain_cli.train.pictures import Pictures
 
 DRAWS = 16
+ENOUGH = 100  # pictures to fit a temperature to
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class Mark:
     right: int
     count: int
     draws: int
+    temperature: float | None = None  # that makes the probabilities right, under the backbone's own score
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -46,12 +50,20 @@ def examine(backbone: Backbone, phrases: Phrases, pictures: Pictures, count: int
     rules = Rules(schedule="fixed", draws=DRAWS, score=backbone.score)
     told = [phrases.question(name) if backbone.vocabulary is None else phrases.classes[name][0] for name in names]
     labels = dict(zip(names, told, strict=True))
-    results = classify(backbone, _shown(pictures, order), labels, rules=rules, seed=seed)
-    right = sum(
-        isinstance(result, Ranking) and result.label == names[int(pictures.labels[number])]
-        for number, result in zip(order, results, strict=True)
-    )
-    return Mark(right, len(order), DRAWS)
+    results = list(classify(backbone, _shown(pictures, order), labels, rules=rules, seed=seed))
+    truth = [int(pictures.labels[number]) for number in order]
+    answers = [(result, label) for result, label in zip(results, truth, strict=True) if isinstance(result, Ranking)]
+    right = sum(result.label == names[label] for result, label in answers)
+    return Mark(right, len(order), DRAWS, _temperature(answers, names))
+
+
+def _temperature(answers: list[tuple[Ranking, int]], names: list[str]) -> float | None:
+    """Fit a temperature, if there are enough answers to fit one to."""
+    if len(answers) < ENOUGH:
+        return None
+    gaps = [{place.label: place.behind for place in result.standings} for result, _ in answers]
+    table = np.array([[found[name] for name in names] for found in gaps])
+    return fitted_temperature(table, np.array([label for _, label in answers]))
 
 
 def _shown(pictures: Pictures, order: list[int]) -> Iterator[tuple[str, Image]]:

@@ -152,6 +152,7 @@ def _publish(job: Job, training: Training, phrases: Phrases, start: Heritage | N
         classes={name: tuple(words) for name, words in phrases.classes.items()},
         templates=tuple(phrases.templates),
         about=about,
+        temperature=mark.temperature if mark is not None else None,
     )
     text = card_of(job.folder.absolute().name, phrases, about)
     write_backbone(job.folder, training.learner, training.averaged(), job.recipe, phrases, card, text)

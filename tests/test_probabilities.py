@@ -1,0 +1,137 @@
+"""What the probabilities mean: how sure the draws are, or, with a fitted temperature, how often answers are right."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import bigain_cli as bigain
+from bigain_cli.cli.catalogue import folder_of
+from bigain_cli.estimators import fitted_temperature, probabilities, shares_at
+from bigain_cli.registry import MODELS
+
+
+def world(temperature: float, count: int = 4000, labels: int = 6, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Make gaps, and truths drawn with the probabilities that a temperature gives them."""
+    random = np.random.default_rng(seed)
+    gaps = random.exponential(1.0, (count, labels))
+    gaps -= gaps.min(axis=1, keepdims=True)
+    shares = shares_at(temperature, gaps)
+    truth = (shares.cumsum(axis=1) < random.random((count, 1))).sum(axis=1)
+    return gaps, truth.clip(max=labels - 1)
+
+
+@pytest.mark.parametrize("temperature", [0.1, 0.5, 2.0])
+@pytest.mark.parametrize("unit", [1.0, 1e-4])
+def test_the_temperature_that_made_the_truths_is_found(temperature: float, unit: float) -> None:
+    gaps, truth = world(temperature)
+    assert fitted_temperature(gaps * unit, truth) == pytest.approx(temperature * unit, rel=0.1)
+
+
+def test_the_fitted_temperature_has_the_least_log_loss() -> None:
+    gaps, truth = world(0.4, count=300)
+    found = fitted_temperature(gaps, truth)
+    assert found is not None
+
+    def loss(temperature: float) -> float:
+        return float(-np.log(shares_at(temperature, gaps)[np.arange(300), truth]).mean())
+
+    assert loss(found) < loss(found * 1.1) and loss(found) < loss(found / 1.1)
+
+
+def test_gaps_that_tell_nothing_fit_no_temperature() -> None:
+    gaps, truth = world(0.3)
+    assert fitted_temperature(np.zeros_like(gaps), truth) is None
+    assert fitted_temperature(gaps, gaps.argmax(axis=1)) is None
+
+
+def test_no_mistake_in_few_pictures_does_not_make_sure_of_everything() -> None:
+    gaps, _ = world(0.3, count=20)
+    found = fitted_temperature(gaps, np.zeros(20, dtype=int) + gaps.argmin(axis=1))
+    assert found is not None and shares_at(found, gaps).max(axis=1).mean() < 0.98
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    losses=st.lists(st.lists(st.floats(0, 1), min_size=3, max_size=3), min_size=1, max_size=9),
+    temperature=st.one_of(st.none(), st.floats(1e-6, 1e6)),
+)
+def test_probabilities_sum_to_one_and_the_leader_has_the_largest(losses: Any, temperature: float | None) -> None:
+    table = np.array(losses)
+    leader = int(table.sum(axis=0).argmin())
+    shares = probabilities(table, leader, temperature)
+    assert shares.sum() == pytest.approx(1) and np.isfinite(shares).all()
+    assert shares[leader] == shares.max()
+
+
+def test_with_a_temperature_only_the_mean_gap_counts() -> None:
+    quiet, loud = np.array([[0.0, 1.0]] * 8), np.array([[0.0, 4.0], [0.0, -2.0]] * 4)
+    assert probabilities(quiet, 0, 0.5) == pytest.approx(probabilities(loud, 0, 0.5))
+    assert probabilities(quiet, 0, None)[0] > probabilities(loud, 0, None)[0]
+
+
+def test_labels_that_left_early_are_judged_by_the_draws_they_took() -> None:
+    table = np.array([[0.0, 1.0, 2.0]] * 4 + [[0.0, 1.0, np.nan]] * 4)
+    assert probabilities(table, 0, 1.0) == pytest.approx(shares_at(1.0, np.array([0.0, 1.0, 2.0])))
+
+
+@pytest.fixture
+def warm(tmp_path: Path) -> Path:
+    """Copy the embedded model, with a temperature of our own."""
+    folder = tmp_path / "warm"
+    shutil.copytree(folder_of(MODELS["mini"]), folder)
+    card = json.loads((folder / "bigain.json").read_text())
+    (folder / "bigain.json").write_text(json.dumps({**card, "temperature": 0.002, "score": "norm"}))
+    return folder
+
+
+def test_a_models_temperature_is_used_and_told_under_its_own_score_alone(warm: Path) -> None:
+    backbone = bigain.load(str(warm), device="cpu")
+    picture = Image.effect_noise((32, 32), 90).convert("RGB")
+    results = {}
+    for score in ("norm", "l1"):
+        rules = bigain.Rules(score=score, draws=8)
+        (results[score],) = bigain.classify(backbone, picture, ["cat", "ship", "frog"], rules=rules)
+    own, other = results["norm"], results["l1"]
+    assert own.settings["temperature"] == 0.002 and "temperature" not in other.settings
+    gaps = np.array([place.behind for place in own.standings])
+    assert [place.probability for place in own.standings] == pytest.approx(list(shares_at(0.002, gaps)))
+
+
+def test_another_temperature_is_another_run(warm: Path) -> None:
+    backbone = bigain.load(str(warm), device="cpu")
+    marks = set()
+    for temperature in (0.002, 0.003, None):
+        backbone.temperature = temperature
+        marks.add(bigain.Run(backbone, ["cat", "ship"]).settings["fingerprint"])
+    assert len(marks) == 3
+
+
+def test_the_exam_fits_one_if_there_are_enough_pictures(warm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from bigain_cli.backbones.phrases import Phrases
+    from bigain_cli.train import exam
+    from bigain_cli.train.pictures import Pictures
+
+    backbone = bigain.load(str(warm), device="cpu")
+    card = bigain.backbones.card.Card.read(warm)
+    phrases = Phrases(dict(list(card.classes.items())[:2]), card.templates)
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (6, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    pictures = Pictures(pixels, torch.tensor([0, 1] * 3), tuple(phrases.classes))
+    monkeypatch.setattr(exam, "DRAWS", 8)
+    few = exam.examine(backbone, phrases, pictures, 6, 0)
+    monkeypatch.setattr(exam, "ENOUGH", 5)
+    enough = exam.examine(backbone, phrases, pictures, 6, 0)
+    assert few.temperature is None and dataclasses.replace(enough, temperature=None) == few
+    assert enough.temperature is None or enough.temperature > 0
