@@ -68,5 +68,6 @@ document.addEventListener("keydown", (event) => {
   else if (event.key === "j") step(1);
   else if (event.key === "k") step(-1);
 });
+addEventListener("beforeprint", () => { document.querySelector("details.settings").open = true; }); // paper cannot be opened
 if (order.value !== "look") sort(); // a browser may have kept what was chosen before
 filter();
