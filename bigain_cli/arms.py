@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from bigain_cli.backbones.vocabulary import Vocabulary
 from bigain_cli.errors import UsageError
-from bigain_cli.labels import Label, LabelSet, presets, prompts_for, read_labels
+from bigain_cli.labels import DEFAULT_TEMPLATE, Label, LabelSet, presets, prompts_for, read_labels
 
 NONE = "none"
 
@@ -23,8 +23,14 @@ class Arm:
     texts: tuple[str, ...]
 
 
-def arms_of(labels: LabelSet, templates: Sequence[str], reject: bool, vocabulary: Vocabulary | None) -> tuple[Arm, ...]:
-    """Return one arm for each label, and, to reject with, one for none of them."""
+def arms_of(
+    labels: LabelSet,
+    templates: Sequence[str],
+    reject: bool,
+    vocabulary: Vocabulary | None,
+    usual: str = DEFAULT_TEMPLATE,
+) -> tuple[Arm, ...]:
+    """Return one arm for each label, and, to reject with, one for none of them; without templates by the usual one."""
     chosen = [label for label in labels.labels if not (reject and label.name.casefold() == NONE)]
     for label in set(labels.labels) - set(chosen):
         if label.prompts:
@@ -32,7 +38,8 @@ def arms_of(labels: LabelSet, templates: Sequence[str], reject: bool, vocabulary
                 f"label {label.name!r}", "has prompts of its own, but --reject needs the name", "Rename it."
             )
     if vocabulary is None:
-        arms = [Arm(label.name, prompts_for(label, templates, override=bool(templates))) for label in chosen]
+        asked = templates or (usual,)
+        arms = [Arm(label.name, prompts_for(label, asked, override=bool(templates))) for label in chosen]
     else:
         arms = _known(chosen, templates, vocabulary)
     if reject:

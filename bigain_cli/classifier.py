@@ -88,7 +88,7 @@ class Run:
     ) -> None:
         self.backbone, self.templates, self.timing = backbone, tuple(templates), timing
         self.rules = (rules or Rules()).for_model(backbone.score, backbone.draws)
-        arms = arms_of(as_label_set(labels), self.templates, reject, backbone.vocabulary)
+        arms = arms_of(as_label_set(labels), self.templates, reject, backbone.vocabulary, backbone.template)
         if batch is not None and batch < 1:
             raise UsageError(f"batch {batch}", "must be at least 1", "Leave it out for a size that suits the device.")
         spec = parse(backbone.compress if compress is None else compress)

@@ -44,7 +44,7 @@ SPECS = {
 class Random:
     """A backbone of random weights: all that scoring needs of one."""
 
-    temperature, score, compress, draws, vocabulary = None, "l2", "none", None, None
+    temperature, score, compress, draws, vocabulary, template = None, "l2", "none", None, None, "{}"
 
     def __init__(self, network: Any, device: torch.device, dtype: torch.dtype) -> None:
         self.network = network.to(device, dtype).eval().requires_grad_(False)

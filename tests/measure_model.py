@@ -43,7 +43,7 @@ WORLDS = 400  # made-up truths, to see how large a calibration error is by chanc
 
 def measure(backbone: Backbone, pictures: Pictures, count: int, draws: int, spec: str) -> dict[str, Any]:
     """Return the errors [picture draw label] of the first pictures, their times and their labels."""
-    arms = arms_of(as_label_set(list(pictures.classes)), (), False, backbone.vocabulary)
+    arms = arms_of(as_label_set(list(pictures.classes)), (), False, backbone.vocabulary, backbone.template)
     conditions = backbone.condition([arm.texts[0] for arm in arms])
     rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     acting = nullcontext() if spec == "none" else compressed(backbone, spec, steps=backbone.length)

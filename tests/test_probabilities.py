@@ -130,8 +130,8 @@ def test_the_exam_fits_one_if_there_are_enough_pictures(warm: Path, monkeypatch:
     pixels = torch.randint(0, 256, (6, 3, 32, 32), generator=generator, dtype=torch.uint8)
     pictures = Pictures(pixels, torch.tensor([0, 1] * 3), tuple(phrases.classes))
     monkeypatch.setattr(exam, "DRAWS", 8)
-    few = exam.examine(backbone, phrases, pictures, 6, 0)
+    *_, few = exam.examine(backbone, phrases, pictures, 6, 0)
     monkeypatch.setattr(exam, "ENOUGH", 5)
-    enough = exam.examine(backbone, phrases, pictures, 6, 0)
+    *_, enough = exam.examine(backbone, phrases, pictures, 6, 0)
     assert few.temperature is None and dataclasses.replace(enough, temperature=None) == few
     assert enough.temperature is None or enough.temperature > 0

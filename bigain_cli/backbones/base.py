@@ -61,6 +61,7 @@ class Backbone(Protocol):
     score: str  # the score that was measured to be best
     compress: str  # the compression that was measured to be best for classifying
     draws: int | None  # beyond which more draws were measured not to pay
+    template: str  # the sentence to ask for a label by
     sampling: Sampling  # how it is best drawn from
 
     def encode(self, image: Image) -> Tensor:

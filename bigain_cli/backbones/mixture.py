@@ -20,6 +20,7 @@ from bigain_cli.backbones.card import Sampling
 from bigain_cli.backbones.pixels import as_picture, fit
 from bigain_cli.backbones.vocabulary import Vocabulary
 from bigain_cli.compress.sites import Site
+from bigain_cli.labels.templates import DEFAULT_TEMPLATE
 
 
 @dataclass
@@ -38,6 +39,7 @@ class Mixture:
     score: str = "l2"
     compress: str = "none"
     draws: int | None = None
+    template: str = DEFAULT_TEMPLATE
     sampling: Sampling = Sampling(guidance=1.0)  # noqa: RUF009 (frozen)
     scale: int = 1
     elastic: bool = False

@@ -22,6 +22,7 @@ from bigain_cli.backbones.card import Card
 from bigain_cli.errors import ModelError
 
 SAMPLES, SAMPLE_BYTES = 64, 4096
+TRAINING = "training"  # where `bigain train` keeps what is no part of the model
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,8 @@ class Parts:
     def identity(self) -> str:
         """Return a digest of the configurations and of evenly spaced samples of all weights."""
         digest = hashlib.blake2b(digest_size=8)
-        for path in sorted([*self.folder.glob("*.json"), *self.folder.glob("*/*")]):
+        parts = (path for path in self.folder.glob("*/*") if path.parent.name != TRAINING)
+        for path in sorted([*self.folder.glob("*.json"), *parts]):
             if path.suffix == ".json":
                 digest.update(path.read_bytes())
             elif path.suffix == ".safetensors":

@@ -13,7 +13,7 @@ from functools import cached_property
 
 from bigain_cli.backbones.vocabulary import folded
 from bigain_cli.errors import UsageError, near
-from bigain_cli.labels.templates import DEFAULT_TEMPLATE, fill
+from bigain_cli.labels.templates import fill, usual
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,7 @@ class Phrases:
 
     def question(self, name: str) -> str:
         """Return the sentence to ask for a class by: the command's own, if the model was told it."""
-        known = DEFAULT_TEMPLATE in self.templates
-        return fill(DEFAULT_TEMPLATE if known else self.templates[0], self.classes[name][0])
+        return fill(usual(self.templates), self.classes[name][0])
 
     def folded(self, prompt: str) -> str:
         """Return a prompt as the model reads it, or refuse it; the empty one is no condition."""

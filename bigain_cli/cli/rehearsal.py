@@ -13,7 +13,8 @@ from bigain_cli.backbones.outline import Outline, outline_of
 from bigain_cli.cli.catalogue import hub_cache
 from bigain_cli.cli.inputs import sources
 from bigain_cli.cli.request import Request
-from bigain_cli.labels import presets, read_labels
+from bigain_cli.labels import DEFAULT_TEMPLATE, presets, read_labels
+from bigain_cli.labels.templates import usual
 from bigain_cli.models import present, resolve
 from bigain_cli.outputs.files import check_target
 from bigain_cli.outputs.folder import check_folder
@@ -29,7 +30,8 @@ def rehearse(request: Request) -> int:
         check_target(request.output, request.force, request.resume)
     reference = resolve(request.model)
     outline = outline_of(reference)
-    arms = arms_of(labels, request.templates, request.reject, outline.vocabulary if outline else None)
+    told = (outline.vocabulary, usual(outline.card.templates)) if outline else (None, DEFAULT_TEMPLATE)
+    arms = arms_of(labels, request.templates, request.reject, *told)
     for text in (text for arm in arms for text in arm.texts):
         if outline is not None:
             outline.read(text)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,7 +13,7 @@ from bigain_cli.cli.options import Device, Quiet, check_output
 from bigain_cli.cli.talk import Talk
 from bigain_cli.errors import UsageError
 from bigain_cli.train.holdings import checkpoint_of, strange, trained
-from bigain_cli.train.recipe import ARCHITECTURES, PRECISIONS, TEMPLATES, WIDTHS, Recipe
+from bigain_cli.train.recipe import ARCHITECTURES, EXAM, PRECISIONS, SHARE, TEMPLATES, WIDTHS, Recipe
 
 _R = Recipe
 
@@ -31,10 +32,15 @@ def train(
     held_out: Annotated[
         str | None,
         typer.Option(
-            metavar="SHARE|PATH", help="Pictures to measure accuracy on: a share of each class, or more data."
+            metavar="SHARE|PATH",
+            help="Pictures to measure accuracy on: a share of each class, or more data.",
+            show_default=SHARE,
         ),
     ] = None,
-    exam: Annotated[int, typer.Option(min=0, help="Held-out pictures to classify at the end; 0 for none.")] = 200,
+    exam: Annotated[
+        int | None,
+        typer.Option(min=0, help="Held-out pictures to classify at the end; 0 for none.", show_default=str(EXAM)),
+    ] = None,
     arch: Annotated[str, typer.Option(help=f"{', '.join(ARCHITECTURES)}.")] = _R.arch,
     size: Annotated[int, typer.Option(help="Pixels of a picture's side.")] = _R.size,
     patch: Annotated[int, typer.Option(help="Pixels of a token's side: 1, 2 or 4.")] = _R.patch,
@@ -45,7 +51,7 @@ def train(
             show_default=", ".join(f"{value} for {name}" for name, value in WIDTHS.items()),
         ),
     ] = None,
-    depth: Annotated[int, typer.Option(help="Blocks of a transformer.")] = _R.depth,
+    depth: Annotated[int | None, typer.Option(help="Blocks of a transformer.", show_default=str(_R.depth))] = None,
     images: Annotated[int, typer.Option(help="Pictures to show, repetitions counted.")] = _R.images,
     batch: Annotated[int, typer.Option(help="Pictures in a step.")] = _R.batch,
     rate: Annotated[float, typer.Option(help="Highest learning rate; it ends in half a cosine.")] = _R.rate,
@@ -56,10 +62,16 @@ def train(
     contrast: Annotated[
         float, typer.Option(help="Weight of telling the right label from a wrong one; 0: a plain diffusion model.")
     ] = _R.contrast,
-    sharpness: Annotated[float, typer.Option(help="How sharply the two are compared.")] = _R.sharpness,
+    sharpness: Annotated[
+        float | None, typer.Option(help="How sharply the two are compared.", show_default=f"{_R.sharpness:g}")
+    ] = None,
     contrast_from: Annotated[
-        float, typer.Option(help="Share of the training that goes by before the two are compared.")
-    ] = _R.contrast_from,
+        float | None,
+        typer.Option(
+            help="Share of the training that goes by before the two are compared.",
+            show_default=f"{_R.contrast_from:g}",
+        ),
+    ] = None,
     tilt: Annotated[
         float, typer.Option(help="Times are drawn as u^tilt: above 1 the clean end comes more often.")
     ] = _R.tilt,
@@ -95,19 +107,31 @@ def train(
     check_output(output, "mymodel")
     if arch not in ARCHITECTURES:
         Recipe(arch=arch)
+    for wrong, what, why in (
+        (depth is not None and arch != "dit", "--depth", "a U-Net has three levels, whatever is asked for"),
+        (sharpness is not None and not contrast, "--sharpness", "nothing is compared without --contrast"),
+        (contrast_from is not None and not contrast, "--contrast-from", "nothing is compared without --contrast"),
+        (bool(template) and arch == "dit", "--template", "a transformer is told class numbers, not sentences"),
+        (bool(exam) and held_out == "0", "--exam", "no pictures are held out"),
+    ):
+        if wrong:
+            raise UsageError(what, why, "Leave it out.")
     width = WIDTHS[arch] if width is None else width
+    given: dict[str, Any] = {"depth": depth, "sharpness": sharpness, "contrast_from": contrast_from}
     recipe = Recipe(
-        arch=arch, size=size, patch=patch, width=width, depth=depth, images=images, batch=batch,
-        rate=rate, warmup=warmup, decay=decay, ema=ema, drop=drop, contrast=contrast, sharpness=sharpness,
-        contrast_from=contrast_from, tilt=tilt, flip=flip, precision=precision, seed=seed,
+        arch=arch, size=size, patch=patch, width=width, images=images, batch=batch,
+        rate=rate, warmup=warmup, decay=decay, ema=ema, drop=drop, contrast=contrast,
+        tilt=tilt, flip=flip, precision=precision, seed=seed,
+        **{name: value for name, value in given.items() if value is not None},
     )  # fmt: skip
     source = _source(folder, data)
-    target = _target(output, folder, resume, force)
+    target = _target(output, (folder, data, held_out), resume, force)
     talk = Talk(quiet, verbose)
     warnings.showwarning = talk.warn
     from bigain_cli.cli.training import Wish, carry_out
 
-    wish = Wish(source, target, recipe, held_out, exam, synonyms, tuple(template or TEMPLATES), start, device, every)
+    asked = EXAM if exam is None else exam
+    wish = Wish(source, target, recipe, held_out, asked, synonyms, tuple(template or TEMPLATES), start, device, every)
     return carry_out(wish, resume, talk)
 
 
@@ -118,7 +142,7 @@ def _source(folder: str | None, data: str | None) -> str:
     return folder or data or ""
 
 
-def _target(output: str | None, source: str | None, resume: bool, force: bool) -> Path:
+def _target(output: str | None, sources: Sequence[str | None], resume: bool, force: bool) -> Path:
     """Return the folder to write, refusing one that holds anything else."""
     if output is None:
         raise UsageError("no output", "nowhere to write the backbone", "Add -o FOLDER.")
@@ -127,8 +151,9 @@ def _target(output: str | None, source: str | None, resume: bool, force: bool) -
         raise UsageError("--resume --force", "one keeps the training, the other begins anew", "Choose one.")
     if target.exists() and not target.is_dir():
         raise UsageError(output, "a file, not a folder", "Name a folder.")
-    if source is not None and target.resolve().is_relative_to(Path(source).resolve()):
-        raise UsageError(output, f"inside {source}, where it would pass for a class", "Name a folder elsewhere.")
+    for source in sources:
+        if source and Path(source).is_dir() and target.resolve().is_relative_to(Path(source).resolve()):
+            raise UsageError(output, f"inside {source}, where it would pass for a class", "Name a folder elsewhere.")
     if resume:
         if not checkpoint_of(target).is_file():
             raise UsageError("--resume", f"no checkpoint in {output} to go on from", "Leave out --resume to begin.")

@@ -16,14 +16,13 @@ from bigain_cli.cli.meter import PAUSE, bar_of
 from bigain_cli.cli.standings import clock
 from bigain_cli.cli.talk import Talk
 from bigain_cli.errors import UsageError
-from bigain_cli.train.events import Done, Report, Saved
+from bigain_cli.labels.templates import fill
+from bigain_cli.train.events import Done, Examined, Report, Saved
 from bigain_cli.train.holdings import checkpoint_of
-from bigain_cli.train.recipe import Recipe
+from bigain_cli.train.recipe import SHARE, Recipe
 
 if TYPE_CHECKING:
     from bigain_cli.train.pictures import Pictures
-
-SHARE = "0.1"
 
 
 @dataclass(frozen=True)
@@ -49,9 +48,14 @@ def carry_out(wish: Wish, resume: bool, talk: Talk) -> int:
     for path in (wish.source, wish.held_out if share is None else None):
         if path is not None and not os.path.exists(path):
             raise UsageError(path, "no such folder or file", "Give a folder of class folders, or a .safetensors file.")
+    for template in wish.templates:
+        fill(template, "")
+    from bigain_cli.train.heritage import heritage
     from bigain_cli.train.trainer import Job, device_for, train
 
     device_for(wish.recipe, wish.device)
+    if wish.start and not resume:
+        heritage(wish.start, wish.recipe)  # refused now, before all pictures are read
     pictures, held_out = _pictures(wish, share, talk)
     job = Job(
         wish.recipe,
@@ -73,7 +77,7 @@ def carry_out(wish: Wish, resume: bool, talk: Talk) -> int:
     except KeyboardInterrupt:
         kept = checkpoint_of(wish.target).is_file()
         talk.note(
-            f"{wish.target} holds the last checkpoint: the same command with --resume goes on from it"
+            f"{wish.target} holds the last checkpoint: the same command with --resume (and no --force) goes on from it"
             if kept
             else "there was no checkpoint yet: the same command begins anew"
         )
@@ -88,6 +92,7 @@ class Meter:
         self._talk = talk
         self._bar: Any = None
         self._task: Any = None
+        self._exam: Any = None
         self._said = -math.inf
 
     def __enter__(self) -> Meter:
@@ -98,12 +103,14 @@ class Meter:
         if self._bar is not None:
             self._bar.stop()
 
-    def show(self, event: Report | Saved | Done, recipe: Recipe) -> None:
+    def show(self, event: Report | Saved | Examined | Done, recipe: Recipe) -> None:
         """Tell of an event."""
         if isinstance(event, Report):
             self._report(event, recipe)
         elif isinstance(event, Saved):
             self._talk.note(f"checkpoint at {event.images} pictures" + (f", {event.grid}" if event.grid else ""))
+        elif isinstance(event, Examined):
+            self._examined(event)
         else:
             accuracy = f"; {event.accuracy}" if event.accuracy is not None else ""
             self._talk.note(f"trained in {event.seconds / 60:.1f} minutes{accuracy}")
@@ -117,9 +124,22 @@ class Meter:
             if self._task is None:
                 self._task = self._bar.add_task("training", total=recipe.images, facts="")
             self._bar.update(self._task, completed=event.images, facts=facts)
-        elif time.monotonic() - self._said > PAUSE:
-            self._said = time.monotonic()
+        elif self._due():
             self._talk.note(f"{event.images}/{recipe.images} pictures, {facts}")
+
+    def _examined(self, event: Examined) -> None:
+        if self._bar is not None:
+            if self._exam is None:
+                self._exam = self._bar.add_task("classifying", total=event.count, facts="held-out pictures")
+            self._bar.update(self._exam, completed=event.done)
+        elif event.done == 1 or self._due():
+            self._talk.note(f"{event.done}/{event.count} held-out pictures classified")
+
+    def _due(self) -> bool:
+        """Tell whether it is time for a line, and that it is said."""
+        due = time.monotonic() - self._said > PAUSE
+        self._said = time.monotonic() if due else self._said
+        return due
 
 
 def _pictures(wish: Wish, share: float | None, talk: Talk) -> tuple[Pictures, Pictures | None]:
@@ -140,6 +160,7 @@ def _read(source: str, size: int, talk: Talk) -> Pictures:
     from bigain_cli.train.pictures import load_pictures
 
     started = time.monotonic()
+    talk.detail(f"reading {source}")
     pictures = load_pictures(source, size)
     seconds = time.monotonic() - started
     talk.note(f"{source}: {len(pictures)} pictures of {len(pictures.classes)} classes, read in {seconds:.0f} s")

@@ -28,7 +28,12 @@ def prompts_for(label: Label, templates: Sequence[str], override: bool = False) 
     """Return the label's own prompts, or, without any or if overridden, the templates filled with its name."""
     if label.prompts and not override:
         return label.prompts
-    return tuple(fill(template, label.name) for template in templates or (DEFAULT_TEMPLATE,))
+    return tuple(fill(template, label.name) for template in templates)
+
+
+def usual(templates: Sequence[str]) -> str:
+    """Return the template to ask by if nobody names one: the command's own, or the first that a model was told."""
+    return templates[0] if templates and DEFAULT_TEMPLATE not in templates else DEFAULT_TEMPLATE
 
 
 def fill(template: str, name: str) -> str:

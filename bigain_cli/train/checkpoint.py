@@ -27,7 +27,8 @@ class State:
     recipe: dict[str, Any]
     data: str  # a digest of what was trained on
     seconds: float
-    words: dict[str, Any] = field(default_factory=dict)  # the classes' names and templates
+    words: dict[str, Any] = field(default_factory=dict)  # the classes' names and templates, and what it began from
+    start: dict[str, Any] | None = None  # what is known about that
 
 
 def save_state(path: Path, state: State) -> None:

@@ -26,6 +26,14 @@ class Saved:
 
 
 @dataclass(frozen=True)
+class Examined:
+    """So many of the held-out pictures have been classified."""
+
+    done: int
+    count: int
+
+
+@dataclass(frozen=True)
 class Done:
     """The training is over."""
 

@@ -43,18 +43,21 @@ class Mark:
         return f"{share} of {self.count} held-out pictures, {self.draws} draws a label"
 
 
-def examine(backbone: Backbone, phrases: Phrases, pictures: Pictures, count: int, seed: int) -> Mark:
-    """Classify some pictures, drawn by the seed, among all classes."""
+def examine(backbone: Backbone, phrases: Phrases, pictures: Pictures, count: int, seed: int) -> Iterator[int | Mark]:
+    """Classify some pictures, drawn by the seed, among all classes; yield how many are done, and the mark at last."""
     order = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(seed))[:count].tolist()
-    names = list(phrases.classes)
+    classes = list(phrases.classes)
     rules = Rules(schedule="fixed", draws=DRAWS, score=backbone.score)
-    told = [phrases.question(name) if backbone.vocabulary is None else phrases.classes[name][0] for name in names]
-    labels = dict(zip(names, told, strict=True))
-    results = list(classify(backbone, _shown(pictures, order), labels, rules=rules, seed=seed))
-    truth = [int(pictures.labels[number]) for number in order]
-    answers = [(result, label) for result, label in zip(results, truth, strict=True) if isinstance(result, Ranking)]
-    right = sum(result.label == names[label] for result, label in answers)
-    return Mark(right, len(order), DRAWS, _temperature(answers, names))
+    told = [phrases.question(name) if backbone.vocabulary is None else phrases.classes[name][0] for name in classes]
+    labels = {str(number): text for number, text in enumerate(told)}  # names may be what no label is called
+    answers = []
+    results = classify(backbone, _shown(pictures, order), labels, rules=rules, seed=seed)
+    for done, (number, result) in enumerate(zip(order, results, strict=True), 1):
+        if isinstance(result, Ranking):
+            answers.append((result, int(pictures.labels[number])))
+        yield done
+    right = sum(result.label == str(label) for result, label in answers)
+    yield Mark(right, len(order), DRAWS, _temperature(answers, list(labels)))
 
 
 def _temperature(answers: list[tuple[Ranking, int]], names: list[str]) -> float | None:

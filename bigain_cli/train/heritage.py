@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from bigain_cli.backbones.card import Card
 from bigain_cli.errors import ModelError, UsageError
 from bigain_cli.models import resolve
-from bigain_cli.train.networks import Learner, TextLearner
+from bigain_cli.train.networks import Learner, TextLearner, dit_config, unet_config
+from bigain_cli.train.recipe import Recipe
 
 OPTIONS = {  # by what a network's configuration calls them
     "sample_size": "--size or --patch",
@@ -29,6 +30,7 @@ OPTIONS = {  # by what a network's configuration calls them
     "num_attention_heads": "--width",
     "num_layers": "--depth",
 }
+NETWORKS = ("text_encoder", "transformer", "unet")
 CLASS_TABLE = "class_embedder.embedding_table.weight"
 
 
@@ -39,41 +41,38 @@ class Heritage:
     name: str
     folder: Path
     card: Card
-    mark: str  # of its weights
 
     def about(self) -> dict[str, Any]:
         """Return what is to be known about it, in plain values."""
+        mark = hashlib.blake2b(digest_size=8)
+        for part in NETWORKS:
+            for path in sorted((self.folder / part).glob("*.safetensors")):
+                mark.update(path.read_bytes())
         kept = ("data", "shown", "minutes", "device", "recipe", "start")
-        return {"model": self.name, "weights": self.mark, **{k: v for k, v in self.card.about.items() if k in kept}}
+        facts = {key: value for key, value in self.card.about.items() if key in kept}
+        return {"model": self.name, "weights": mark.hexdigest(), **facts}
 
 
-def heritage(name: str) -> Heritage:
-    """Find a backbone to begin from; it must be one that `bigain train` has made."""
+def heritage(name: str, recipe: Recipe) -> Heritage:
+    """Find a backbone to begin from: one that `bigain train` has made, of the recipe's shape."""
     reference = resolve(name)
     folder = Path(reference.where)
     card = Card.read(folder) if reference.kind == "folder" else Card()
     if "recipe" not in card.about:
         raise UsageError(f"--from {name}", "not a backbone made by bigain train", "Train one, or leave --from out.")
-    mark = hashlib.blake2b(digest_size=8)
-    for path in sorted(folder.glob("*/*.safetensors")):
-        mark.update(path.read_bytes())
-    return Heritage(name, folder, card, mark.hexdigest())
+    source = Heritage(name, folder, card)
+    _refuse_other(source, recipe)
+    return source
 
 
 def bequeath(source: Heritage, learner: Learner, classes: Sequence[str]) -> None:
     """Give a learner the weights of a backbone, where their names are the same."""
-    part = "unet" if isinstance(learner, TextLearner) else "transformer"
-    folder = source.folder / part
-    if not folder.is_dir():
-        other = "dit" if part == "unet" else "unet"
-        raise UsageError(f"--from {source.name}", f"is a {other}, and this training is not", f"Add --arch {other}.")
-    _refuse_other(source, folder, learner.network.config)
     with torch.no_grad():
         if isinstance(learner, TextLearner):
-            _fill(source, learner.network, _tensors(folder))
+            _fill(source, learner.network, _tensors(source.folder / "unet"))
             _fill_text(source, learner)
         else:
-            weights = _tensors(folder)
+            weights = _tensors(source.folder / "transformer")
             names = list(source.card.classes)
             old = [*(names.index(name) if name in names else None for name in classes), len(names)]
             for key in [key for key in weights if key.endswith(CLASS_TABLE)]:
@@ -81,17 +80,24 @@ def bequeath(source: Heritage, learner: Learner, classes: Sequence[str]) -> None
             _fill(source, learner.network, weights)
 
 
-def _refuse_other(source: Heritage, folder: Path, config: Mapping[str, Any]) -> None:
+def _refuse_other(source: Heritage, recipe: Recipe) -> None:
     """Refuse a network of another shape, by the option that would make it the same."""
-    theirs = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    what = f"--from {source.name}"
+    theirs_arch = source.card.about["recipe"].get("arch")
+    if theirs_arch != recipe.arch:
+        raise UsageError(what, f"is a {theirs_arch}, and this training is not", f"Add --arch {theirs_arch}.")
+    file = source.folder / ("unet" if recipe.arch == "unet" else "transformer") / "config.json"
+    try:
+        theirs = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as problem:
+        raise ModelError(what, f"incomplete ({file.name}: {problem})", "Restore it, or leave --from out.") from problem
+    config = unet_config(recipe) if recipe.arch == "unet" else dit_config(recipe, 0)
     for key, option in OPTIONS.items():
         mine = config.get(key)
         mine = list(mine) if isinstance(mine, tuple) else mine
-        if theirs.get(key) != mine:
-            hint = "Give the shape that it was trained with; `bigain list models -v` and its README.md tell it."
-            raise UsageError(
-                f"--from {source.name}", f"has another {key} ({theirs.get(key)}, not {mine}): {option}", hint
-            )
+        if key in config and theirs.get(key) != mine:
+            why = f"has another {key} ({theirs.get(key)}, not {mine}): {option}"
+            raise UsageError(what, why, "Give the shape that it was trained with: its README.md tells it.")
 
 
 def _fill_text(source: Heritage, learner: TextLearner) -> None:

@@ -11,7 +11,7 @@ INDEX, README = "model_index.json", "README.md"
 PARTS = ("scheduler", "text_encoder", "tokenizer", "transformer", "unet")
 FRESH, TRAINING = ".new", "training"
 CHECKPOINT = "checkpoint.safetensors"
-MADE = (CHECKPOINT, f".{CHECKPOINT}.part", "samples-*.png", ".samples-*.png.part")
+MADE = (CHECKPOINT, f".{CHECKPOINT}.part", "samples-*.png", ".bigain-*.part")
 
 
 def checkpoint_of(folder: Path) -> Path:

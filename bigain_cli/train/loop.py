@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,10 +48,13 @@ class Training:
         pictures: Pictures,
         device: torch.device,
         words: dict[str, Any],
+        start: dict[str, Any] | None = None,
     ) -> None:
+        self.start = start  # whose weights it began from
         self.recipe, self.process, self.device, self.words = recipe, process, device, words
-        self.learner = learner.to(device)
-        self.pixels, self.labels = pictures.pixels.to(device), pictures.labels.to(device)
+        with self._fitting("The pictures and the network do not fit: fewer pictures, or a smaller --size or --width."):
+            self.learner = learner.to(device)
+            self.pixels, self.labels = pictures.pixels.to(device), pictures.labels.to(device)
         self.data = digest(pictures)
         self.step, self.seconds = 0, 0.0
         self.names = [name for name, _ in learner.named_parameters()]
@@ -67,11 +70,8 @@ class Training:
         """Take the steps that are left, one at a time."""
         while self.step < self.recipe.steps:
             started = time.monotonic()
-            try:
+            with self._fitting("Lower --batch, or --width, or --size."):
                 step = self._advance()
-            except torch.OutOfMemoryError as problem:
-                what, why = f"--batch {self.recipe.batch}", f"does not fit in the memory of {self.device}"
-                raise BigainError(what, why, "Lower it, or --width, or --size.") from problem
             if step.number % LOOK == 0 or step.number == self.recipe.steps:
                 step.error.item()  # waits, so that the time of what was queued counts here
             self.seconds += time.monotonic() - started
@@ -89,7 +89,7 @@ class Training:
         for key, value in self.scaler.state_dict().items():
             tensors[f"scaler.{key}"] = torch.tensor(value, dtype=torch.float64)
         kept = {name: tensor.to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
-        return State(kept, self.step, self.recipe.to_dict(), self.data, self.seconds, self.words)
+        return State(kept, self.step, self.recipe.to_dict(), self.data, self.seconds, self.words, self.start)
 
     def restore(self, state: State) -> None:
         """Go back to a saved state; refuse one of another recipe or of other pictures."""
@@ -154,9 +154,20 @@ class Training:
         self._watch(norm)
         return Step(self.step, seen.error.detach(), seen.contrast.detach(), rate)
 
+    @contextmanager
+    def _fitting(self, hint: str) -> Iterator[None]:
+        """Explain that memory ran out."""
+        try:
+            yield
+        except torch.OutOfMemoryError as problem:
+            raise BigainError(f"the memory of {self.device}", "is too small for this training", hint) from problem
+
     def _watch(self, norm: Tensor) -> None:
         """Stop at once when the weights are lost; looked at now and then, because looking waits for the device."""
-        if self.step % 100 == 0 and not self.scaler.is_enabled() and not torch.isfinite(norm):
+        if self.step % 100:
+            return
+        lost = self.scaler.get_scale() < 1 if self.scaler.is_enabled() else not torch.isfinite(norm)
+        if lost:  # float16 skips steps that overflow, and lowers its scale at each
             raise BigainError(f"step {self.step}", "the gradient is not finite", "Lower --rate, or use float32.")
 
     def _precision(self) -> AbstractContextManager[Any]:

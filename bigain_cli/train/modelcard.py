@@ -28,6 +28,8 @@ def describe(recipe: Recipe, source: str, count: int, training: Training, mark: 
         "torch": torch.__version__,
         "minutes": round(training.seconds / 60, 1),
     }
+    if training.start is not None:
+        facts["start"] = training.start
     if mark is not None:
         facts["held_out"] = {"right": mark.right, "of": mark.count, "draws": mark.draws, "text": str(mark)}
     return facts
@@ -38,7 +40,7 @@ def card_of(name: str, phrases: Phrases, facts: Mapping[str, Any]) -> str:
     recipe = facts["recipe"]
     kind = "text-conditioned U-Net" if recipe["arch"] == "unet" else "label-conditioned DiT"
     words = "\n".join(f"- {_escaped(', '.join(words))}" for words in phrases.classes.values())
-    settings = ", ".join(f"{key} {value}" for key, value in recipe.items())
+    settings = ", ".join(f"{key} {value}" for key, value in recipe.items() if key != "depth" or recipe["arch"] == "dit")
     begun = _begun(facts["start"]) if "start" in facts else ""
     accuracy = facts.get("held_out", {}).get("text", "not measured yet")
     return f"""# {_escaped(name)}

@@ -39,7 +39,8 @@ def draw(pixels: Tensor, labels: Tensor, learner: Learner, recipe: Recipe, steps
     generator = torch.Generator(device).manual_seed(recipe.seed * 1_000_003 + step)
     count = len(labels)
     chance = torch.rand(6, count, device=device, generator=generator)
-    t = (chance[5].double().pow(recipe.tilt) * steps).long()
+    exact = chance[5].float() if device.type == "mps" else chance[5].double()  # mps has no float64
+    t = (exact.pow(recipe.tilt) * steps).long()
     clean = as_input(pixels, recipe)
     if recipe.flip:
         clean = torch.where(chance[0, :, None, None, None] < 0.5, as_input(pixels.flip(-1), recipe), clean)

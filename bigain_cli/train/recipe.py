@@ -18,6 +18,7 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 TEMPLATES = ("{}", "a {}", "a photo of a {}", "a photo of a {}.", "a picture of a {}", "an image of a {}")
 WIDTHS = {"unet": 32, "dit": 96}
 PATCHES = (1, 2, 4)
+SHARE, EXAM = "0.1", 200  # of each class held out, and how many of all are classified at the end
 SEEDS = 2**32 - 1  # the largest seed: others are made of it by counting up
 
 

@@ -7,7 +7,7 @@ checkpoint on. Never prints.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +17,22 @@ from bigain_cli.backbones.base import Backbone
 from bigain_cli.backbones.card import Card
 from bigain_cli.backbones.loading import choose_device, load
 from bigain_cli.backbones.phrases import Phrases
-from bigain_cli.errors import BigainError, UsageError
+from bigain_cli.errors import BigainError, ModelError, UsageError
 from bigain_cli.train.checkpoint import load_state, save_state
-from bigain_cli.train.events import Done, Report, Saved
+from bigain_cli.train.events import Done, Examined, Report, Saved
 from bigain_cli.train.exam import Mark, examine
 from bigain_cli.train.folder import make_process, write_backbone
-from bigain_cli.train.heritage import Heritage, bequeath, heritage
+from bigain_cli.train.heritage import bequeath, heritage
 from bigain_cli.train.holdings import checkpoint_of, forget
 from bigain_cli.train.loop import LOOK, Step, Training
 from bigain_cli.train.modelcard import card_of, describe
-from bigain_cli.train.networks import make_learner
+from bigain_cli.train.networks import Learner, make_learner
 from bigain_cli.train.pictures import Pictures
 from bigain_cli.train.preview import save_grid
 from bigain_cli.train.recipe import TEMPLATES, Recipe
 from bigain_cli.train.words import make_phrases
 
+SCORE = "norm"  # better than l2 on every model that was trained so far: README.md, what was measured
 PATIENCE = 10.0  # seconds of training after which a report is due, however slow the steps
 
 
@@ -53,7 +54,7 @@ class Job:
     start: str = ""  # a backbone whose weights to begin from
 
 
-def train(job: Job, resume: bool = False) -> Iterator[Report | Saved | Done]:
+def train(job: Job, resume: bool = False) -> Iterator[Report | Saved | Examined | Done]:
     """Train to the end, giving an account of it; take up a checkpoint if asked to, else forget an earlier one."""
     device = device_for(job.recipe, job.device)
     held_out = job.held_out and job.held_out.named_as(job.pictures.classes)
@@ -61,26 +62,27 @@ def train(job: Job, resume: bool = False) -> Iterator[Report | Saved | Done]:
     words: dict[str, Any] = {
         "classes": {name: list(names) for name, names in phrases.classes.items()},
         "templates": [*job.templates],
+        **({"from": job.start} if job.start else {}),
     }
+    state = load_state(checkpoint_of(job.folder)) if resume else None
     learner = make_learner(job.recipe, phrases)
-    start = heritage(job.start) if job.start else None
-    if start is not None and start.folder.resolve() == job.folder.resolve():
-        raise UsageError(f"--from {job.start}", "would be overwritten", "Name another folder with -o.")
-    if start is not None:
-        bequeath(start, learner, list(phrases.classes))
-        words["start"] = start.mark
-    training = Training(job.recipe, learner, make_process(device), job.pictures, device, words)
-    if resume:
-        training.restore(load_state(checkpoint_of(job.folder)))
-        _publish(job, training, phrases, start)  # whatever ended it may have come before, or in the middle of, this
+    about = state.start if state is not None else _inherited(job, learner, phrases)
+    training = Training(job.recipe, learner, make_process(device), job.pictures, device, words, about)
+    if state is not None:
+        training.restore(state)
+        _publish(job, training, phrases)  # whatever ended it may have come before, or in the middle of, this
     else:
         forget(job.folder)
     _make(checkpoint_of(job.folder).parent)
-    yield from _steps(job, training, phrases, start)
+    yield from _steps(job, training, phrases)
     mark = None
     if held_out and job.exam:
-        mark = examine(_backbone(job), phrases, held_out, job.exam, job.recipe.seed)
-    _publish(job, training, phrases, start, mark)
+        for found in examine(_backbone(job), phrases, held_out, job.exam, job.recipe.seed):
+            if isinstance(found, Mark):
+                mark = found
+            else:
+                yield Examined(found, min(job.exam, len(held_out)))
+    _publish(job, training, phrases, mark)
     yield Done(str(job.folder), training.seconds, str(mark) if mark is not None else None)
 
 
@@ -92,7 +94,18 @@ def device_for(recipe: Recipe, name: str) -> torch.device:
     return device
 
 
-def _steps(job: Job, training: Training, phrases: Phrases, start: Heritage | None) -> Iterator[Report | Saved]:
+def _inherited(job: Job, learner: Learner, phrases: Phrases) -> dict[str, Any] | None:
+    """Give a learner the weights to begin from, if there are any, and return whose they are."""
+    if not job.start:
+        return None
+    source = heritage(job.start, job.recipe)
+    if source.folder.resolve() == job.folder.resolve():
+        raise UsageError(f"--from {job.start}", "would be overwritten", "Name another folder with -o.")
+    bequeath(source, learner, list(phrases.classes))
+    return source.about()
+
+
+def _steps(job: Job, training: Training, phrases: Phrases) -> Iterator[Report | Saved]:
     """Take the steps that are left, with reports and checkpoints on the way."""
     recipe, pace = job.recipe, _Pace(training)
     apart = max(1, job.every // recipe.batch)
@@ -102,7 +115,7 @@ def _steps(job: Job, training: Training, phrases: Phrases, start: Heritage | Non
             yield pace.report(step)
         if last or step.number % apart == 0:
             save_state(checkpoint_of(job.folder), training.state())
-            _publish(job, training, phrases, start)
+            _publish(job, training, phrases)
             yield Saved(recipe.shown(step.number), _preview(job, phrases, step) if job.previews else "")
 
 
@@ -142,17 +155,32 @@ def _preview(job: Job, phrases: Phrases, step: Step) -> str:
     return str(grid)
 
 
-def _publish(job: Job, training: Training, phrases: Phrases, start: Heritage | None, mark: Mark | None = None) -> None:
-    """Write the averaged weights as a backbone, with what is known about them."""
+def _publish(job: Job, training: Training, phrases: Phrases, mark: Mark | None = None) -> None:
+    """Write the averaged weights as a backbone, with what is known about them.
+
+    What the folder recommends stays, for somebody may have measured it; accuracy and temperature are the weights' own.
+    """
     about = describe(job.recipe, job.source, len(job.pictures), training, mark)
-    if start is not None:
-        about["start"] = start.about()
-    card = Card(
+    card = _card(job.folder, job.recipe)
+    if mark is None and card.about.get("shown") == about["shown"]:
+        about |= {key: value for key, value in card.about.items() if key == "held_out"}
+    else:
+        card = replace(card, temperature=mark.temperature if mark is not None else None)
+    card = replace(
+        card,
         patch=job.recipe.patch if job.recipe.arch == "unet" else 1,
         classes={name: tuple(words) for name, words in phrases.classes.items()},
         templates=tuple(phrases.templates),
         about=about,
-        temperature=mark.temperature if mark is not None else None,
     )
     text = card_of(job.folder.absolute().name, phrases, about)
     write_backbone(job.folder, training.learner, training.averaged(), job.recipe, phrases, card, text)
+
+
+def _card(folder: Path, recipe: Recipe) -> Card:
+    """Return the card of this training that is there already, or a new one."""
+    try:
+        card = Card.read(folder)
+    except ModelError:
+        card = Card()
+    return card if card.about.get("recipe") == recipe.to_dict() else Card(score=SCORE)

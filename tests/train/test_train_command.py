@@ -22,9 +22,9 @@ from bigain_cli.train.checkpoint import load_state
 from bigain_cli.train.pictures import load_pictures
 from bigain_cli.train.trainer import train
 
-TINY = ("--size", "16", "--depth", "2", "--images", "64", "--batch", "8", "--contrast", "0.1", "--device", "cpu")
+TINY = ("--size", "16", "--images", "64", "--batch", "8", "--contrast", "0.1", "--device", "cpu")
 ALL = ("--held-out", "0", *TINY)
-DIT = ("--arch", "dit", "--width", "16", *ALL)
+DIT = ("--arch", "dit", "--width", "16", "--depth", "2", *ALL)
 UNET = ("--width", "8", *ALL)
 SMALL = {"dit": DIT, "unet": UNET}
 
@@ -152,6 +152,7 @@ def test_talk_is_on_stderr_and_the_folder_on_stdout(finished: Path, place: Path)
         r"bigain: 2 of them held out",
         r"bigain: 64/64 pictures, error [\d.]+, contrast [\d.]+, rate \S+, \d+ pictures/s, 0:00 left",
         r"bigain: checkpoint at 64 pictures, finished/training/samples-000000064.png",
+        r"bigain: 1/2 held-out pictures classified",
         r"bigain: trained in [\d.]+ minutes; [\d.]+ % \[[\d.]+, [\d.]+\] of 2 held-out pictures, 16 draws a label",
     ]
     assert len(said) == len(patterns), said
@@ -176,9 +177,9 @@ def refused(result: commands.Result, *texts: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "texts"),
     [
-        (("--depth", "3", "--rate", "0.01"), ("other settings (depth 2 → 3; rate 0.001 → 0.01)", "--force")),
+        (("--depth", "3", "--rate", "0.01"), ("other settings (depth 4 → 3; rate 0.001 → 0.01)", "--force")),
         (("--held-out", "0.5"), ("made on other pictures", "the same --held-out too")),
-        (("-t", "a {}"), ("other --synonyms or --template",)),
+        (("--from", "mini"), ("other --synonyms, --template or --from",)),
     ],
 )
 def test_resuming_otherwise_is_refused(
@@ -260,6 +261,14 @@ USAGE: dict[str, tuple[tuple[str, ...], str]] = {
     "share": (("photos", "-o", "m", "--held-out", "1"), "--held-out 1: a share is from 0 up to"),
     "share nan": (("photos", "-o", "m", "--held-out", "nan"), "--held-out nan: a share"),
     "held-out": (("photos", "-o", "m", "--held-out", "gone"), "gone: no such folder or file"),
+    "depth": (("photos", "-o", "m", "--depth", "3"), "--depth: a U-Net has three levels, whatever is asked for"),
+    "sharpness": (("photos", "-o", "m", "--sharpness", "30"), "--sharpness: nothing is compared without --contrast"),
+    "later": (("photos", "-o", "m", "--contrast-from", "0.5"), "--contrast-from: nothing is compared without"),
+    "sentences": (("photos", "-o", "m", "--arch", "dit", "-t", "a {}"), "--template: a transformer is told class"),
+    "no exam": (("photos", "-o", "m", "--held-out", "0", "--exam", "9"), "--exam: no pictures are held out"),
+    "from": (("photos", "-o", "m", "--from", "sd1.5"), "--from sd1.5: not a backbone made by bigain train"),
+    "from a shape": (("photos", "-o", "m", "--from", "mini", "--width", "16"), "--from mini: has another block_out"),
+    "in the held-out": (("photos", "--held-out", "data", "-o", "data/m"), "data/m: inside data, where it would pass"),
     "synonyms": (("photos", "-o", "m", "--synonyms", "gone"), "--synonyms gone: cannot be read"),
     "synonym": (("photos", "-o", "m", "--synonyms", "list.json"), "--synonyms list.json: not a table of lists"),
 }

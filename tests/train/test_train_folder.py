@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import re
@@ -189,7 +190,8 @@ def test_a_cards_times_are_steps_of_the_schedule(times: tuple[float, float]) -> 
 def test_the_exam_is_what_the_command_would_say(made: dict[str, Any]) -> None:
     for job in made.values():
         backbone = bigain.load(str(job.folder), "cpu")
-        mark = examine(backbone, cases.phrases(ODD), job.held_out, 2, seed=5)
+        *done, mark = examine(backbone, cases.phrases(ODD), job.held_out, 2, seed=5)
+        assert done == [1, 2]
         order = torch.randperm(8, generator=torch.Generator().manual_seed(5))[:2].tolist()
         shown = [(str(number), job.held_out.image(number)) for number in order]
         labels = [name.replace("_", " ") for name in ODD]
@@ -335,7 +337,7 @@ def test_the_exam_after_resuming_is_of_the_last_weights(tmp_path: Path, monkeypa
     monkeypatch.setattr(trainer, "_publish", publish)
     assert weights(folder)["transformer/diffusion_pytorch_model.safetensors"] in older.values()
     seen = []
-    monkeypatch.setattr(trainer, "examine", lambda *given: seen.append(weights(folder)) or Mark(1, 1, 1))
+    monkeypatch.setattr(trainer, "examine", lambda *given: seen.append(weights(folder)) or [Mark(1, 1, 1)])
     list(train(job, resume=True))
     assert seen == [weights(folder)]
     assert seen[0]["transformer/diffusion_pytorch_model.safetensors"] not in older.values()
@@ -381,3 +383,34 @@ def test_checkpoints_hold_no_pickles_and_know_their_step(made: dict[str, Any]) -
     with safe_open(checkpoint_of(made["dit"].folder), framework="pt") as file:
         about = json.loads(file.metadata()["training"])
     assert about["step"] == 6 and about["words"]["classes"]["T_shirt"] == ["T shirt"]
+
+
+def test_going_on_at_the_end_keeps_what_was_measured(tmp_path: Path) -> None:
+    """A card that somebody has filled in, and the accuracy of the exam, are those of the same weights."""
+    job = cases.job(tmp_path / "model", "dit")
+    list(train(job))
+    card = Card.read(job.folder)
+    assert card.score == "norm" and card.temperature is None
+    told = {**card.about, "held_out": {"right": 1, "of": 2, "draws": 16, "text": "half of them"}}
+    ours = dataclasses.replace(card, score="l1", draws=12, temperature=0.5, times=(0.1, 0.9), about=told)
+    (job.folder / "bigain.json").write_text(ours.to_json())
+    list(train(job, resume=True))
+    again = Card.read(job.folder)
+    assert again == ours and "half of them" in (job.folder / "README.md").read_text()
+
+
+def test_a_class_may_be_called_what_no_label_can_be(tmp_path: Path) -> None:
+    pictures = cases.toy(classes=(" bird", "ship ", "truck"))
+    job = cases.job(tmp_path / "model", "dit", pictures=pictures, held_out=pictures, exam=3)
+    *_, done = train(job)
+    assert "of 3 held-out pictures" in done.accuracy
+
+
+def test_a_model_is_asked_by_a_sentence_that_it_was_told(tmp_path: Path) -> None:
+    job = cases.job(tmp_path / "model", templates=("an x-ray of a {}",))
+    list(train(job))
+    backbone = bigain.load(str(job.folder), "cpu")
+    assert backbone.template == "an x-ray of a {}"
+    picture = job.pictures.image(0)
+    (result,) = bigain.classify(backbone, picture, ["bird", "ship"], rules=bigain.Rules(draws=8))
+    assert isinstance(result, bigain.Ranking)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ import torch
 import train_cases as cases
 
 from bigain_cli import load
-from bigain_cli.errors import UsageError
+from bigain_cli.backbones.card import Card
+from bigain_cli.errors import ModelError, UsageError
 from bigain_cli.train.checkpoint import load_state
 from bigain_cli.train.heritage import bequeath, heritage
 from bigain_cli.train.holdings import checkpoint_of
 from bigain_cli.train.networks import Learner, make_learner
+from bigain_cli.train.recipe import Recipe
 from bigain_cli.train.trainer import train
 
 ARCHES = ("unet", "dit")
@@ -40,8 +43,10 @@ def answers(learner: Learner, rows: torch.Tensor) -> torch.Tensor:
 
 
 def child(arch: str, parent: Path, classes: tuple[str, ...] = cases.CLASSES, **changes: Any) -> Learner:
-    learner = make_learner(cases.recipe(arch, seed=7, **changes), cases.phrases(classes))
-    bequeath(heritage(str(parent)), learner, classes)
+    wanted = cases.recipe(arch, seed=7, **changes)
+    source = heritage(str(parent), wanted)
+    learner = make_learner(wanted, cases.phrases(classes))
+    bequeath(source, learner, classes)
     return learner
 
 
@@ -105,18 +110,33 @@ def test_a_transformer_of_another_depth_and_another_architecture_are_refused(par
 def test_what_was_not_trained_here_is_no_parent(tmp_path: Path) -> None:
     for name in ("sd1.5", "colours"):
         with pytest.raises(UsageError, match="not a backbone made by bigain train"):
-            heritage(name)
+            heritage(name, cases.recipe())
     (tmp_path / "model_index.json").write_text("{}")
     with pytest.raises(UsageError, match="not a backbone made by bigain train"):
-        heritage(str(tmp_path))
+        heritage(str(tmp_path), cases.recipe())
+
+
+def test_a_parent_that_lacks_its_network_is_called_incomplete(parents: dict[str, Path], tmp_path: Path) -> None:
+    torn = shutil.copytree(parents["unet"], tmp_path / "torn")
+    shutil.rmtree(torn / "unet")
+    with pytest.raises(ModelError, match="incomplete"):
+        heritage(str(torn), cases.recipe())
+
+
+def test_its_checkpoint_is_no_part_of_a_model(parents: dict[str, Path], tmp_path: Path) -> None:
+    light = shutil.copytree(parents["dit"], tmp_path / "light", ignore=shutil.ignore_patterns("training"))
+    wanted = cases.recipe("dit")
+    assert heritage(str(light), wanted).about()["weights"] == heritage(str(parents["dit"]), wanted).about()["weights"]
+    assert load(str(light), "cpu").identity == load(str(parents["dit"]), "cpu").identity
 
 
 def test_the_embedded_model_can_be_a_parent() -> None:
-    assert heritage("mini").card.about["recipe"]["arch"] == "unet"
+    assert heritage("mini", Recipe()).card.about["recipe"]["arch"] == "unet"
 
 
-def test_going_on_ends_at_the_same_weights_and_wants_the_same_parent(parents: dict[str, Path], tmp_path: Path) -> None:
-    whole, torn = (cases.job(tmp_path / name, "dit", start=str(parents["dit"])) for name in ("whole", "torn"))
+def test_going_on_ends_at_the_same_weights_though_the_parent_is_gone(parents: dict[str, Path], tmp_path: Path) -> None:
+    parent = shutil.copytree(parents["dit"], tmp_path / "parent")
+    whole, torn = (cases.job(tmp_path / name, "dit", start=str(parent)) for name in ("whole", "torn"))
     list(train(whole))
     for event in train(torn):
         if type(event).__name__ == "Saved":
@@ -124,7 +144,9 @@ def test_going_on_ends_at_the_same_weights_and_wants_the_same_parent(parents: di
     stranger = dataclasses.replace(torn, start="")
     with pytest.raises(UsageError, match="--from"):
         list(train(stranger, resume=True))
+    shutil.rmtree(parent)
     list(train(torn, resume=True))
+    assert Card.read(torn.folder).about["start"] == Card.read(whole.folder).about["start"]
     one, two = (load_state(checkpoint_of(each.folder)).tensors for each in (whole, torn))
     assert all(torch.equal(one[name], two[name]) for name in one)
 

@@ -253,7 +253,7 @@ def test_a_checkpoint_of_something_else_is_refused_by_what_differs(tmp_path: Any
     with pytest.raises(UsageError, match=r"other pictures. Give the same data, the same --held-out too"):
         cases.training(wanted, cases.toy(seed=1)).restore(state)
     words = State(**{**vars(state), "words": {"classes": ["a", "b"]}})
-    with pytest.raises(UsageError, match=r"other --synonyms or --template"):
+    with pytest.raises(UsageError, match=r"other --synonyms, --template or --from"):
         cases.training(wanted).restore(words)
     name = next(name for name in state.tensors if name.startswith("average."))
     for tensors in ({**state.tensors, name: torch.zeros(3)}, {k: v for k, v in state.tensors.items() if k != name}):
