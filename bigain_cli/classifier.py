@@ -128,6 +128,7 @@ class Run:
 
     def standings(self, images: Images) -> Iterator[Ranking | Failure]:
         """Yield a ranking after each block of draws of each image, and each image's last one in the images' order."""
+        self._follow()
         reader = Reader(sources_of(images))
         try:
             with self._compressed():
@@ -217,6 +218,14 @@ class Run:
         over = flight.over(self.rules.deadline)
         ranking = flight.contest.ranking(flight.id, self.settings, seconds, over)
         return replace(ranking, exhibit=flight.exhibit()) if over else ranking
+
+    def _follow(self) -> None:
+        """Take up the dtype that another run on this backbone may have left it in."""
+        kind = str(self.backbone.dtype).removeprefix("torch.")
+        if kind != self.settings["dtype"]:
+            self._residuals.conditions = self._conditions()
+            self._residuals.squeeze = Squeeze(self.backbone, self._share, self._handle)
+            self.settings = {**self.settings, "dtype": kind}
 
     def _leave_float16(self, flights: list[Flight]) -> None:
         """Go on in a dtype with more range; pictures under way start again, so that none mixes two."""

@@ -102,6 +102,7 @@ class Testbed:
     preset: str = ""
     fetched: bool = True  # whether it can be fetched without asking anybody
     classes: int = 0
+    needs: str = ""  # another package, which reads it
 
 
 _FIRST = (125, 325, 525, 725, 925)
@@ -216,7 +217,11 @@ DATASETS = {
     ),
     "food101": Testbed("Food-101, test", maker="torchvision.datasets:Food101", options=_TEST, preset="food101"),
     "flowers102": Testbed(
-        "Oxford Flowers 102, test", maker="torchvision.datasets:Flowers102", options=_TEST, preset="flowers102"
+        "Oxford Flowers 102, test",
+        maker="torchvision.datasets:Flowers102",
+        options=_TEST,
+        preset="flowers102",
+        needs="scipy",
     ),
     "dtd": Testbed("Describable Textures, test", maker="torchvision.datasets:DTD", options=_TEST, preset="dtd"),
     "aircraft": Testbed(
@@ -229,6 +234,7 @@ DATASETS = {
         targets="y",
         names="categories",
         preset="caltech101",
+        needs="scipy",
     ),
     "mnist": Testbed(
         "MNIST, test",

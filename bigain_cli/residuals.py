@@ -109,7 +109,7 @@ class Residuals:
 
     def _measure(self, draws: Drawn, common: Common, pairs: Tensor, prompts: Tensor, sums: Sums | None) -> Tensor:
         """Run one batch."""  # [b]
-        rows = Rows(pairs, draws.seeds[pairs])
+        rows = Rows(pairs, draws.seeds[pairs], prompts)
         conditions = self.conditions.take(prompts)
         guess = self.squeeze.noise(draws.noisy[pairs], draws.t[pairs], conditions, common, rows)
         rest = guess - draws.noise[pairs]

@@ -53,10 +53,11 @@ class Common:
 
 
 class Rows(NamedTuple):
-    """Which (image, draw) pair each row of a batch belongs to, and that draw's operator seed."""
+    """Which (image, draw) pair each row of a batch belongs to, that draw's operator seed, and its prompt."""
 
     pairs: Tensor  # [b]
     seeds: Tensor  # [b]
+    prompts: Tensor  # [b]
 
 
 class Squeeze:
@@ -83,7 +84,7 @@ class Squeeze:
         """Run what no label enters, and keep the plans that are made on the way."""  # [b c h w], [b], [b]
         if self.handle is None:
             return Common(self._prefix(noisy, t), {})
-        with self.handle.seeds(seeds), self.handle.record() as plans:
+        with self.handle.seeds(seeds, torch.full_like(seeds, -1)), self.handle.record() as plans:
             prefix = self._prefix(noisy, t)
             if self._nothing is not None:
                 nothing = self._nothing.take(torch.zeros_like(t))
@@ -96,7 +97,7 @@ class Squeeze:
         prefix = common.prefix.take(rows.pairs) if common.prefix is not None else None
         with ExitStack() as stack:
             if self.handle is not None:
-                stack.enter_context(self.handle.seeds(rows.seeds))
+                stack.enter_context(self.handle.seeds(rows.seeds, rows.prompts))
             if self.handle is not None and common.plans:
                 stack.enter_context(self.handle.replay(common.plans, rows.pairs))
             return self.backbone.noise(noisy, t, conditions, prefix)

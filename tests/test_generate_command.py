@@ -185,6 +185,7 @@ def test_other_libraries_are_noted(command: Command, tmp_path: Path) -> None:
         (["red", "-c", "lgtm:0.5"], "compression 'lgtm:0.5"),
         (["red", "-c", "nonsense:1"], "nonsense"),
         (["crimson"], "label 'crimson': not among the 11 classes"),
+        (["red", "-o", "latin.txt/", "--dry-run"], "latin.txt: a file, not a folder"),
         (["red", "-o", "x.jpg"], "-o x.jpg: only PNG files are written: they carry their settings. Use x.png"),
         (["red", "-n", "2", "-o", "x.png"], "-o x.png: one file for 2 pictures"),
         (["red", "-n", "2", "-o", "-"], "-o -: one file for 2 pictures"),

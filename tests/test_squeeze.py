@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -157,3 +159,22 @@ def test_what_cannot_be_compressed_is_said() -> None:
         Run(bigain.load("colours"), ["red", "green"], compress="lgtm:0.5")
     with pytest.raises(UsageError, match="unknown operator 'lgmt'"):
         Run(bigain.load("colours"), ["red", "green"], compress="lgmt:0.5")
+
+
+def test_unshared_maps_depend_on_picture_draw_and_label_alone(models, pictures) -> None:
+    """So that a run can be resumed, and batches be of any size."""
+    backbone = bigain.load(str(models["epsilon"]), device="cpu")
+
+    def found(given: Any, **options: Any) -> dict[str, dict[str, float]]:
+        results = bigain.classify(backbone, given, LABELS, rules=RULES, compress="tome:0.5@unshared", **options)
+        return {result.id: scores(result) for result in results}
+
+    together, alone, small = found(pictures[:3]), found(pictures[1:2]), found(pictures[:3], batch=1)
+    name = pictures[1][0]
+    assert together[name] == alone[name]
+    assert together[name] == pytest.approx(small[name], abs=1e-5)
+    assert backwards(found(pictures[2::-1])) == backwards(together)
+
+
+def backwards(found: dict[str, Any]) -> list[Any]:
+    return sorted((name, sorted(values.items())) for name, values in found.items())

@@ -83,7 +83,7 @@ def _shares(backbone: Backbone, prefix: bool | None, compile: bool) -> bool:
         raise UsageError("--prefix --compile", why, "Choose one of them.")
     if prefix and not backbone.prefixed:
         why = f"nothing of {backbone.name} runs before the label enters"
-        raise UsageError("--prefix", why, "Leave it out, or choose a U-Net.")
+        raise UsageError("--prefix", why, "Leave it out.")
     return backbone.prefixed and not compile if prefix is None else prefix
 
 

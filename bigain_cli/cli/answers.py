@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 from bigain_cli.cli.inquiry import Inquiry
 from bigain_cli.cli.meter import StepMeter
 from bigain_cli.cli.talk import Talk
+from bigain_cli.errors import UsageError
 from bigain_cli.outputs.counts import counted
 from bigain_cli.outputs.files import explained, open_target
 from bigain_cli.outputs.json import line
@@ -38,11 +39,14 @@ def _recorded(inquiry: Inquiry, evaluation: Any, talk: Talk, show: Show) -> Answ
     if not inquiry.resume or inquiry.records is None:
         return found
     marks = evaluation.marks()
-    wanted = {case.id for case in evaluation.dataset.cases}
+    wanted = {case.id: evaluation.truth_of(case) for case in evaluation.dataset.cases}
     recorded(inquiry.records, "")  # mends a torn end
     for record in _lines(inquiry.records):
         name = marks.get((record.get("settings") or {}).get("fingerprint", ""))
         if name is not None and record["id"] in wanted:
+            if record["truth"] != wanted[record["id"]]:
+                why = f"{record['id']} had another label then: the dataset has changed"
+                raise UsageError(inquiry.records, why, "Begin anew with --force, or name other records.")
             found[name][record["id"]] = _slim(record)
             show(record, None)
     count = counted(sum(map(len, found.values())), "answer")

@@ -84,6 +84,7 @@ def bench(
     check_machine(device, dtype)
     specs = [parse(text) for text in compress or ()]
     check_output(output, "speed.md")
+    output = None if output == "-" else output
     layout = LAYOUTS[chosen_form(as_json, markdown, output)]
     if output is not None:
         check_target(output, force)

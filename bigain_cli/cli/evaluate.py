@@ -65,7 +65,12 @@ def evaluate(
         str | None,
         typer.Option(metavar="FILE.jsonl", help="Keep a record of each picture and spec, as soon as it is there."),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the records of an interrupted run.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Go on with the records of an interrupted run; summary and figure are written anew."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Write one JSON document, with everything in it.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Write Markdown tables.")] = False,
     output: Annotated[
@@ -90,7 +95,7 @@ def evaluate(
     \b
     Examples:
       bigain evaluate photos/ -c none -c lgtm:0.7 --limit 200 --records photos.jsonl
-      bigain evaluate pets:data --download -m sd2 -c none -c lgtm:0.7,none --schedule staged --json
+      bigain evaluate pets:data --download -m sd2 -c none -c lgtm:0.7,none --json
     """
     check_output(output, "summary.md")
     inquiry = Inquiry(

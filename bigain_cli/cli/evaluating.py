@@ -10,12 +10,16 @@ from typing import Any
 
 import typer
 
-from bigain_cli.arms import NONE
+from bigain_cli.arms import NONE, arms_of
+from bigain_cli.backbones.outline import outline_of
 from bigain_cli.cli.answers import Answers, asked
 from bigain_cli.cli.catalogue import hub_cache
+from bigain_cli.cli.costs import most_of_rungs
 from bigain_cli.cli.inquiry import Inquiry
 from bigain_cli.cli.talk import Talk
-from bigain_cli.labels import LabelSet
+from bigain_cli.evaluation.specs import compared, rungs_of
+from bigain_cli.labels import DEFAULT_TEMPLATE, LabelSet
+from bigain_cli.labels.templates import usual
 from bigain_cli.models import present, resolve
 from bigain_cli.outputs.counts import counted
 from bigain_cli.outputs.files import open_target, write_whole
@@ -29,7 +33,7 @@ TOP = 5  # labels in a page
 
 def carry_out(inquiry: Inquiry, talk: Talk) -> int:
     """Ask about every picture under every spec; return 1 if any failed, else 0."""
-    dataset, labels, answers = _material(inquiry, talk)
+    dataset, labels, answers = _material(inquiry, talk, inquiry.download)
     resolve(inquiry.model)
     evaluation = _prepared(inquiry, talk, dataset, labels, answers)
     with _report(inquiry, labels, dataset.many) as report:
@@ -49,16 +53,24 @@ def carry_out(inquiry: Inquiry, talk: Talk) -> int:
 
 def rehearse(inquiry: Inquiry, talk: Talk) -> int:
     """Say what would be done; look at the dataset, but load no model."""
-    dataset, labels, _ = _material(inquiry, talk)
+    dataset, labels, _ = _material(inquiry, talk, download=False)
     reference = resolve(inquiry.model)
     state = "present" if present(reference, hub_cache()) else "not present, would be downloaded"
     own = "none, and the model's own"
-    most = inquiry.rules.most_draws * len(labels.labels)
+    outline = outline_of(reference)
+    told = (outline.vocabulary, usual(outline.card.templates)) if outline else (None, DEFAULT_TEMPLATE)
+    arms = arms_of(labels, inquiry.templates, dataset.many, *told)
+    for text in (text for arm in arms for text in arm.texts):
+        if outline is not None:
+            outline.read(text)
+    rules = inquiry.rules.for_model(outline.card.score, outline.card.draws) if outline else inquiry.rules
+    specs = compared(inquiry.specs, inquiry.against, inquiry.rules) or [rungs_of("none")]
+    most = max(most_of_rungs(rules, [len(arm.texts) for arm in arms], rungs) for rungs in specs)
     lines = [
         f"dataset      {dataset.name}, {len(dataset.cases)} pictures of {len(dataset.classes)} classes",
         f"labels       {len(labels.labels)} ({labels.origin})",
         f"specs        {', '.join(inquiry.specs) or own}",
-        f"evaluations  at most {most} a picture and spec (one prompt a label)",
+        f"evaluations  at most {most} a picture and spec ({sum(len(arm.texts) for arm in arms)} prompts)",
         f"model        {reference.name} ({reference.where}), {state}",
         f"records      {inquiry.records or 'not kept'}",
         f"output       {inquiry.output or 'stdout'} ({inquiry.form})",
@@ -68,14 +80,15 @@ def rehearse(inquiry: Inquiry, talk: Talk) -> int:
     return 0
 
 
-def _material(inquiry: Inquiry, talk: Talk) -> tuple[Any, Any, tuple[str, ...]]:
+def _material(inquiry: Inquiry, talk: Talk, download: bool) -> tuple[Any, Any, tuple[str, ...]]:
     """Return the chosen part of the dataset, the labels, and the right label of each class."""
-    from bigain_cli.evaluation.dataset import open_dataset
+    from bigain_cli.evaluation.dataset import open_dataset, refuse_mixture
     from bigain_cli.evaluation.matching import labels_for
     from bigain_cli.evaluation.selection import choose
 
-    whole = open_dataset(inquiry.dataset, inquiry.download)
+    whole = open_dataset(inquiry.dataset, download)
     dataset = choose(whole, inquiry.limit, inquiry.per_class, inquiry.seed)
+    refuse_mixture(dataset, inquiry.rules)
     labels, answers = labels_for(dataset, inquiry.labels)
     talk.detail(f"{dataset.name}: {len(dataset.cases)} of {len(whole.cases)} pictures, labels: {labels.origin}")
     if dataset.strays:

@@ -7,14 +7,15 @@ from pathlib import PurePath
 
 from bigain_cli.cli.forms import FORMS
 from bigain_cli.cli.request import check_machine
-from bigain_cli.compress import parse
 from bigain_cli.errors import UsageError
+from bigain_cli.evaluation.specs import compared
 from bigain_cli.outputs.files import IN_PLACE, check_target
 from bigain_cli.outputs.plotting import require_plotting
 from bigain_cli.rules import Rules
 
 PAGES = {**FORMS, ".html": "html", ".htm": "html"}
 DRAWN = (".png", ".svg")
+NOT_DRAWN = (".pdf", ".jpg", ".jpeg", ".gif", ".webp", ".eps", ".ps", ".tif", ".tiff", ".bmp")
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,7 @@ class Inquiry:
 
 def check(inquiry: Inquiry) -> None:
     """Refuse what contradicts itself, what cannot be written, and names that no machine has."""
-    for text in inquiry.specs:
-        for piece in text.split(","):
-            parse(piece)
+    compared(inquiry.specs, inquiry.against, inquiry.rules)
     _check_records(inquiry)
     names = [name for name in (inquiry.records, inquiry.output, *inquiry.figures) if name is not None]
     for name in names:
@@ -71,6 +70,8 @@ def check(inquiry: Inquiry) -> None:
     if inquiry.figure is not None:
         if not PurePath(inquiry.figure).name:
             raise UsageError(f"--figure {inquiry.figure!r}", "names no file", "Write --figure chart.png.")
+        if PurePath(inquiry.figure).suffix.lower() in NOT_DRAWN:
+            raise UsageError(f"--figure {inquiry.figure}", "is drawn as PNG or SVG only", "Write --figure chart.svg.")
         require_plotting("--figure")
     check_machine(inquiry.device, inquiry.dtype)
 

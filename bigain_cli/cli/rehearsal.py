@@ -11,6 +11,7 @@ import typer
 from bigain_cli.arms import arms_of
 from bigain_cli.backbones.outline import Outline, outline_of
 from bigain_cli.cli.catalogue import hub_cache
+from bigain_cli.cli.costs import most_of
 from bigain_cli.cli.inputs import sources
 from bigain_cli.cli.request import Request
 from bigain_cli.labels import DEFAULT_TEMPLATE, presets, read_labels
@@ -19,8 +20,8 @@ from bigain_cli.models import present, resolve
 from bigain_cli.outputs.files import check_target
 from bigain_cli.outputs.folder import check_folder
 from bigain_cli.outputs.sink import encode
-from bigain_cli.registry import DEFAULT_SCORE, SCHEDULES
-from bigain_cli.rules import placed
+from bigain_cli.registry import DEFAULT_SCORE
+from bigain_cli.rules import Rules, placed
 
 
 def rehearse(request: Request) -> int:
@@ -40,13 +41,14 @@ def rehearse(request: Request) -> int:
         found = list(sources(request, open_files))
     missing = [source.id for source in found if source.error is not None]
     images = len(found) - len(missing)
+    prompts = [len(arm.texts) for arm in arms]
     plan: dict[str, Any] = {
         "images": images,
         "missing": missing,
         "labels": len(arms) - request.reject,
         "labels_from": labels.origin,
-        "prompts": sum(len(arm.texts) for arm in arms),
-        "evaluations_at_most": images * _most(request, [len(arm.texts) for arm in arms]),
+        "prompts": sum(prompts),
+        "evaluations_at_most": images * most_of(_rules(request, outline), prompts, request.compress),
         "model": {"name": reference.name, "source": reference.where, "present": present(reference, hub_cache())},
         "output": request.output or "stdout",
         "format": request.format,
@@ -56,6 +58,11 @@ def rehearse(request: Request) -> int:
     return 1 if missing else 0
 
 
+def _rules(request: Request, outline: Outline | None) -> Rules:
+    """Return the rules with what the model's card says of scores and draws."""
+    return request.rules.for_model(outline.card.score, outline.card.draws) if outline else request.rules
+
+
 def _check_maps(request: Request, outline: Outline | None) -> None:
     """Refuse maps that could not be drawn, or not be saved."""
     if request.heatmap is None:
@@ -63,17 +70,6 @@ def _check_maps(request: Request, outline: Outline | None) -> None:
     check_folder(request.heatmap)
     score = request.rules.score or (outline.card.score if outline else DEFAULT_SCORE)
     placed(score)
-
-
-def _most(request: Request, prompts: list[int]) -> int:
-    """Return the most evaluations that one image can take; a plan for compression may take one more a draw."""
-    rules = request.rules
-    most = rules.most_draws * sum(prompts)
-    if stages := SCHEDULES[rules.schedule].staged:
-        most = len(stages[0]) * sum(prompts) + len(stages[1]) * sum(sorted(prompts)[-5:])
-    if request.compress is not None and request.compress.shared:
-        most += rules.most_draws
-    return min(most, rules.budget) if rules.budget is not None else most
 
 
 def _text(plan: dict[str, Any]) -> str:

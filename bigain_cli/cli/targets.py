@@ -61,6 +61,8 @@ def _check_new(folder: str) -> None:
     above = os.path.dirname(folder.rstrip("/"))
     while above and not os.path.lexists(above):
         above = os.path.dirname(above)
+    if os.path.lexists(folder):
+        raise UsageError(folder, "a file, not a folder", "Name another folder, or a file that ends in .png")
     if not os.path.isdir(above or "."):
         raise UsageError(folder, f"{above} is not a folder", "Name another one")
     if not os.access(above or ".", os.W_OK):

@@ -18,6 +18,7 @@ from bigain_cli.compress.sites import Site
 from bigain_cli.errors import ModelError, UsageError
 
 Plans = dict[str, Plan]
+CALLS = 32  # bits below which the number of a forward does not reach
 ATTENTION = ("hidden_states", "encoder_hidden_states", "attention_mask")
 
 
@@ -50,6 +51,7 @@ class Frame:
         self.grids: dict[str, Grid] = {}  # by host
         self.t: Tensor | None = None
         self.seeds: Tensor | None = None
+        self.apart: Tensor | None = None
         self.level_plans: Plans = {}  # of this forward, where a level shares one
         self.recorded: Plans | None = None
         self.enough: frozenset[str] | None = None  # the plans after which a forward may end
@@ -88,10 +90,13 @@ class Frame:
             raise ModelError(f"model {type(self.root).__name__}", why, "Call the network itself, not its parts.")
         if seeds is None:
             seeds = torch.zeros(b, dtype=torch.int64, device=tokens.device)
-        for name, value in (("timesteps", self.t), ("seeds", seeds)):
+        apart = self.apart
+        if apart is None:  # nobody says: every row of every forward is another one
+            apart = torch.arange(b, device=tokens.device) + (self.call << CALLS)
+        for name, value in (("timesteps", self.t), ("seeds", seeds), ("row numbers", apart)):
             if len(value) not in (1, b):
                 raise UsageError(f"{len(value)} {name}", f"the batch has {b} rows", "Give one for each row.")
-        return Rows(self.t.expand(b), seeds.expand(b), self.steps, site, self.call)
+        return Rows(self.t.expand(b), seeds.expand(b), self.steps, site, apart.expand(b))
 
 
 class SiteHooks:

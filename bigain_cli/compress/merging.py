@@ -90,10 +90,9 @@ def random_cells(term: Term) -> Merging:
         cell = torch.arange(q, device=tokens.device)
         if term.variant == "fixed":
             return table[:, 0].expand(tokens.shape[0], -1), None
-        if term.variant == "unshared":
-            row = torch.arange(tokens.shape[0], device=tokens.device)[:, None]
-            return chosen(table, hashed(cell, row, rows.site, rows.call) % s), None
         t = rows.t.view(torch.int32).long()[:, None]
+        if term.variant == "unshared":
+            return chosen(table, hashed(cell, rows.apart[:, None], rows.seeds[:, None], t, rows.site) % s), None
         return chosen(table, hashed(cell, rows.seeds[:, None], t, rows.site) % s), None
 
     return Merging(term, choose, term.mode, _units if term.variant == "fixed" else fixed_point)

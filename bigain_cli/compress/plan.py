@@ -29,7 +29,7 @@ class Rows(NamedTuple):
     seeds: Tensor  # [b] int64, for operators that need randomness
     steps: int  # the noisy end of t
     site: int  # which block asks, so that blocks differ in their randomness
-    call: Tensor  # [1] int64, which forward this is, for operators that differ every time
+    apart: Tensor  # [b] int64, what tells rows of one seed apart, for operators that differ from row to row
 
 
 class Plan(Protocol):

@@ -54,13 +54,17 @@ class Handle:
         return self._survey.report(size, context)
 
     @contextmanager
-    def seeds(self, seeds: Tensor) -> Iterator[None]:
-        """Give each row of the coming forwards its operator seed; without, all are 0."""  # [b] int64
-        before, self._frame.seeds = self._frame.seeds, seeds
+    def seeds(self, seeds: Tensor, apart: Tensor | None = None) -> Iterator[None]:
+        """Give each row of the coming forwards its operator seed, and what tells it from others of that seed.
+
+        Without seeds all are 0; without the other, every row of every forward is another one.
+        """  # [b], [b] int64
+        before = self._frame.seeds, self._frame.apart
+        self._frame.seeds, self._frame.apart = seeds, apart
         try:
             yield
         finally:
-            self._frame.seeds = before
+            self._frame.seeds, self._frame.apart = before
 
     @contextmanager
     def record(self) -> Iterator[Plans]:

@@ -15,6 +15,7 @@ from bigain_cli.albums import Album, open_album
 from bigain_cli.errors import InputError, UsageError, did_you_mean
 from bigain_cli.images import Source
 from bigain_cli.registry import DATASETS, attribute
+from bigain_cli.rules import Rules
 
 Opened = Source | tuple[str, Image]
 
@@ -34,6 +35,17 @@ class Case:
         except (OSError, SyntaxError, ValueError) as problem:  # what decoders raise
             found = Source(self.id, error=InputError("unreadable-image", self.id, str(problem), "Check the file"))
         return found if isinstance(found, Source) else (self.id, found)
+
+
+def refuse_mixture(dataset: Dataset, rules: Rules) -> None:
+    """Refuse several right labels where labels take different draws, or where there is none at all."""
+    if not dataset.many:
+        return
+    if rules.schedule != "fixed":
+        why = "scores of several right labels compare only if all labels take all draws"
+        raise UsageError(f"--schedule {rules.schedule}", why, "Use --schedule fixed.")
+    if not any(case.truth for case in dataset.cases):
+        raise UsageError(f"dataset {dataset.name}", "no chosen picture has a label", "Choose more, or another --seed.")
 
 
 @dataclass(frozen=True)

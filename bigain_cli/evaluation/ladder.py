@@ -16,16 +16,13 @@ from typing import Any, Protocol
 from PIL.Image import Image
 
 from bigain_cli.classifier import Run
-from bigain_cli.compress import Spec, parse
-from bigain_cli.errors import UsageError
+from bigain_cli.compress import Spec
+from bigain_cli.evaluation.specs import LEAST, MOST, shared_out
 from bigain_cli.images import Source
 from bigain_cli.labels import LabelSet
 from bigain_cli.ranking import Failure, Ranking
-from bigain_cli.registry import SCHEDULES
 from bigain_cli.rules import Rules
 
-LEAST, MOST = 2, 5  # finalists: two, so that the last rung always has a say
-SHARE, FEWEST = 4, 8  # a rung before the last takes a quarter of the draws, but enough for an interval
 KEPT_RUNS = 64
 
 Entry = Source | tuple[str, Image]
@@ -51,16 +48,6 @@ class Answering(Protocol):
         """Yield an answer for each picture, in order."""
 
 
-def rungs_of(text: str) -> tuple[Spec, ...]:
-    """Read a spec or a ladder of them."""
-    rungs = tuple(parse(piece) for piece in text.split(","))
-    if len(rungs) > 2:
-        raise UsageError(f"compression '{text}'", "a ladder has two rungs", "Write it as lgtm:0.7,none.")
-    if len(rungs) == 2 and rungs[0] == rungs[1]:
-        raise UsageError(f"compression '{text}'", "both rungs are the same", "Make the first one cheaper.")
-    return rungs
-
-
 @dataclass(frozen=True)
 class Single:
     """One spec."""
@@ -81,11 +68,8 @@ class Ladder:
     """Two specs, the second for the finalists of the first."""
 
     def __init__(self, make: MakeRun, labels: LabelSet, rungs: tuple[Spec, ...], rules: Rules) -> None:
-        if SCHEDULES[rules.schedule].staged:
-            why = f"the {rules.schedule} schedule has stages of its own"
-            raise UsageError(f"ladder '{written(rungs)}'", why, "Use --schedule race or fixed.")
-        fewer = replace(rules, draws=max(FEWEST, rules.most_draws // SHARE))
-        self._labels, self._first = labels, make(labels, rungs[0], fewer)
+        first, rules = shared_out(rules)
+        self._labels, self._first = labels, make(labels, rungs[0], first)
         self._last = lru_cache(KEPT_RUNS)(lambda names: make(self._only(names), rungs[1], rules))
         whole = self._last(tuple(label.name for label in labels.labels))
         both = [self._first.settings, whole.settings]
@@ -135,8 +119,3 @@ def joined(first: Ranking, last: Ranking, settings: dict[str, Any]) -> Ranking:
     )
     spent = first.evaluations + last.evaluations
     return replace(last, standings=last.standings + fallen, evaluations=spent, settings=settings)
-
-
-def written(rungs: tuple[Spec, ...]) -> str:
-    """Write rungs as they are read."""
-    return ",".join(map(str, rungs))

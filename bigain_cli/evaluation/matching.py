@@ -20,7 +20,7 @@ def labels_for(dataset: Dataset, given: str | None) -> tuple[LabelSet, tuple[str
     strange = [name for name in dataset.classes if folded(name) not in by_name]
     if not strange:
         return labels, tuple(by_name[folded(name)] for name in dataset.classes)
-    if dataset.preset and len(labels.labels) == len(dataset.classes):
+    if given is None and len(labels.labels) == len(dataset.classes):
         return labels, tuple(label.name for label in labels.labels)  # known datasets number classes as presets do
     names = [label.name for label in labels.labels]
     hint = did_you_mean(strange[0], names, "Every class needs a label of its name.")

@@ -79,7 +79,13 @@ def mean_average(scores: Array, truth: NDArray[np.bool_], weights: Array) -> Arr
     columns = [
         average_precision(scores[:, k], truth[:, k], weights) for k in range(scores.shape[1]) if truth[:, k].any()
     ]
-    return np.nanmean(np.stack(columns), axis=0)  # [rows]
+    if not columns:
+        return np.full(len(weights), np.nan)
+    table = np.stack(columns)
+    there = ~np.isnan(table)
+    return np.divide(
+        np.where(there, table, 0).sum(0), there.sum(0), out=np.full(len(weights), np.nan), where=there.any(0)
+    )
 
 
 def average_precision(scores: Array, truth: NDArray[np.bool_], weights: Array) -> Array:

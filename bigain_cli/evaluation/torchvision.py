@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Callable
 from typing import Any
@@ -39,6 +40,9 @@ def open_wordnet(name: str, folder: str, entry: Testbed, download: bool) -> Data
 
 
 def _made(name: str, folder: str, entry: Testbed, download: bool) -> Any:
+    if entry.needs and importlib.util.find_spec(entry.needs) is None:
+        why = f"torchvision reads it with {entry.needs}, which is not installed"
+        raise UsageError(f"dataset {name}", why, f"pip install {entry.needs}")
     options = {**entry.options, **({"download": download} if entry.fetched else {})}
     try:
         return attribute(entry.maker)(folder, **options)

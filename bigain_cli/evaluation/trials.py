@@ -15,8 +15,9 @@ from bigain_cli.backbones.base import Backbone
 from bigain_cli.classifier import Run
 from bigain_cli.compress import Spec
 from bigain_cli.errors import UsageError
-from bigain_cli.evaluation.dataset import Case, Dataset
-from bigain_cli.evaluation.ladder import Answer, Answering, Ladder, Single, rungs_of
+from bigain_cli.evaluation.dataset import Case, Dataset, refuse_mixture
+from bigain_cli.evaluation.ladder import Answer, Answering, Ladder, Single
+from bigain_cli.evaluation.specs import compared, rungs_of
 from bigain_cli.labels import LabelSet
 from bigain_cli.ranking import Failure, Ranking, significant
 from bigain_cli.rules import Rules
@@ -54,15 +55,12 @@ class Evaluation:
     def __init__(
         self, backbone: Backbone, dataset: Dataset, labels: LabelSet, answers: Sequence[str], plan: Plan
     ) -> None:
-        if dataset.many and plan.rules.schedule != "fixed":
-            why = "scores of several right labels compare only if all labels take all draws"
-            raise UsageError(f"--schedule {plan.rules.schedule}", why, "Use --schedule fixed.")
+        refuse_mixture(dataset, plan.rules)
         self._backbone, self._plan, self._answers = backbone, plan, tuple(answers)
         self.dataset, self.labels = dataset, labels
         self.specs: dict[str, Answering] = {}
         self._rungs: dict[str, tuple[Spec, ...]] = {}
-        for text in plan.specs:
-            rungs = rungs_of(text)
+        for text, rungs in zip(plan.specs, compared(plan.specs, None, plan.rules), strict=True):
             answering = self._answering(text, rungs)
             name = answering.settings["compress"]
             if name in self.specs:
@@ -79,6 +77,10 @@ class Evaluation:
         if found is None:
             raise UsageError(f"--against {text}", "is not among the specs", f"Compared are {', '.join(names)}.")
         return found
+
+    def truth_of(self, case: Case) -> list[str]:
+        """Return the labels that are right for a picture."""
+        return list(dict.fromkeys(self._answers[number] for number in case.truth))
 
     def marks(self) -> dict[str, str]:
         """Return the specs' names by the fingerprint of their records."""
@@ -111,7 +113,7 @@ class Evaluation:
 
     def _record(self, case: Case, answer: Answer, seconds: float) -> dict[str, Any]:
         result = answer.result
-        truth = list(dict.fromkeys(self._answers[number] for number in case.truth))
+        truth = self.truth_of(case)
         record = {**result.to_dict(TOP), "id": case.id, "truth": truth}
         if isinstance(result, Failure):
             return record
@@ -129,7 +131,8 @@ class Evaluation:
             raise UsageError(
                 f"-c {text}", "a ladder keeps one winner's rivals, and pictures have several", "Leave it out."
             )
-        return Ladder(self._run, self.labels, rungs, self._plan.rules)
+        own = self._plan.rules.for_model(self._backbone.score, self._backbone.draws)
+        return Ladder(self._run, self.labels, rungs, own)
 
     def _run(self, labels: LabelSet, spec: Spec, rules: Rules) -> Run:
         plan = self._plan

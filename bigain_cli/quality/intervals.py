@@ -72,7 +72,10 @@ def spread(value: float, replicates: Array, least: float = -math.inf, most: floa
     A distance between resamples is biased upwards once more than the distance itself; moved back, the interval tells of
     the spread alone, and holds the estimate. What bias the estimate has, it keeps.
     """
-    low, high = np.quantile(replicates, (0.025, 0.975)) - replicates.mean()
+    known = replicates[~np.isnan(replicates)]  # a resample may lack what is measured
+    if not len(known):
+        return Interval(value, math.nan, math.nan)
+    low, high = np.quantile(known, (0.025, 0.975)) - known.mean()
     return Interval(value, max(least, value + min(0.0, float(low))), min(most, value + max(0.0, float(high))))
 
 

@@ -34,7 +34,7 @@ class Guide:
         seeds = torch.tensor([key(seed, b"", "operator", number) for seed in self.seeds], device=noisy.device)
         with repeatable(self.backbone):
             if self.guidance in (0, 1):
-                with self.handle.seeds(seeds) if self.handle else nullcontext():
+                with self.handle.seeds(seeds, torch.zeros_like(seeds)) if self.handle else nullcontext():
                     return self.backbone.noise(noisy, t, self.told if self.guidance else self.untold)
             if self.handle is None or not self.handle.shared:
                 told, untold = self._at_once(noisy, t, seeds)
@@ -44,13 +44,14 @@ class Guide:
 
     def _at_once(self, noisy: Tensor, t: Tensor, seeds: Tensor) -> tuple[Tensor, Tensor]:
         both = Conditions(torch.cat([self.told.rows, self.untold.rows]))
-        with self.handle.seeds(seeds.repeat(2)) if self.handle else nullcontext():
+        halves = torch.arange(2, device=seeds.device).repeat_interleave(len(seeds))
+        with self.handle.seeds(seeds.repeat(2), halves) if self.handle else nullcontext():
             told, untold = self.backbone.noise(torch.cat([noisy, noisy]), t.repeat(2), both).chunk(2)
         return told, untold
 
     def _in_turn(self, handle: Handle, noisy: Tensor, t: Tensor, seeds: Tensor) -> tuple[Tensor, Tensor]:
         """Merge the same tokens in both halves: their difference is multiplied, so it must not come from the plan."""
-        with handle.seeds(seeds):
+        with handle.seeds(seeds, torch.zeros_like(seeds)):
             with handle.record() as plans:
                 untold = self.backbone.noise(noisy, t, self.untold)
             with handle.replay(plans, torch.arange(len(noisy), device=noisy.device)):

@@ -47,7 +47,7 @@ def plan_of(term: Term, x: Tensor, grid: Grid, seeds: Tensor | None = None, t: T
     b = len(x)
     seeds = torch.arange(b) * 2**40 + 5 if seeds is None else seeds
     t = torch.linspace(0, 999, b) if t is None else t
-    return operator(term).plan(x, grid, Rows(t, seeds, 1000, 3, torch.ones(1, dtype=torch.int64)))
+    return operator(term).plan(x, grid, Rows(t, seeds, 1000, 3, torch.arange(b)))
 
 
 def leaves(plan: Merge, row: int = 0) -> dict[int, int]:

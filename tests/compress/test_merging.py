@@ -235,7 +235,7 @@ def test_unshared_destinations_differ_in_every_row_and_forward() -> None:
 
     grid, op = Grid(16, 16), operator(parse("tome:0.75@unshared").terms[0])
     x, zeros = tokens(1, grid.n, 4).expand(3, -1, -1), torch.zeros(3, dtype=torch.int64)
-    plans = [op.plan(x, grid, Rows(zeros.float(), zeros, 1000, 0, torch.tensor([call]))) for call in (1, 2)]
+    plans = [op.plan(x, grid, Rows(zeros.float(), zeros, 1000, 0, torch.arange(3) + call)) for call in (0, 3)]
     assert len({tuple(row) for plan in plans for row in plan.keep.tolist()}) == 6
 
 

@@ -131,7 +131,7 @@ def test_a_block_does_what_the_paper_says(places: str) -> None:
     term = parse(f"lgtm:0.5@blocks=0{places}").terms[0]
     with compressed(network, f"lgtm:0.5@blocks=0{places}"):
         run_unet(network, latents(2))
-    rows = Rows(torch.zeros(2), torch.zeros(2, dtype=torch.int64), 1000, 0, torch.zeros(1))
+    rows = Rows(torch.zeros(2), torch.zeros(2, dtype=torch.int64), 1000, 0, torch.arange(2))
     plan = operator(term).plan(seen["x"], Grid(8, 8), rows)
     merged = {"attn1"} | ({"ff"} if "mlp" in places else set()) | ({"attn2"} if "cross" in places else set())
 
@@ -147,7 +147,7 @@ def test_dit_compares_tokens_behind_the_modulated_norm() -> None:
     block.attn1.register_forward_pre_hook(lambda _, args: seen.update(x=args[0]))
     with compressed(network, "lgtm:0.5@blocks=1") as handle, handle.record() as plans:
         run_dit(network, latents(2))
-    rows = Rows(torch.zeros(2), torch.zeros(2, dtype=torch.int64), 1000, 1, torch.zeros(1))
+    rows = Rows(torch.zeros(2), torch.zeros(2, dtype=torch.int64), 1000, 1, torch.arange(2))
     expected = operator(parse("lgtm:0.5").terms[0]).plan(seen["x"], Grid(4, 4), rows)
     assert torch.equal(plans["transformer_blocks.1"].into, expected.into)
 

@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
 import bigain_cli as bigain
 from bigain_cli.errors import UsageError
 from bigain_cli.evaluation.dataset import Case, Dataset
-from bigain_cli.evaluation.ladder import Ladder, finalists, joined, rungs_of, written
+from bigain_cli.evaluation.ladder import Ladder, finalists, joined
 from bigain_cli.evaluation.matching import labels_for
+from bigain_cli.evaluation.specs import rungs_of, written
 from bigain_cli.evaluation.trials import Evaluation, Plan
 from bigain_cli.images import Source
 from bigain_cli.ranking import Ranking, Standing
@@ -85,9 +87,8 @@ def test_a_broken_picture_is_a_record(colours: Any, tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(b"nothing")
     path = str(tmp_path / "x.png")
     dataset = coloured(3).of([*coloured(2).cases, Case("x.png", (2,), lambda: Source(path, path=path))])
-    for specs in (("none",), ("none",)):
-        *_, last = (trial.record for trial in evaluation(colours, dataset, *specs).trials())
-        assert last["id"] == "x.png" and last["error"]["kind"] and last["truth"] == ["blue"]
+    *_, last = (trial.record for trial in evaluation(colours, dataset, "none").trials())
+    assert last["id"] == "x.png" and last["error"]["kind"] and last["truth"] == ["blue"]
 
 
 def test_a_ladder_asks_all_labels_cheaply_and_the_finalists_again(network: Any) -> None:
@@ -126,6 +127,53 @@ def test_finalists_are_two_to_five(alive: int, expected: int) -> None:
     last = Ranking("x", places[:2], True, 0.1, None, 8, 16, settings={})
     whole = joined(first, last, {"compress": "x"})
     assert len(whole.standings) == 7 and whole.evaluations == 72 and whole.settings == {"compress": "x"}
+
+
+def test_a_ladders_first_rung_takes_a_quarter_of_the_draws_and_of_the_budget(network: Any) -> None:
+    network.draws = 64
+    try:
+        for schedule in ("race", "fixed"):
+            asked = evaluation(network, coloured(1), "lgtm:0.5,none", rules=Rules(schedule=schedule))
+            (ladder,) = asked.specs.values()
+            most = 64
+            assert isinstance(ladder, Ladder)
+            assert (ladder._first.rules.draws, ladder.settings["max_draws"]) == (most // 4, most)
+        rules = Rules(schedule="race", budget=400)
+        (ladder,) = evaluation(network, coloured(2), "lgtm:0.5,none", rules=rules).specs.values()
+        for answer in ladder.answers([(case.id, case.open()) for case in coloured(2).cases]):
+            assert isinstance(answer.result, Ranking) and answer.result.evaluations <= 400
+    finally:
+        network.draws = None
+
+
+def test_a_list_of_blocks_is_no_ladder() -> None:
+    assert len(rungs_of("lgtm:0.7@blocks=1-5,7-11")) == 1
+    assert len(rungs_of("lgtm:0.7@blocks=1-5,7-11,none")) == 2
+
+
+def test_labels_given_by_hand_are_matched_by_name_alone() -> None:
+    dataset = Dataset("x", ("airplane", "automobile", "cat"), (), preset="cifar10")
+    with pytest.raises(UsageError, match="no label for the class 'airplane'"):
+        labels_for(dataset, "plane,car,cat")
+
+
+def test_runs_on_one_backbone_follow_its_dtype(network: Any) -> None:
+    """One spec may have had to leave float16; the next one must not go on with texts in it."""
+    run = bigain.Run(network, list(COLOURS), rules=FIXED, compress="none")
+    before = next(run.standings([("x", _image("0"))]))
+    network.to(torch.float64)
+    try:
+        after = next(run.standings([("x", _image("0"))]))
+        assert after.settings["dtype"] == "float64" and isinstance(after, Ranking) and isinstance(before, Ranking)
+        assert after.label == before.label
+    finally:
+        network.to(torch.float32)
+
+
+def test_several_labels_want_one_at_least(network: Any) -> None:
+    bare = coloured(2, many=True).of([Case("a", (), lambda: _image("0"))])
+    with pytest.raises(UsageError, match="no chosen picture has a label"):
+        evaluation(network, bare, "none")
 
 
 def test_rungs_are_read_and_written() -> None:
