@@ -128,17 +128,17 @@ def test_a_dry_run_knows_what_it_would_cost(photos: Path) -> None:
     ):
         plan = run("evaluate", str(photos), "--schedule", "fixed", *arguments, "--dry-run")
         assert plan.code == 0 and f"at most {most} a picture" in plan.out.decode(), (arguments, plan)
+    refused = run("evaluate", str(photos), "-c", "lgtm:0.5,none", "--schedule", "staged", "--dry-run")
+    assert refused.code == 2 and "has stages of its own" in refused.err
 
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (("-c", "lgtm:2"), "no ratio"),
-        (("-c", "lgtm:0.5,none", "--schedule", "staged"), "has stages of its own"),
         (("--figure", "x.pdf"), "drawn as PNG or SVG only"),
         (("-m", "mini", "--dry-run"), "does not know the word"),
         (("-c", "none", "-c", "none", "--dry-run"), "given twice"),
-        (("--download", "--dry-run"), "no known dataset"),
         (("-c", "none", "-c", "none"), "given twice"),
         (("-c", "lgtm:0.5,none,none"), "two rungs"),
         (("--against", "lgtm:0.5"), "not among the specs"),
