@@ -28,7 +28,7 @@ def prompts_for(label: Label, templates: Sequence[str], override: bool = False) 
     """Return the label's own prompts, or, without any or if overridden, the templates filled with its name."""
     if label.prompts and not override:
         return label.prompts
-    return tuple(fill(template, label.name) for template in templates)
+    return tuple(fill(template, label.name) for template in templates or (DEFAULT_TEMPLATE,))
 
 
 def usual(templates: Sequence[str]) -> str:

@@ -107,7 +107,7 @@ def test_ctrl_c_says_how_to_go_on_and_leaves_a_model(bigain: Forks, place: Path,
     wait_for(bigain, tmp_path / "x" / "training" / "samples-000000008.png")
     done = bigain.kill(signal.SIGINT)
     assert done.code == 130 and done.out == b"" and "Traceback" not in done.err
-    assert "the same command with --resume goes on from it\nbigain: interrupted\n" in done.err
+    assert "the same command with --resume (and no --force) goes on from it\nbigain: interrupted\n" in done.err
     found = bigain(
         "classify", "photos/cat/00.png", "-l", "cat,dog", "-m", str(tmp_path / "x"), "--draws", "2", cwd=place
     )
