@@ -107,7 +107,8 @@ def _notes(summary: Summary) -> str:
     """Say what the columns are."""
     if summary.many:
         return "Intervals: 95 %, bootstrap over pictures. Costs are means a picture."
-    return "Intervals: 95 % (Wilson). Costs are means a picture; GFLOP count two for a multiply-add."
+    kinds = "Wilson's; a normal one for the mean of classes; Agresti and Min's for differences"
+    return f"Intervals: 95 % ({kinds}). Costs are means a picture; GFLOP count two for a multiply-add."
 
 
 def percent(found: Interval) -> str:
