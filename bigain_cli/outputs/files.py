@@ -101,7 +101,7 @@ def explained(path: str) -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise BigainError(path, f"cannot be written ({error.strerror})", "Check the disk") from error
+        raise BigainError(path, f"cannot be written ({error.strerror})", "Check the disk.") from error
 
 
 def _write(stream: BinaryIO, data: bytes, path: str) -> None:
