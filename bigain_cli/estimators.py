@@ -19,6 +19,7 @@ BEST_AT = 32  # the number of draws for which the confidence sequence is tightes
 LEAST = 8  # fewer draws say too little about the spread
 TTEST_LEAST, TTEST_P = 20, 2e-3
 STAGED_DRAWS, STAGED_KEEP = 5, 5
+TINY = 1e-12  # of a mean square: none is believed to be less
 HALVINGS, WIDE = 60, 1e6  # of the search for a temperature: steps, and how far from the mean gap
 
 
@@ -38,6 +39,11 @@ def mean_absolute(errors: Table) -> Table:
 def norm(errors: Table) -> Table:
     """Take the root of each mean square."""
     return np.sqrt(errors)
+
+
+def logarithm(errors: Table) -> Table:
+    """Take the logarithm of each mean square: what counts is by which factor an error is smaller."""
+    return np.log(np.maximum(errors, TINY))
 
 
 def vote(errors: Table) -> Table:

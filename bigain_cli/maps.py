@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Weigh = Callable[[Tensor], Tensor]
+TINY = 1e-12  # of a mean square
 
 
 def plain(first: Tensor) -> Tensor:
@@ -23,6 +24,11 @@ def plain(first: Tensor) -> Tensor:
 def tangent(first: Tensor) -> Tensor:
     """Weigh draws as roots do near the error of the first prompt: √e ≈ √f + (e − f) / 2√f."""
     return 0.5 / first.clamp_min(torch.finfo(first.dtype).tiny).sqrt()
+
+
+def relative(first: Tensor) -> Tensor:
+    """Weigh draws as logarithms do near the error of the first prompt: ln e ≈ ln f + (e − f) / f."""
+    return 1 / first.clamp_min(TINY)
 
 
 @dataclass(frozen=True)

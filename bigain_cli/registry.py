@@ -124,6 +124,12 @@ SCORES = {
     "norm": Score(
         "bigain_cli.estimators:norm", "root of the mean square", weigh="bigain_cli.maps:tangent", additive=False
     ),
+    "log": Score(
+        "bigain_cli.estimators:logarithm",
+        "logarithm of the mean square, which bigain train minimises",
+        weigh="bigain_cli.maps:relative",
+        additive=False,
+    ),
     "l1": Score("bigain_cli.estimators:mean_absolute", "mean absolute residual", absolute=True),
     "vote": Score("bigain_cli.estimators:vote", "share of draws won", floor=1.0, weigh="", additive=False),
 }

@@ -120,7 +120,7 @@ def test_the_published_stages_take_260_evaluations_for_37_labels(models, picture
 
 
 @pytest.mark.parametrize("schedule", ["race", "ttest", "staged", "fixed"])
-@pytest.mark.parametrize("score", ["l2", "norm", "l1", "vote"])
+@pytest.mark.parametrize("score", ["l2", "norm", "log", "l1", "vote"])
 def test_every_schedule_and_score_finds_a_clear_colour(schedule: str, score: str, colours) -> None:
     result = next(bigain.classify(colours, paint("red"), LABELS, rules=bigain.Rules(schedule, score=score)))
     assert result.label == "red"
@@ -131,11 +131,12 @@ def test_scores_mean_what_their_names_say(colours) -> None:
     """From one fixed set of draws: l2 is a mean square, norm its root, l1 smaller than the root, votes sum to one."""
     by_score = {
         score: next(bigain.classify(colours, paint("teal"), LABELS, rules=bigain.Rules("fixed", draws=16, score=score)))
-        for score in ("l2", "norm", "l1", "vote")
+        for score in ("l2", "norm", "log", "l1", "vote")
     }
     values = {score: scores(result) for score, result in by_score.items()}
     for label in LABELS:
         assert values["norm"][label] ** 2 <= -values["l2"][label] + 1e-9  # Jensen
+        assert -values["log"][label] <= math.log(-values["l2"][label]) + 1e-9
         assert -values["l1"][label] <= -values["norm"][label] + 1e-9
     assert sum(values["vote"].values()) == pytest.approx(1)
 

@@ -273,9 +273,9 @@ def test_confidence_costs_draws(warm: Warm, place: Path) -> None:
 def test_score_seed_and_timing_show_in_the_record(warm: Warm, place: Path) -> None:
     plain = one(warm, place)
     assert "seconds" not in plain and plain["settings"]["seed"] == 0
-    by_score = {name: one(warm, place, "--score", name) for name in ("l2", "norm", "l1", "vote")}
+    by_score = {name: one(warm, place, "--score", name) for name in ("l2", "norm", "log", "l1", "vote")}
     assert all(record["settings"]["score"] == name for name, record in by_score.items())
-    assert len({record["top"][0]["score"] for record in by_score.values()}) == 4
+    assert len({record["top"][0]["score"] for record in by_score.values()}) == 5
     other = one(warm, place, "--seed", "7", "--timing")
     assert other["settings"]["seed"] == 7 and other["top"][0]["score"] != plain["top"][0]["score"]
     assert other["seconds"] >= 0

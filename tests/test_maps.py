@@ -117,9 +117,10 @@ def test_maps_equal_a_plain_loop(models, pictures) -> None:
         np.testing.assert_allclose(evidence.map, expected.numpy(), atol=1e-6)
 
 
-def test_roots_add_up_but_for_a_small_remainder(models, pictures) -> None:
+@pytest.mark.parametrize("score", ["norm", "log"])
+def test_roots_and_logarithms_add_up_but_for_a_small_remainder(score: str, models, pictures) -> None:
     backbone = bigain.load(str(models["epsilon"]), device="cpu")
-    before, after = runs(backbone, pictures[:2], LABELS, rules=bigain.Rules("fixed", draws=4, score="norm"))
+    before, after = runs(backbone, pictures[:2], LABELS, rules=bigain.Rules("fixed", draws=4, score=score))
     check(before, after, 1e-9)
     for each in after:
         for evidence in each.exhibit.maps:
