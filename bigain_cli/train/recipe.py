@@ -39,7 +39,7 @@ class Recipe:
     ema: float = 0.999
     drop: float = 0.1  # share of pictures shown without their label
     contrast: float = 0.0  # weight of telling the right label from a wrong one
-    sharpness: float = 200.0  # of that comparison: how many times the relative gap
+    sharpness: float = 30.0  # of that comparison: how many times the relative gap; too sharp, and gaps shrink
     contrast_from: float = 0.0  # share of the training that goes by before it
     tilt: float = 1.0  # times are drawn as u^tilt: above 1 more of them are at the clean end
     flip: bool = True
