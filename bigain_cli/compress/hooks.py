@@ -92,7 +92,7 @@ class Frame:
             seeds = torch.zeros(b, dtype=torch.int64, device=tokens.device)
         apart = self.apart
         if apart is None:  # nobody says: every row of every forward is another one
-            apart = torch.arange(b, device=tokens.device) + (self.call << CALLS)
+            apart = torch.arange(b, device=tokens.device) + (self.call.to(tokens.device) << CALLS)
         for name, value in (("timesteps", self.t), ("seeds", seeds), ("row numbers", apart)):
             if len(value) not in (1, b):
                 raise UsageError(f"{len(value)} {name}", f"the batch has {b} rows", "Give one for each row.")
