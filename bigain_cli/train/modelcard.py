@@ -80,4 +80,6 @@ def _escaped(text: str) -> str:
 def _device(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{torch.get_num_threads()} threads of a {platform.machine()} CPU" if device.type == "cpu" else device.type
+    threads = torch.get_num_threads()
+    named = f"{threads} thread{'s' if threads > 1 else ''}"
+    return f"{named} of a {platform.machine()} CPU" if device.type == "cpu" else device.type
