@@ -403,7 +403,6 @@ def test_the_compiler_is_up_to_it(bare, tmp_path: Path) -> None:
     assert found["compile"] and all(row["outside_milliseconds"] > 0 for row in found["timings"])
 
 
-@pytest.mark.slow
 @pytest.mark.gpu
 @pytest.mark.parametrize(("model", "specs"), [("sd2", SPECS), ("dit-512", ["lgtm:0.7+mlp", "iekvd:4@levels=all"])])
 def test_real_sizes_on_a_gpu(model: str, specs: list[str], tmp_path: Path) -> None:
