@@ -220,7 +220,7 @@ class Run:
         return replace(ranking, exhibit=flight.exhibit()) if over else ranking
 
     def _follow(self) -> None:
-        """Take up the dtype that another run on this backbone may have left it in."""
+        """Take up the dtype that the backbone is in: this run, or another one on it, may have had to leave float16."""
         kind = str(self.backbone.dtype).removeprefix("torch.")
         if kind != self.settings["dtype"]:
             self._residuals.conditions = self._conditions()
@@ -229,10 +229,8 @@ class Run:
 
     def _leave_float16(self, flights: list[Flight]) -> None:
         """Go on in a dtype with more range; pictures under way start again, so that none mixes two."""
-        wider = leave_float16(self.backbone)
-        self._residuals.conditions = self._conditions()
-        self._residuals.squeeze = Squeeze(self.backbone, self._share, self._handle)
-        self.settings = {**self.settings, "dtype": wider}
+        leave_float16(self.backbone)
+        self._follow()
         for flight in flights:
             flight.restart(self._contest())
 

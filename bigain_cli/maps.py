@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Weigh = Callable[[Tensor], Tensor]
-TINY = 1e-12  # of a mean square
 
 
 def plain(first: Tensor) -> Tensor:
@@ -28,7 +27,7 @@ def tangent(first: Tensor) -> Tensor:
 
 def relative(first: Tensor) -> Tensor:
     """Weigh draws as logarithms do near the error of the first prompt: ln e ≈ ln f + (e − f) / f."""
-    return 1 / first.clamp_min(TINY)
+    return 1 / first.clamp_min(torch.finfo(first.dtype).tiny)
 
 
 @dataclass(frozen=True)

@@ -27,18 +27,18 @@ from bigain_cli.estimators import fitted_temperature, shares_at
 from bigain_cli.evaluation.measures import calibration_error as ece
 from bigain_cli.images import digest
 from bigain_cli.quality.intervals import wilson
+from bigain_cli.registry import SCORES, attribute
 from bigain_cli.train.pictures import Pictures, load_pictures
 
-SCORES = {
-    "l2": lambda table: table["l2"],
-    "norm": lambda table: np.sqrt(table["l2"]),
-    "log": lambda table: np.log(table["l2"]),
-    "l1": lambda table: table["l1"],
-    "vote": lambda table: -(table["l2"] == table["l2"].min(axis=2, keepdims=True)).astype(float),
-}
 RANGES = ((0.0, 1.0), (0.0, 0.9), (0.0, 0.8), (0.0, 0.7), (0.0, 0.6), (0.0, 0.5), (0.1, 0.6), (0.05, 0.8))
 SCHEDULES = ("fixed", "race", "ttest")
 WORLDS = 400  # made-up truths, to see how large a calibration error is by chance alone
+
+
+def losses_of(score: str, table: dict[str, Any]) -> np.ndarray:
+    """Return what a score takes a table's errors for."""
+    found = SCORES[score]
+    return np.stack([attribute(found.losses)(errors) for errors in table["l1" if found.absolute else "l2"]])
 
 
 def measure(backbone: Backbone, pictures: Pictures, count: int, draws: int, spec: str) -> dict[str, Any]:
@@ -88,6 +88,8 @@ def within(table: dict[str, Any], times: tuple[float, float], draws: int) -> dic
 
 def share_of(right: int, count: int) -> str:
     """Return a share with its 95 % interval, in per cent."""
+    if not count:
+        return "none of none"
     found = wilson(right / count, count)
     return f"{100 * found.value:5.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
 
@@ -99,8 +101,8 @@ def scores_and_ranges(table: dict[str, Any], draws: int) -> None:
     for times in RANGES:
         part = within(table, times, draws)
         cells = []
-        for score in SCORES.values():
-            answers = score(part).mean(axis=1).argmin(axis=1)
+        for score in SCORES:
+            answers = losses_of(score, part).mean(axis=1).argmin(axis=1)
             cells.append(share_of(int((answers == part["labels"]).sum()), len(answers)))
         print(f"{times[0]:.2f}–{times[1]:.2f}  {part['l2'].shape[1]:8d}  " + "  ".join(f"{cell:>18}" for cell in cells))
 
@@ -115,6 +117,26 @@ def race(table: dict[str, Any], rules: Rules, labels: list[str]) -> Iterator[Any
             block[:, ~contest.alive] = np.nan
             contest.record(block)
         yield contest.ranking("", {}, None, True)
+
+
+def single_draws(table: dict[str, Any]) -> None:
+    """Print how often one draw alone is right, and how far wrong labels are behind the right one, in ln e."""
+    errors, truth = np.log(table["l2"]), table["labels"]
+    wrong = np.arange(errors.shape[2]) != truth[:, None]
+    gaps = errors - np.take_along_axis(errors, truth[:, None, None], axis=2)
+    right = (errors.argmin(axis=2) == truth[:, None]).mean()
+    print(f"\na single draw is right {100 * right:.1f} %, gaps are {100 * gaps.transpose(0, 2, 1)[wrong].mean():.2f} %")
+
+
+def calibrated(table: dict[str, Any], times: tuple[float, float], score: str, temperature: float) -> None:
+    """Print how well a temperature fits, every label taking every draw."""
+    for draws in (8, 16, 32, 64):
+        if draws > table["l2"].shape[1]:
+            return
+        means = losses_of(score, within(table, times, draws)).mean(axis=1)
+        gaps = means - means.min(axis=1, keepdims=True)
+        right = gaps.argmin(axis=1) == table["labels"]
+        judge(f"{draws} draws, T = {temperature:g}", right, shares_at(temperature, gaps).max(axis=1))
 
 
 def schedules(table: dict[str, Any], times: tuple[float, float], score: str, labels: list[str]) -> None:
@@ -179,6 +201,7 @@ def main() -> None:
     parser.add_argument("--table", default="")
     parser.add_argument("--compress", default="none")
     parser.add_argument("--score", default="l2")
+    parser.add_argument("--temperature", type=float, help="one to judge, beside the fitted one")
     parser.add_argument("--times", type=float, nargs=2, default=(0.0, 1.0))
     asked = parser.parse_args()
     pictures = load_pictures(asked.data, 32)
@@ -193,6 +216,9 @@ def main() -> None:
         if draws <= table["l2"].shape[1]:
             scores_and_ranges(table, draws)
     low, high = asked.times
+    single_draws(table)
+    if asked.temperature is not None:
+        calibrated(table, (low, high), asked.score, asked.temperature)
     schedules(table, (low, high), asked.score, list(pictures.classes))
     calibration(table, (low, high), asked.score, list(pictures.classes))
 

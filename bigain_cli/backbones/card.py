@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from bigain_cli.errors import ModelError
+from bigain_cli.labels.templates import usual
 
 FILE = "bigain.json"
+TRAINING = "training"  # where `bigain train` keeps what is no part of the model
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,11 @@ class Card:
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     templates: tuple[str, ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)  # data, recipe, device, accuracy: for people
+
+    @property
+    def template(self) -> str:
+        """Return the sentence to ask for a label by."""
+        return usual(self.templates)
 
     @staticmethod
     def read(folder: Path) -> Card:

@@ -18,7 +18,6 @@ from bigain_cli.backbones.parts import Parts, quiet
 from bigain_cli.backbones.vocabulary import Vocabulary
 from bigain_cli.compress.sites import Site, sites_of
 from bigain_cli.errors import ModelError
-from bigain_cli.labels.templates import usual
 
 GUIDANCE = 4.0  # as DiT's authors drew
 
@@ -40,7 +39,7 @@ class LabelDiT:
         config: Any = network.config
         card = parts.card
         self.score, self.temperature = card.score, card.temperature
-        self.compress, self.draws, self.template = card.compress, card.draws, usual(card.templates)
+        self.compress, self.draws, self.template = card.compress, card.draws, card.template
         self.length, self.steps = len(process), card.steps(len(process))
         self.sampling = card.sampling.guided(GUIDANCE)
         self.schedule, self.scale = parts.config("scheduler"), codec.scale

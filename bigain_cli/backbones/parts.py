@@ -18,11 +18,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from bigain_cli.backbones.card import Card
+from bigain_cli.backbones.card import TRAINING, Card
 from bigain_cli.errors import ModelError
 
 SAMPLES, SAMPLE_BYTES = 64, 4096
-TRAINING = "training"  # where `bigain train` keeps what is no part of the model
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,6 @@ from bigain_cli.backbones.prefix import Prefix, given, run_prefix
 from bigain_cli.backbones.vocabulary import Vocabulary
 from bigain_cli.compress.sites import Site, sites_of
 from bigain_cli.errors import ModelError, UsageError
-from bigain_cli.labels.templates import usual
 
 PROMPTS_AT_ONCE = 32
 POOLED = ("addition_embed_type", "text")  # the same text embedding once more, pooled and added to the time
@@ -44,7 +43,7 @@ class TextUNet:
         self.tokenizer, self.text_encoder = tokenizer, text_encoder
         card = parts.card
         self.score, self.temperature = card.score, card.temperature
-        self.compress, self.draws, self.template = card.compress, card.draws, usual(card.templates)
+        self.compress, self.draws, self.template = card.compress, card.draws, card.template
         self.length, self.steps = len(process), card.steps(len(process))
         self.sampling = card.sampling.guided(GUIDANCE)
         self.schedule = parts.config("scheduler") | (LATENT_SCHEDULE if codec.vae is not None else {})

@@ -10,23 +10,19 @@ from typing import Any
 
 import typer
 
-from bigain_cli.arms import NONE, arms_of
-from bigain_cli.backbones.outline import outline_of
+from bigain_cli.arms import NONE
 from bigain_cli.cli.answers import Answers, asked
-from bigain_cli.cli.catalogue import hub_cache
-from bigain_cli.cli.costs import most_of_rungs
 from bigain_cli.cli.inquiry import Inquiry
+from bigain_cli.cli.prospect import most_of_rungs, prospect
 from bigain_cli.cli.talk import Talk
-from bigain_cli.evaluation.specs import compared, rungs_of
-from bigain_cli.labels import DEFAULT_TEMPLATE, LabelSet
-from bigain_cli.labels.templates import usual
-from bigain_cli.models import present, resolve
+from bigain_cli.evaluation.specs import rungs_of
+from bigain_cli.labels import LabelSet
+from bigain_cli.models import resolve
 from bigain_cli.outputs.counts import counted
 from bigain_cli.outputs.files import open_target, write_whole
 from bigain_cli.outputs.html import Html
-from bigain_cli.outputs.plotting import drawn, has_plotting
+from bigain_cli.outputs.plotting import can_map, drawn
 from bigain_cli.outputs.sink import Layout, encode, opened
-from bigain_cli.registry import SCORES
 
 TOP = 5  # labels in a page
 
@@ -54,24 +50,16 @@ def carry_out(inquiry: Inquiry, talk: Talk) -> int:
 def rehearse(inquiry: Inquiry, talk: Talk) -> int:
     """Say what would be done; look at the dataset, but load no model."""
     dataset, labels, _ = _material(inquiry, talk, download=False)
-    reference = resolve(inquiry.model)
-    state = "present" if present(reference, hub_cache()) else "not present, would be downloaded"
+    ahead = prospect(inquiry.model, labels, inquiry.templates, dataset.many, inquiry.rules)
     own = "none, and the model's own"
-    outline = outline_of(reference)
-    told = (outline.vocabulary, usual(outline.card.templates)) if outline else (None, DEFAULT_TEMPLATE)
-    arms = arms_of(labels, inquiry.templates, dataset.many, *told)
-    for text in (text for arm in arms for text in arm.texts):
-        if outline is not None:
-            outline.read(text)
-    rules = inquiry.rules.for_model(outline.card.score, outline.card.draws) if outline else inquiry.rules
-    specs = compared(inquiry.specs, inquiry.against, inquiry.rules) or [rungs_of("none")]
-    most = max(most_of_rungs(rules, [len(arm.texts) for arm in arms], rungs) for rungs in specs)
+    specs = [rungs_of(text) for text in inquiry.specs or ("none",)]
+    most = max(most_of_rungs(ahead.rules, ahead.prompts, rungs) for rungs in specs)
     lines = [
         f"dataset      {dataset.name}, {len(dataset.cases)} pictures of {len(dataset.classes)} classes",
         f"labels       {len(labels.labels)} ({labels.origin})",
         f"specs        {', '.join(inquiry.specs) or own}",
-        f"evaluations  at most {most} a picture and spec ({sum(len(arm.texts) for arm in arms)} prompts)",
-        f"model        {reference.name} ({reference.where}), {state}",
+        f"evaluations  at most {most} a picture and spec ({sum(ahead.prompts)} prompts)",
+        f"model        {ahead.told()}",
         f"records      {inquiry.records or 'not kept'}",
         f"output       {inquiry.output or 'stdout'} ({inquiry.form})",
         *(f"figure       {name}" for name in inquiry.figures),
@@ -105,7 +93,7 @@ def _prepared(inquiry: Inquiry, talk: Talk, dataset: Any, labels: Any, answers: 
     talk.detail(f"model: {inquiry.model} on {backbone.device}, loaded in {time.monotonic() - started:.1f} s")
     specs = inquiry.specs or tuple(dict.fromkeys(("none", backbone.compress)))
     views = inquiry.form == "html"
-    maps = views and has_plotting() and bool(SCORES[inquiry.rules.score or backbone.score].weigh)
+    maps = views and can_map(inquiry.rules.score or backbone.score)
     plan = Plan(specs, inquiry.rules, inquiry.seed, inquiry.templates, inquiry.batch, views, maps)
     evaluation = Evaluation(backbone, dataset, labels, answers, plan)
     evaluation.named(inquiry.against)  # refused now, if it is not among them

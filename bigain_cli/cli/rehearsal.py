@@ -8,20 +8,16 @@ from typing import Any
 
 import typer
 
-from bigain_cli.arms import arms_of
-from bigain_cli.backbones.outline import Outline, outline_of
-from bigain_cli.cli.catalogue import hub_cache
-from bigain_cli.cli.costs import most_of
+from bigain_cli.backbones.outline import Outline
 from bigain_cli.cli.inputs import sources
+from bigain_cli.cli.prospect import most_of, prospect
 from bigain_cli.cli.request import Request
-from bigain_cli.labels import DEFAULT_TEMPLATE, presets, read_labels
-from bigain_cli.labels.templates import usual
-from bigain_cli.models import present, resolve
+from bigain_cli.labels import presets, read_labels
 from bigain_cli.outputs.files import check_target
 from bigain_cli.outputs.folder import check_folder
 from bigain_cli.outputs.sink import encode
 from bigain_cli.registry import DEFAULT_SCORE
-from bigain_cli.rules import Rules, placed
+from bigain_cli.rules import placed
 
 
 def rehearse(request: Request) -> int:
@@ -29,38 +25,26 @@ def rehearse(request: Request) -> int:
     labels = read_labels(request.labels, presets())
     if request.output is not None:
         check_target(request.output, request.force, request.resume)
-    reference = resolve(request.model)
-    outline = outline_of(reference)
-    told = (outline.vocabulary, usual(outline.card.templates)) if outline else (None, DEFAULT_TEMPLATE)
-    arms = arms_of(labels, request.templates, request.reject, *told)
-    for text in (text for arm in arms for text in arm.texts):
-        if outline is not None:
-            outline.read(text)
-    _check_maps(request, outline)
+    ahead = prospect(request.model, labels, request.templates, request.reject, request.rules)
+    _check_maps(request, ahead.outline)
     with ExitStack() as open_files:
         found = list(sources(request, open_files))
     missing = [source.id for source in found if source.error is not None]
     images = len(found) - len(missing)
-    prompts = [len(arm.texts) for arm in arms]
     plan: dict[str, Any] = {
         "images": images,
         "missing": missing,
-        "labels": len(arms) - request.reject,
+        "labels": len(ahead.arms) - request.reject,
         "labels_from": labels.origin,
-        "prompts": sum(prompts),
-        "evaluations_at_most": images * most_of(_rules(request, outline), prompts, request.compress),
-        "model": {"name": reference.name, "source": reference.where, "present": present(reference, hub_cache())},
+        "prompts": sum(ahead.prompts),
+        "evaluations_at_most": images * most_of(ahead.rules, ahead.prompts, request.compress),
+        "model": {"name": ahead.reference.name, "source": ahead.reference.where, "present": ahead.present},
         "output": request.output or "stdout",
         "format": request.format,
     }
     as_json = request.output is None and request.format in ("json", "jsonl")
     typer.echo(encode(json.dumps(plan, ensure_ascii=False) if as_json else _text(plan)))
     return 1 if missing else 0
-
-
-def _rules(request: Request, outline: Outline | None) -> Rules:
-    """Return the rules with what the model's card says of scores and draws."""
-    return request.rules.for_model(outline.card.score, outline.card.draws) if outline else request.rules
 
 
 def _check_maps(request: Request, outline: Outline | None) -> None:

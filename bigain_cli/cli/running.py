@@ -18,11 +18,11 @@ from bigain_cli.outputs.counts import counted
 from bigain_cli.outputs.files import check_target, open_target
 from bigain_cli.outputs.folder import make_folder
 from bigain_cli.outputs.panel import save_panel
-from bigain_cli.outputs.plotting import has_plotting
+from bigain_cli.outputs.plotting import can_map
 from bigain_cli.outputs.resume import Recorded, recorded
 from bigain_cli.outputs.sink import Layout, Sink, opened
 from bigain_cli.ranking import Failure, Ranking
-from bigain_cli.registry import OUTPUTS, SCORES, attribute
+from bigain_cli.registry import OUTPUTS, attribute
 
 TABLE_TOP = 5
 
@@ -61,6 +61,7 @@ def _prepared(request: Request, labels: LabelSet, talk: Talk) -> Any:
 
     started = time.monotonic()
     backbone = load(request.model, request.device, request.dtype)
+    pictures = OUTPUTS[request.format].pictures
     kind = str(backbone.dtype).removeprefix("torch.")
     talk.detail(f"model: {request.model} on {backbone.device} in {kind}, loaded in {time.monotonic() - started:.1f} s")
     run = Run(
@@ -73,17 +74,12 @@ def _prepared(request: Request, labels: LabelSet, talk: Talk) -> Any:
         compress=request.compress,
         batch=request.batch,
         timing=request.timing,
-        maps=request.heatmap is not None or _shows_maps(request, backbone.score),
-        views=OUTPUTS[request.format].pictures,
+        maps=request.heatmap is not None or (pictures and can_map(request.rules.score or backbone.score)),
+        views=pictures,
     )
     if run.report is not None:
         talk.detail(f"compression:\n{run.report}")
     return run
-
-
-def _shows_maps(request: Request, own: str) -> bool:
-    """Tell whether the format shows maps, and they can be made."""
-    return OUTPUTS[request.format].pictures and has_plotting() and bool(SCORES[request.rules.score or own].weigh)
 
 
 def _recorded(request: Request, fingerprint: str, talk: Talk) -> Recorded:

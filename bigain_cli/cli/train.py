@@ -107,12 +107,13 @@ def train(
     check_output(output, "mymodel")
     if arch not in ARCHITECTURES:
         Recipe(arch=arch)
+    aside = _held_out(held_out or SHARE)
     for wrong, what, why in (
         (depth is not None and arch != "dit", "--depth", "a U-Net has three levels, whatever is asked for"),
         (sharpness is not None and not contrast, "--sharpness", "nothing is compared without --contrast"),
         (contrast_from is not None and not contrast, "--contrast-from", "nothing is compared without --contrast"),
         (bool(template) and arch == "dit", "--template", "a transformer is told class numbers, not sentences"),
-        (bool(exam) and held_out == "0", "--exam", "no pictures are held out"),
+        (bool(exam) and aside == 0, "--exam", "no pictures are held out"),
     ):
         if wrong:
             raise UsageError(what, why, "Leave it out.")
@@ -131,8 +132,19 @@ def train(
     from bigain_cli.cli.training import Wish, carry_out
 
     asked = EXAM if exam is None else exam
-    wish = Wish(source, target, recipe, held_out, asked, synonyms, tuple(template or TEMPLATES), start, device, every)
+    wish = Wish(source, target, recipe, aside, asked, synonyms, tuple(template or TEMPLATES), start, device, every)
     return carry_out(wish, resume, talk)
+
+
+def _held_out(text: str) -> float | str:
+    """Return a share of each class, or a path."""
+    try:
+        share = float(text)
+    except ValueError:
+        return text
+    if not 0 <= share < 1:
+        raise UsageError(f"--held-out {text}", "a share is from 0 up to, but not including, 1", "0.1 is usual.")
+    return share
 
 
 def _source(folder: str | None, data: str | None) -> str:

@@ -19,7 +19,7 @@ from bigain_cli.errors import UsageError
 from bigain_cli.labels.templates import fill
 from bigain_cli.train.events import Done, Examined, Report, Saved
 from bigain_cli.train.holdings import checkpoint_of
-from bigain_cli.train.recipe import SHARE, Recipe
+from bigain_cli.train.recipe import Recipe
 
 if TYPE_CHECKING:
     from bigain_cli.train.pictures import Pictures
@@ -32,7 +32,7 @@ class Wish:
     source: str
     target: Path
     recipe: Recipe
-    held_out: str | None
+    held_out: float | str  # a share of each class, or a path
     exam: int
     synonyms: str | None
     templates: tuple[str, ...]
@@ -44,9 +44,8 @@ class Wish:
 def carry_out(wish: Wish, resume: bool, talk: Talk) -> int:
     """Train, telling how it goes; print the folder at the end."""
     synonyms = _synonyms(wish.synonyms)
-    share = _share(wish.held_out or SHARE)
-    for path in (wish.source, wish.held_out if share is None else None):
-        if path is not None and not os.path.exists(path):
+    for path in (wish.source, wish.held_out):
+        if isinstance(path, str) and not os.path.exists(path):
             raise UsageError(path, "no such folder or file", "Give a folder of class folders, or a .safetensors file.")
     for template in wish.templates:
         fill(template, "")
@@ -56,7 +55,7 @@ def carry_out(wish: Wish, resume: bool, talk: Talk) -> int:
     device_for(wish.recipe, wish.device)
     if wish.start and not resume:
         heritage(wish.start, wish.recipe)  # refused now, before all pictures are read
-    pictures, held_out = _pictures(wish, share, talk)
+    pictures, held_out = _pictures(wish, talk)
     job = Job(
         wish.recipe,
         pictures,
@@ -142,16 +141,16 @@ class Meter:
         return due
 
 
-def _pictures(wish: Wish, share: float | None, talk: Talk) -> tuple[Pictures, Pictures | None]:
+def _pictures(wish: Wish, talk: Talk) -> tuple[Pictures, Pictures | None]:
     """Read what is trained on and what is held out."""
     from bigain_cli.train.pictures import split
 
     pictures = _read(wish.source, wish.recipe.size, talk)
-    if share is None:
-        return pictures, _read(wish.held_out or "", wish.recipe.size, talk)
-    if share == 0:
+    if isinstance(wish.held_out, str):
+        return pictures, _read(wish.held_out, wish.recipe.size, talk)
+    if not wish.held_out:
         return pictures, None
-    kept, aside = split(pictures, share, wish.recipe.seed)
+    kept, aside = split(pictures, wish.held_out, wish.recipe.seed)
     talk.note(f"{len(aside)} of them held out" if len(aside) else "none held out: every class has one picture only")
     return kept, aside
 
@@ -170,17 +169,6 @@ def _read(source: str, size: int, talk: Talk) -> Pictures:
     for reason in pictures.skipped:
         talk.detail(f"left out: {reason}")
     return pictures
-
-
-def _share(text: str) -> float | None:
-    """Return a share, or nothing if the text is a path."""
-    try:
-        share = float(text)
-    except ValueError:
-        return None
-    if not 0 <= share < 1:
-        raise UsageError(f"--held-out {text}", "a share is from 0 up to, but not including, 1", "0.1 is usual.")
-    return share
 
 
 def _synonyms(path: str | None) -> dict[str, list[str]]:

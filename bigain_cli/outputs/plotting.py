@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from bigain_cli.errors import UsageError
 from bigain_cli.outputs.lettering import letter, spelt
+from bigain_cli.registry import SCORES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,6 +23,11 @@ DOTS = 110  # per inch
 def has_plotting() -> bool:
     """Tell whether the plotting library is here."""
     return importlib.util.find_spec("matplotlib") is not None
+
+
+def can_map(score: str) -> bool:
+    """Tell whether a score has a place in the picture, and it can be drawn."""
+    return has_plotting() and bool(SCORES[score].weigh)
 
 
 def require_plotting(what: str) -> None:

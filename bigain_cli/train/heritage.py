@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bigain_cli.backbones.card import Card
@@ -135,9 +137,7 @@ def _learned(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
 
 
 def _tensors(folder: Path) -> dict[str, Tensor]:
-    from safetensors.torch import load_file
-
     try:
         return {key: value for path in sorted(folder.glob("*.safetensors")) for key, value in load_file(path).items()}
-    except Exception as problem:  # its library has no narrower name for a torn file
+    except (OSError, SafetensorError) as problem:
         raise ModelError(str(folder), f"unreadable ({problem})", "Restore it.") from problem

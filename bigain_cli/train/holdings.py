@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from bigain_cli.backbones.card import Card
+from bigain_cli.backbones.card import TRAINING, Card
 
 INDEX, README = "model_index.json", "README.md"
 PARTS = ("scheduler", "text_encoder", "tokenizer", "transformer", "unet")
-FRESH, TRAINING = ".new", "training"
+FRESH = ".new"
 CHECKPOINT = "checkpoint.safetensors"
 MADE = (CHECKPOINT, f".{CHECKPOINT}.part", "samples-*.png", ".bigain-*.part")
 

@@ -40,7 +40,6 @@ def card_of(name: str, phrases: Phrases, facts: Mapping[str, Any]) -> str:
     recipe = facts["recipe"]
     kind = "text-conditioned U-Net" if recipe["arch"] == "unet" else "label-conditioned DiT"
     words = "\n".join(f"- {_escaped(', '.join(words))}" for words in phrases.classes.values())
-    settings = ", ".join(f"{key} {value}" for key, value in recipe.items() if key != "depth" or recipe["arch"] == "dit")
     begun = _begun(facts["start"]) if "start" in facts else ""
     accuracy = facts.get("held_out", {}).get("text", "not measured yet")
     return f"""# {_escaped(name)}
@@ -51,7 +50,7 @@ trained with `bigain train`. Load it with `bigain classify … -m {name}`, or wi
 - Data: {_escaped(facts["data"])}, {facts["pictures"]:,} pictures; {facts["shown"]:,} shown.
 - Device: {facts["device"]}, torch {facts["torch"]}, {facts["minutes"]} minutes.
 - Accuracy: {accuracy}.
-- Recipe: {settings}.{begun}
+- Recipe: {_settings(recipe)}.{begun}
 
 It knows these classes, by these names, and nothing else:
 
@@ -63,13 +62,16 @@ Use it as a demonstration and a test bench on pictures like those it was trained
 
 def _begun(start: Mapping[str, Any]) -> str:
     """Return a line on the backbone that a training began from."""
-    before = start.get("recipe", {})
-    settings = ", ".join(f"{key} {value}" for key, value in before.items())
     told = (
         f"{start.get('shown', 0):,} pictures in {start.get('minutes', 0)} minutes on {start.get('device', 'a device')}"
     )
     earlier = _begun(start["start"]) if "start" in start else ""
-    return f"\n- Began from {_escaped(start['model'])}: {told}; {settings}.{earlier}"
+    return f"\n- Began from {_escaped(start['model'])}: {told}; {_settings(start.get('recipe', {}))}.{earlier}"
+
+
+def _settings(recipe: Mapping[str, Any]) -> str:
+    """Write a recipe; the depth is a transformer's."""
+    return ", ".join(f"{key} {value}" for key, value in recipe.items() if key != "depth" or recipe["arch"] == "dit")
 
 
 def _escaped(text: str) -> str:

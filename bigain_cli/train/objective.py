@@ -15,10 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bigain_cli.backbones.base import Process
+from bigain_cli.estimators import TINY
 from bigain_cli.train.networks import Learner
 from bigain_cli.train.recipe import Recipe
-
-TINY = 1e-12  # of a mean square, in float32
 
 
 @dataclass(frozen=True)

@@ -265,7 +265,7 @@ USAGE: dict[str, tuple[tuple[str, ...], str]] = {
     "sharpness": (("photos", "-o", "m", "--sharpness", "30"), "--sharpness: nothing is compared without --contrast"),
     "later": (("photos", "-o", "m", "--contrast-from", "0.5"), "--contrast-from: nothing is compared without"),
     "sentences": (("photos", "-o", "m", "--arch", "dit", "-t", "a {}"), "--template: a transformer is told class"),
-    "no exam": (("photos", "-o", "m", "--held-out", "0", "--exam", "9"), "--exam: no pictures are held out"),
+    "no exam": (("photos", "-o", "m", "--held-out", "0.0", "--exam", "9"), "--exam: no pictures are held out"),
     "from": (("photos", "-o", "m", "--from", "sd1.5"), "--from sd1.5: not a backbone made by bigain train"),
     "from a shape": (("photos", "-o", "m", "--from", "mini", "--width", "16"), "--from mini: has another block_out"),
     "in the held-out": (("photos", "--held-out", "data", "-o", "data/m"), "data/m: inside data, where it would pass"),
