@@ -24,6 +24,17 @@ def test_the_record_in_the_readme_is_the_one_that_is_made() -> None:
     assert f"{record['evaluations']:>8}  /tmp/teal.png" in TEXT, "the table shows the same run"
 
 
+def test_the_drawn_horse_is_classified_as_the_readme_shows() -> None:
+    row = re.search(r"^(\w+) +([\d.]+)  (\w+) +(\w+) +([\d.]+) \[[^]]+\] +(\d+)  /tmp/horse\.png$", TEXT, re.M)
+    label, probability, verdict, runner_up, gap, evaluations = row.groups()
+    mini = bigain.load("mini", device="cpu")
+    horse = next(iter(bigain.generate(mini, ["a photo of a horse"]))).image
+    made = next(bigain.classify(mini, [("/tmp/horse.png", horse)], "cifar10"))
+    assert (made.label, made.runner_up) == (label, runner_up) and made.decided == (verdict == "decided")
+    assert abs(made.probability - float(probability)) < 0.01 and abs(made.gap - float(gap)) < 1e-4
+    assert made.evaluations == int(evaluations)
+
+
 def test_the_example_in_the_readme_runs(tmp_path: Path, capsys) -> None:
     Image.new("RGB", (64, 64), "teal").save(tmp_path / "teal.png")
     code = next(block for block in re.findall(r"```python\n(.*?)```", TEXT, re.S) if "bigain.load" in block)
