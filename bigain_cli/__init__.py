@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bigain_cli.benchmark.sketch import load_random
     from bigain_cli.classifier import Run, classify
     from bigain_cli.errors import BigainError, InputError, ModelError, UsageError
+    from bigain_cli.evaluation.drawing import Drawing
     from bigain_cli.evaluation.evaluate import evaluate
     from bigain_cli.evaluation.summary import Summary
     from bigain_cli.labels import Label, LabelSet
@@ -41,6 +42,7 @@ _HOMES = {
     "classify": "bigain_cli.classifier",
     "Run": "bigain_cli.classifier",
     "evaluate": "bigain_cli.evaluation.evaluate",
+    "Drawing": "bigain_cli.evaluation.drawing",
     "Summary": "bigain_cli.evaluation.summary",
     "generate": "bigain_cli.sampler.generation",
     "Generation": "bigain_cli.sampler.generation",
@@ -65,6 +67,7 @@ _HOMES = {
 __all__ = [
     "Benchmark",
     "BigainError",
+    "Drawing",
     "Failure",
     "Generation",
     "InputError",

@@ -260,6 +260,7 @@ FEATURES = {
     "backbone": Feature("bigain_cli.quality.features:middle", "the middle block of the model itself"),
     "inception": Feature("bigain_cli.quality.inception:inception", "torchvision's Inception v3, if it is here"),
 }
+DEFAULT_FEATURE = "backbone"
 MEASURES = {
     "frechet": Measure("bigain_cli.quality.distance:frechet", "Fréchet distance of two Gaussians; biased at small n"),
     "kernel": Measure("bigain_cli.quality.distance:kernel", "squared MMD of a cubic kernel; unbiased at any n"),

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 from typing import Any
 
-import measure_quality
 import numpy as np
 import pytest
 import scipy.linalg
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 
 import bigain_cli as bigain
 from bigain_cli.compress import compressed
@@ -413,49 +410,3 @@ def test_pictures_in_numbers_out(shots) -> None:
     for name, record in json.loads(json.dumps(found.to_dict())).items():
         assert set(record) == {"measure", "feature", "generated", "real", "value", "low", "high"}
         assert (record["measure"], record["feature"], record["generated"], record["real"]) == (name, "means", 13, 14)
-
-
-# The script behind the table.
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory, shots: list[Image.Image]) -> Path:
-    """Twelve pictures of each of two classes of the tiny DiT."""
-    coded = []
-    for shot in shots[:24]:
-        stream = io.BytesIO()
-        shot.resize((16, 16)).save(stream, format="JPEG")
-        coded.append(stream.getvalue())
-    path = tmp_path_factory.mktemp("data") / "data.safetensors"
-    tensors = {
-        "jpeg": torch.frombuffer(bytearray(b"".join(coded)), dtype=torch.uint8),
-        "offsets": torch.tensor([0, *np.cumsum([len(code) for code in coded])]),
-        "labels": torch.arange(24) % 2,
-    }
-    save_file(tensors, path, metadata={"classes": "tench,airliner"})
-    return path
-
-
-def test_the_script_prints_a_table_and_goes_on_where_it_stopped(models, data, tmp_path, monkeypatch, capsys) -> None:
-    def told(*more: str) -> tuple[list[str], int]:
-        fixed = ["--images", "12", "--steps", "2", "--keep", str(tmp_path), "--device", "cpu"]
-        monkeypatch.setattr("sys.argv", ["measure_quality.py", str(models["dit"]), str(data), *fixed, *more])
-        measure_quality.main()
-        shown = capsys.readouterr()
-        return shown.out.splitlines(), shown.err.count("s a picture")
-
-    lines, drawn = told("-c", "none")
-    assert drawn == 2
-    assert lines[4] == "| spec | kernel distance | precision | recall | s per image |"
-    assert [line.split("|")[1].strip() for line in lines[6:]] == ["`none`", "other real pictures"]
-    more, drawn = told("-c", "none", "-c", "tome:0.5")
-    assert drawn == 2
-    assert more[:7] == lines[:7]
-    assert more[7].count("Δ") == 3
-    with Image.open(tmp_path / "tome_0.5.png") as grid:
-        assert grid.size == (96, 32)
-    (tmp_path / "none-001.npz").unlink()
-    again, drawn = told("-c", "none")
-    assert drawn == 1
-    assert again[6].split("|")[2:5] == lines[6].split("|")[2:5]
-    assert told("-c", "none", "--guidance", "1")[1] == 2  # other settings, other pictures

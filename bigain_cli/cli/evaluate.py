@@ -11,7 +11,9 @@ from bigain_cli.cli.forms import chosen_form
 from bigain_cli.cli.inquiry import PAGES, Inquiry, check
 from bigain_cli.cli.options import Device, DryRun, Dtype, Model, Quiet, check_output
 from bigain_cli.cli.talk import Talk
-from bigain_cli.registry import DATASETS, DEFAULT_MODEL, SCHEDULES, SCORES
+from bigain_cli.errors import UsageError
+from bigain_cli.evaluation.drawing import Drawing
+from bigain_cli.registry import DATASETS, DEFAULT_FEATURE, DEFAULT_MODEL, FEATURES, SCHEDULES, SCORES
 from bigain_cli.rules import Rules
 
 
@@ -48,7 +50,10 @@ def evaluate(
     model: Model = DEFAULT_MODEL,
     device: Device = "auto",
     dtype: Dtype = "auto",
-    limit: Annotated[int | None, typer.Option(min=1, help="Pictures, chosen by the seed.", show_default="all")] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=0, help="Pictures, chosen by the seed; 0 with --generate only.", show_default="all"),
+    ] = None,
     per_class: Annotated[
         int | None, typer.Option(min=1, help="Pictures of each class, chosen by the seed.", show_default="all")
     ] = None,
@@ -82,6 +87,25 @@ def evaluate(
     figure: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="Draw accuracy against cost: .png or .svg; without a suffix, both."),
+    ] = None,
+    generate: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Draw N pictures under each spec, too, and compare them with the dataset's.",
+            show_default="none",
+        ),
+    ] = None,
+    feature: Annotated[
+        str | None,
+        typer.Option(help=f"What looks at pictures: {', '.join(FEATURES)}.", show_default=DEFAULT_FEATURE),
+    ] = None,
+    sampler: Annotated[str | None, typer.Option(help="For --generate, as for generate.")] = None,
+    steps: Annotated[int | None, typer.Option(help="For --generate, as for generate.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="For --generate, as for generate.")] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER", help="Keep there what --generate draws, with a grid; go on with what is there."),
     ] = None,
     confusion: Annotated[bool, typer.Option("--confusion", help="Add who is taken for whom.")] = False,
     download: Annotated[bool, typer.Option("--download", help="Fetch the dataset if it is not there.")] = False,
@@ -120,6 +144,7 @@ def evaluate(
         confusion=confusion,
         download=download,
         force=force,
+        drawing=_drawing(generate, feature, sampler, steps, guidance, keep, force),
     )
     check(inquiry)
     talk = Talk(quiet, verbose)
@@ -127,3 +152,22 @@ def evaluate(
     from bigain_cli.cli.evaluating import carry_out, rehearse
 
     return rehearse(inquiry, talk) if dry_run else carry_out(inquiry, talk)
+
+
+def _drawing(
+    count: int | None,
+    feature: str | None,
+    sampler: str | None,
+    steps: int | None,
+    guidance: float | None,
+    keep: str | None,
+    force: bool,
+) -> Drawing | None:
+    """Return what is to be drawn; refuse options that nothing would come of."""
+    if count is not None:
+        return Drawing(count, feature or DEFAULT_FEATURE, sampler, steps, guidance, keep, force)
+    given = {"feature": feature, "sampler": sampler, "steps": steps, "guidance": guidance, "keep": keep}
+    for name, value in given.items():
+        if value is not None:
+            raise UsageError(f"--{name}", "nothing is drawn without --generate", "Add --generate N, or leave it out.")
+    return None

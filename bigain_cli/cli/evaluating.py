@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import typer
 from bigain_cli.arms import NONE
 from bigain_cli.cli.answers import Answers, asked
 from bigain_cli.cli.inquiry import Inquiry
+from bigain_cli.cli.meter import StepMeter
 from bigain_cli.cli.prospect import most_of_rungs, prospect
 from bigain_cli.cli.talk import Talk
 from bigain_cli.evaluation.specs import rungs_of
@@ -29,12 +31,14 @@ TOP = 5  # labels in a page
 
 def carry_out(inquiry: Inquiry, talk: Talk) -> int:
     """Ask about every picture under every spec; return 1 if any failed, else 0."""
-    dataset, labels, answers = _material(inquiry, talk, inquiry.download)
+    whole, dataset, labels, answers = _material(inquiry, talk, inquiry.download)
     resolve(inquiry.model)
-    evaluation = _prepared(inquiry, talk, dataset, labels, answers)
+    evaluation, studio = _prepared(inquiry, talk, whole, dataset, labels, answers)
     with _report(inquiry, labels, dataset.many) as report:
         found = asked(inquiry, evaluation, talk, report.write if report is not None else _unseen)
         summary = _summary(inquiry, evaluation, found)
+        if studio is not None:
+            summary = dataclasses.replace(summary, gallery=_gallery(inquiry, studio, summary.against, talk))
         if report is not None:
             report.remark(_text(inquiry, summary, "table"))
             report.describe({**summary.about, "compressions": list(evaluation.specs)})
@@ -49,7 +53,7 @@ def carry_out(inquiry: Inquiry, talk: Talk) -> int:
 
 def rehearse(inquiry: Inquiry, talk: Talk) -> int:
     """Say what would be done; look at the dataset, but load no model."""
-    dataset, labels, _ = _material(inquiry, talk, download=False)
+    whole, dataset, labels, _ = _material(inquiry, talk, download=False)
     ahead = prospect(inquiry.model, labels, inquiry.templates, dataset.many, inquiry.rules)
     own = "none, and the model's own"
     specs = [rungs_of(text) for text in inquiry.specs or ("none",)]
@@ -60,6 +64,7 @@ def rehearse(inquiry: Inquiry, talk: Talk) -> int:
         f"specs        {', '.join(inquiry.specs) or own}",
         f"evaluations  at most {most} a picture and spec ({sum(ahead.prompts)} prompts)",
         f"model        {ahead.told()}",
+        *_ahead(inquiry, len(whole.classes)),
         f"records      {inquiry.records or 'not kept'}",
         f"output       {inquiry.output or 'stdout'} ({inquiry.form})",
         *(f"figure       {name}" for name in inquiry.figures),
@@ -68,8 +73,15 @@ def rehearse(inquiry: Inquiry, talk: Talk) -> int:
     return 0
 
 
-def _material(inquiry: Inquiry, talk: Talk, download: bool) -> tuple[Any, Any, tuple[str, ...]]:
-    """Return the chosen part of the dataset, the labels, and the right label of each class."""
+def _ahead(inquiry: Inquiry, classes: int) -> Iterator[str]:
+    """Say what would be drawn."""
+    if (drawing := inquiry.drawing) is not None:
+        kept = f", kept in {drawing.keep}" if drawing.keep else ""
+        yield f"drawn        {drawing.share(classes)} pictures of each class under each spec{kept}"
+
+
+def _material(inquiry: Inquiry, talk: Talk, download: bool) -> tuple[Any, Any, Any, tuple[str, ...]]:
+    """Return the dataset, its chosen part, the labels, and the right label of each class."""
     from bigain_cli.evaluation.dataset import open_dataset, refuse_mixture
     from bigain_cli.evaluation.matching import labels_for
     from bigain_cli.evaluation.selection import choose
@@ -81,11 +93,15 @@ def _material(inquiry: Inquiry, talk: Talk, download: bool) -> tuple[Any, Any, t
     talk.detail(f"{dataset.name}: {len(dataset.cases)} of {len(whole.cases)} pictures, labels: {labels.origin}")
     if dataset.strays:
         talk.note(f"{len(dataset.strays)} left out, the first: {dataset.strays[0]}")
-    return dataset, labels, answers
+    return whole, dataset, labels, answers
 
 
-def _prepared(inquiry: Inquiry, talk: Talk, dataset: Any, labels: Any, answers: tuple[str, ...]) -> Any:
+def _prepared(
+    inquiry: Inquiry, talk: Talk, whole: Any, dataset: Any, labels: Any, answers: tuple[str, ...]
+) -> tuple[Any, Any]:
+    """Load the model; return what is to be asked of it, and, if anything is, what is to be drawn."""
     from bigain_cli.backbones.loading import load
+    from bigain_cli.evaluation.evaluate import studio_of
     from bigain_cli.evaluation.trials import Evaluation, Plan
 
     started = time.monotonic()
@@ -97,7 +113,24 @@ def _prepared(inquiry: Inquiry, talk: Talk, dataset: Any, labels: Any, answers: 
     plan = Plan(specs, inquiry.rules, inquiry.seed, inquiry.templates, inquiry.batch, views, maps)
     evaluation = Evaluation(backbone, dataset, labels, answers, plan)
     evaluation.named(inquiry.against)  # refused now, if it is not among them
-    return evaluation
+    return evaluation, studio_of(evaluation, backbone, whole, inquiry.drawing)
+
+
+def _gallery(inquiry: Inquiry, studio: Any, against: str, talk: Talk) -> Any:
+    """Draw what is to be drawn, telling how it goes."""
+    from bigain_cli.evaluation.pictures import Progress
+
+    with StepMeter(talk, "drawing", "pictures") as meter:
+        try:
+            for event in studio.events(against):
+                if not isinstance(event, Progress):
+                    return event
+                meter.show(event.done, event.of)
+        except KeyboardInterrupt:
+            keep = inquiry.drawing.keep if inquiry.drawing is not None else None
+            kept = f"are in {keep}; the same command goes on" if keep else "are lost: use --keep"
+            talk.note(f"interrupted while drawing; the classes that were whole {kept}")
+            raise
 
 
 def _summary(inquiry: Inquiry, evaluation: Any, found: Answers) -> Any:

@@ -1,13 +1,16 @@
 """What a user asked `evaluate` for, and whether it makes sense; found out before anything heavy is loaded."""
 
+# os.path says no where pathlib raises.
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import PurePath
 
 from bigain_cli.cli.forms import FORMS
 from bigain_cli.cli.request import check_machine
 from bigain_cli.errors import UsageError
+from bigain_cli.evaluation.drawing import Drawing, drawable
 from bigain_cli.evaluation.specs import compared
 from bigain_cli.outputs.files import IN_PLACE, check_target
 from bigain_cli.outputs.plotting import require_plotting
@@ -43,6 +46,7 @@ class Inquiry:
     confusion: bool
     download: bool
     force: bool
+    drawing: Drawing | None = None
 
     @property
     def replace(self) -> bool:
@@ -60,7 +64,12 @@ class Inquiry:
 
 def check(inquiry: Inquiry) -> None:
     """Refuse what contradicts itself, what cannot be written, and names that no machine has."""
-    compared(inquiry.specs, inquiry.against, inquiry.rules)
+    specs = compared(inquiry.specs, inquiry.against, inquiry.rules)
+    if inquiry.drawing is not None:
+        drawable(dict(zip(inquiry.specs, specs, strict=True)))
+        _check_folder(inquiry.drawing.keep)
+    elif inquiry.limit == 0:
+        raise UsageError("--limit 0", "nothing is asked, and without --generate nothing drawn", "Leave it out.")
     _check_records(inquiry)
     names = [name for name in (inquiry.records, inquiry.output, *inquiry.figures) if name is not None]
     for name in names:
@@ -74,6 +83,11 @@ def check(inquiry: Inquiry) -> None:
             raise UsageError(f"--figure {inquiry.figure}", "is drawn as PNG or SVG only", "Write --figure chart.svg.")
         require_plotting("--figure")
     check_machine(inquiry.device, inquiry.dtype)
+
+
+def _check_folder(keep: str | None) -> None:
+    if keep is not None and os.path.lexists(keep) and not (os.path.isdir(keep) and os.access(keep, os.W_OK)):
+        raise UsageError(f"--keep {keep}", "is no folder that can be written to", "Name another.")
 
 
 def _check_records(inquiry: Inquiry) -> None:

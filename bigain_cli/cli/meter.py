@@ -50,7 +50,7 @@ class StepMeter:
         if self._bar is not None:
             self._bar.stop()
 
-    def show(self, done: int, of: int) -> None:
+    def show(self, done: float, of: int) -> None:
         """Take a step into account."""
         now = time.monotonic()
         left = clock((now - self._began) / done * (of - done))
@@ -58,7 +58,7 @@ class StepMeter:
             self._bar.update(self._task, completed=done, total=of, left=left)
         elif now - self._said > PAUSE:
             self._said = now
-            self._talk.note(f"{done}/{of} {self._unit}, {left} left")
+            self._talk.note(f"{done:.0f}/{of} {self._unit}, {left} left")
 
     @contextmanager
     def aside(self) -> Iterator[None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+from bigain_cli.evaluation.exhibition import gallery
 from bigain_cli.evaluation.measures import Outcome
 from bigain_cli.evaluation.pairs import Difference
 from bigain_cli.evaluation.several import Precision
@@ -34,23 +35,24 @@ def as_markdown(summary: Summary, confusion: bool = False) -> str:
 
 def _written(summary: Summary, confusion: bool, table: Callable[..., str], mark: str) -> str:
     parts = [_title(summary)]
-    if not summary.outcomes:
-        return parts[0]
     if summary.many:
         parts += [table(*_precisions(summary)), _notes(summary)]
-    else:
+    elif summary.outcomes:
         parts += [table(*_outcomes(summary)), _notes(summary)]
         if len(summary.outcomes) > 1:
             parts += [f"{mark}Differences, in points of top-1", table(*_differences(summary))]
-    if confusion and not summary.many:
-        for spec in summary.outcomes:
+        for spec in summary.outcomes if confusion else ():
             parts += [f"{mark}{spec}: answers (columns) by true label", table(*_confusion(summary, spec))]
+    if summary.gallery is not None:
+        parts += gallery(summary.gallery, table, mark)
     return "\n\n".join(part for part in parts if part)
 
 
 def _title(summary: Summary) -> str:
     about = summary.about
     failed = sum(summary.failures.values())
+    if not summary.outcomes and not failed:
+        return f"{about['dataset']}: nothing asked; model {about['model']}, {about['dtype']} on {about['device']}"
     words = [
         f"{about['dataset']}: {summary.count} pictures, {about['labels']} labels",
         f"model {about['model']}, {about['schedule']}, at most {about['max_draws']} draws, score {about['score']}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -13,18 +14,23 @@ APART = 0xE7A1  # sets these random numbers apart from others of the same seed
 
 
 def choose(dataset: Dataset, limit: int | None, per_class: int | None, seed: int) -> Dataset:
-    """Keep so many of each class, then so many in all, in the dataset's order."""
+    """Keep so many of each class, then so many in all, in the dataset's order; a limit of 0 keeps none."""
     if per_class is not None and dataset.many:
         raise UsageError("--per-class", "pictures of this dataset have several classes", "Use --limit.")
-    order = np.random.Generator(np.random.PCG64([APART, seed])).permutation(len(dataset.cases))
-    cases = [dataset.cases[number] for number in order]
-    places = {id(case): number for number, case in zip(order, cases, strict=True)}
+    cases = shuffled(dataset.cases, seed)
+    places = {id(case): number for number, case in enumerate(dataset.cases)}
     if per_class is not None:
         cases = _per_class(cases, per_class)
     chosen = sorted(cases[:limit], key=lambda case: places[id(case)])
-    if not chosen:
+    if not chosen and limit != 0:
         raise UsageError(f"dataset {dataset.name}", "no picture in it", "Name another folder.")
     return dataset.of(chosen)
+
+
+def shuffled(cases: Sequence[Case], seed: int) -> list[Case]:
+    """Return pictures in the order in which the seed chooses them."""
+    order = np.random.Generator(np.random.PCG64([APART, seed])).permutation(len(cases))
+    return [cases[number] for number in order]
 
 
 def _per_class(cases: list[Case], count: int) -> list[Case]:

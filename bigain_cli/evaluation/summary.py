@@ -13,6 +13,7 @@ import numpy as np
 
 from bigain_cli.evaluation.measures import Outcome, Record, confusion, outcome_of, reliability, rights
 from bigain_cli.evaluation.pairs import Difference, difference
+from bigain_cli.evaluation.pictures import Gallery
 from bigain_cli.evaluation.several import Precision, precision_of
 
 
@@ -28,6 +29,7 @@ class Summary:
     differences: Sequence[Difference]  # of every pair, the later minus the earlier
     records: Mapping[str, Sequence[Record]]
     names: tuple[str, ...]
+    gallery: Gallery | None = None  # of pictures drawn under the same specs
 
     @property
     def many(self) -> bool:
@@ -49,7 +51,8 @@ class Summary:
             {"spec": spec, "against": self.against, **{name: span.to_dict() for name, span in gaps.items()}}
             for spec, gaps in self.precisions().items()
         ]
-        return {**self.about, "pictures": self.count, "against": self.against, "specs": specs, "differences": pairs}
+        found = {**self.about, "pictures": self.count, "against": self.against, "specs": specs, "differences": pairs}
+        return found if self.gallery is None else {**found, "generated": self.gallery.to_dict()}
 
     def precisions(self) -> dict[str, dict[str, Any]]:
         """Return the differences of precision to the baseline."""

@@ -11,11 +11,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bigain_cli.arms import arms_of
 from bigain_cli.backbones.base import Backbone
 from bigain_cli.classifier import Run
 from bigain_cli.compress import Spec
 from bigain_cli.errors import UsageError
 from bigain_cli.evaluation.dataset import Case, Dataset, refuse_mixture
+from bigain_cli.evaluation.drawing import drawable
 from bigain_cli.evaluation.ladder import Answer, Answering, Ladder, Single
 from bigain_cli.evaluation.specs import compared, rungs_of
 from bigain_cli.labels import LabelSet
@@ -77,6 +79,22 @@ class Evaluation:
         if found is None:
             raise UsageError(f"--against {text}", "is not among the specs", f"Compared are {', '.join(names)}.")
         return found
+
+    def prompts(self) -> list[str]:
+        """Return for each class the sentence that its label is asked by first."""
+        backbone = self._backbone
+        arms = arms_of(self.labels, self._plan.templates, False, backbone.vocabulary, backbone.template)
+        first = {arm.name: arm.texts[0] for arm in arms}
+        return [first[answer] for answer in self._answers]
+
+    @property
+    def how(self) -> tuple[int, int | None]:
+        """Return the seed of the draws and of the choice of pictures, and the most evaluations at once."""
+        return self._plan.seed, self._plan.batch
+
+    def drawable(self) -> dict[str, str]:
+        """Return the specs by name, to draw under; refuse ladders."""
+        return drawable(self._rungs)
 
     def truth_of(self, case: Case) -> list[str]:
         """Return the labels that are right for a picture."""

@@ -1,0 +1,50 @@
+"""What is to be drawn under every spec, and what it is looked at with; checked on construction. Torch-free."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bigain_cli.errors import UsageError
+from bigain_cli.evaluation.specs import Rungs, written
+from bigain_cli.registry import DEFAULT_FEATURE, FEATURES, entry
+from bigain_cli.sampler.wish import Wish
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """So many pictures, shared out among the classes; None leaves a choice to the model."""
+
+    count: int
+    feature: str = DEFAULT_FEATURE
+    sampler: str | None = None
+    steps: int | None = None
+    guidance: float | None = None
+    keep: str | None = None  # a folder for grids and for what is drawn, to go on with
+    replace: bool = False  # whether what was made with other settings may be replaced there
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise UsageError(f"--generate {self.count}", "must be at least 1", "Some 2,000 pictures tell much.")
+        entry("feature", self.feature, FEATURES)
+        self.wish("none", 0)
+
+    def wish(self, spec: str, seed: int, batch: int | None = None) -> Wish:
+        """Return how to draw under a spec."""
+        return Wish(self.sampler, self.steps, self.guidance, seed=seed, compress=spec, batch=batch)
+
+    def share(self, classes: int) -> int:
+        """Return how many pictures of each class are drawn."""
+        if self.count < classes:
+            why = f"the {classes} classes take at least one each"
+            raise UsageError(f"--generate {self.count}", why, f"Begin with --generate {classes}.")
+        return self.count // classes
+
+
+def drawable(specs: Mapping[str, Rungs]) -> dict[str, str]:
+    """Return the specs to draw under; refuse ladders."""
+    for name, rungs in specs.items():
+        if len(rungs) > 1:
+            why = "a ladder is a way to classify, and nothing can be drawn with it"
+            raise UsageError(f"-c {name}", why, "Leave it out, or leave out --generate.")
+    return {name: written(rungs) for name, rungs in specs.items()}

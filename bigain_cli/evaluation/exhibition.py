@@ -1,0 +1,65 @@
+"""What came of pictures that were drawn, in words: a table of measures and one of differences.
+
+In: a Gallery; out: parts of a text. Every number stands beside the feature that looked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bigain_cli.evaluation.pictures import Gallery
+from bigain_cli.quality.comparison import Quality
+from bigain_cli.quality.intervals import Interval
+
+HEADS = {"frechet": "Fréchet distance", "kernel": "kernel distance", "precision": "precision", "recall": "recall"}
+
+
+def gallery(found: Gallery, table: Callable[..., str], mark: str) -> list[str]:
+    """Return the parts of the text."""
+    first = next(iter(found.shown.values())).quality
+    heads = [HEADS[measure] for measure in first.estimates]
+    rows = [[name, *_cells(shown.quality), f"{shown.seconds:.3g}"] for name, shown in found.shown.items()]
+    if found.other is not None:
+        rows.append(["other real pictures", *_cells(found.other), "–"])
+    parts = [f"{mark}Pictures drawn", _about(found.about), table(("spec", *heads, "s a picture"), rows)]
+    if len(found.shown) > 1:
+        gaps = {name: found.differences(name) for name in found.shown if name != found.against}
+        rows = [[name, *(signed(gap[measure]) for measure in first.estimates)] for name, gap in gaps.items()]
+        parts += [f"{mark}Differences to {found.against}, over the same seeds", table(("spec", *heads), rows)]
+    return [*parts, _notes(found)]
+
+
+def _cells(quality: Quality) -> list[str]:
+    return [plain(estimate.interval) for estimate in quality.estimates.values()]
+
+
+def _about(about: Mapping[str, Any]) -> str:
+    wide, high = about["size"]
+    how = f"{about['sampler']}, {about['steps']} steps, guidance {about['guidance']:g}, {wide}×{high}"
+    counts = f"{about['pictures']} pictures under each spec, {about['of_each_class']} of each class"
+    return f"{counts}; {how}, batch {about['batch']}; against as many real ones, seen by {about['feature']}"
+
+
+def _notes(found: Gallery) -> str:
+    kinds = "95 % (resampled for distances: spread, not bias; Wilson's for precision and recall)"
+    parts = [f"Intervals: {kinds}; differences are resampled in pairs.", "Compare at the same feature and count only."]
+    if found.about["left_out"]:
+        parts.append(f"No Fréchet distance: it takes more pictures than features ({found.about['features']}).")
+    return " ".join(parts)
+
+
+def plain(found: Interval) -> str:
+    """Write a measure with its interval."""
+    return f"{number(found.value)} [{number(found.low)}, {number(found.high)}]"
+
+
+def signed(found: Mapping[str, float]) -> str:
+    """Write a difference with its interval."""
+    value, low, high = (number(found[key]) for key in ("value", "low", "high"))
+    return f"{'+' if found['value'] >= 0 else ''}{value} [{low}, {high}]"
+
+
+def number(value: float) -> str:
+    """Write three digits."""
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"

@@ -1,0 +1,166 @@
+"""`bigain evaluate --generate`: pictures under each spec against real ones, kept, gone on with, and refused."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from commands import run, start
+from PIL import Image
+
+import bigain_cli as bigain
+from bigain_cli.errors import UsageError
+from bigain_cli.outputs.pictures import settings_of
+
+FAST = ("--limit", "0", "--steps", "2", "--device", "cpu")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve pictures of each of two classes that the tiny DiT knows."""
+    folder = tmp_path_factory.mktemp("real") / "photos"
+    for place, name in enumerate(("airliner", "tench")):
+        (folder / name).mkdir(parents=True)
+        for number in range(12):
+            noise = Image.effect_noise((20 + number, 31), 30 + 5 * number + 40 * place)
+            noise.convert("RGB").save(folder / name / f"{number:02d}.png")
+    return folder
+
+
+def draw(models: dict[str, Path], photos: Path, *arguments: str, **options: Any) -> Any:
+    return run("evaluate", str(photos), "-m", str(models["dit"]), *FAST, *arguments, **options)
+
+
+def test_measures_stand_beside_the_feature_and_the_real_pictures(models, photos, tmp_path: Path) -> None:
+    specs = ("-c", "none", "-c", "tome:0.5", "--generate", "12", "--keep", str(tmp_path / "kept"))
+    made = draw(models, photos, *specs, "--markdown")
+    assert made.code == 0, made.err
+    lines = made.out.decode().splitlines()
+    assert lines[0].startswith(f"{photos}: nothing asked; model ")
+    assert "12 pictures under each spec, 6 of each class; ddim, 2 steps" in lines[4] and ":mid@t=" in lines[4]
+    assert lines[6] == "| spec | kernel distance | precision | recall | s a picture |"
+    assert [line.split(" | ")[0] for line in lines[8:11]] == ["| none", "| tome:0.5", "| other real pictures"]
+    assert "No Fréchet distance: it takes more pictures than features (32)." in lines[-1]
+    document = json.loads(draw(models, photos, *specs, "--json").out)["generated"]
+    assert (document["pictures"], document["against"], list(document["specs"])) == (12, "none", ["none", "tome:0.5"])
+    gap, own = document["specs"]["tome:0.5"]["differences"]["kernel"], document["specs"]
+    assert gap["low"] < gap["value"] < gap["high"]
+    assert gap["value"] == pytest.approx(own["tome:0.5"]["kernel"]["value"] - own["none"]["kernel"]["value"])
+    with Image.open(tmp_path / "kept" / "tome_0.5.png") as grid:
+        assert grid.size == (96, 32)
+    assert settings_of(str(tmp_path / "kept" / "tome_0.5.png"))["prompts"] == ["airliner", "tench"]
+
+
+def test_it_goes_on_with_what_was_kept_and_with_nothing_else(models, photos, tmp_path: Path) -> None:
+    specs = ("--generate", "12", "--keep", str(tmp_path), "--json")
+    whole = draw(models, photos, "-c", "none", "-c", "tome:0.5", *specs)
+    (tmp_path / "none-001.npz").unlink()
+    before = (tmp_path / "none-000.npz").stat().st_mtime_ns
+    again = draw(models, photos, "-c", "none", "-c", "tome:0.5", *specs)
+    one, other = (json.loads(made.out)["generated"]["specs"] for made in (whole, again))
+    for spec, found in one.items():
+        for measure in ("kernel", "precision", "recall"):
+            assert found[measure] == other[spec][measure]
+    assert (tmp_path / "none-000.npz").stat().st_mtime_ns == before and (tmp_path / "none-001.npz").exists()
+    strange = draw(models, photos, "-c", "none", *specs, "--guidance", "1")
+    assert strange.code == 2 and "none-000.npz: was made with other settings. --force to replace it" in strange.err
+    (tmp_path / "none-000.npz").write_bytes(b"half a file")
+    assert "none-000.npz: cannot be read" in draw(models, photos, "-c", "none", *specs).err
+    assert draw(models, photos, "-c", "none", *specs, "--force").code == 0
+    assert json.loads(draw(models, photos, "-c", "none", *specs).out)["generated"]["specs"]["none"] is not None
+
+
+def test_an_interruption_keeps_the_classes_that_are_whole(models, photos, tmp_path: Path) -> None:
+    asked = ("evaluate", str(photos), "-m", str(models["dit"]), "--limit", "0", "--device", "cpu", "--steps", "500")
+    with start(*asked, "-c", "none", "--generate", "4", "--keep", str(tmp_path), "--batch", "2") as process:
+        while not (tmp_path / "none-000.npz").exists():
+            time.sleep(0.02)
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"interrupted while drawing; the classes that were whole are in {tmp_path}" in err.decode()
+    assert [path.name for path in tmp_path.iterdir()] == ["none-000.npz"]
+
+
+def test_answers_and_pictures_come_together(models, photos, tmp_path: Path) -> None:
+    model = ("-m", str(models["dit"]), "--steps", "2", "--device", "cpu", "--schedule", "fixed", "--draws", "2")
+    page = tmp_path / "page.html"
+    made = run("evaluate", str(photos), *model, "-c", "none", "-c", "todo:2@levels=all", "--generate", "8", "-o", page)
+    assert made.code == 0, made.err
+    text = page.read_text()
+    assert "24 pictures, 2 labels" in text and "Pictures drawn" in text and "recall" in text
+
+
+def test_from_python(models, photos) -> None:
+    backbone = bigain.load(str(models["dit"]), device="cpu")
+    found = bigain.evaluate(backbone, str(photos), limit=0, drawing=bigain.Drawing(72 // 3, steps=1))
+    assert found.count == 0 and found.gallery is not None and found.gallery.other is None
+    assert 0 <= found.gallery.shown["none"].quality["recall"].interval.value <= 1
+
+
+def test_other_real_pictures_are_other_ones(models, photos) -> None:
+    backbone = bigain.load(str(models["dit"]), device="cpu")
+    few, all_but = (
+        bigain.evaluate(backbone, str(photos), limit=0, drawing=bigain.Drawing(count, steps=1)).gallery
+        for count in (12, 14)
+    )
+    assert few.other is not None and few.other["recall"].generated == 12
+    assert all_but.other is None, "of 24 pictures no other 14 are left"
+    assert np.isfinite(few.other["kernel"].interval.value)
+
+
+BAD = {
+    "few": (("--generate", "1"), "--generate 1: the 2 classes take at least one each"),
+    "many": (("--generate", "26"), "--generate 26: as many real pictures of each class are needed, and airliner has"),
+    "none": (("--generate", "0"), "--generate 0: must be at least 1"),
+    "ladder": (("--generate", "4", "-c", "tome:0.5,none"), "a ladder is a way to classify"),
+    "feature": (("--generate", "4", "--feature", "fid"), "feature fid: unknown"),
+    "steps": (("--generate", "4", "--steps", "0"), "--steps 0: must be at least 1"),
+    "nothing": ((), "--limit 0: nothing is asked"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_cannot_be_drawn_is_said_before_anything_is_loaded(models, photos, case: str) -> None:
+    arguments, message = BAD[case]
+    asked = ("evaluate", str(photos), "-m", str(models["dit"]), "--limit", "0", *arguments)
+    made = run(*asked)
+    assert (made.code, made.out) == (2, b"") and message in made.err
+
+
+@pytest.mark.parametrize(
+    "option", [("--keep", "x"), ("--feature", "backbone"), ("--steps", "3"), ("--sampler", "ddim"), ("--guidance", "2")]
+)
+def test_options_of_drawing_do_nothing_alone(photos, option: tuple[str, str]) -> None:
+    made = run("evaluate", str(photos), *option)
+    assert made.code == 2 and f"{option[0]}: nothing is drawn without --generate" in made.err
+
+
+def test_a_dry_run_tells_what_would_be_drawn(photos) -> None:
+    made = run("evaluate", str(photos), "--generate", "9", "--keep", "there", "--dry-run")
+    assert made.code == 0 and b"4 pictures of each class under each spec, kept in there" in made.out
+    assert run("evaluate", str(photos), "--generate", "1", "--dry-run").code == 2
+
+
+def test_a_folder_that_is_none_is_refused(photos, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    made = run("evaluate", str(photos), "--generate", "4", "--keep", str(tmp_path / "file"))
+    assert made.code == 2 and "is no folder that can be written to" in made.err
+
+
+def test_several_classes_a_picture_are_refused(models) -> None:
+    from bigain_cli.evaluation.dataset import Case, Dataset
+
+    cases = [Case("a", (0, 1), lambda: Image.new("RGB", (8, 8)))]
+    dataset = Dataset("d", ("airliner", "tench"), cases, many=True)
+    backbone = bigain.load(str(models["dit"]), device="cpu")
+    with pytest.raises(UsageError, match="pictures of this dataset have several classes"):
+        bigain.evaluate(
+            backbone, dataset, rules=bigain.Rules(schedule="fixed", draws=2), drawing=bigain.Drawing(2, steps=1)
+        )
