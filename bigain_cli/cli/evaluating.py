@@ -17,6 +17,7 @@ from bigain_cli.cli.inquiry import Inquiry
 from bigain_cli.cli.meter import StepMeter
 from bigain_cli.cli.prospect import most_of_rungs, prospect
 from bigain_cli.cli.talk import Talk
+from bigain_cli.evaluation.drawing import share_of
 from bigain_cli.evaluation.specs import rungs_of
 from bigain_cli.labels import LabelSet
 from bigain_cli.models import resolve
@@ -37,14 +38,16 @@ def carry_out(inquiry: Inquiry, talk: Talk) -> int:
     with _report(inquiry, labels, dataset.many) as report:
         found = asked(inquiry, evaluation, talk, report.write if report is not None else _unseen)
         summary = _summary(inquiry, evaluation, found)
-        if studio is not None:
-            summary = dataclasses.replace(summary, gallery=_gallery(inquiry, studio, summary.against, talk))
-        if report is not None:
-            report.remark(_text(inquiry, summary, "table"))
-            report.describe({**summary.about, "compressions": list(evaluation.specs)})
-    if report is None:
-        _write(inquiry, summary)
-    _draw(inquiry, summary)
+        try:
+            if studio is not None:
+                summary = dataclasses.replace(summary, gallery=_gallery(inquiry, studio, summary.against, talk))
+        finally:  # what was answered is told even if nothing could be drawn
+            if report is not None:
+                report.remark(_text(inquiry, summary, "table"))
+                report.describe({**summary.about, "compressions": list(evaluation.specs)})
+            elif summary.outcomes or summary.gallery is not None:
+                _write(inquiry, summary)
+            _draw(inquiry, summary)
     failures = sum(summary.failures.values())
     if failures:
         talk.note(f"{counted(failures, 'answer')} failed; such pictures are left out for every spec")
@@ -77,7 +80,7 @@ def _ahead(inquiry: Inquiry, classes: int) -> Iterator[str]:
     """Say what would be drawn."""
     if (drawing := inquiry.drawing) is not None:
         kept = f", kept in {drawing.keep}" if drawing.keep else ""
-        yield f"drawn        {drawing.share(classes)} pictures of each class under each spec{kept}"
+        yield f"drawn        {drawing.count // classes} pictures of each class under each spec{kept}"
 
 
 def _material(inquiry: Inquiry, talk: Talk, download: bool) -> tuple[Any, Any, Any, tuple[str, ...]]:
@@ -87,6 +90,8 @@ def _material(inquiry: Inquiry, talk: Talk, download: bool) -> tuple[Any, Any, A
     from bigain_cli.evaluation.selection import choose
 
     whole = open_dataset(inquiry.dataset, download)
+    if inquiry.drawing is not None:
+        share_of(inquiry.drawing, whole)
     dataset = choose(whole, inquiry.limit, inquiry.per_class, inquiry.seed)
     refuse_mixture(dataset, inquiry.rules)
     labels, answers = labels_for(dataset, inquiry.labels)
@@ -128,7 +133,8 @@ def _gallery(inquiry: Inquiry, studio: Any, against: str, talk: Talk) -> Any:
                 meter.show(event.done, event.of)
         except KeyboardInterrupt:
             keep = inquiry.drawing.keep if inquiry.drawing is not None else None
-            kept = f"are in {keep}; the same command goes on" if keep else "are lost: use --keep"
+            resumed = " with --resume" if inquiry.records else ""
+            kept = f"are in {keep}; the same command{resumed} goes on" if keep else "are lost: use --keep"
             talk.note(f"interrupted while drawing; the classes that were whole {kept}")
             raise
 

@@ -68,8 +68,7 @@ def check(inquiry: Inquiry) -> None:
     if inquiry.drawing is not None:
         drawable(dict(zip(inquiry.specs, specs, strict=True)))
         _check_folder(inquiry.drawing.keep)
-    elif inquiry.limit == 0:
-        raise UsageError("--limit 0", "nothing is asked, and without --generate nothing drawn", "Leave it out.")
+    _check_limit(inquiry)
     _check_records(inquiry)
     names = [name for name in (inquiry.records, inquiry.output, *inquiry.figures) if name is not None]
     for name in names:
@@ -83,6 +82,29 @@ def check(inquiry: Inquiry) -> None:
             raise UsageError(f"--figure {inquiry.figure}", "is drawn as PNG or SVG only", "Write --figure chart.svg.")
         require_plotting("--figure")
     check_machine(inquiry.device, inquiry.dtype)
+
+
+def _check_limit(inquiry: Inquiry) -> None:
+    """Refuse to ask nothing where nothing is drawn either, and options that only answers need."""
+    if inquiry.limit != 0:
+        return
+    if inquiry.drawing is None:
+        raise UsageError("--limit 0", "nothing is asked, and without --generate nothing drawn", "Leave it out.")
+    usual = Rules()
+    given = {
+        "records": inquiry.records is not None,
+        "figure": inquiry.figure is not None,
+        "confusion": inquiry.confusion,
+        "per-class": inquiry.per_class is not None,
+        "confidence": inquiry.rules.confidence != usual.confidence,
+        "draws": inquiry.rules.draws is not None,
+        "budget": inquiry.rules.budget is not None,
+        "schedule": inquiry.rules.schedule != usual.schedule,
+        "score": inquiry.rules.score is not None,
+    }
+    for name, there in given.items():
+        if there:
+            raise UsageError(f"--{name} with --limit 0", "nothing is asked", "Leave one of them out.")
 
 
 def _check_folder(keep: str | None) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from bigain_cli.errors import UsageError
 from bigain_cli.evaluation.specs import Rungs, written
 from bigain_cli.registry import DEFAULT_FEATURE, FEATURES, entry
 from bigain_cli.sampler.wish import Wish
+
+FEWEST = 4  # pictures in all: one and its three neighbours
 
 
 @dataclass(frozen=True)
@@ -33,12 +37,40 @@ class Drawing:
         """Return how to draw under a spec."""
         return Wish(self.sampler, self.steps, self.guidance, seed=seed, compress=spec, batch=batch)
 
-    def share(self, classes: int) -> int:
-        """Return how many pictures of each class are drawn."""
-        if self.count < classes:
-            why = f"the {classes} classes take at least one each"
-            raise UsageError(f"--generate {self.count}", why, f"Begin with --generate {classes}.")
-        return self.count // classes
+
+class _Labelled(Protocol):
+    @property
+    def truth(self) -> tuple[int, ...]: ...
+
+
+class _Cases(Protocol):
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+
+    @property
+    def cases(self) -> Sequence[_Labelled]: ...
+
+    @property
+    def many(self) -> bool: ...
+
+
+def share_of(drawing: Drawing, dataset: _Cases) -> int:
+    """Return how many pictures of each class are drawn: no more than there are real ones, by their number."""
+    what, classes = f"--generate {drawing.count}", len(dataset.classes)
+    if dataset.many:
+        raise UsageError("--generate", "pictures of this dataset have several classes", "Leave it out.")
+    least = -(-FEWEST // classes)
+    if drawing.count < least * classes:
+        why = f"the {classes} classes take at least {least} each"
+        raise UsageError(what, why, f"Begin with --generate {least * classes}.")
+    share, counts = drawing.count // classes, Counter(case.truth[0] for case in dataset.cases)
+    number = min(range(classes), key=lambda number: counts[number])
+    if share > counts[number]:
+        why = f"as many real pictures of each class are needed, and {dataset.classes[number]} has {counts[number]}"
+        most = classes * counts[number]
+        hint = f"At most {most} are possible." if most >= FEWEST else "Give it more pictures."
+        raise UsageError(what, why, hint)
+    return share
 
 
 def drawable(specs: Mapping[str, Rungs]) -> dict[str, str]:

@@ -42,10 +42,16 @@ def _about(about: Mapping[str, Any]) -> str:
 
 
 def _notes(found: Gallery) -> str:
-    kinds = "95 % (resampled for distances: spread, not bias; Wilson's for precision and recall)"
-    parts = [f"Intervals: {kinds}; differences are resampled in pairs.", "Compare at the same feature and count only."]
-    if found.about["left_out"]:
-        parts.append(f"No Fréchet distance: it takes more pictures than features ({found.about['features']}).")
+    about = found.about
+    parts = [
+        "Intervals: 95 % (distances: generated pictures resampled, which tells of spread, not of bias; Wilson's for "
+        "precision and recall); differences pair what is resampled, for recall the real pictures.",
+        "Compare at the same feature and count only.",
+    ]
+    if about["left_out"]:
+        parts.append(f"No Fréchet distance: it takes more pictures than features ({about['features']}).")
+    if about["parts_kept_before"]:
+        parts.append(f"{about['parts_kept_before']} of {about['parts']} parts, and their times, are of an earlier run.")
     return " ".join(parts)
 
 

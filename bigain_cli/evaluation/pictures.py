@@ -14,21 +14,21 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from bigain_cli.backbones.base import Backbone
-from bigain_cli.errors import UsageError
+from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.evaluation.dataset import Case, Dataset
-from bigain_cli.evaluation.drawing import Drawing
+from bigain_cli.evaluation.drawing import Drawing, share_of
 from bigain_cli.evaluation.selection import shuffled
 from bigain_cli.evaluation.store import Arrays, Store
 from bigain_cli.outputs.pictures import png, tiled
-from bigain_cli.quality.comparison import Quality, compare_features
+from bigain_cli.quality.comparison import Quality, checked, compare_features
 from bigain_cli.quality.features import Rows, load_feature
 from bigain_cli.reader import Picture, prepare
 from bigain_cli.registry import MEASURES
-from bigain_cli.residuals import automatic
+from bigain_cli.residuals import automatic, out_of_memory
 from bigain_cli.sampler.generation import Generation, Sample, Step
 
 APART = 1_000_000  # between the first seeds of two classes
-SHOWN = 10  # pictures of each class in a grid
+SHOWN, ROWS, MANY = 10, 100, 40  # of a grid: pictures of each class, classes; from so many classes on, one picture each
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Gallery:
 
 
 class Studio:
-    """A comparison by pictures; everything that can be refused is refused on construction."""
+    """A comparison by pictures; what can be refused before anything is drawn is refused on construction."""
 
     def __init__(
         self,
@@ -87,14 +87,12 @@ class Studio:
         batch: int | None = None,
     ) -> None:
         self._backbone, self._drawing, self._specs = backbone, drawing, specs
-        self._dataset, self._prompts, self._seed = dataset, prompts, seed
-        self._members = _by_class(dataset, seed)
-        self._share = self._shared_out()
-        # a network is told each picture twice, with its prompt and without
-        self._batch = max(1, min(self._share, (batch or automatic(backbone)) // 2))
-        self._feature = load_feature(drawing.feature, backbone)
-        first = {name: self._generation(name, 0) for name in specs}
-        self._settings = {name: generation.settings for name, generation in first.items()}
+        self._prompts, self._seed = prompts, seed
+        self._share = share_of(drawing, dataset)
+        rows = batch or automatic(backbone)
+        self._batch = max(1, min(self._share, rows // 2))  # each picture is two rows, with its prompt and without
+        self._feature = load_feature(drawing.feature, backbone, rows)
+        self._settings = {name: self._generation(name, 0).settings for name in specs}
         self._store = Store(drawing.keep, drawing.replace)
         self._kept = {
             (number, name): kept
@@ -102,6 +100,7 @@ class Studio:
             for name in specs
             if (kept := self._store.read(self._file(number, name), self._told(number, name))) is not None
         }
+        self._real, self._other = self._seen(dataset)
 
     def events(self, against: str) -> Iterator[Progress | Gallery]:
         """Draw what is missing, spec after spec for each class, so that what slows the machine slows all alike."""
@@ -117,48 +116,75 @@ class Studio:
         yield self._gallery(parts, against)
 
     def _drawn(self, number: int, name: str) -> Iterator[Step | Arrays]:
-        started = time.monotonic()
+        generation = self._generation(name, number)
         images: list[Image.Image] = []
-        for event in self._generation(name, number).events():
+        started = time.monotonic()
+        for event in generation.events():
             if isinstance(event, Sample):
                 images.append(event.image)
             else:
                 yield event
         seconds = (time.monotonic() - started) / self._share
-        shown = np.stack([np.asarray(image) for image in images[:SHOWN]])
-        arrays = {"seconds": seconds, "features": self._feature(images), "pictures": shown}
+        self._refuse_change(generation.settings, self._settings[name])
+        features = checked(self._looked_at(images), "generated")
+        pictures = np.array([np.asarray(image) for image in images[: self._columns]], np.uint8)
+        arrays = {"seconds": seconds, "features": features, "pictures": pictures}
         self._store.write(self._file(number, name), self._told(number, name), arrays)
         yield arrays
 
+    def _refuse_change(self, now: Mapping[str, Any], then: Mapping[str, Any]) -> None:
+        """Stop where a number type or a batch did not do: what was drawn before and after would not compare."""
+        for key, option in (("dtype", "--dtype"), ("batch", "--batch")):
+            if now[key] != then[key]:
+                value = now[key] if key == "dtype" else 2 * now[key]
+                why = f"{then[key]} did not do, and pictures drawn with {now[key]} would not compare with the others"
+                raise BigainError(f"{key} of the pictures", why, f"Begin with {option} {value}.")
+
+    def _looked_at(self, images: Sequence[Image.Image]) -> Rows:
+        try:
+            return self._feature(images)
+        except RuntimeError as problem:
+            if not out_of_memory(problem):
+                raise
+            hint = f"Begin with --batch {max(1, self._batch // 2)}."
+            raise BigainError("out of memory", f"while {self._feature.name} looked at pictures", hint) from problem
+
     def _gallery(self, parts: Mapping[tuple[int, str], Arrays], against: str) -> Gallery:
-        real, others = self._real()
-        measures = [name for name in MEASURES if name != "frechet" or len(real) > real.shape[1]]
+        measures = [name for name in MEASURES if name != "frechet" or len(self._real) > self._real.shape[1]]
 
         def judged(features: Rows) -> Quality:
-            return compare_features(features, real, self._feature.name, measures=measures)
+            return compare_features(features, self._real, self._feature.name, measures=measures)
 
         shown = {}
         for name in self._specs:
             of_spec = [parts[number, name] for number in range(len(self._prompts))]
-            self._hang(name, [pixels for part in of_spec for pixels in part["pictures"]])
+            self._hang(name, [pixels for part in of_spec[:ROWS] for pixels in part["pictures"]])
             seconds = float(np.median([float(part["seconds"]) for part in of_spec]))
             shown[name] = Shown(judged(np.concatenate([part["features"] for part in of_spec])), seconds)
-        other = None if others is None else judged(others)
-        return Gallery(self._about(measures, real.shape[1]), against, shown, other)
+        other = None if self._other is None else judged(self._other)
+        return Gallery(self._about(measures), against, shown, other)
+
+    @property
+    def _columns(self) -> int:
+        """Return how many pictures of a class are shown; none where nothing is kept."""
+        return min(SHOWN if len(self._prompts) < MANY else 1, self._share) if self._store else 0
 
     def _hang(self, name: str, pixels: Sequence[Any]) -> None:
         """Keep a grid of a spec's first pictures, a row for each class."""
-        columns = min(SHOWN, self._share)
-        about = {"prompts": list(self._prompts), "count": columns, "apart": APART, "seed": self._seed}
-        grid = tiled([Image.fromarray(each) for each in pixels], columns)
-        self._store.write_bytes(f"{name}.png", png(grid, about | self._settings[name]))
+        if pixels:
+            seeds = [self._first(number) for number in range(len(self._prompts))]
+            about = {"rows": list(self._prompts[:ROWS]), "seeds": seeds[:ROWS]}
+            grid = tiled([Image.fromarray(each) for each in pixels], self._columns)
+            self._store.write_bytes(f"{name}.png", png(grid, about | self._settings[name]))
 
-    def _about(self, measures: Sequence[str], width: int) -> dict[str, Any]:
+    def _about(self, measures: Sequence[str]) -> dict[str, Any]:
         settings = next(iter(self._settings.values()))
         common = {key: value for key, value in settings.items() if key not in ("compress", "negative")}
-        left_out = [name for name in MEASURES if name not in measures]
         counts = {"pictures": self._share * len(self._prompts), "of_each_class": self._share}
-        return {**common, **counts, "feature": self._feature.name, "features": width, "left_out": left_out}
+        looks = {"feature": self._feature.name, "features": self._real.shape[1]}
+        left_out = [name for name in MEASURES if name not in measures]
+        parts = {"parts": len(self._prompts) * len(self._specs), "parts_kept_before": len(self._kept)}
+        return {**common, "prompts": list(self._prompts), **counts, **looks, "left_out": left_out, **parts}
 
     def _generation(self, name: str, number: int) -> Generation:
         wish = self._drawing.wish(self._specs[name], self._first(number), self._batch)
@@ -172,30 +198,36 @@ class Studio:
         return f"{name}-{number:03d}"
 
     def _told(self, number: int, name: str) -> dict[str, Any]:
+        """Return all that a class's pictures and features depend on; what the model is called is not of it."""
         about = {"prompt": self._prompts[number], "seed": self._first(number), "count": self._share}
-        return {**about, "feature": self._feature.name, **self._settings[name]}
+        looks = {"device": self._backbone.device.type, "feature": self._feature.identity}
+        settings = {key: value for key, value in self._settings[name].items() if key != "model"}
+        return {**about, **looks, **settings, "shown": self._columns}
 
-    def _shared_out(self) -> int:
-        """Return how many of each class are drawn: no more than there are real ones."""
-        classes = len(self._prompts)
-        share, least = self._drawing.share(classes), min(self._members, key=len)
-        if share > len(least):
-            name = self._dataset.classes[self._members.index(least)]
-            why = f"as many real pictures of each class are needed, and {name} has {len(least)}"
-            raise UsageError(f"--generate {self._drawing.count}", why, f"At most {classes * len(least)} are possible.")
-        return share
-
-    def _real(self) -> tuple[Rows, Rows | None]:
+    def _seen(self, dataset: Dataset) -> tuple[Rows, Rows | None]:
         """Return the features of as many real pictures of each class, and of as many others if there are."""
-        whole = [_readable(cases, 2 * self._share, self._sized) for cases in self._members]
-        for name, images in zip(self._dataset.classes, whole, strict=True):
+        first, others = [], []
+        for name, cases in zip(dataset.classes, _by_class(dataset, self._seed), strict=True):
+            images = self._readable(cases)
             if len(images) < self._share:
                 why = f"{self._share} real pictures of each class are needed, and {len(images)} of {name} can be read"
-                raise UsageError(f"--generate {self._drawing.count}", why, "Ask for fewer.")
-        first = self._feature([image for images in whole for image in images[: self._share]])
-        if min(map(len, whole)) < 2 * self._share:
-            return first, None
-        return first, self._feature([image for images in whole for image in images[self._share :]])
+                raise UsageError(f"--generate {self._drawing.count}", why, "Mend the others, or ask for fewer.")
+            features = checked(self._looked_at(images), "real")
+            first.append(features[: self._share])
+            others.append(features[self._share :])
+        whole = min(map(len, others)) == self._share
+        return np.concatenate(first), np.concatenate(others) if whole else None
+
+    def _readable(self, cases: Sequence[Case]) -> list[Image.Image]:
+        """Return a class's first pictures that can be read, twice as many as are drawn if there are."""
+        found: list[Image.Image] = []
+        for case in cases:
+            item = prepare(case.opened())
+            if isinstance(item, Picture):
+                found.append(self._sized(item.image))
+            if len(found) == 2 * self._share:
+                break
+        return found
 
     def _sized(self, image: Image.Image) -> Image.Image:
         """Return the largest central part of the drawn pictures' proportions, in their size."""
@@ -206,21 +238,7 @@ class Studio:
 
 def _by_class(dataset: Dataset, seed: int) -> list[list[Case]]:
     """Return each class's pictures in the order of the seed."""
-    if dataset.many:
-        raise UsageError("--generate", "pictures of this dataset have several classes", "Leave it out.")
     members: list[list[Case]] = [[] for _ in dataset.classes]
     for case in shuffled(dataset.cases, seed):
         members[case.truth[0]].append(case)
     return members
-
-
-def _readable(cases: Sequence[Case], count: int, sized: Any) -> list[Image.Image]:
-    """Return the first pictures that can be read."""
-    found: list[Image.Image] = []
-    for case in cases:
-        item = prepare(case.opened())
-        if isinstance(item, Picture):
-            found.append(sized(item.image))
-        if len(found) == count:
-            break
-    return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,47 +20,62 @@ from bigain_cli.errors import UsageError
 from bigain_cli.outputs.files import write_whole
 
 Arrays = dict[str, Any]
+_BROKEN = (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error)  # what a file that is no whole one raises
 
 
 class Store:
-    """A folder, or, without one, nothing that lasts."""
+    """A folder, made if need be, or, without one, nothing that lasts."""
 
     def __init__(self, folder: str | None, replace: bool) -> None:
-        self._folder, self._replace = folder, replace
+        self._folder, self._replace = Path(folder) if folder is not None else None, replace
+        if self._folder is not None:
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+            except OSError as problem:
+                why = f"cannot be made ({problem.strerror})"
+                raise UsageError(f"--keep {folder}", why, "Name another folder.") from problem
 
-    def path(self, name: str) -> Path | None:
-        """Return where a file of that name lies."""
-        return None if self._folder is None else Path(self._folder) / re.sub(r"[^\w.+@=-]", "_", name)
+    def __bool__(self) -> bool:
+        return self._folder is not None
 
     def read(self, name: str, settings: Mapping[str, Any]) -> Arrays | None:
         """Return what was kept under a name and these very settings."""
-        path = self.path(f"{name}.npz")
+        path = self._path(f"{name}.npz")
         if path is None or not path.exists():
             return None
         try:
             with np.load(path) as file:
                 arrays = dict(file)
-            if str(arrays.pop("settings")) == json.dumps(settings):
-                return arrays
-            why = "was made with other settings"
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+            why = _other(json.loads(str(arrays.pop("settings"))), settings)
+        except _BROKEN:
             why = "cannot be read"
+        if not why:
+            return arrays
         if not self._replace:
             raise UsageError(str(path), why, "--force to replace it, or --keep another folder.")
         return None
 
     def write(self, name: str, settings: Mapping[str, Any], arrays: Arrays) -> None:
         """Keep arrays; whatever has the name is replaced."""
-        stream = io.BytesIO()
-        np.savez_compressed(stream, settings=json.dumps(settings), **arrays)
-        self.write_bytes(f"{name}.npz", stream.getvalue())
+        if self:
+            stream = io.BytesIO()
+            np.savez_compressed(stream, settings=json.dumps(settings), **arrays)
+            self.write_bytes(f"{name}.npz", stream.getvalue())
 
     def write_bytes(self, name: str, data: bytes) -> None:
         """Keep a file; whatever has the name is replaced."""
-        path = self.path(name)
+        path = self._path(name)
         if path is not None:
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as problem:
-                raise UsageError(str(path.parent), f"cannot be made ({problem.strerror})", "Name another.") from problem
             write_whole(str(path), data, force=True)
+
+    def _path(self, name: str) -> Path | None:
+        return None if self._folder is None else self._folder / re.sub(r"[^\w.+@=-]", "_", name)
+
+
+def _other(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Say in what settings differ, or nothing."""
+    now = json.loads(json.dumps(now))  # tuples and the like as they come back
+    for key in [*now, *(key for key in then if key not in now)]:
+        if then.get(key) != now.get(key):
+            return f"was made with another {key} ({then.get(key)}, now {now.get(key)})"
+    return ""

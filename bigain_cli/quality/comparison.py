@@ -57,7 +57,7 @@ def compare_features(
 ) -> Quality:
     """Do the same with features that are there already."""  # [n d], [m d]
     targets = [entry("measure", measure, MEASURES).estimator for measure in measures]
-    one, other = _checked(generated, "generated"), _checked(real, "real")
+    one, other = checked(generated, "generated"), checked(real, "real")
     if one.shape[1] != other.shape[1]:
         why = f"{one.shape[1]} features of generated pictures, {other.shape[1]} of real ones"
         raise UsageError(f"feature {feature}", why, "Make both with the same feature.")
@@ -69,7 +69,8 @@ def compare_features(
     return Quality(estimates)
 
 
-def _checked(features: NDArray[Any], side: str) -> Array:
+def checked(features: NDArray[Any], side: str) -> Array:
+    """Return features to compute with; refuse what is none."""
     if not len(features):
         raise UsageError(f"{side} pictures", "there are none", "Give some.")
     if not np.isfinite(features).all():

@@ -21,7 +21,7 @@ from bigain_cli.compress.sites import is_patches, is_unet, network_of
 from bigain_cli.draws import key
 from bigain_cli.errors import ModelError, UsageError
 from bigain_cli.registry import FEATURES, attribute, entry
-from bigain_cli.residuals import automatic, repeatable
+from bigain_cli.residuals import automatic, repeatable, steady
 
 Rows = NDArray[np.float32]
 SHARES = (0.05, 0.15)  # of the schedule: hardly noisy, as the pictures are what is asked about
@@ -34,13 +34,17 @@ class Feature(Protocol):
     def name(self) -> str:
         """Return what every number made with this feature is given with."""
 
+    @property
+    def identity(self) -> str:
+        """Return what its rows depend on beside the picture, however the model is called."""
+
     def __call__(self, images: Iterable[Image]) -> Rows:
         """Return a row for each picture."""  # [n d]
 
 
-def load_feature(name: str, backbone: Backbone) -> Feature:
+def load_feature(name: str, backbone: Backbone, batch: int | None = None) -> Feature:
     """Make a feature of the table; some look with the backbone itself, others only share its device."""
-    feature: Feature = attribute(entry("feature", name, FEATURES).maker)(backbone)
+    feature: Feature = attribute(entry("feature", name, FEATURES).maker)(backbone, batch)
     return feature
 
 
@@ -51,19 +55,24 @@ class Middle:
     backbone: Backbone
     block: nn.Module
     times: Sequence[int]
+    batch: int | None = None  # pictures at once, or what suits device and model
 
     @property
     def name(self) -> str:
         """Return the model, its weights and the times."""
-        times = ",".join(map(str, self.times))
-        return f"{self.backbone.name}:mid@t={times} (weights {self.backbone.identity})"
+        return f"{self.backbone.name}:{self.identity}"
+
+    @property
+    def identity(self) -> str:
+        """Return the block, the times and the weights."""
+        return f"mid@t={','.join(map(str, self.times))} (weights {self.backbone.identity})"
 
     def __call__(self, images: Iterable[Image]) -> Rows:
         """Return a row for each picture; the last batch is filled up, so that all have one size."""  # [n d]
         if is_compressed(network_of(self.backbone)):
             hint = "Leave the compression first, so that all pictures are seen alike."
             raise UsageError(f"feature {self.name}", "its network is compressed", hint)
-        size = automatic(self.backbone)
+        size = automatic(self.backbone) if self.batch is None else steady(self.batch)
         return in_batches(images, size, lambda part: self._rows(part, size))
 
     @torch.inference_mode()
@@ -115,14 +124,14 @@ def _stop(module: nn.Module, args: Any, output: Any) -> None:
     raise _Reached(output if isinstance(output, Tensor) else output[0])
 
 
-def middle(backbone: Backbone) -> Middle:
+def middle(backbone: Backbone, batch: int | None = None) -> Middle:
     """Look with the backbone's own middle block."""
     block = next(_middles(backbone), None)
     if block is None:
         hint = "Choose a model with a U-Net or a DiT, or the inception feature."
         raise ModelError(f"model {backbone.name}", "no network with a middle block to look with", hint)
     times = tuple(round(share * backbone.length) for share in SHARES)
-    return Middle(backbone, block, times)
+    return Middle(backbone, block, times, batch)
 
 
 def _middles(backbone: Backbone) -> Iterator[nn.Module]:

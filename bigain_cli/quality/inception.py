@@ -30,26 +30,32 @@ class Inception:
     network: nn.Module
     backbone: Backbone  # tells the device
     digest: str
+    batch: int = AT_ONCE
 
     @property
     def name(self) -> str:
         """Return the name, with what must be said when the distance is called FID."""
         return f"inception-v3 ({self.digest}; FID on torchvision's weights, not those of the original FID)"
 
+    @property
+    def identity(self) -> str:
+        """Return the same: nothing in it depends on the backbone."""
+        return self.name
+
     def __call__(self, images: Iterable[Image]) -> Rows:
         """Return what the last pooling leaves; the last batch is filled up."""  # [n 2048]
-        return in_batches(images, AT_ONCE, self._rows)
+        return in_batches(images, self.batch, self._rows)
 
     @torch.inference_mode()
     def _rows(self, images: Sequence[Image]) -> Rows:
-        filled = [*images, *[images[-1]] * (AT_ONCE - len(images))]
+        filled = [*images, *[images[-1]] * (self.batch - len(images))]
         pixels = torch.stack([fit(image, (SIDE, SIDE)) for image in filled])  # −1 … 1, as it was trained
         with repeatable(self.backbone):
             rows: Rows = self.network(pixels.to(self.backbone.device)).cpu().numpy()
         return rows
 
 
-def inception(backbone: Backbone) -> Inception:
+def inception(backbone: Backbone, batch: int | None = None) -> Inception:
     """Load the weights that torchvision has left in torch's cache."""
     from torchvision.models import Inception_V3_Weights, inception_v3
 
@@ -64,7 +70,7 @@ def inception(backbone: Backbone) -> Inception:
     network = inception_v3(weights=None, init_weights=False, transform_input=False)
     network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
     network.fc = nn.Identity()
-    return Inception(network.eval().requires_grad_(False).to(backbone.device), backbone, digest)
+    return Inception(network.eval().requires_grad_(False).to(backbone.device), backbone, digest, batch or AT_ONCE)
 
 
 def digest_of(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -14,8 +15,12 @@ from commands import run, start
 from PIL import Image
 
 import bigain_cli as bigain
-from bigain_cli.errors import UsageError
+from bigain_cli.cli.evaluate import evaluate
+from bigain_cli.errors import BigainError, UsageError
+from bigain_cli.evaluation.dataset import open_dataset
+from bigain_cli.evaluation.pictures import Studio
 from bigain_cli.outputs.pictures import settings_of
+from bigain_cli.sampler.generation import Generation
 
 FAST = ("--limit", "0", "--steps", "2", "--device", "cpu")
 
@@ -53,7 +58,25 @@ def test_measures_stand_beside_the_feature_and_the_real_pictures(models, photos,
     assert gap["value"] == pytest.approx(own["tome:0.5"]["kernel"]["value"] - own["none"]["kernel"]["value"])
     with Image.open(tmp_path / "kept" / "tome_0.5.png") as grid:
         assert grid.size == (96, 32)
-    assert settings_of(str(tmp_path / "kept" / "tome_0.5.png"))["prompts"] == ["airliner", "tench"]
+    said = settings_of(str(tmp_path / "kept" / "tome_0.5.png"))
+    assert (said["rows"], said["seeds"], said["compress"]) == (["airliner", "tench"], [0, 1_000_000], "tome:0.5")
+    again = run("generate", "--again", str(tmp_path / "kept" / "tome_0.5.png"), "-o", str(tmp_path / "x.png"))
+    assert again.code == 2 and "cannot be read" in again.err, "it is no grid of generate"
+
+
+def test_every_spec_draws_the_same_seeds_class_by_class(models, photos, tmp_path: Path) -> None:
+    specs = ("-c", "none", "-c", "todo:2@levels=all", "--generate", "4", "--keep", str(tmp_path), "-q")
+    assert draw(models, photos, *specs).code == 0
+    backbone = bigain.load(str(models["dit"]), device="cpu")
+    for spec in ("none", "todo:2@levels=all"):
+        (file,) = [path for path in tmp_path.glob("*.png") if settings_of(str(path))["compress"] == spec]
+        with Image.open(file) as grid:
+            assert grid.size == (32, 32)
+            for row, name in enumerate(("airliner", "tench")):
+                wish = {"count": 2, "seed": row * 1_000_000, "steps": 2, "compress": spec, "batch": 2}
+                for column, sample in enumerate(bigain.generate(backbone, name, **wish)):
+                    place = (16 * column, 16 * row, 16 * column + 16, 16 * row + 16)
+                    assert np.array_equal(np.asarray(grid.crop(place)), np.asarray(sample.image))
 
 
 def test_it_goes_on_with_what_was_kept_and_with_nothing_else(models, photos, tmp_path: Path) -> None:
@@ -68,7 +91,11 @@ def test_it_goes_on_with_what_was_kept_and_with_nothing_else(models, photos, tmp
             assert found[measure] == other[spec][measure]
     assert (tmp_path / "none-000.npz").stat().st_mtime_ns == before and (tmp_path / "none-001.npz").exists()
     strange = draw(models, photos, "-c", "none", *specs, "--guidance", "1")
-    assert strange.code == 2 and "none-000.npz: was made with other settings. --force to replace it" in strange.err
+    assert strange.code == 2
+    assert "none-000.npz: was made with another guidance (4.0, now 1.0). --force to replace it" in strange.err
+    assert "2 of 4 parts" not in whole.out.decode()
+    half = draw(models, photos, "-c", "none", *specs[:-1], "--generate", "12")
+    assert "2 of 2 parts, and their times, are of an earlier run" in half.out.decode()
     (tmp_path / "none-000.npz").write_bytes(b"half a file")
     assert "none-000.npz: cannot be read" in draw(models, photos, "-c", "none", *specs).err
     assert draw(models, photos, "-c", "none", *specs, "--force").code == 0
@@ -101,7 +128,8 @@ def test_from_python(models, photos) -> None:
     backbone = bigain.load(str(models["dit"]), device="cpu")
     found = bigain.evaluate(backbone, str(photos), limit=0, drawing=bigain.Drawing(72 // 3, steps=1))
     assert found.count == 0 and found.gallery is not None and found.gallery.other is None
-    assert 0 <= found.gallery.shown["none"].quality["recall"].interval.value <= 1
+    assert found.gallery.about["prompts"] == ["airliner", "tench"]
+    assert found.gallery.shown["none"].quality["kernel"].generated == 24
 
 
 def test_other_real_pictures_are_other_ones(models, photos) -> None:
@@ -112,12 +140,51 @@ def test_other_real_pictures_are_other_ones(models, photos) -> None:
     )
     assert few.other is not None and few.other["recall"].generated == 12
     assert all_but.other is None, "of 24 pictures no other 14 are left"
-    assert np.isfinite(few.other["kernel"].interval.value)
+    studio = Studio(backbone, open_dataset(str(photos)), ["airliner", "tench"], {"none": "none"}, bigain.Drawing(12))
+    assert len(np.unique(np.concatenate([studio._real, studio._other]), axis=0)) == 24
+
+
+def test_an_unreadable_picture_is_passed_over_or_told_before_anything_is_drawn(models, photos, tmp_path: Path) -> None:
+    shutil.copytree(photos, tmp_path / "some")
+    for number in range(3):
+        (tmp_path / "some" / "tench" / f"{number:02d}.png").write_bytes(b"nothing")
+    assert draw(models, tmp_path / "some", "--generate", "18", "--keep", str(tmp_path / "a")).code == 0
+    made = draw(models, tmp_path / "some", "--generate", "20", "--keep", str(tmp_path / "b"))
+    assert made.code == 2 and "10 real pictures of each class are needed, and 9 of tench can be read" in made.err
+    assert not list((tmp_path / "b").iterdir())
+
+
+def test_answers_are_told_even_if_drawing_fails(models, photos, tmp_path: Path, monkeypatch) -> None:
+    def fail(*_: Any) -> Any:
+        raise BigainError("disk", "full", "Make room.")
+
+    monkeypatch.setattr("bigain_cli.evaluation.pictures.Studio.events", fail)
+    asked = {"schedule": "fixed", "draws": 2, "limit": 3, "generate": 4, "compress": ["none"], "device": "cpu"}
+    with pytest.raises(BigainError, match="disk: full"):
+        evaluate(str(photos), model=str(models["dit"]), output=str(tmp_path / "t.txt"), **asked)
+    assert "3 pictures, 2 labels" in (tmp_path / "t.txt").read_text()
+
+
+@pytest.mark.parametrize(("key", "value", "option"), [("batch", 1, "--batch 2"), ("dtype", "bfloat16", "--dtype bf")])
+def test_a_batch_or_a_number_type_that_did_not_do_stops_the_comparison(
+    models, photos, monkeypatch, key: str, value: Any, option: str
+) -> None:
+    backbone = bigain.load(str(models["dit"]), device="cpu")
+    studio = Studio(backbone, open_dataset(str(photos)), ["airliner", "tench"], {"none": "none"}, bigain.Drawing(8))
+    settings = dict(studio._settings["none"])
+    monkeypatch.setattr(Generation, "settings", property(lambda _: settings | {key: value}))
+    monkeypatch.setattr(Generation, "events", lambda _: iter(()))
+    with pytest.raises(BigainError, match=f"would not compare with the others. Begin with {option}"):
+        list(studio.events("none"))
 
 
 BAD = {
-    "few": (("--generate", "1"), "--generate 1: the 2 classes take at least one each"),
+    "few": (("--generate", "1"), "--generate 1: the 2 classes take at least 2 each. Begin with --generate 4"),
     "many": (("--generate", "26"), "--generate 26: as many real pictures of each class are needed, and airliner has"),
+    "fewer than neighbours": (("--generate", "3"), "--generate 3: the 2 classes take at least 2 each"),
+    "figure": (("--generate", "4", "--figure", "x.png"), "--figure with --limit 0: nothing is asked"),
+    "records": (("--generate", "4", "--records", "x.jsonl"), "--records with --limit 0: nothing is asked"),
+    "draws": (("--generate", "4", "--draws", "9"), "--draws with --limit 0: nothing is asked"),
     "none": (("--generate", "0"), "--generate 0: must be at least 1"),
     "ladder": (("--generate", "4", "-c", "tome:0.5,none"), "a ladder is a way to classify"),
     "feature": (("--generate", "4", "--feature", "fid"), "feature fid: unknown"),
@@ -132,6 +199,9 @@ def test_what_cannot_be_drawn_is_said_before_anything_is_loaded(models, photos, 
     asked = ("evaluate", str(photos), "-m", str(models["dit"]), "--limit", "0", *arguments)
     made = run(*asked)
     assert (made.code, made.out) == (2, b"") and message in made.err
+    if case != "steps":
+        without = run("evaluate", str(photos), "-m", "sd2", "--limit", "0", *arguments, "--dry-run")
+        assert without.code == 2 and message in without.err, "no model is needed to say so"
 
 
 @pytest.mark.parametrize(
@@ -162,5 +232,5 @@ def test_several_classes_a_picture_are_refused(models) -> None:
     backbone = bigain.load(str(models["dit"]), device="cpu")
     with pytest.raises(UsageError, match="pictures of this dataset have several classes"):
         bigain.evaluate(
-            backbone, dataset, rules=bigain.Rules(schedule="fixed", draws=2), drawing=bigain.Drawing(2, steps=1)
+            backbone, dataset, rules=bigain.Rules(schedule="fixed", draws=2), drawing=bigain.Drawing(4, steps=1)
         )
