@@ -162,6 +162,7 @@ BACKBONES = {
 CLOSED_FORMS = {"colours": "bigain_cli.backbones.mixture:load_colours"}
 MODELS = {
     "mini": Model("ten kinds of things, 32 px: a small trained U-Net to try and to test with", folder="backbones/mini"),
+    "mini-dit": Model("the same kinds, 32 px: a small trained DiT, told class numbers", folder="backbones/mini-dit"),
     "colours": Model("closed-form mixture over eleven colour names; an exact denoiser to test with", form="colours"),
     "sd1.4": Model("Stable Diffusion 1.4, 512 px", hub="CompVis/stable-diffusion-v1-4", size_gb=5.5),
     "sd1.5": Model("Stable Diffusion 1.5, 512 px", hub="stable-diffusion-v1-5/stable-diffusion-v1-5", size_gb=5.5),
