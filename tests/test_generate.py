@@ -186,6 +186,16 @@ def test_steps_are_told_and_samples_come_in_order(backbones) -> None:
     assert [isinstance(event, Step) for event in events] == [True, True, True, False] * 4
 
 
+@pytest.mark.parametrize("compress", ["none", "lgtm:0.5", "tome:0.5"])
+@pytest.mark.parametrize("model", ["epsilon", "v", "dit"])
+def test_the_size_of_a_batch_changes_a_picture_by_a_rounding_at_most(backbones, model: str, compress: str) -> None:
+    one, eight = (
+        arrays(bigain.generate(backbones[model], "4", count=3, steps=6, compress=compress, batch=batch)).astype(int)
+        for batch in (1, 8)
+    )
+    assert np.abs(one - eight).max() <= 1
+
+
 def test_a_batch_that_does_not_fit_is_halved(backbones, monkeypatch: pytest.MonkeyPatch) -> None:
     backbone = backbones["dit"]
     expected = arrays(bigain.generate(backbone, "1", count=3, steps=2, batch=1))
