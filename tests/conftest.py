@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny
 import torch
@@ -35,11 +36,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def pictures() -> list[tuple[str, Image.Image]]:
-    """Five small pictures of different proportions."""
-    return [
-        (
-            f"{number}.png",
-            Image.effect_noise((20 + 3 * number, 31 - number), 40 + 9 * number).convert("RGB").rotate(90 * number),
-        )
-        for number in range(5)
-    ]
+    """Five small pictures of different proportions, the same in every run."""
+    generator = np.random.default_rng(0)
+    noise = [generator.normal(128, 40 + 9 * number, (31 - number, 20 + 3 * number)) for number in range(5)]
+    grey = [Image.fromarray(np.clip(values, 0, 255).astype(np.uint8)) for values in noise]
+    return [(f"{number}.png", image.convert("RGB").rotate(90 * number)) for number, image in enumerate(grey)]
