@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import torch
 from PIL import Image as PIL
-from PIL import ImageOps
-from PIL.Image import Image, Resampling
+from PIL.Image import Image
 from torch import Tensor
+
+from bigain_cli.images import fitted
 
 
 def fit(image: Image, size: tuple[int, int]) -> Tensor:
     """Return the largest central part with the model's proportions, resized to height × width."""  # [3 h w]
     height, width = size
-    fitted = ImageOps.fit(image, (width, height), Resampling.BICUBIC)
-    pixels = torch.from_numpy(np.array(fitted, dtype=np.float32))  # [h w 3]
+    pixels = torch.from_numpy(np.array(fitted(image, (width, height)), dtype=np.float32))  # [h w 3]
     return (pixels / 127.5 - 1).permute(2, 0, 1).contiguous()
 
 

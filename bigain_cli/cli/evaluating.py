@@ -45,7 +45,7 @@ def carry_out(inquiry: Inquiry, talk: Talk) -> int:
             if report is not None:
                 report.remark(_text(inquiry, summary, "table"))
                 report.describe({**summary.about, "compressions": list(evaluation.specs)})
-            elif summary.outcomes or summary.gallery is not None:
+            elif inquiry.limit != 0 or summary.gallery is not None:
                 _write(inquiry, summary)
             _draw(inquiry, summary)
     failures = sum(summary.failures.values())
@@ -133,8 +133,9 @@ def _gallery(inquiry: Inquiry, studio: Any, against: str, talk: Talk) -> Any:
                 meter.show(event.done, event.of)
         except KeyboardInterrupt:
             keep = inquiry.drawing.keep if inquiry.drawing is not None else None
-            resumed = " with --resume" if inquiry.records else ""
-            kept = f"are in {keep}; the same command{resumed} goes on" if keep else "are lost: use --keep"
+            written = inquiry.limit != 0 and bool(inquiry.output or inquiry.figures)
+            more = " with --resume" if inquiry.records else " with --force" if written else ""
+            kept = f"are in {keep}; the same command{more} goes on" if keep else "are lost: use --keep"
             talk.note(f"interrupted while drawing; the classes that were whole {kept}")
             raise
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import PurePath
 
 from bigain_cli.cli.forms import FORMS
@@ -90,17 +90,12 @@ def _check_limit(inquiry: Inquiry) -> None:
         return
     if inquiry.drawing is None:
         raise UsageError("--limit 0", "nothing is asked, and without --generate nothing drawn", "Leave it out.")
-    usual = Rules()
     given = {
         "records": inquiry.records is not None,
         "figure": inquiry.figure is not None,
         "confusion": inquiry.confusion,
         "per-class": inquiry.per_class is not None,
-        "confidence": inquiry.rules.confidence != usual.confidence,
-        "draws": inquiry.rules.draws is not None,
-        "budget": inquiry.rules.budget is not None,
-        "schedule": inquiry.rules.schedule != usual.schedule,
-        "score": inquiry.rules.score is not None,
+        **{field.name: getattr(inquiry.rules, field.name) != field.default for field in fields(Rules)},
     }
     for name, there in given.items():
         if there:

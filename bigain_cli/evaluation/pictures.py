@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from bigain_cli.backbones.base import Backbone
 from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.evaluation.dataset import Case, Dataset
 from bigain_cli.evaluation.drawing import Drawing, share_of
-from bigain_cli.evaluation.selection import shuffled
+from bigain_cli.evaluation.selection import by_class, shuffled
 from bigain_cli.evaluation.store import Arrays, Store
+from bigain_cli.images import fitted
 from bigain_cli.outputs.pictures import png, tiled
 from bigain_cli.quality.comparison import Quality, checked, compare_features
 from bigain_cli.quality.features import Rows, load_feature
@@ -207,8 +208,9 @@ class Studio:
     def _seen(self, dataset: Dataset) -> tuple[Rows, Rows | None]:
         """Return the features of as many real pictures of each class, and of as many others if there are."""
         first, others = [], []
-        for name, cases in zip(dataset.classes, _by_class(dataset, self._seed), strict=True):
-            images = self._readable(cases)
+        members = by_class(shuffled(dataset.cases, self._seed))
+        for number, name in enumerate(dataset.classes):
+            images = self._readable(members[number])
             if len(images) < self._share:
                 why = f"{self._share} real pictures of each class are needed, and {len(images)} of {name} can be read"
                 raise UsageError(f"--generate {self._drawing.count}", why, "Mend the others, or ask for fewer.")
@@ -224,21 +226,13 @@ class Studio:
         for case in cases:
             item = prepare(case.opened())
             if isinstance(item, Picture):
-                found.append(self._sized(item.image))
+                found.append(fitted(item.image, self._size))
             if len(found) == 2 * self._share:
                 break
         return found
 
-    def _sized(self, image: Image.Image) -> Image.Image:
-        """Return the largest central part of the drawn pictures' proportions, in their size."""
+    @property
+    def _size(self) -> tuple[int, int]:
+        """Return the width and height of what is drawn."""
         width, height = next(iter(self._settings.values()))["size"]
-        same = image.size == (width, height)
-        return image if same else ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
-
-
-def _by_class(dataset: Dataset, seed: int) -> list[list[Case]]:
-    """Return each class's pictures in the order of the seed."""
-    members: list[list[Case]] = [[] for _ in dataset.classes]
-    for case in shuffled(dataset.cases, seed):
-        members[case.truth[0]].append(case)
-    return members
+        return width, height

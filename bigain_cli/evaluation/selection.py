@@ -33,10 +33,16 @@ def shuffled(cases: Sequence[Case], seed: int) -> list[Case]:
     return [cases[number] for number in order]
 
 
-def _per_class(cases: list[Case], count: int) -> list[Case]:
-    """Take the classes in turn, so that a limit cuts them alike."""
+def by_class(cases: Sequence[Case]) -> dict[int, list[Case]]:
+    """Return each class's pictures, in the same order."""
     groups: dict[int, list[Case]] = defaultdict(list)
     for case in cases:
         groups[case.truth[0]].append(case)
+    return groups
+
+
+def _per_class(cases: list[Case], count: int) -> list[Case]:
+    """Take the classes in turn, so that a limit cuts them alike."""
+    groups = by_class(cases)
     rounds = range(min(count, max(map(len, groups.values()), default=0)))
     return [groups[number][turn] for turn in rounds for number in sorted(groups) if turn < len(groups[number])]

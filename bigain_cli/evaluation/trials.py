@@ -17,7 +17,6 @@ from bigain_cli.classifier import Run
 from bigain_cli.compress import Spec
 from bigain_cli.errors import UsageError
 from bigain_cli.evaluation.dataset import Case, Dataset, refuse_mixture
-from bigain_cli.evaluation.drawing import drawable
 from bigain_cli.evaluation.ladder import Answer, Answering, Ladder, Single
 from bigain_cli.evaluation.specs import compared, rungs_of
 from bigain_cli.labels import LabelSet
@@ -58,16 +57,16 @@ class Evaluation:
         self, backbone: Backbone, dataset: Dataset, labels: LabelSet, answers: Sequence[str], plan: Plan
     ) -> None:
         refuse_mixture(dataset, plan.rules)
-        self._backbone, self._plan, self._answers = backbone, plan, tuple(answers)
-        self.dataset, self.labels = dataset, labels
+        self._backbone, self._answers = backbone, tuple(answers)
+        self.dataset, self.labels, self.plan = dataset, labels, plan
         self.specs: dict[str, Answering] = {}
-        self._rungs: dict[str, tuple[Spec, ...]] = {}
+        self.rungs: dict[str, tuple[Spec, ...]] = {}
         for text, rungs in zip(plan.specs, compared(plan.specs, None, plan.rules), strict=True):
             answering = self._answering(text, rungs)
             name = answering.settings["compress"]
             if name in self.specs:
                 raise UsageError(f"-c {text}", f"{name} is given twice", "Keep one of them.")
-            self.specs[name], self._rungs[name] = answering, rungs
+            self.specs[name], self.rungs[name] = answering, rungs
 
     def named(self, text: str | None) -> str:
         """Return the name under which a spec is compared; the first one without a text."""
@@ -75,7 +74,7 @@ class Evaluation:
         if text is None:
             return names[0]
         wanted = rungs_of(text)
-        found = next((name for name in names if self._rungs[name] == wanted), None)
+        found = next((name for name in names if self.rungs[name] == wanted), None)
         if found is None:
             raise UsageError(f"--against {text}", "is not among the specs", f"Compared are {', '.join(names)}.")
         return found
@@ -83,18 +82,9 @@ class Evaluation:
     def prompts(self) -> list[str]:
         """Return for each class the sentence that its label is asked by first."""
         backbone = self._backbone
-        arms = arms_of(self.labels, self._plan.templates, False, backbone.vocabulary, backbone.template)
+        arms = arms_of(self.labels, self.plan.templates, False, backbone.vocabulary, backbone.template)
         first = {arm.name: arm.texts[0] for arm in arms}
         return [first[answer] for answer in self._answers]
-
-    @property
-    def how(self) -> tuple[int, int | None]:
-        """Return the seed of the draws and of the choice of pictures, and the most evaluations at once."""
-        return self._plan.seed, self._plan.batch
-
-    def drawable(self) -> dict[str, str]:
-        """Return the specs by name, to draw under; refuse ladders."""
-        return drawable(self._rungs)
 
     def truth_of(self, case: Case) -> list[str]:
         """Return the labels that are right for a picture."""
@@ -144,16 +134,16 @@ class Evaluation:
 
     def _answering(self, text: str, rungs: tuple[Spec, ...]) -> Answering:
         if len(rungs) == 1:
-            return Single(self._run(self.labels, rungs[0], self._plan.rules))
+            return Single(self._run(self.labels, rungs[0], self.plan.rules))
         if self.dataset.many:
             raise UsageError(
                 f"-c {text}", "a ladder keeps one winner's rivals, and pictures have several", "Leave it out."
             )
-        own = self._plan.rules.for_model(self._backbone.score, self._backbone.draws)
+        own = self.plan.rules.for_model(self._backbone.score, self._backbone.draws)
         return Ladder(self._run, self.labels, rungs, own)
 
     def _run(self, labels: LabelSet, spec: Spec, rules: Rules) -> Run:
-        plan = self._plan
+        plan = self.plan
         return Run(
             self._backbone,
             labels,

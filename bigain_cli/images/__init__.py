@@ -5,6 +5,6 @@ Whatever is wrong with one input is an `InputError` of that input and never stop
 
 from bigain_cli.images.decoding import digest, read
 from bigain_cli.images.sources import SUFFIXES, Source, find, listed
-from bigain_cli.images.views import view_of
+from bigain_cli.images.views import fitted, view_of
 
-__all__ = ["SUFFIXES", "Source", "digest", "find", "listed", "read", "view_of"]
+__all__ = ["SUFFIXES", "Source", "digest", "find", "fitted", "listed", "read", "view_of"]

@@ -12,10 +12,15 @@ MOST = 512  # pixels along the longer side
 
 def view_of(image: Image, proportions: tuple[int, int], most: int = MOST) -> Image:
     """Return the largest central part with the proportions height × width, shrunk if need be."""
-    from PIL import ImageOps
-    from PIL.Image import Resampling
-
     height, width = proportions
     scale = min(image.height / height, image.width / width, most / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return ImageOps.fit(image, size, Resampling.BICUBIC)
+    return fitted(image, size)
+
+
+def fitted(image: Image, size: tuple[int, int]) -> Image:
+    """Return the largest central part with the proportions width × height, resized to them."""
+    from PIL import ImageOps
+    from PIL.Image import Resampling
+
+    return image if image.size == size else ImageOps.fit(image, size, Resampling.BICUBIC)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from bigain_cli.backbones.phrases import Phrases
+from bigain_cli.outputs.counts import counted
 from bigain_cli.train.exam import Mark
 from bigain_cli.train.loop import Training
 from bigain_cli.train.recipe import Recipe
@@ -82,6 +83,5 @@ def _escaped(text: str) -> str:
 def _device(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    threads = torch.get_num_threads()
-    named = f"{threads} thread{'s' if threads > 1 else ''}"
-    return f"{named} of a {platform.machine()} CPU" if device.type == "cpu" else device.type
+    threads = counted(torch.get_num_threads(), "thread")
+    return f"{threads} of a {platform.machine()} CPU" if device.type == "cpu" else device.type

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from bigain_cli.albums import open_album
 from bigain_cli.errors import InputError, UsageError
-from bigain_cli.images import read
+from bigain_cli.images import fitted, read
 
 SEPARATE = 0x9E3779B97F4A7C15  # sets the split's random numbers apart from all others
 
@@ -84,6 +84,4 @@ def split(pictures: Pictures, share: float, seed: int) -> tuple[Pictures, Pictur
 
 def _small(image: Image.Image, size: int) -> Tensor:
     """Return the largest central square, resized."""  # [3 s s] uint8
-    if image.size != (size, size):
-        image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(np.array(fitted(image, (size, size)))).permute(2, 0, 1).contiguous()

@@ -69,6 +69,15 @@ def test_a_broken_picture_is_left_out_for_all_and_told(photos: Path, tmp_path: P
     assert [("error" in record) for record in records] == [False, False, True]
 
 
+def test_a_dataset_of_broken_pictures_is_told_about_too(tmp_path: Path) -> None:
+    for name in ("red", "blue"):
+        (tmp_path / "p" / name).mkdir(parents=True)
+        (tmp_path / "p" / name / "1.png").write_bytes(b"nothing")
+    result = run("evaluate", "p", *SLOWLY, "-o", "t.txt", cwd=tmp_path)
+    assert result.code == 1 and "0 pictures" in (tmp_path / "t.txt").read_text()
+    assert "2 failures left out" in (tmp_path / "t.txt").read_text()
+
+
 def test_an_interrupted_run_goes_on_to_the_same_summary(photos: Path, tmp_path: Path) -> None:
     target = tmp_path / "r.jsonl"
     whole = ask(photos, "--draws", "256", "--json", "--records", str(tmp_path / "whole.jsonl"))
