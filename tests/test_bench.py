@@ -341,7 +341,7 @@ def test_the_command_writes_a_document(warm, bare, tmp_path: Path) -> None:
     assert all(list(row) == wanted.split() for row in found["timings"])
     assert [row["compress"] for row in found["timings"]] == ["none", "lgtm:0.5@share=level", "iekvd:2@0.9"]
     assert found["timings"][0]["ratio"] == {"median": 1.0, "low": 1.0, "high": 1.0}
-    assert list(found["seconds"]) == ["loading", "preparing", "warming_up", "timing", "watching"]
+    assert list(found["seconds"]) == ["loading", "preparing", "warming_up", "timing", "finding_the_peak", "watching"]
     again = warm(*model, "--json", "-o", "found.json", cwd=tmp_path)
     assert again.code == 2 and "found.json: exists" in again.err
 
@@ -394,6 +394,19 @@ def test_the_stages_are_the_whole_process(bare, tmp_path: Path) -> None:
     turns_taken = sum(sum(row["seconds"]) for row in found["timings"])
     expected = sum(40 * 64 * row["milliseconds"]["median"] / 1e3 for row in found["timings"])
     assert turns_taken == pytest.approx(expected, rel=0.1), "medians stand for the whole"
+
+
+@pytest.mark.slow
+def test_more_rounds_take_as_much_longer_as_they_say(tmp_path: Path) -> None:
+    whole, told = [], []
+    for rounds in (2, 32):
+        started = time.perf_counter()
+        found = patiently("-m", "mini", "-c", "iekvd:2", "--labels", "10", "--rounds", str(rounds), cwd=tmp_path)
+        whole.append(time.perf_counter() - started)
+        turns_taken = sum(sum(row["seconds"]) for row in found["timings"])
+        assert turns_taken == pytest.approx(found["seconds"]["timing"], rel=0.02)
+        told.append(turns_taken + found["seconds"]["finding_the_peak"])
+    assert told[1] - told[0] == pytest.approx(whole[1] - whole[0], rel=0.1)
 
 
 @pytest.mark.slow

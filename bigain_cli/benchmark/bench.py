@@ -59,8 +59,8 @@ def bench(
         clock.note("preparing")
         turns.warm_up(warm_up)
         clock.note("warming_up")
-        seconds, peak = turns.timed(rounds)
-        clock.note("timing")
+        seconds, peak, aside = turns.timed(rounds)
+        clock.note("timing", finding_the_peak=aside)
         watched = turns.watched()
         clock.note("watching")
     timings = tuple(
@@ -94,10 +94,11 @@ class _Stages:
         self.seconds: dict[str, float] = {}
         self._since = time.perf_counter()
 
-    def note(self, stage: str) -> None:
-        """End a stage."""
+    def note(self, stage: str, **within: float) -> None:
+        """End a stage; what took its seconds within it is a stage of its own."""
         now = time.perf_counter()
-        self.seconds[stage], self._since = now - self._since, now
+        self.seconds |= {stage: now - self._since - sum(within.values()), **within}
+        self._since = now
 
 
 def _conditions(task: Task, rounds: int, warm_up: int, prefix: bool, compile: bool) -> Conditions:

@@ -42,13 +42,18 @@ class Turns:
                     raise BigainError("benchmark", why, "Try --dtype bfloat16 or float32.")
                 self._tell()
 
-    def timed(self, rounds: int) -> tuple[list[tuple[float, ...]], float]:
-        """Return each candidate's seconds, round by round, and the machine's peak, which has its turns as well."""
-        table, peaks = [], []
+    def timed(self, rounds: int) -> tuple[list[tuple[float, ...]], float, float]:
+        """Return each candidate's seconds, round by round, the machine's peak and the seconds that finding it took.
+
+        The peak has its turns as well, and meets what the candidates meet.
+        """
+        table, peaks, aside = [], [], 0.0
         for _ in range(rounds):
             table.append([self._seconds(each) for each in self._contest])
+            started = time.perf_counter()
             peaks.append(product_speed(self._device, self._dtype))
-        return list(zip(*table, strict=True)), max(peaks)
+            aside += time.perf_counter() - started
+        return list(zip(*table, strict=True)), max(peaks), aside
 
     def watched(self) -> list[Watched]:
         """Go round once more and look closely."""
