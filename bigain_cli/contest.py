@@ -86,7 +86,7 @@ class Contest:
         contenders = self._contenders(losses, leader)
         shares = estimators.probabilities(losses, leader, self.temperature, self._floor)
         counts = (~np.isnan(losses)).sum(axis=0)
-        behind, radii = self._gaps(losses, leader)
+        behind, errors, radii = self._gaps(losses, leader)
         standings = tuple(
             Standing(
                 self.labels[k],
@@ -95,6 +95,7 @@ class Contest:
                 int(counts[k]),
                 bool(contenders[k]),
                 float(behind[k]),
+                float(errors[k]),
                 float(radii[k]) if np.isfinite(radii[k]) else None,
             )
             for k in order
@@ -146,11 +147,11 @@ class Contest:
             return self.alive
         return estimators.race(losses, self.alive, leader, self.rules.confidence, self._floor)
 
-    def _gaps(self, losses: estimators.Table, leader: int) -> tuple[estimators.Table, estimators.Table]:
-        """Return how far each label is behind, and the half-widths of the intervals."""
+    def _gaps(self, losses: estimators.Table, leader: int) -> tuple[estimators.Table, ...]:
+        """Return how far each label is behind, the standard errors, and the half-widths of the intervals."""
         means, spread, counts = estimators.paired(losses, leader, self._floor)
         alpha = estimators.share(self.rules.confidence, len(self.labels))
-        return means, estimators.radius(spread, counts, alpha)
+        return means, estimators.error_of(spread, counts), estimators.radius(spread, counts, alpha)
 
 
 def _between(second: Standing) -> tuple[float, tuple[float, float] | None]:

@@ -20,7 +20,7 @@ LEAST = 8  # fewer draws say too little about the spread
 TTEST_LEAST, TTEST_P = 20, 2e-3
 STAGED_DRAWS, STAGED_KEEP = 5, 5
 TINY = 1e-12  # of a mean square: none is believed to be less
-HALVINGS, WIDE = 60, 1e6  # of the search for a temperature: steps, and how far from the mean gap
+MAGNITUDES, STEPS = 6, 241  # of the search for a temperature: how far from the mean gap, and how finely
 
 
 # Scores: what one draw costs a label; lower is better.
@@ -67,6 +67,11 @@ def paired(losses: Table, leader: int, floor: float = 0.0) -> tuple[Table, Table
     squares = (np.where(there, differences - means, 0) ** 2).sum(axis=0)
     variance = squares / np.maximum(counts - 1, 1) + floor**2 / np.maximum(counts, 1)
     return means, np.sqrt(variance), counts
+
+
+def error_of(spread: Table, counts: Table) -> Table:
+    """Return the standard error of each mean difference."""
+    return spread / np.sqrt(np.maximum(counts, 1))
 
 
 def radius(spread: Table, counts: Table, alpha: float) -> Table:
@@ -139,47 +144,50 @@ def probabilities(losses: Table, leader: int, temperature: float | None, floor: 
     """Return what every label's gap to the leader makes of it; they sum to one.
 
     With a temperature, which is in units of the loss and was fitted on pictures with known labels, a softmax over
-    −gap / temperature: how often such an answer is right. More draws do not mend what a model has learnt wrongly, so it
-    is the gap that counts, and not how many errors wide it is.
+    −gap / √(temperature² + error²): how often such an answer is right. The temperature stands for what a model has
+    learnt wrongly, which more draws do not mend, and the gap's standard error for what they do; a single draw's is
+    taken to be as large as its gap.
 
     Without one, a softmax over −z²/2, z being the standardised gap: how sure the draws are about the order. z²/2 is the
     normal log-likelihood ratio of "the gap is as seen" to "there is none": near-ties share the mass, and many labels
     that are clearly worse do not drown the winner, as they would in a softmax over z.
     """
     means, spread, counts = paired(losses, leader, floor)
+    error = error_of(spread, counts)
     if temperature is not None:
-        return shares_at(temperature, np.maximum(means, 0))
-    error = spread / np.sqrt(np.maximum(counts, 1))
+        error = np.where(counts < 2, np.abs(means), error)
+        return shares_at(np.hypot(temperature, error), np.maximum(means, 0))
     z = np.divide(means, error, out=np.where(means > 0, np.inf, 0.0), where=error > 0)
     z = np.where((counts < 2) | (z < 0), 0.0, z)
     weights = np.exp(-(z**2) / 2)
     return weights / weights.sum()
 
 
-def shares_at(temperature: float | Table, gaps: Table) -> NDArray[np.float64]:
-    """Return a softmax over −gap / temperature, along the last axis."""
-    weights = np.exp(-(gaps - gaps.min(axis=-1, keepdims=True)) / temperature)
+def shares_at(widths: float | Table, gaps: Table) -> NDArray[np.float64]:
+    """Return a softmax over −gap / width, along the last axis."""
+    weights = np.exp(-(gaps - gaps.min(axis=-1, keepdims=True)) / widths)
     return weights / weights.sum(axis=-1, keepdims=True)
 
 
-def fitted_temperature(gaps: Table, truth: NDArray[np.int64]) -> float | None:
+def fitted_temperature(gaps: Table, errors: Table, truth: NDArray[np.int64]) -> float | None:
     """Return the temperature under which the right labels were likeliest; None if the gaps tell nothing about them.
 
-    The log loss is convex in the inverse temperature, so its slope has one root, found by bisection. One picture more,
-    with the usual gaps, is taken to have been of any label: else a model that made no mistake would be sure of all.
+    `errors` are the gaps' standard errors. One picture more, with the usual gaps, is taken to have been of any label:
+    else a model that made no mistake would be sure of all.
     """
     scale = float(gaps.mean())
-    usual = np.sort(gaps, axis=1).mean(axis=0, keepdims=True)
-    table = np.concatenate([gaps, usual])
-    right = np.append(gaps[np.arange(len(gaps)), truth], scale)
-
-    def slope(inverse: float) -> float:
-        return float(np.mean(right - (shares_at(1 / inverse, table) * table).sum(axis=1)))
-
-    if scale <= 0 or slope(1 / (WIDE * scale)) >= 0:
+    if scale <= 0:
         return None
-    low, high = 1 / (WIDE * scale), WIDE / scale
-    for _ in range(HALVINGS):
-        middle = math.sqrt(low * high)
-        low, high = (middle, high) if slope(middle) < 0 else (low, middle)
-    return 1 / math.sqrt(low * high)
+    order = np.argsort(gaps, axis=1)
+    usual, unsure = (np.take_along_axis(part, order, axis=1).mean(axis=0) for part in (gaps, errors))
+    pictures = np.arange(len(gaps))
+
+    def loss(exponent: float) -> float:
+        logs = np.log(shares_at(np.hypot(scale * 10**exponent, errors), gaps)[pictures, truth] + TINY)
+        more = np.log(shares_at(np.hypot(scale * 10**exponent, unsure), usual) + TINY)
+        return -float(logs.sum() + more.mean()) / (len(gaps) + 1)
+
+    coarse = min(np.linspace(-MAGNITUDES, MAGNITUDES, STEPS), key=loss)
+    width = 2 * MAGNITUDES / (STEPS - 1)
+    best = min(np.linspace(coarse - width, coarse + width, STEPS), key=loss)
+    return scale * 10 ** float(best) if loss(best) < math.log(gaps.shape[1]) else None

@@ -21,6 +21,7 @@ class Standing:
     draws: int
     alive: bool = True
     behind: float = 0.0  # the mean paired difference to the leader, over the draws that both took part in
+    error: float = 0.0  # the standard error of that
     radius: float | None = None  # half the width of its interval; None if there are too few draws
 
     def to_dict(self) -> dict[str, Any]:

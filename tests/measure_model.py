@@ -23,7 +23,7 @@ from bigain_cli.backbones.base import Backbone
 from bigain_cli.compress import compressed
 from bigain_cli.contest import Contest
 from bigain_cli.draws import Draws
-from bigain_cli.estimators import fitted_temperature, shares_at
+from bigain_cli.estimators import fitted_temperature, probabilities, shares_at
 from bigain_cli.evaluation.measures import calibration_error as ece
 from bigain_cli.images import digest
 from bigain_cli.quality.intervals import wilson
@@ -133,10 +133,10 @@ def calibrated(table: dict[str, Any], times: tuple[float, float], score: str, te
     for draws in (8, 16, 32, 64):
         if draws > table["l2"].shape[1]:
             return
-        means = losses_of(score, within(table, times, draws)).mean(axis=1)
-        gaps = means - means.min(axis=1, keepdims=True)
-        right = gaps.argmin(axis=1) == table["labels"]
-        judge(f"{draws} draws, T = {temperature:g}", right, shares_at(temperature, gaps).max(axis=1))
+        losses = losses_of(score, within(table, times, draws))
+        leaders = losses.mean(axis=1).argmin(axis=1)
+        found = [probabilities(row, leader, temperature).max() for row, leader in zip(losses, leaders, strict=True)]
+        judge(f"{draws} draws, T = {temperature:g}", leaders == table["labels"], np.array(found))
 
 
 def schedules(table: dict[str, Any], times: tuple[float, float], score: str, labels: list[str]) -> None:
@@ -172,17 +172,18 @@ def calibration(table: dict[str, Any], times: tuple[float, float], score: str, l
     print(f"  right {share_of(int(right[decided].sum()), int(decided.sum()))}")
     print(f"evaluations a picture: mean {spent.mean():.0f}, median {np.median(spent):.0f}, most {spent.max()}")
     judge("no temperature", right, np.array([ranking.probability for ranking in rankings]))
-    behind = [{place.label: place.behind for place in ranking.standings} for ranking in rankings]
-    gaps = np.array([[found[label] for label in labels] for found in behind])
-    whole = fitted_temperature(gaps, truth)
+    places = [{place.label: place for place in ranking.standings} for ranking in rankings]
+    gaps = np.array([[found[label].behind for label in labels] for found in places])
+    errors = np.array([[found[label].error for label in labels] for found in places])
+    whole = fitted_temperature(gaps, errors, truth)
     if whole is None:
         print("no temperature fits: the gaps tell nothing")
         return
-    judge(f"temperature {whole:.4g}", right, shares_at(whole, gaps).max(axis=1))
+    judge(f"temperature {whole:.4g}", right, shares_at(np.hypot(whole, errors), gaps).max(axis=1))
     halves = np.arange(len(truth)) % 2 == 0
-    one, two = (fitted_temperature(gaps[half], truth[half]) or np.inf for half in (~halves, halves))
-    other = np.where(halves, one, two)
-    judge("  of the other half", right, shares_at(other[:, None], gaps).max(axis=1))
+    one, two = (fitted_temperature(gaps[half], errors[half], truth[half]) or np.inf for half in (~halves, halves))
+    other = np.where(halves, one, two)[:, None]
+    judge("  of the other half", right, shares_at(np.hypot(other, errors), gaps).max(axis=1))
 
 
 def judge(what: str, right: np.ndarray, sure: np.ndarray) -> None:

@@ -44,7 +44,7 @@ IDS = [
 def ranking(name: str = "a.jpg", winner: str = "cat", maps: int = 2) -> Ranking:
     generator = np.random.default_rng(0)
     seen = [Evidence(against, 0.1, 8, generator.normal(size=(8, 12))) for against in ("dog $x_", None)][:maps]
-    standings = (Standing(winner, 0.9, -0.1, 8), Standing("dog $x_", 0.1, -0.2, 8, False, 0.1, 0.05))
+    standings = (Standing(winner, 0.9, -0.1, 8), Standing("dog $x_", 0.1, -0.2, 8, False, 0.1, 0.01, 0.05))
     return Ranking(
         name,
         standings,

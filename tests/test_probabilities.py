@@ -20,43 +20,50 @@ from bigain_cli.estimators import fitted_temperature, probabilities, shares_at
 from bigain_cli.registry import MODELS
 
 
-def world(temperature: float, count: int = 4000, labels: int = 6, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Make gaps, and truths drawn with the probabilities that a temperature gives them."""
+def world(
+    temperature: float, noise: float = 0.0, count: int = 4000, labels: int = 6, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Make gaps with standard errors, and truths drawn with the probabilities that a temperature gives them."""
     random = np.random.default_rng(seed)
     gaps = random.exponential(1.0, (count, labels))
     gaps -= gaps.min(axis=1, keepdims=True)
-    shares = shares_at(temperature, gaps)
+    errors = noise * random.exponential(1.0, gaps.shape) * (gaps > 0)
+    shares = shares_at(np.hypot(temperature, errors), gaps)
     truth = (shares.cumsum(axis=1) < random.random((count, 1))).sum(axis=1)
-    return gaps, truth.clip(max=labels - 1)
+    return gaps, errors, truth.clip(max=labels - 1)
 
 
 @pytest.mark.parametrize("temperature", [0.1, 0.5, 2.0])
+@pytest.mark.parametrize("noise", [0.0, 0.2])
 @pytest.mark.parametrize("unit", [1.0, 1e-4])
-def test_the_temperature_that_made_the_truths_is_found(temperature: float, unit: float) -> None:
-    gaps, truth = world(temperature)
-    assert fitted_temperature(gaps * unit, truth) == pytest.approx(temperature * unit, rel=0.1)
+def test_the_temperature_that_made_the_truths_is_found(temperature: float, noise: float, unit: float) -> None:
+    gaps, errors, truth = world(temperature, noise)
+    found = fitted_temperature(gaps * unit, errors * unit, truth)
+    assert found == pytest.approx(temperature * unit, rel=0.1 if noise < temperature else 0.2)
 
 
-def test_the_fitted_temperature_has_the_least_log_loss() -> None:
-    gaps, truth = world(0.4, count=300)
-    found = fitted_temperature(gaps, truth)
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+def test_the_fitted_temperature_has_the_least_log_loss(noise: float) -> None:
+    gaps, errors, truth = world(0.4, noise, count=300)
+    found = fitted_temperature(gaps, errors, truth)
     assert found is not None
 
     def loss(temperature: float) -> float:
-        return float(-np.log(shares_at(temperature, gaps)[np.arange(300), truth]).mean())
+        shares = shares_at(np.hypot(temperature, errors), gaps)
+        return float(-np.log(shares[np.arange(300), truth]).mean())
 
     assert loss(found) < loss(found * 1.1) and loss(found) < loss(found / 1.1)
 
 
 def test_gaps_that_tell_nothing_fit_no_temperature() -> None:
-    gaps, truth = world(0.3)
-    assert fitted_temperature(np.zeros_like(gaps), truth) is None
-    assert fitted_temperature(gaps, gaps.argmax(axis=1)) is None
+    gaps, errors, truth = world(0.3, 0.1)
+    assert fitted_temperature(np.zeros_like(gaps), errors, truth) is None
+    assert fitted_temperature(gaps, errors, gaps.argmax(axis=1)) is None
 
 
 def test_no_mistake_in_few_pictures_does_not_make_sure_of_everything() -> None:
-    gaps, _ = world(0.3, count=20)
-    found = fitted_temperature(gaps, np.zeros(20, dtype=int) + gaps.argmin(axis=1))
+    gaps, errors, _ = world(0.3, count=20)
+    found = fitted_temperature(gaps, errors, gaps.argmin(axis=1))
     assert found is not None and shares_at(found, gaps).max(axis=1).mean() < 0.98
 
 
@@ -73,10 +80,23 @@ def test_probabilities_sum_to_one_and_the_leader_has_the_largest(losses: Any, te
     assert shares[leader] == shares.max()
 
 
-def test_with_a_temperature_only_the_mean_gap_counts() -> None:
+def test_with_a_temperature_the_gap_counts_and_what_its_draws_leave_open() -> None:
     quiet, loud = np.array([[0.0, 1.0]] * 8), np.array([[0.0, 4.0], [0.0, -2.0]] * 4)
-    assert probabilities(quiet, 0, 0.5) == pytest.approx(probabilities(loud, 0, 0.5))
+    assert probabilities(quiet, 0, 0.5) == pytest.approx(shares_at(0.5, np.array([0.0, 1.0])))
+    error = np.sqrt(9 * 8 / 7 / 8)
+    assert probabilities(loud, 0, 0.5) == pytest.approx(shares_at(np.hypot(0.5, [0, error]), np.array([0.0, 1.0])))
     assert probabilities(quiet, 0, None)[0] > probabilities(loud, 0, None)[0]
+
+
+def test_more_draws_make_surer_as_far_as_the_temperature_lets_them() -> None:
+    found = [probabilities(np.array([[0.0, 2.0], [0.0, 0.0]] * half), 0, 0.5)[0] for half in (2, 8, 32, 8192)]
+    assert found == sorted(found) and len(set(found)) == 4
+    assert found[-1] == pytest.approx(shares_at(0.5, np.array([0.0, 1.0]))[0], rel=1e-3)
+
+
+def test_one_draw_alone_is_not_trusted() -> None:
+    shares = probabilities(np.array([[0.0, 1e6]]), 0, 1.0)
+    assert shares[0] == pytest.approx(1 / (1 + np.exp(-1)))
 
 
 def test_labels_that_left_early_are_judged_by_the_draws_they_took() -> None:
@@ -103,8 +123,10 @@ def test_a_models_temperature_is_used_and_told_under_its_own_score_alone(warm: P
         (results[score],) = bigain.classify(backbone, picture, ["cat", "ship", "frog"], rules=rules)
     own, other = results["norm"], results["l1"]
     assert own.settings["temperature"] == 0.002 and "temperature" not in other.settings
-    gaps = np.array([place.behind for place in own.standings])
-    assert [place.probability for place in own.standings] == pytest.approx(list(shares_at(0.002, gaps)))
+    gaps, errors = (np.array([getattr(place, part) for place in own.standings]) for part in ("behind", "error"))
+    assert (errors[1:] > 0).all()
+    wanted = shares_at(np.hypot(0.002, errors), gaps)
+    assert [place.probability for place in own.standings] == pytest.approx(list(wanted))
 
 
 def test_another_temperature_is_another_run(warm: Path) -> None:

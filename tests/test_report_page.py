@@ -35,9 +35,9 @@ LINK = "http://example.invalid/x.png"
 
 def ranking(name: str, label: str = "cat", decided: bool = True, gap: float = 0.1, maps: bool = False) -> Ranking:
     standings = (
-        Standing(label, 0.5 + gap, -0.1, 16, True, 0.0, None),
-        Standing("dog", 0.3, -0.1 - gap, 16, not decided, gap, 0.05),
-        Standing(QUOTES, 0.1, -0.9, 8, False, 0.8, 0.3),
+        Standing(label, 0.5 + gap, -0.1, 16, True, 0.0, 0.0, None),
+        Standing("dog", 0.3, -0.1 - gap, 16, not decided, gap, 0.01, 0.05),
+        Standing(QUOTES, 0.1, -0.9, 8, False, 0.8, 0.1, 0.3),
     )
     seen = (Evidence("dog", gap, 16, np.eye(8)), Evidence(None, gap, 16, -np.eye(8))) if maps else ()
     exhibit = Exhibit(Image.effect_noise((300, 200), 40).convert("RGB"), seen)

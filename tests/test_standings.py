@@ -26,7 +26,7 @@ def steps() -> list[bigain.Ranking]:
 
 
 def place(behind: float, radius: float | None, alive: bool = True) -> Standing:
-    return Standing("cat", 0.5, -0.1, 16, alive, behind, radius)
+    return Standing("cat", 0.5, -0.1, 16, alive, behind, 0.0, radius)
 
 
 def test_bars_close_in_around_their_dot() -> None:

@@ -64,9 +64,10 @@ def _temperature(answers: list[tuple[Ranking, int]], names: list[str]) -> float 
     """Fit a temperature, if there are enough answers to fit one to."""
     if len(answers) < ENOUGH:
         return None
-    gaps = [{place.label: place.behind for place in result.standings} for result, _ in answers]
-    table = np.array([[found[name] for name in names] for found in gaps])
-    return fitted_temperature(table, np.array([label for _, label in answers]))
+    places = [{place.label: place for place in result.standings} for result, _ in answers]
+    gaps = np.array([[found[name].behind for name in names] for found in places])
+    errors = np.array([[found[name].error for name in names] for found in places])
+    return fitted_temperature(gaps, errors, np.array([label for _, label in answers]))
 
 
 def _shown(pictures: Pictures, order: list[int]) -> Iterator[tuple[str, Image]]:
