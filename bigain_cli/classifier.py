@@ -251,10 +251,14 @@ class Run:
         score = placed(self.rules.score or DEFAULT_SCORE)
         return Lens(score.absolute, self.backbone.patch, attribute(score.weigh))
 
+    @property
+    def least(self) -> int:
+        """Return the evaluations of one draw of all labels."""
+        return sum(self._costs) + self._residuals.squeeze.extra
+
     def _check_budget(self) -> None:
-        least = sum(self._costs) + self._residuals.squeeze.extra
-        if self.rules.budget is not None and self.rules.budget < least:
-            why = f"one draw of all {len(self.arms)} labels takes {least} evaluations"
+        if self.rules.budget is not None and self.rules.budget < self.least:
+            why = f"one draw of all {len(self.arms)} labels takes {self.least} evaluations"
             raise UsageError(f"--budget {self.rules.budget}", why, "Raise the budget or give fewer labels.")
 
 

@@ -25,6 +25,7 @@ from bigain_cli.contest import Contest
 from bigain_cli.draws import Draws
 from bigain_cli.estimators import fitted_temperature, probabilities, shares_at
 from bigain_cli.evaluation.measures import calibration_error as ece
+from bigain_cli.evaluation.measures import chance_error
 from bigain_cli.images import digest
 from bigain_cli.quality.intervals import wilson
 from bigain_cli.registry import SCORES, attribute
@@ -32,7 +33,6 @@ from bigain_cli.train.pictures import Pictures, load_pictures
 
 RANGES = ((0.0, 1.0), (0.0, 0.9), (0.0, 0.8), (0.0, 0.7), (0.0, 0.6), (0.0, 0.5), (0.1, 0.6), (0.05, 0.8))
 SCHEDULES = ("fixed", "race", "ttest")
-WORLDS = 400  # made-up truths, to see how large a calibration error is by chance alone
 
 
 def losses_of(score: str, table: dict[str, Any]) -> np.ndarray:
@@ -152,12 +152,6 @@ def schedules(table: dict[str, Any], times: tuple[float, float], score: str, lab
         print(f"{name:6s}  accuracy {share_of(right, len(truth))}, {spent:.1f} evaluations a picture")
 
 
-def by_chance(sure: np.ndarray) -> float:
-    """Return the calibration error that would be seen if every probability were exact."""
-    truths = np.random.default_rng(0).random((WORLDS, len(sure))) < sure
-    return float(np.mean([ece(truth, sure) for truth in truths]))
-
-
 def calibration(table: dict[str, Any], times: tuple[float, float], score: str, labels: list[str]) -> None:
     """Print accuracy, cost and calibration of the race; each half is judged by the temperature of the other."""
     part = within(table, times, 256)
@@ -188,7 +182,7 @@ def calibration(table: dict[str, Any], times: tuple[float, float], score: str, l
 
 def judge(what: str, right: np.ndarray, sure: np.ndarray) -> None:
     """Print how well probabilities agree with how often the answers are right."""
-    found = f"ECE {ece(right, sure):.3f} ({by_chance(sure):.3f} by chance alone)"
+    found = f"ECE {ece(right, sure):.3f} ({chance_error(sure):.3f} by chance alone)"
     print(f"{what:24s} {found}, mean probability {sure.mean():.3f}")
 
 

@@ -6,12 +6,14 @@ merging; terms join with '+'; 'none' is the empty spec. Must not import torch.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 from bigain_cli.compress.operators import OPERATORS, OPTIONS, Entry, entry, number, written
 from bigain_cli.errors import UsageError, did_you_mean
 
 WHERE = ("mlp", "cross")
+BETWEEN = re.compile(r",(?!\s*\d)")  # the comma between two specs of a ladder; one before a number is within a list
 ALPHA = (0.9, 0.9)
 
 
@@ -95,6 +97,9 @@ def parse(text: str | Spec) -> Spec:
         return text
     if (text := text.strip()) == "none":
         return Spec()
+    if BETWEEN.search(text):
+        why = "a ladder of specs: only `bigain evaluate` climbs one"
+        raise UsageError(f"compression '{text}'", why, "Give one spec; several places or terms join with '+'.")
     terms: list[Term] = []
     for piece in map(str.strip, text.split("+")):
         if piece in WHERE:

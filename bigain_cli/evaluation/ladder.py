@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -17,7 +18,7 @@ from PIL.Image import Image
 
 from bigain_cli.classifier import Run
 from bigain_cli.compress import Spec
-from bigain_cli.evaluation.specs import LEAST, MOST, shared_out
+from bigain_cli.evaluation.specs import LEAST, MOST, check_budget, shared_out
 from bigain_cli.images import Source
 from bigain_cli.labels import LabelSet
 from bigain_cli.ranking import Failure, Ranking
@@ -68,27 +69,36 @@ class Ladder:
     """Two specs, the second for the finalists of the first."""
 
     def __init__(self, make: MakeRun, labels: LabelSet, rungs: tuple[Spec, ...], rules: Rules) -> None:
-        first, rules = shared_out(rules)
+        first, last = shared_out(rules)
+        check_budget(rules, make(labels, rungs[0], replace(first, budget=None)).least)
         self._labels, self._first = labels, make(labels, rungs[0], first)
-        self._last = lru_cache(KEPT_RUNS)(lambda names: make(self._only(names), rungs[1], rules))
+        self._last = lru_cache(KEPT_RUNS)(lambda names: make(self._only(names), rungs[1], last))
         whole = self._last(tuple(label.name for label in labels.labels))
         both = [self._first.settings, whole.settings]
         mark = hashlib.blake2b(" ".join(each["fingerprint"] for each in both).encode(), digest_size=8).hexdigest()
         name = ",".join(each["compress"] for each in both)
-        self.settings = {**whole.settings, "compress": name, "fingerprint": mark}
+        own = {"compress": name, "confidence": rules.confidence, "fingerprint": mark}
+        self.settings = {**whole.settings, **own}
 
     def answers(self, entries: Iterable[Entry]) -> Iterator[Answer]:
         """Answer each picture."""
         kept = list(entries)
         first = [result for result in self._first.standings(kept) if result.finished]
-        for entry, result in zip(kept, first, strict=True):
-            yield self._settled(entry, result)
+        found: dict[int, Answer] = {}
+        alike: dict[tuple[str, ...], list[int]] = defaultdict(list)  # pictures with the same finalists run together
+        for place, result in enumerate(first):
+            if isinstance(result, Failure):
+                found[place] = Answer(replace(result, settings=self.settings))
+            else:
+                alike[finalists(result)].append(place)
+        for names, places in alike.items():
+            run = self._last(names)
+            last = (result for result in run.standings([kept[place] for place in places]) if result.finished)
+            for place, result in zip(places, last, strict=True):
+                found[place] = self._settled(first[place], result, run)
+        return (found[place] for place in range(len(kept)))
 
-    def _settled(self, entry: Entry, first: Ranking | Failure) -> Answer:
-        if isinstance(first, Failure):
-            return Answer(replace(first, settings=self.settings))
-        run = self._last(finalists(first))
-        last = next(each for each in run.standings([entry]) if each.finished)
+    def _settled(self, first: Any, last: Ranking | Failure, run: Run) -> Answer:
         if isinstance(last, Failure):
             return Answer(replace(last, settings=self.settings))
         return Answer(joined(first, last, self.settings), spent(self._first, first) + spent(run, last))
@@ -105,17 +115,26 @@ def spent(run: Run, result: Ranking | Failure) -> float:
 
 def finalists(first: Ranking) -> tuple[str, ...]:
     """Return who may still win: those that the draws could not tell from the leader, but neither one nor all."""
-    places = [place.label for place in first.standings]
-    return tuple(sorted(places[: min(max(len(first.contenders), LEAST), MOST)]))
+    others = [place.label for place in first.standings if not place.alive]
+    return tuple(sorted([*first.contenders, *others][: min(max(len(first.contenders), LEAST), MOST)]))
 
 
 def joined(first: Ranking, last: Ranking, settings: dict[str, Any]) -> Ranking:
-    """Put who fell on the first rung behind the finalists, without a chance, and without a gap to the winner."""
+    """Put who fell on the first rung behind the finalists, without a chance, and without a gap to the winner.
+
+    Who fell for want of room, and not for being worse, leaves the answer undecided. Draws are those of both rungs.
+    """
     names = {place.label for place in last.standings}
     fallen = tuple(
         replace(place, probability=0.0, alive=False, behind=math.nan, radius=None)
         for place in first.standings
         if place.label not in names
     )
-    spent = first.evaluations + last.evaluations
-    return replace(last, standings=last.standings + fallen, evaluations=spent, settings=settings)
+    return replace(
+        last,
+        standings=last.standings + fallen,
+        decided=last.decided and set(first.contenders) <= names,
+        draws=first.draws + last.draws,
+        evaluations=first.evaluations + last.evaluations,
+        settings=settings,
+    )

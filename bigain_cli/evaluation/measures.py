@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bigain_cli.quality.intervals import Interval, Z, wilson
+from bigain_cli.quality.intervals import Interval, wilson
 
 BINS = 10
+WORLDS = 200  # made-up truths, to see how large a calibration error is by chance alone
 Record = Mapping[str, Any]
 Flags = NDArray[np.bool_]
 
@@ -34,6 +35,7 @@ class Outcome:
     seconds: float
     gflop: float
     ece: float
+    ece_by_chance: float  # what it would be on average if every probability were exact
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record."""
@@ -68,6 +70,7 @@ def outcome_of(records: Sequence[Record]) -> Outcome:
         seconds=mean(records, "seconds"),
         gflop=mean(records, "gflop"),
         ece=calibration_error(right, sure),
+        ece_by_chance=chance_error(sure),
     )
 
 
@@ -87,16 +90,13 @@ def per(total: float, count: float) -> float | None:
 
 
 def mean_of_classes(right: Flags, truth: Sequence[str]) -> Interval:
-    """Return the mean of the classes' accuracies; its variance adds theirs, each with one success and failure more."""
-    shares, variance = [], 0.0
-    marks = np.array(truth)
-    for name in sorted(set(truth)):
-        hits, count = int(right[marks == name].sum()), int((marks == name).sum())
-        shares.append(hits / count)
-        moved = (hits + 1) / (count + 2)
-        variance += moved * (1 - moved) / (count + 2)
-    middle, half = float(np.mean(shares)), Z * float(np.sqrt(variance)) / len(shares)
-    return Interval(middle, max(0.0, middle - half), min(1.0, middle + half))
+    """Return the mean of the classes' accuracies, with Wilson's interval.
+
+    It is worth as many pictures as classes of one size would need to tell as much: of classes of one size, all.
+    """
+    _, place, counts = np.unique(np.array(truth), return_inverse=True, return_counts=True)
+    shares = np.bincount(place, weights=right) / counts
+    return wilson(float(shares.mean()), len(counts) ** 2 / float((1 / counts).sum()))
 
 
 def calibration_error(right: Flags, sure: NDArray[np.float64], bins: int = BINS) -> float:
@@ -104,6 +104,12 @@ def calibration_error(right: Flags, sure: NDArray[np.float64], bins: int = BINS)
     return float(
         sum(abs(row["right"] - row["sure"]) * row["count"] for row in reliability(right, sure, bins)) / len(right)
     )
+
+
+def chance_error(sure: NDArray[np.float64]) -> float:
+    """Return the calibration error to be expected if every probability were exact."""
+    truths = np.random.default_rng(0).random((WORLDS, len(sure))) < sure
+    return float(np.mean([calibration_error(truth, sure) for truth in truths]))
 
 
 def reliability(right: Flags, sure: NDArray[np.float64], bins: int = BINS) -> list[dict[str, float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 
 from bigain_cli.evaluation.exhibition import gallery
@@ -62,14 +63,15 @@ def _title(summary: Summary) -> str:
 
 
 def _outcomes(summary: Summary) -> Table:
-    head = ("spec", "top-1 %", "top-5 %", "class mean %", "decided %", "of these right %", "ECE", *COSTS)
+    head = ("spec", "top-1 %", "top-5 %", "class mean %", "decided %", "of these right %", "ECE (by chance)", *COSTS)
     rows = []
     for spec, found in summary.outcomes.items():
         assert isinstance(found, Outcome)
         few = len(summary.names) <= 5
         sure = "–" if found.decided_right is None else percent(found.decided_right)
         shares = [percent(found.top1), "–" if few else percent(found.top5), percent(found.per_class)]
-        rows.append([spec, *shares, f"{100 * found.decided.value:.1f}", sure, f"{found.ece:.3f}", *_costs(found)])
+        ece = f"{found.ece:.3f} ({found.ece_by_chance:.3f})"
+        rows.append([spec, *shares, f"{100 * found.decided.value:.1f}", sure, ece, *_costs(found)])
     return head, rows
 
 
@@ -107,19 +109,28 @@ def _confusion(summary: Summary, spec: str) -> Table:
 
 def _notes(summary: Summary) -> str:
     """Say what the columns are."""
+    costs = "Costs are means a picture; GFLOP count two for a multiply-add, s are of all pictures under way."
     if summary.many:
-        return "Intervals: 95 %, bootstrap over pictures. Costs are means a picture."
-    kinds = "Wilson's; a normal one for the mean of classes; Agresti and Min's for differences"
-    return f"Intervals: 95 % ({kinds}). Costs are means a picture; GFLOP count two for a multiply-add."
+        classes = {found.classes for found in summary.outcomes.values() if isinstance(found, Precision)}
+        over = f"mAP over the classes that any picture has ({max(classes)})"
+        kinds = "bootstrap over pictures for mAP, Wilson's and Agresti and Min's for precision@1"
+        return f"Intervals: 95 % ({kinds}); {over}. {costs}"
+    kinds = "Wilson's; Agresti and Min's for differences"
+    chance = "By chance: the ECE to be expected if every probability were exact."
+    return f"Intervals: 95 % ({kinds}). {chance} {costs}"
 
 
 def percent(found: Interval) -> str:
     """Write a share with its interval, in per cent."""
+    if math.isnan(found.value):
+        return "–"
     return f"{100 * found.value:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
 
 
 def points(found: Interval) -> str:
     """Write a difference with its interval, in points."""
+    if math.isnan(found.value):
+        return "–"
     return f"{100 * found.value:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
 
 

@@ -1,20 +1,21 @@
 """Pictures with several right labels: mean average precision and precision of the first label.
 
-Scores are the evidence against the empty prompt, of labels that all took the same draws. Intervals: bootstrap over
-pictures, the same resamples for all specs, so that differences are paired.
+Scores are the evidence against the empty prompt, of labels that all took the same draws. The mean average precision has
+a bootstrap over pictures, the same resamples for all specs, so that differences are paired; the first label is a share.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bigain_cli.evaluation.measures import Record, mean, per
-from bigain_cli.quality.intervals import Interval, resamples, spread
+from bigain_cli.evaluation.measures import Flags, Record, mean, per
+from bigain_cli.evaluation.pairs import paired_interval
+from bigain_cli.quality.intervals import Interval, resamples, spread, wilson
 
 TIMES, SEED = 1000, 0
 Array = NDArray[np.float64]
@@ -25,17 +26,19 @@ class Precision:
     """A spec's precision on `count` pictures; costs are means a picture."""
 
     count: int
+    classes: int  # that any of the pictures has: the mean is over these
     mean_average: Interval
     first: Interval
     draws: float
     evaluations: float
     seconds: float
     gflop: float
-    replicates: Mapping[str, Array] = field(repr=False, compare=False)
+    hits: Flags = field(repr=False, compare=False)  # where the first label was right
+    replicates: Array = field(repr=False, compare=False)  # of the mean average
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the record; the replicates stay behind."""
-        told = {name: value for name, value in vars(self).items() if name != "replicates"}
+        """Return the record; hits and replicates stay behind."""
+        told = {name: value for name, value in vars(self).items() if name not in ("hits", "replicates")}
         told["gflop_evaluation"] = self.gflop_evaluation
         return {**told, "mean_average": self.mean_average.to_dict(), "first": self.first.to_dict()}
 
@@ -46,10 +49,9 @@ class Precision:
 
     def minus(self, other: Precision) -> dict[str, Interval]:
         """Return the paired differences."""
-        return {
-            name: spread(getattr(self, name).value - getattr(other, name).value, mine - other.replicates[name])
-            for name, mine in self.replicates.items()
-        }
+        gained, lost = int((self.hits & ~other.hits).sum()), int((other.hits & ~self.hits).sum())
+        average = spread(self.mean_average.value - other.mean_average.value, self.replicates - other.replicates)
+        return {"mean_average": average, "first": paired_interval(gained, lost, self.count)}
 
 
 def precision_of(records: Sequence[Record]) -> Precision:
@@ -58,19 +60,20 @@ def precision_of(records: Sequence[Record]) -> Precision:
     scores = np.array([[record["evidence"][name] for name in names] for record in records])
     truth = np.array([[name in record["truth"] for name in names] for record in records])
     weights = resamples(len(records), TIMES, SEED)
-    first = truth[np.arange(len(records)), scores.argmax(axis=1)].astype(float)
-    firsts = (weights @ first) / weights.sum(axis=1)
+    hits = truth[np.arange(len(records)), scores.argmax(axis=1)]
     averages = mean_average(scores, truth, weights)
     whole = mean_average(scores, truth, np.ones((1, len(records))))[0]
     return Precision(
         count=len(records),
+        classes=int(truth.any(axis=0).sum()),
         mean_average=spread(float(whole), averages, 0.0, 1.0),
-        first=spread(float(first.mean()), firsts, 0.0, 1.0),
+        first=wilson(float(hits.mean()), len(records)),
         draws=mean(records, "draws"),
         evaluations=mean(records, "evaluations"),
         seconds=mean(records, "seconds"),
         gflop=mean(records, "gflop"),
-        replicates={"mean_average": averages, "first": firsts},
+        hits=hits,
+        replicates=averages,
     )
 
 

@@ -18,7 +18,7 @@ from bigain_cli.compress import Spec
 from bigain_cli.errors import UsageError
 from bigain_cli.evaluation.dataset import Case, Dataset, refuse_mixture
 from bigain_cli.evaluation.ladder import Answer, Answering, Ladder, Single
-from bigain_cli.evaluation.specs import compared, rungs_of
+from bigain_cli.evaluation.specs import compared, place_of
 from bigain_cli.labels import LabelSet
 from bigain_cli.ranking import Failure, Ranking, significant
 from bigain_cli.rules import Rules
@@ -71,13 +71,7 @@ class Evaluation:
     def named(self, text: str | None) -> str:
         """Return the name under which a spec is compared; the first one without a text."""
         names = list(self.specs)
-        if text is None:
-            return names[0]
-        wanted = rungs_of(text)
-        found = next((name for name in names if self.rungs[name] == wanted), None)
-        if found is None:
-            raise UsageError(f"--against {text}", "is not among the specs", f"Compared are {', '.join(names)}.")
-        return found
+        return names[0] if text is None else names[place_of(text, list(self.rungs.values()), names)]
 
     def prompts(self) -> list[str]:
         """Return for each class the sentence that its label is asked by first."""
@@ -113,10 +107,11 @@ class Evaluation:
     def _answered(self, name: str, answering: Answering, cases: Sequence[Case]) -> Iterator[Trial]:
         if not cases:
             return
-        started = time.monotonic()
-        answers = list(answering.answers(case.opened() for case in cases))
-        seconds = round((time.monotonic() - started) / len(cases), 4)
-        for case, answer in zip(cases, answers, strict=True):
+        answers = iter(answering.answers(case.opened() for case in cases))
+        for case in cases:
+            started = time.monotonic()  # while the reader of this waits, nothing is under way
+            answer = next(answers)
+            seconds = round(time.monotonic() - started, 4)
             yield Trial(name, self._record(case, answer, seconds), answer.result)
 
     def _record(self, case: Case, answer: Answer, seconds: float) -> dict[str, Any]:

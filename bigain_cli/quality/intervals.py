@@ -26,9 +26,9 @@ class Interval:
     low: float
     high: float
 
-    def to_dict(self) -> dict[str, float]:
-        """Return the record."""
-        return {"value": self.value, "low": self.low, "high": self.high}
+    def to_dict(self) -> dict[str, float | None]:
+        """Return the record; what is not known is None."""
+        return {name: None if math.isnan(value) else value for name, value in vars(self).items()}
 
     def __str__(self) -> str:
         return f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}]"
@@ -79,8 +79,8 @@ def spread(value: float, replicates: Array, least: float = -math.inf, most: floa
     return Interval(value, max(least, value + min(0.0, float(low))), min(most, value + max(0.0, float(high))))
 
 
-def wilson(share: float, count: int) -> Interval:
-    """Return a share of `count` independent cases with Wilson's interval."""
+def wilson(share: float, count: float) -> Interval:
+    """Return a share of `count` independent cases, or of what is worth as many, with Wilson's interval."""
     reach = Z * Z / count
     middle = (share + reach / 2) / (1 + reach)
     half = Z * math.sqrt(share * (1 - share) / count + reach / (4 * count)) / (1 + reach)

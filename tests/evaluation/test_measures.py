@@ -13,6 +13,7 @@ from scipy.stats import binomtest
 
 from bigain_cli.evaluation.measures import (
     calibration_error,
+    chance_error,
     confusion,
     mean_of_classes,
     outcome_of,
@@ -22,6 +23,7 @@ from bigain_cli.evaluation.measures import (
 from bigain_cli.evaluation.pairs import difference, mcnemar, paired_interval
 from bigain_cli.evaluation.several import average_precision, mean_average, precision_of
 from bigain_cli.evaluation.summary import summarise
+from bigain_cli.quality.intervals import wilson
 
 NAMES = ("cat", "dog", "emu")
 shares = st.floats(0, 1, allow_nan=False)
@@ -80,7 +82,32 @@ def test_calibration_is_that_of_a_slow_loop(pairs: list[tuple[bool, float]]) -> 
 def test_the_mean_of_classes_is_not_the_mean_of_pictures() -> None:
     right = np.array([True] * 90 + [False] * 10)
     found = mean_of_classes(right, ["cat"] * 90 + ["dog"] * 10)
-    assert found.value == 0.5 and 0.4 < found.low < 0.5 < found.high < 0.6
+    assert found.value == 0.5 and 0.3 < found.low < 0.4 and 0.6 < found.high < 0.7
+
+
+def test_the_mean_of_classes_of_one_size_is_the_mean_of_pictures() -> None:
+    right = np.arange(60) % 3 > 0
+    assert mean_of_classes(right, [str(number % 6) for number in range(60)]) == pytest.approx(wilson(2 / 3, 60))
+
+
+@pytest.mark.parametrize("sizes", [[1] * 100, [2] * 37, [5] * 37, [10] * 10, [1, 2, 3, 40, 5, 6, 7, 80]])
+@pytest.mark.parametrize("share", [0.5, 0.8, 0.95])
+def test_the_interval_of_the_mean_of_classes_covers_it(sizes: list[int], share: float) -> None:
+    random = np.random.default_rng(0)
+    truth = [str(number) for number, size in enumerate(sizes) for _ in range(size)]
+    shares = np.repeat(np.clip(share + np.linspace(-0.05, 0.05, len(sizes)), 0, 1), sizes)
+    covered = 0
+    for _ in range(400):
+        found = mean_of_classes(random.random(len(truth)) < shares, truth)
+        covered += found.low <= share <= found.high
+    assert covered / 400 > 0.89, "Wilson's own, of so few of one class, is not better"
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(shares, min_size=1, max_size=40))
+def test_the_calibration_error_of_chance_alone_is_that_of_exact_probabilities(sure: list[float]) -> None:
+    found = chance_error(np.array(sure))
+    assert 0 <= found <= 0.5 and (found == 0) == all(value in (0, 1) for value in sure)
 
 
 def test_an_outcome_sums_records_up() -> None:
