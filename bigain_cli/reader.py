@@ -79,14 +79,13 @@ class Reader:
 
 def prepare(source: Source | tuple[str, Image]) -> Item:
     """Read one picture, or say why not; the one place where anything may go wrong with a file."""
-    if isinstance(source, tuple):
-        return Picture(source[0], source[1].convert("RGB"), digest(source[1].convert("RGB")))
+    id = source[0] if isinstance(source, tuple) else source.id
     try:
-        image = read(source)
-        return Picture(source.id, image, digest(image))
+        image = source[1].convert("RGB") if isinstance(source, tuple) else read(source)
+        return Picture(id, image, digest(image))
     except InputError as problem:
-        return source.id, problem
+        return id, problem
     except BigainError:
         raise
     except Exception as problem:  # noqa: BLE001 — one bad file must not end the run
-        return source.id, InputError("unreadable-image", source.id, f"{type(problem).__name__}: {problem}")
+        return id, InputError("unreadable-image", id, f"{type(problem).__name__}: {problem}")

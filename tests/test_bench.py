@@ -341,7 +341,15 @@ def test_the_command_writes_a_document(warm, bare, tmp_path: Path) -> None:
     assert all(list(row) == wanted.split() for row in found["timings"])
     assert [row["compress"] for row in found["timings"]] == ["none", "lgtm:0.5@share=level", "iekvd:2@0.9"]
     assert found["timings"][0]["ratio"] == {"median": 1.0, "low": 1.0, "high": 1.0}
-    assert list(found["seconds"]) == ["loading", "preparing", "warming_up", "timing", "finding_the_peak", "watching"]
+    assert list(found["seconds"]) == [
+        "starting",
+        "loading",
+        "preparing",
+        "warming_up",
+        "timing",
+        "finding_the_peak",
+        "watching",
+    ]
     again = warm(*model, "--json", "-o", "found.json", cwd=tmp_path)
     assert again.code == 2 and "found.json: exists" in again.err
 

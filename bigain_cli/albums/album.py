@@ -39,13 +39,15 @@ def _folder(path: str) -> Album:
     if len(folders) < 2:
         why = f"one class only ({folders[0]})" if folders else "no class folders in it"
         raise UsageError(path, why, "Make a folder for each class, and put its pictures in it.")
-    entries = [
-        (source, number)
-        for number, name in enumerate(folders)
-        for source in find([os.path.join(path, name)], recursive=True)
-    ]
-    strays = tuple(f"{entry.path}: in no class folder" for entry in seen if _is_picture(entry))
-    return Album(path, tuple(folders), entries, strays)
+    entries: list[tuple[Source, int]] = []
+    strays = [f"{entry.path}: in no class folder" for entry in seen if _is_picture(entry)]
+    for number, name in enumerate(folders):
+        inside = list(find([os.path.join(path, name)], recursive=True))
+        if len(inside) == 1 and inside[0].error is not None and inside[0].error.kind == "no-images":
+            strays.append(f"{os.path.join(path, name)}: no pictures in it")
+        else:
+            entries += [(source, number) for source in inside]
+    return Album(path, tuple(folders), entries, tuple(strays))
 
 
 def _is_picture(entry: os.DirEntry[str]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import platform
 import sys
 import time
@@ -16,7 +17,7 @@ from bigain_cli.compress.sites import Site
 
 LEAST, MOST = 256, {"cpu": 1024, "cuda": 8192, "mps": 4096}  # rows and columns of a product
 PRODUCTS, BUSY = 3, 0.01  # of each size; seconds of a product that is large enough
-STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+STATUS, RESET, STAT = (Path("/proc/self") / name for name in ("status", "clear_refs", "stat"))
 
 
 def wait(device: torch.device) -> None:
@@ -94,3 +95,12 @@ def peak_memory(device: torch.device) -> int:
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def seconds_lived() -> float | None:
+    """Return for how long this process has been there; None where the system does not tell."""
+    try:
+        ticks = int(STAT.read_text().rpartition(")")[2].split()[19])
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, AttributeError):
+        return None

@@ -40,19 +40,39 @@ def _recorded(inquiry: Inquiry, evaluation: Any, talk: Talk, show: Show) -> Answ
         return found
     marks = evaluation.marks()
     wanted = {case.id: evaluation.truth_of(case) for case in evaluation.dataset.cases}
-    recorded(inquiry.records, "")  # mends a torn end
+    if recorded(inquiry.records, "").repaired:
+        talk.note(f"{inquiry.records}: the last line was torn; its picture is asked about again")
+    others = 0
     for record in _lines(inquiry.records):
         name = marks.get((record.get("settings") or {}).get("fingerprint", ""))
-        if name is not None and record["id"] in wanted:
-            if record["truth"] != wanted[record["id"]]:
-                why = f"{record['id']} had another label then: the dataset has changed"
-                raise UsageError(inquiry.records, why, "Begin anew with --force, or name other records.")
-            found[name][record["id"]] = _slim(record)
-            show(record, None)
-    count = counted(sum(map(len, found.values())), "answer")
-    unseen = "; a page shows them without pictures" if inquiry.form == "html" else ""
-    talk.note(f"{inquiry.records}: {count} already recorded{unseen}")
+        if name is None or record["id"] not in wanted:
+            others += 1
+            continue
+        _check(inquiry.records, record, wanted[record["id"]])
+        found[name][record["id"]] = _slim(record)
+        show(record, None)
+    _tell(inquiry, talk, found, others)
     return found
+
+
+def _check(path: str, record: dict[str, Any], truth: list[str]) -> None:
+    """Refuse a record of another verb, and of a picture that was something else then."""
+    if "truth" not in record:
+        raise UsageError(path, f"{record['id']} was recorded by another verb, without its label", "Name another file.")
+    if record["truth"] != truth:
+        why = f"{record['id']} had another label then: the dataset has changed"
+        raise UsageError(path, why, "Begin anew with --force, or name other records.")
+
+
+def _tell(inquiry: Inquiry, talk: Talk, found: Answers, others: int) -> None:
+    """Say what is there already."""
+    there = [record for of_spec in found.values() for record in of_spec.values()]
+    failures = sum("error" in record for record in there)
+    failed = f", {failures} of them failures (remove their lines to try again)" if failures else ""
+    unseen = "; a page shows them without pictures" if inquiry.form == "html" else ""
+    talk.note(f"{inquiry.records}: {counted(len(there), 'answer')} already recorded{failed}{unseen}")
+    if others:
+        talk.note(f"{inquiry.records}: {counted(others, 'record')} of other settings or pictures kept")
 
 
 def _lines(path: str) -> Iterator[dict[str, Any]]:

@@ -108,15 +108,17 @@ def _found(
     began = time.perf_counter()
     from bigain_cli import bench, load_random
     from bigain_cli import load as load_real
+    from bigain_cli.benchmark.machine import seconds_lived
 
     if random:
         backbone, size = load_random(*model, size), None
     else:
         backbone = load_real(*model)
     loading = time.perf_counter() - began
+    starting = {} if (lived := seconds_lived()) is None else {"starting": round(lived - loading, 6)}
     talk.note(f"timing {', '.join(map(str, dict.fromkeys([Spec(), *specs])))} in turn, {model[0]} on {backbone.device}")
     with StepMeter(talk, "timing") as meter:
         found = bench(backbone, specs, size=size, step=meter.show, **options).to_dict()
-    stages = {"loading": round(loading, 6), **found["seconds"]}
+    stages = {**starting, "loading": round(loading, 6), **found["seconds"]}
     talk.note("took " + ", ".join(f"{seconds:.1f} s {stage.replace('_', ' ')}" for stage, seconds in stages.items()))
     return {"version": __version__, **found, "seconds": stages}

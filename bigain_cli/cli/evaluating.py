@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from bigain_cli.cli.inquiry import Inquiry
 from bigain_cli.cli.meter import StepMeter
 from bigain_cli.cli.prospect import most_of_rungs, prospect
 from bigain_cli.cli.talk import Talk
+from bigain_cli.errors import UsageError
 from bigain_cli.evaluation.drawing import share_of
 from bigain_cli.evaluation.specs import rungs_of
 from bigain_cli.labels import LabelSet
@@ -28,6 +30,7 @@ from bigain_cli.outputs.plotting import can_map, drawn
 from bigain_cli.outputs.sink import Layout, encode, opened
 
 TOP = 5  # labels in a page
+SHOWN = 3  # failures that are told one by one
 
 
 def carry_out(inquiry: Inquiry, talk: Talk) -> int:
@@ -47,15 +50,18 @@ def carry_out(inquiry: Inquiry, talk: Talk) -> int:
                 report.describe({**summary.about, "compressions": list(evaluation.specs)})
             elif inquiry.limit != 0 or summary.gallery is not None:
                 _write(inquiry, summary)
-            _draw(inquiry, summary)
-    failures = sum(summary.failures.values())
-    if failures:
-        talk.note(f"{counted(failures, 'answer')} failed; such pictures are left out for every spec")
-    return 1 if failures else 0
+            _draw(inquiry, summary, talk)
+    for message in list(summary.failed.values())[:SHOWN]:
+        talk.note(message)
+    if summary.failed:
+        more = "; --json names them all" if len(summary.failed) > SHOWN else ""
+        talk.note(f"{counted(len(summary.failed), 'picture')} failed and left out for every spec{more}")
+    return 1 if summary.failed else 0
 
 
 def rehearse(inquiry: Inquiry, talk: Talk) -> int:
     """Say what would be done; look at the dataset, but load no model."""
+    _check_presence(inquiry.dataset, inquiry.download)
     whole, dataset, labels, _ = _material(inquiry, talk, download=False)
     ahead = prospect(inquiry.model, labels, inquiry.templates, dataset.many, inquiry.rules)
     own = "none, and the model's own"
@@ -76,6 +82,14 @@ def rehearse(inquiry: Inquiry, talk: Talk) -> int:
     return 0
 
 
+def _check_presence(dataset: str, download: bool) -> None:
+    """Refuse to look ahead at what would have to be fetched first."""
+    folder = dataset.partition(":")[2]
+    if download and folder and not os.path.isdir(folder):
+        why = f"{dataset} is not there yet, and a dry run fetches nothing"
+        raise UsageError("--dry-run --download", why, "Fetch it with --download alone.")
+
+
 def _ahead(inquiry: Inquiry, classes: int) -> Iterator[str]:
     """Say what would be drawn."""
     if (drawing := inquiry.drawing) is not None:
@@ -94,6 +108,8 @@ def _material(inquiry: Inquiry, talk: Talk, download: bool) -> tuple[Any, Any, A
         share_of(inquiry.drawing, whole)
     dataset = choose(whole, inquiry.limit, inquiry.per_class, inquiry.seed)
     refuse_mixture(dataset, inquiry.rules)
+    if inquiry.confusion and dataset.many:
+        raise UsageError("--confusion", "pictures of this dataset have several labels", "Leave it out.")
     labels, answers = labels_for(dataset, inquiry.labels)
     talk.detail(f"{dataset.name}: {len(dataset.cases)} of {len(whole.cases)} pictures, labels: {labels.origin}")
     if dataset.strays:
@@ -179,8 +195,9 @@ def _unseen(record: dict[str, Any], result: Any) -> None:
     """Show a record to nobody."""
 
 
-def _draw(inquiry: Inquiry, summary: Any) -> None:
-    if not inquiry.figures or not summary.outcomes:
+def _draw(inquiry: Inquiry, summary: Any, talk: Talk) -> None:
+    if inquiry.figures and not summary.outcomes:
+        talk.note("no picture was answered under all specs, so there is no figure")
         return
     from bigain_cli.evaluation.chart import chart_of
 

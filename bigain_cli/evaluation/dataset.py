@@ -32,9 +32,20 @@ class Case:
         """Return the picture, or a source that says why there is none."""
         try:
             found = self.open()
+            if isinstance(found, Image):
+                _load(found)
         except (OSError, SyntaxError, ValueError) as problem:  # what decoders raise
             found = Source(self.id, error=InputError("unreadable-image", self.id, str(problem), "Check the file"))
         return found if isinstance(found, Source) else (self.id, found)
+
+
+def _load(image: Image) -> None:
+    """Decode a picture now: some datasets leave that for later."""
+    try:
+        image.load()
+    except BaseException:
+        image.close()
+        raise
 
 
 def refuse_mixture(dataset: Dataset, rules: Rules) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from bigain_cli.errors import UsageError, did_you_mean
 from bigain_cli.evaluation.dataset import Dataset
@@ -16,15 +17,26 @@ def labels_for(dataset: Dataset, given: str | None) -> tuple[LabelSet, tuple[str
         labels = LabelSet(tuple(Label(name) for name in dataset.classes), f"the classes of {dataset.name}")
         return labels, dataset.classes
     labels = read_labels(chosen, presets())
-    by_name = {folded(label.name): label.name for label in labels.labels}
-    strange = [name for name in dataset.classes if folded(name) not in by_name]
+    names = [label.name for label in labels.labels]
+    found = {name: _called(name, names, labels.origin) for name in dataset.classes}
+    strange = [name for name, answer in found.items() if answer is None]
     if not strange:
-        return labels, tuple(by_name[folded(name)] for name in dataset.classes)
+        return labels, tuple(answer for answer in found.values() if answer is not None)
     if given is None and len(labels.labels) == len(dataset.classes):
         return labels, tuple(label.name for label in labels.labels)  # known datasets number classes as presets do
-    names = [label.name for label in labels.labels]
     hint = did_you_mean(strange[0], names, "Every class needs a label of its name.")
     raise UsageError(labels.origin, f"no label for the class {strange[0]!r} of {dataset.name}", hint)
+
+
+def _called(name: str, names: Sequence[str], origin: str) -> str | None:
+    """Return the label of a class: the one of just its name, or the only one that reads like it."""
+    if name in names:
+        return name
+    alike = [each for each in names if folded(each) == folded(name)]
+    if len(alike) > 1:
+        why = f"{' and '.join(map(repr, alike))} could both be the class {name!r}"
+        raise UsageError(origin, why, "Write one of them otherwise.")
+    return alike[0] if alike else None
 
 
 def folded(name: str) -> str:

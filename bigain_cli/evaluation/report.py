@@ -51,7 +51,7 @@ def _written(summary: Summary, confusion: bool, table: Callable[..., str], mark:
 
 def _title(summary: Summary) -> str:
     about = summary.about
-    failed = sum(summary.failures.values())
+    failed = len(summary.failed)
     if not summary.outcomes and not failed:
         return f"{about['dataset']}: nothing asked; model {about['model']}, {about['dtype']} on {about['device']}"
     words = [
@@ -59,7 +59,7 @@ def _title(summary: Summary) -> str:
         f"model {about['model']}, {about['schedule']}, at most {about['max_draws']} draws, score {about['score']}",
         f"seed {about['seed']}, {about['dtype']} on {about['device']}",
     ]
-    return "; ".join(words) + (f"; {counted(failed, 'failure')} left out" if failed else "")
+    return "; ".join(words) + (f"; {counted(failed, 'picture')} failed and left out" if failed else "")
 
 
 def _outcomes(summary: Summary) -> Table:

@@ -10,6 +10,7 @@ import numpy as np
 from bigain_cli.errors import UsageError
 from bigain_cli.evaluation.dataset import Case, Dataset
 
+SEEDS = 2**64
 APART = 0xE7A1  # sets these random numbers apart from others of the same seed
 
 
@@ -29,7 +30,7 @@ def choose(dataset: Dataset, limit: int | None, per_class: int | None, seed: int
 
 def shuffled(cases: Sequence[Case], seed: int) -> list[Case]:
     """Return pictures in the order in which the seed chooses them."""
-    order = np.random.Generator(np.random.PCG64([APART, seed])).permutation(len(cases))
+    order = np.random.Generator(np.random.PCG64([APART, seed % SEEDS])).permutation(len(cases))
     return [cases[number] for number in order]
 
 

@@ -24,7 +24,8 @@ class Summary:
     about: Mapping[str, Any]
     against: str
     count: int  # pictures that all specs answered
-    failures: Mapping[str, int]
+    failures: Mapping[str, int]  # by spec
+    failed: Mapping[str, str]  # what went wrong, by picture
     outcomes: Mapping[str, Outcome | Precision]
     differences: Sequence[Difference]  # of every pair, the later minus the earlier
     records: Mapping[str, Sequence[Record]]
@@ -51,7 +52,8 @@ class Summary:
             {"spec": spec, "against": self.against, **{name: span.to_dict() for name, span in gaps.items()}}
             for spec, gaps in self.precisions().items()
         ]
-        found = {**self.about, "pictures": self.count, "against": self.against, "specs": specs, "differences": pairs}
+        told = {**self.about, "pictures": self.count, "failed": dict(self.failed), "against": self.against}
+        found = {**told, "specs": specs, "differences": pairs}
         return found if self.gallery is None else {**found, "generated": self.gallery.to_dict()}
 
     def precisions(self) -> dict[str, dict[str, Any]]:
@@ -90,6 +92,7 @@ def summarise(
     common = sorted(set.intersection(*(set(found) for found in good.values())))
     kept = {spec: [found[id] for id in common] for spec, found in good.items()}
     failures = {spec: len(found) - len(good[spec]) for spec, found in records.items()}
+    failed = {id: r["error"]["message"] for found in records.values() for id, r in found.items() if "error" in r}
     outcomes: dict[str, Outcome | Precision] = {}
     pairs: list[Difference] = []
     if common:
@@ -97,7 +100,7 @@ def summarise(
         sum_up = precision_of if many else outcome_of
         outcomes = {spec: sum_up(found) for spec, found in kept.items()}
         pairs = [] if many else _pairs(kept, against)
-    return Summary(about, against, len(common), failures, outcomes, pairs, kept, tuple(names))
+    return Summary(about, against, len(common), failures, failed, outcomes, pairs, kept, tuple(names))
 
 
 def _pairs(kept: Mapping[str, Sequence[Record]], against: str) -> list[Difference]:

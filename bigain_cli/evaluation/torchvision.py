@@ -46,7 +46,7 @@ def _made(name: str, folder: str, entry: Testbed, download: bool) -> Any:
     options = {**entry.options, **({"download": download} if entry.fetched else {})}
     try:
         return attribute(entry.maker)(folder, **options)
-    except (RuntimeError, OSError) as problem:
+    except (RuntimeError, OSError, ValueError) as problem:
         why = str(problem).split(chr(10))[0] or type(problem).__name__
         if download:
             raise BigainError(f"dataset {name}", f"could not be fetched ({why})", "Check the network.") from problem

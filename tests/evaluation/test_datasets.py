@@ -101,6 +101,28 @@ def test_a_broken_picture_of_a_known_dataset_is_an_error_of_its_own(tmp_path: Pa
     assert isinstance(opened, Source) and opened.error is not None and opened.error.kind == "unreadable-image"
 
 
+def test_a_torn_picture_is_an_error_of_its_own_even_where_decoding_is_left_for_later(tmp_path: Path) -> None:
+    for name in ("accordion", "emu", "BACKGROUND_Google"):
+        picture(tmp_path / f"caltech101/101_ObjectCategories/{name}/image_0001.jpg")
+    torn = tmp_path / "caltech101/101_ObjectCategories/emu/image_0001.jpg"
+    torn.write_bytes(torn.read_bytes()[:-200])
+    good, bad = (case.opened() for case in open_dataset(f"caltech101:{tmp_path}").cases)
+    assert isinstance(good, tuple) and isinstance(bad, Source) and "truncated" in str(bad.error)
+    (tmp_path / "caltech101/101_ObjectCategories/BACKGROUND_Google/image_0001.jpg").unlink()
+    (tmp_path / "caltech101/101_ObjectCategories/BACKGROUND_Google").rmdir()
+    with pytest.raises(UsageError, match=r"caltech101:.*: not found in"):
+        open_dataset(f"caltech101:{tmp_path}")
+
+
+def test_a_class_without_pictures_is_told_and_is_no_picture(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        picture(tmp_path / name / "1.png")
+    (tmp_path / "emu").mkdir()
+    found = open_dataset(str(tmp_path))
+    assert len(found.cases) == 2 and found.classes == ("cat", "dog", "emu")
+    assert found.strays == (f"{tmp_path / 'emu'}: no pictures in it",)
+
+
 def test_imagenet_is_a_folder_of_numbered_class_folders(tmp_path: Path) -> None:
     for number in range(100):
         picture(tmp_path / f"val/n{number:08d}/1.png")
@@ -184,7 +206,7 @@ def test_presets_number_classes_as_torchvision_does() -> None:
 
 
 @settings(max_examples=50)
-@given(count=st.integers(1, 40), limit=st.integers(1, 50), seed=st.integers(0, 5))
+@given(count=st.integers(1, 40), limit=st.integers(1, 50), seed=st.integers(-5, 5))
 def test_fewer_pictures_are_among_more_and_in_order(count: int, limit: int, seed: int) -> None:
     whole = made(count=count)
     chosen = [case.id for case in choose(whole, limit, None, seed).cases]
@@ -214,5 +236,8 @@ def test_labels_are_matched_by_name_whatever_the_case_and_the_spaces() -> None:
     assert answers == ("great dane", "tabby cat") and len(labels.labels) == 3
     labels, answers = labels_for(made(("Great_Dane", "cat")), None)
     assert answers == ("Great_Dane", "cat") == tuple(label.name for label in labels.labels)
+    assert labels_for(made(("red", "blue")), "red,Red,blue")[1] == ("red", "blue")
+    with pytest.raises(UsageError, match="'Red' and 'RED' could both be the class 'red'"):
+        labels_for(made(("red", "blue")), "Red,RED,blue")
     with pytest.raises(UsageError, match=r"no label for the class 'dog'.*"):
         labels_for(made(), "cat,dogs")

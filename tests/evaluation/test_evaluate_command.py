@@ -64,9 +64,37 @@ def test_a_broken_picture_is_left_out_for_all_and_told(photos: Path, tmp_path: P
         (tmp_path / "p" / name / "1.png").write_bytes((photos / name / "1.png").read_bytes())
     (tmp_path / "p/red/broken.png").write_bytes(b"nothing")
     result = run("evaluate", "p", *SLOWLY, "--records", "r.jsonl", cwd=tmp_path)
-    assert result.code == 1 and b"2 pictures" in result.out and "1 answer failed" in result.err
+    assert (
+        result.code == 1
+        and b"2 pictures" in result.out
+        and "1 picture failed" in result.err
+        and "broken.png: " in result.err
+    )
     records = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
     assert [("error" in record) for record in records] == [False, False, True]
+    Image.new("RGB", (9, 9), "red").save(tmp_path / "p/red/broken.png")
+    again = run("evaluate", "p", *SLOWLY, "--records", "r.jsonl", "--resume", "--json", cwd=tmp_path)
+    assert again.code == 1 and "3 answers already recorded, 1 of them failures (remove their lines" in again.err
+    assert list(json.loads(again.out)["failed"]) == ["p/red/broken.png"]
+
+
+def test_records_of_another_verb_are_refused(photos: Path, tmp_path: Path) -> None:
+    records = str(tmp_path / "r.jsonl")
+    assert run("classify", str(photos), "-r", "-l", "red,green,blue", *SLOWLY, "-o", records).code == 0
+    result = ask(photos, "-l", "red,green,blue", "--records", records, "--resume")
+    assert result.code == 2 and "Traceback" not in result.err and "recorded by another verb" in result.err
+
+
+def test_a_dry_run_fetches_nothing_and_says_so(tmp_path: Path) -> None:
+    result = run("evaluate", "pets:nowhere", "--download", "--dry-run", cwd=tmp_path)
+    assert result.code == 2 and "a dry run fetches nothing" in result.err
+
+
+@pytest.mark.parametrize("verb", [("classify", "x.png", "-l", "a,b"), ("generate", "red"), ("bench",)])
+def test_a_ladder_is_for_evaluate(verb: tuple[str, ...], tmp_path: Path) -> None:
+    Image.new("RGB", (9, 9)).save(tmp_path / "x.png")
+    result = run(*verb, "-c", "lgtm:0.7,none", cwd=tmp_path)
+    assert result.code == 2 and "only `bigain evaluate` climbs one" in result.err
 
 
 def test_a_dataset_of_broken_pictures_is_told_about_too(tmp_path: Path) -> None:
@@ -75,7 +103,8 @@ def test_a_dataset_of_broken_pictures_is_told_about_too(tmp_path: Path) -> None:
         (tmp_path / "p" / name / "1.png").write_bytes(b"nothing")
     result = run("evaluate", "p", *SLOWLY, "-o", "t.txt", cwd=tmp_path)
     assert result.code == 1 and "0 pictures" in (tmp_path / "t.txt").read_text()
-    assert "2 failures left out" in (tmp_path / "t.txt").read_text()
+    assert "2 pictures failed and left out" in (tmp_path / "t.txt").read_text()
+    assert "p/red/1.png: " in result.err and "p/blue/1.png: " in result.err
 
 
 def test_an_interrupted_run_goes_on_to_the_same_summary(photos: Path, tmp_path: Path) -> None:
@@ -111,7 +140,7 @@ def test_ctrl_c_keeps_what_was_answered_and_the_rest_is_asked_later(photos: Path
     kept = target.read_bytes().splitlines()
     assert 0 < len(kept) < 48
     again = run(*many, "--json", "--records", str(target), "--resume")
-    assert again.code == 0 and f"{len(kept)} answers already recorded" in again.err
+    assert again.code == 0 and f"{len(kept)} answer" in again.err and "already recorded" in again.err
     records = [json.loads(each) for each in target.read_bytes().splitlines()]
     assert target.read_bytes().splitlines()[: len(kept)] == kept
     assert len({record["id"] for record in records}) == len(records) == 48 == json.loads(again.out)["pictures"]
