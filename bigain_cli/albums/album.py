@@ -44,7 +44,7 @@ def _folder(path: str) -> Album:
     for number, name in enumerate(folders):
         inside = list(find([os.path.join(path, name)], recursive=True))
         if len(inside) == 1 and inside[0].error is not None and inside[0].error.kind == "no-images":
-            strays.append(f"{os.path.join(path, name)}: no pictures in it")
+            strays.append(str(inside[0].error))
         else:
             entries += [(source, number) for source in inside]
     return Album(path, tuple(folders), entries, tuple(strays))
