@@ -21,6 +21,7 @@ from PIL import Image
 
 from bigain_cli.evidence import Evidence, Exhibit
 from bigain_cli.outputs import Layout
+from bigain_cli.outputs.article import verdict_of
 from bigain_cli.outputs.facts import facts
 from bigain_cli.outputs.html import Html
 from bigain_cli.outputs.intervals import beyond, part, span
@@ -286,3 +287,17 @@ def test_a_browser_goes_dark_and_obeys_keys_and_runs_no_foreign_code(view: Any) 
     assert view.evaluate("document.activeElement.id") == "find"
     assert view.title() == "6 images · bigain report"
     assert view.evaluate("document.documentElement.scrollWidth") == 400, "nothing sticks out"
+
+
+@pytest.mark.parametrize(
+    ("record", "verdict"),
+    [
+        ({"label": "cat", "truth": ["cat"]}, "right"),
+        ({"label": "cat", "truth": ["dog"]}, "wrong"),
+        ({"label": "none", "truth": ["dog", "emu"], "evidence": {"cat": -0.2, "dog": -0.1, "emu": -0.3}}, "right"),
+        ({"label": "cat", "truth": ["cat"], "evidence": {"cat": 0.1, "dog": 0.2}}, "wrong"),
+    ],
+)
+def test_an_answer_is_judged_as_the_summary_judges_it(record: dict[str, Any], verdict: str) -> None:
+    assert verdict_of(record) == {"verdict": verdict}
+    assert verdict_of({"label": "cat"}) == verdict_of({"truth": ["cat"]}) == {}

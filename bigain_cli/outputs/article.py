@@ -47,10 +47,12 @@ def article(record: Record, result: Ranking | Failure | None, number: int, top: 
 
 
 def verdict_of(record: Record) -> dict[str, str]:
-    """Tell whether the answer is right, where that is known."""
+    """Tell whether the answer is right, where that is known; of several right labels, the one with most evidence."""
     if "truth" not in record or "label" not in record:
         return {}
-    return {"verdict": "right" if record["label"] in record["truth"] else "wrong"}
+    evidence = record.get("evidence")
+    answer = max(evidence, key=evidence.__getitem__) if evidence else record["label"]
+    return {"verdict": "right" if answer in record["truth"] else "wrong"}
 
 
 def _truth(record: Record) -> str:
