@@ -270,6 +270,12 @@ def test_confidence_costs_draws(warm: Warm, place: Path) -> None:
     assert little < much
 
 
+def test_timing_is_refused_where_no_second_would_show(warm: Warm, place: Path) -> None:
+    for form in ([], ["--csv"], ["--tsv"]):
+        result = warm("classify", "photo.jpg", *LABELS, "--timing", *form, cwd=place)
+        assert result.code == 2 and "--timing: only records of --json and --jsonl hold seconds" in result.err
+
+
 def test_score_seed_and_timing_show_in_the_record(warm: Warm, place: Path) -> None:
     plain = one(warm, place)
     assert "seconds" not in plain and plain["settings"]["seed"] == 0
@@ -289,7 +295,7 @@ def test_top_cuts_the_list_of_labels(warm: Warm, place: Path) -> None:
     assert header.endswith("label_2\tprobability_2") and len(row.split("\t")) == len(header.split("\t"))
 
 
-def test_watch_tells_a_file_line_by_line_and_quiet_tells_nothing(warm: Warm, place: Path) -> None:
+def test_watch_tells_a_file_line_by_line_and_quiet_tells_what_failed(warm: Warm, place: Path) -> None:
     command = ("classify", "photos/01.png", "gone.png", *LABELS, "--jsonl")
     plain, watched, quiet, verbose = (
         warm(*command, *flags, cwd=place) for flags in ([], ["--watch"], ["-q", "-v"], ["-v"])
@@ -298,7 +304,7 @@ def test_watch_tells_a_file_line_by_line_and_quiet_tells_nothing(warm: Warm, pla
     lines = watched.err.splitlines()[:-1]
     assert all(line.startswith("'photos/01.png': ") and "/s, gap " in line for line in lines)
     assert lines[-1].startswith("'photos/01.png': done") and "\x1b" not in watched.err
-    assert (plain.err, quiet.err) == ("bigain: 1 of 2 images failed; their records say why\n", "")
+    assert plain.err == quiet.err == "bigain: 1 of 2 images failed; their records say why\n"
     assert "labels: inline list, 3 of them" in verbose.err and "model: colours on cpu in float32" in verbose.err
 
 

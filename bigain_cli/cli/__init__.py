@@ -57,7 +57,8 @@ def _guarded() -> int:
     except typer.TyperException as problem:
         message = problem.format_message()
         end = "" if message.endswith((".", "?")) else "."
-        return _say(f"bigain: {message}{end} See: bigain --help", problem.exit_code)
+        command = getattr(getattr(problem, "ctx", None), "command_path", "bigain")
+        return _say(f"bigain: {message}{end} See: {command} --help", problem.exit_code)
     except BrokenPipeError:
         _forget(1)
         return 0

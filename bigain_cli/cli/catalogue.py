@@ -19,6 +19,8 @@ from bigain_cli.labels import presets, read_labels
 from bigain_cli.models import Reference, folder_of, present
 from bigain_cli.registry import DATASETS, DEFAULT_MODEL, MODELS, OUTPUTS, SAMPLERS, SCHEDULES, SCORES
 
+ALPHA = "(a number such as 0.9, or NOISY:CLEAN such as 0.8:1.2)"
+
 
 class Kind(StrEnum):
     """What can be listed."""
@@ -98,7 +100,10 @@ def _cards() -> Iterator[str]:
 def _operators() -> list[dict[str, Any]]:
     rows = []
     for name, operator in OPERATORS.items():
-        keys = [f"{key}=({OPTIONS[key].expects})" if key in OPTIONS else key for key in operator.options]
+        keys = [
+            f"{key}=({OPTIONS[key].expects})" if key in OPTIONS else ALPHA if key == "alpha" else key
+            for key in operator.options
+        ]
         modifiers = [f"@{word}" for word in (*operator.variants, *keys)]
         rows.append({"name": name, "takes": operator.amount, "about": operator.about, "modifiers": modifiers})
     return rows

@@ -39,7 +39,7 @@ def classify(
     confidence: Annotated[
         float, typer.Option(help="How sure a race is before it drops a label, and how sure the interval of the gap is.")
     ] = 0.95,
-    draws: Annotated[int | None, typer.Option(help="Most draws per label.", show_default="by schedule")] = None,
+    draws: Annotated[int | None, typer.Option(help="Most draws per label.", show_default="by model, schedule")] = None,
     budget: Annotated[int | None, typer.Option(help="Most evaluations per image.", show_default="no limit")] = None,
     deadline: Annotated[
         float | None,
@@ -96,7 +96,7 @@ def classify(
         ),
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing -o FILE.")] = False,
-    timing: Annotated[bool, typer.Option("--timing", help="Add seconds to each record.")] = False,
+    timing: Annotated[bool, typer.Option("--timing", help="Add seconds to each record of --json or --jsonl.")] = False,
     heatmap: Annotated[
         str | None,
         typer.Option(

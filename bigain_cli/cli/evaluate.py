@@ -58,7 +58,7 @@ def evaluate(
         int | None, typer.Option(min=1, help="Pictures of each class, chosen by the seed.", show_default="all")
     ] = None,
     confidence: Annotated[float, typer.Option(help="How sure a race is before it drops a label.")] = 0.95,
-    draws: Annotated[int | None, typer.Option(help="Most draws per label.", show_default="by schedule")] = None,
+    draws: Annotated[int | None, typer.Option(help="Most draws per label.", show_default="by model, schedule")] = None,
     budget: Annotated[int | None, typer.Option(help="Most evaluations per image.", show_default="no limit")] = None,
     schedule: Annotated[str, typer.Option(help=f"{', '.join(SCHEDULES)}.")] = "race",
     score: Annotated[str | None, typer.Option(help=f"{', '.join(SCORES)}.", show_default="the model's own")] = None,

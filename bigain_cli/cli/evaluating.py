@@ -52,10 +52,10 @@ def carry_out(inquiry: Inquiry, talk: Talk) -> int:
                 _write(inquiry, summary)
             _draw(inquiry, summary, talk)
     for message in list(summary.failed.values())[:SHOWN]:
-        talk.note(message)
+        talk.error(message)
     if summary.failed:
         more = "; --json names them all" if len(summary.failed) > SHOWN else ""
-        talk.note(f"{counted(len(summary.failed), 'picture')} failed and left out for every spec{more}")
+        talk.error(f"{counted(len(summary.failed), 'picture')} failed and left out for every spec{more}")
     return 1 if summary.failed else 0
 
 

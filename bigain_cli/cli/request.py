@@ -116,6 +116,8 @@ def _output_conflicts(request: Request) -> Iterator[Conflict]:
     from_stdin = resume and "-" in request.inputs
     yield from_stdin, "--resume", "stdin has no name to recognise it by", "Put the image in a file."
     yield request.force and output is None, "--force", "replaces a file, and none is named", "Add -o FILE."
+    timed = request.format in ("json", "jsonl")
+    yield request.timing and not timed, "--timing", "only records of --json and --jsonl hold seconds", "Add --jsonl."
     empty = request.heatmap is not None and not request.heatmap.strip()
     yield empty, "--heatmap", "its folder has no name", "Write --heatmap maps."
 

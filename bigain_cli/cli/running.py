@@ -51,7 +51,7 @@ def carry_out(request: Request, talk: Talk) -> int:
                     failures += isinstance(outcome, Failure)
                 progress.show(outcome)
     if failures:
-        talk.note(f"{failures} of {counted(progress.results + len(done.ids), 'image')} failed; their records say why")
+        talk.error(f"{failures} of {counted(progress.results + len(done.ids), 'image')} failed; their records say why")
     return 1 if failures else 0
 
 

@@ -27,6 +27,10 @@ class Talk:
         if not self.quiet:
             _line(f"bigain: {message}")
 
+    def error(self, message: str) -> None:
+        """Say what went wrong, however quiet."""
+        _line(f"bigain: {message}")
+
     def detail(self, message: str) -> None:
         """Say how something was understood, if asked to."""
         if self.verbose and not self.quiet:

@@ -156,7 +156,7 @@ def _amount(amount: str, name: str, line: Entry, text: str) -> float:
 
 def _modifier(word: str, name: str, line: Entry, text: str) -> tuple[str, object]:
     key, equals, value = word.partition("=")
-    known = [*line.variants, *(f"{o}=" if o in OPTIONS else o for o in line.options)]
+    known = [*line.variants, *(f"{o}=" if o in OPTIONS else o for o in line.options if o != "alpha")]
     if equals and key in OPTIONS and key in line.options:
         try:
             return key, OPTIONS[key].read(value)
@@ -167,9 +167,10 @@ def _modifier(word: str, name: str, line: Entry, text: str) -> tuple[str, object
         return "variant", word
     if word == "bias" and word in line.options:
         return word, True
-    if "alpha" in line.options and not equals:
-        return "alpha", _alpha(word, text, known)
-    takes = f"'{name}' takes {', '.join(known)}."
+    if "alpha" in line.options and (not equals or key == "alpha"):
+        return "alpha", _alpha(value if equals else word, text, known)
+    alpha = ["a number"] if "alpha" in line.options else []
+    takes = f"'{name}' takes {', '.join([*known, *alpha])}."
     raise UsageError(f"compression '{text}'", f"unknown modifier '@{word}'", did_you_mean(word, known, takes))
 
 

@@ -40,7 +40,7 @@ def read_labels(spec: str, presets: Mapping[str, Path]) -> LabelSet:
     if "," in spec:
         return LabelSet(from_list(spec, "inline list"), "inline list")
     known = did_you_mean(spec, presets, f"Presets: {', '.join(presets)}." if presets else "")
-    hint = f"{known} An inline list has commas: cat,dog (one label alone: cat,)".strip()
+    hint = f"{known} An inline list has commas: cat,dog (one label: cat, with --reject)".strip()
     raise UsageError(f"labels {spec!r}", "neither a file nor a preset", hint)
 
 

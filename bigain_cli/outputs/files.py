@@ -72,7 +72,8 @@ def check_target(path: str, force: bool = False, append: bool = False) -> None:
         why = "is not a folder" if os.path.exists(folder) else "does not exist"
         raise UsageError(path, f"the folder {folder} {why}", f"Make it first: mkdir -p {folder}")
     if os.path.lexists(path) and not _is_special(target) and not (force or append):
-        raise UsageError(path, "exists", "--resume to continue (jsonl), --force to replace")
+        go_on = "--resume to continue, " if target.suffix.lower() in IN_PLACE else ""
+        raise UsageError(path, "exists", f"{go_on}--force to replace")
     if not os.access(target if os.path.exists(target) else folder, os.W_OK):
         raise UsageError(path, "no permission to write here", "Name another file, or check the permissions")
 

@@ -157,3 +157,11 @@ def test_specs_are_read_without_torch() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) == len(OPERATORS)
+
+
+def test_alpha_may_be_named_and_a_word_for_it_is_explained() -> None:
+    assert parse("iekvd:2@alpha=0.8:1.2") == parse("iekvd:2@0.8:1.2")
+    with pytest.raises(UsageError, match=r"'alpha' is no alpha\. Write a number such as 0\.9"):
+        parse("iekvd:2@alpha")
+    with pytest.raises(UsageError, match="only `bigain evaluate` climbs one"):
+        parse("lgtm:0.5@blocks=1,2,none")
