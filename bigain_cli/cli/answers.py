@@ -68,9 +68,8 @@ def _tell(inquiry: Inquiry, talk: Talk, found: Answers, others: int) -> None:
     """Say what is there already."""
     there = [record for of_spec in found.values() for record in of_spec.values()]
     failures = sum("error" in record for record in there)
-    failed = f", {failures} of them failures (remove their lines to try again)" if failures else ""
     unseen = "; a page shows them without pictures" if inquiry.form == "html" else ""
-    talk.note(f"{inquiry.records}: {counted(len(there), 'answer')} already recorded{failed}{unseen}")
+    talk.recorded(str(inquiry.records), counted(len(there), "answer"), failures, unseen)
     if others:
         talk.note(f"{inquiry.records}: {counted(others, 'record')} of other settings or pictures kept")
 

@@ -14,12 +14,10 @@ import typer
 
 from bigain_cli.backbones.card import Card
 from bigain_cli.compress import OPERATORS
-from bigain_cli.compress.operators import OPTIONS
+from bigain_cli.compress.operators import ALPHAS, OPTIONS
 from bigain_cli.labels import presets, read_labels
 from bigain_cli.models import Reference, folder_of, present
 from bigain_cli.registry import DATASETS, DEFAULT_MODEL, MODELS, OUTPUTS, SAMPLERS, SCHEDULES, SCORES
-
-ALPHA = "(a number such as 0.9, or NOISY:CLEAN such as 0.8:1.2)"
 
 
 class Kind(StrEnum):
@@ -98,12 +96,9 @@ def _cards() -> Iterator[str]:
 
 
 def _operators() -> list[dict[str, Any]]:
-    rows = []
+    rows, bare = [], {"alpha": f"({ALPHAS})"}
     for name, operator in OPERATORS.items():
-        keys = [
-            f"{key}=({OPTIONS[key].expects})" if key in OPTIONS else ALPHA if key == "alpha" else key
-            for key in operator.options
-        ]
+        keys = [f"{key}=({OPTIONS[key].expects})" if key in OPTIONS else bare.get(key, key) for key in operator.options]
         modifiers = [f"@{word}" for word in (*operator.variants, *keys)]
         rows.append({"name": name, "takes": operator.amount, "about": operator.about, "modifiers": modifiers})
     return rows

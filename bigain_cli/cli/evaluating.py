@@ -28,6 +28,7 @@ from bigain_cli.outputs.files import open_target, write_whole
 from bigain_cli.outputs.html import Html
 from bigain_cli.outputs.plotting import can_map, drawn
 from bigain_cli.outputs.sink import Layout, encode, opened
+from bigain_cli.registry import DATASETS
 
 TOP = 5  # labels in a page
 SHOWN = 3  # failures that are told one by one
@@ -84,8 +85,9 @@ def rehearse(inquiry: Inquiry, talk: Talk) -> int:
 
 def _check_presence(dataset: str, download: bool) -> None:
     """Refuse to look ahead at what would have to be fetched first."""
-    folder = dataset.partition(":")[2]
-    if download and folder and not os.path.isdir(folder):
+    kind, _, folder = dataset.partition(":")
+    fetched = kind in DATASETS and DATASETS[kind].fetched
+    if download and fetched and folder and not os.path.isdir(folder):
         why = f"{dataset} is not there yet, and a dry run fetches nothing"
         raise UsageError("--dry-run --download", why, "Fetch it with --download alone.")
 
@@ -196,7 +198,9 @@ def _unseen(record: dict[str, Any], result: Any) -> None:
 
 
 def _draw(inquiry: Inquiry, summary: Any, talk: Talk) -> None:
-    if inquiry.figures and not summary.outcomes:
+    if not inquiry.figures:
+        return
+    if not summary.outcomes:
         talk.note("no picture was answered under all specs, so there is no figure")
         return
     from bigain_cli.evaluation.chart import chart_of

@@ -90,8 +90,7 @@ def _recorded(request: Request, fingerprint: str, talk: Talk) -> Recorded:
     if done.repaired:
         talk.note(f"{request.output}: the last line was torn; its image is done again")
     if done.ids:
-        failed = f", {done.failures} of them failures (remove their lines to try again)" if done.failures else ""
-        talk.note(f"{request.output}: {counted(len(done.ids), 'image')} already recorded{failed}")
+        talk.recorded(request.output, counted(len(done.ids), "image"), done.failures)
     if done.others:
         talk.note(f"{request.output}: {counted(done.others, 'record')} of other settings kept")
     return done

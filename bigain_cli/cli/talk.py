@@ -31,6 +31,11 @@ class Talk:
         """Say what went wrong, however quiet."""
         _line(f"bigain: {message}")
 
+    def recorded(self, path: str, count: str, failures: int, others: str = "") -> None:
+        """Say what a file of records holds already."""
+        failed = f", {failures} of them failures (remove their lines to try again)" if failures else ""
+        self.note(f"{path}: {count} already recorded{failed}{others}")
+
     def detail(self, message: str) -> None:
         """Say how something was understood, if asked to."""
         if self.verbose and not self.quiet:

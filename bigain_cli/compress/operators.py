@@ -78,6 +78,9 @@ class Option:
     write: Callable[..., str] = str
 
 
+ALPHAS = "a number such as 0.9, or NOISY:CLEAN such as 0.8:1.2"  # a modifier without a key
+
+
 def _choice(*words: str) -> Option:
     def read(value: str) -> str:
         if value not in words:

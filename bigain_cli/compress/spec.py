@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from bigain_cli.compress.operators import OPERATORS, OPTIONS, Entry, entry, number, written
+from bigain_cli.compress.operators import ALPHAS, OPERATORS, OPTIONS, Entry, entry, number, written
 from bigain_cli.errors import UsageError, did_you_mean
 
 WHERE = ("mlp", "cross")
@@ -179,5 +179,5 @@ def _alpha(word: str, text: str, known: list[str]) -> tuple[float, float]:
     try:
         return number(noisy), number(clean if colon else noisy)
     except ValueError:
-        hint = "Write a number such as 0.9, or NOISY:CLEAN such as 0.8:1.2."
+        hint = f"Write {ALPHAS}."
         raise UsageError(f"compression '{text}'", f"'{word}' is no alpha", did_you_mean(word, known, hint)) from None

@@ -70,7 +70,8 @@ class Ladder:
 
     def __init__(self, make: MakeRun, labels: LabelSet, rungs: tuple[Spec, ...], rules: Rules) -> None:
         first, last = shared_out(rules)
-        check_budget(rules, make(labels, rungs[0], replace(first, budget=None)).least)
+        if rules.budget is not None:
+            check_budget(rules, make(labels, rungs[0], replace(first, budget=None)).least)
         self._labels, self._first = labels, make(labels, rungs[0], first)
         self._last = lru_cache(KEPT_RUNS)(lambda names: make(self._only(names), rungs[1], last))
         whole = self._last(tuple(label.name for label in labels.labels))
@@ -85,20 +86,20 @@ class Ladder:
         kept = list(entries)
         first = [result for result in self._first.standings(kept) if result.finished]
         found: dict[int, Answer] = {}
-        alike: dict[tuple[str, ...], list[int]] = defaultdict(list)  # pictures with the same finalists run together
+        alike: dict[tuple[str, ...], dict[int, Ranking]] = defaultdict(dict)  # who has the same finalists, by place
         for place, result in enumerate(first):
             if isinstance(result, Failure):
                 found[place] = Answer(replace(result, settings=self.settings))
             else:
-                alike[finalists(result)].append(place)
-        for names, places in alike.items():
+                alike[finalists(result)][place] = result
+        for names, group in alike.items():
             run = self._last(names)
-            last = (result for result in run.standings([kept[place] for place in places]) if result.finished)
-            for place, result in zip(places, last, strict=True):
-                found[place] = self._settled(first[place], result, run)
-        return (found[place] for place in range(len(kept)))
+            last = (result for result in run.standings([kept[place] for place in group]) if result.finished)
+            for (place, before), result in zip(group.items(), last, strict=True):
+                found[place] = self._settled(before, result, run)
+        yield from (found[place] for place in range(len(kept)))
 
-    def _settled(self, first: Any, last: Ranking | Failure, run: Run) -> Answer:
+    def _settled(self, first: Ranking, last: Ranking | Failure, run: Run) -> Answer:
         if isinstance(last, Failure):
             return Answer(replace(last, settings=self.settings))
         return Answer(joined(first, last, self.settings), spent(self._first, first) + spent(run, last))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 
 from bigain_cli.errors import UsageError, did_you_mean
@@ -18,7 +19,10 @@ def labels_for(dataset: Dataset, given: str | None) -> tuple[LabelSet, tuple[str
         return labels, dataset.classes
     labels = read_labels(chosen, presets())
     names = [label.name for label in labels.labels]
-    found = {name: _called(name, names, labels.origin) for name in dataset.classes}
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        alike[folded(name)].append(name)
+    found = {name: _called(name, alike[folded(name)], labels.origin) for name in dataset.classes}
     strange = [name for name, answer in found.items() if answer is None]
     if not strange:
         return labels, tuple(answer for answer in found.values() if answer is not None)
@@ -28,11 +32,10 @@ def labels_for(dataset: Dataset, given: str | None) -> tuple[LabelSet, tuple[str
     raise UsageError(labels.origin, f"no label for the class {strange[0]!r} of {dataset.name}", hint)
 
 
-def _called(name: str, names: Sequence[str], origin: str) -> str | None:
-    """Return the label of a class: the one of just its name, or the only one that reads like it."""
-    if name in names:
+def _called(name: str, alike: Sequence[str], origin: str) -> str | None:
+    """Return the label of a class: of those that read like it the one of just its name, or the only one."""
+    if name in alike:
         return name
-    alike = [each for each in names if folded(each) == folded(name)]
     if len(alike) > 1:
         why = f"{' and '.join(map(repr, alike))} could both be the class {name!r}"
         raise UsageError(origin, why, "Write one of them otherwise.")
