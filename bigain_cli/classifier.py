@@ -110,6 +110,7 @@ class Run:
             self._check_budget()
             self.report = self._handle.report(backbone.latent_shape[1:], self._context()) if self._handle else None
         if self.report is not None:
+            self.report.warn()
             self.settings["compression"] = self.report.summary()
 
     @property

@@ -154,6 +154,14 @@ def test_records_say_what_was_compressed(models, pictures) -> None:
     assert plain["fingerprint"] != settings["fingerprint"]
 
 
+def test_less_than_was_asked_for_is_said_aloud(models, pictures) -> None:
+    backbone = bigain.load(str(models["epsilon"]), device="cpu")
+    with pytest.warns(UserWarning, match=r"lgtm: 48 of 64 tokens leave at 8x8, not 57\."):
+        list(bigain.classify(backbone, pictures[:1], LABELS, rules=RULES, compress="lgtm:0.9"))
+    with pytest.warns(UserWarning, match=r"lgtm: 48 of 64 tokens leave at 8x8, not 57\."):
+        list(bigain.generate(backbone, "red", compress="lgtm:0.9", steps=1))
+
+
 def test_what_cannot_be_compressed_is_said() -> None:
     with pytest.raises(UsageError, match="colours has no network"):
         Run(bigain.load("colours"), ["red", "green"], compress="lgtm:0.5")

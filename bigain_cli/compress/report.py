@@ -5,6 +5,7 @@ In: the sites with their operators, a latent's size; out: a Report to print or t
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -58,6 +59,11 @@ class Report:
     def saved(self) -> float:
         """Return the saved share of the whole forward pass."""
         return 1 - self.flops_after / self.flops_before
+
+    def warn(self) -> None:
+        """Say aloud where less moves than was asked for."""
+        for note in self.notes:
+            warnings.warn(note, stacklevel=3)
 
     def summary(self) -> dict[str, Any]:
         """Return what a record says: where, how many tokens (each size once), and what a forward pass takes."""

@@ -89,6 +89,8 @@ class Generation:
             rows = self._told.rows
             context = rows.shape[1] if rows.ndim == 3 else 1
             self.report = handle.report(self._shape[1:], context) if handle is not None else None
+        if self.report is not None:
+            self.report.warn()
 
     @property
     def settings(self) -> dict[str, Any]:
