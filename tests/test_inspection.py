@@ -124,5 +124,8 @@ def test_the_command_gives_numbers_and_pictures(models, pictures, tmp_path: Path
     for wrong, why in (("-t x", "not whole numbers"), ("-c lgtm", "lgtm"), ("-m colours", "has no network")):
         with pytest.raises(UsageError, match=why):
             answer([*command, *wrong.split()])
+    with pytest.raises(UsageError, match="this model's go from 0"):
+        answer([*command, "-t", "100000", "-o", "never"])
+    assert not Path("never").exists()
     with pytest.raises(BigainError, match=r"gone\.png"):
         answer(["inspect", "gone.png"])

@@ -16,7 +16,7 @@ from bigain_cli.errors import UsageError
 from bigain_cli.images import Source, find, read
 from bigain_cli.models import resolve
 from bigain_cli.outputs.files import check_new
-from bigain_cli.outputs.folder import make_folder, name_of, save
+from bigain_cli.outputs.folder import check_folder, make_folder, name_of, save
 from bigain_cli.outputs.plotting import png_of, require_plotting
 from bigain_cli.outputs.sink import encode
 from bigain_cli.registry import DEFAULT_MODEL
@@ -48,17 +48,20 @@ def inspect(
     Examples:
       bigain inspect photo.jpg -c lgtm:0.5 -m sd1.5 -o looks
       bigain inspect photo.jpg -c lgtm:0.5+iekvd:2@0.9 -m path/to/folder -t 100,900 --json
+
+    A line tells of one operator at one block and one time: tokens before and after, tokens that keys are made from,
+    groups of several tokens and the largest group, and the mean contrast (Laplacian) of the tokens others may join,
+    of all that stay, and of those that leave.
     """
     spec, moments, source = parse(compress), _moments(times), _source(image)
     _check_drawing(output, force, [_name(source.id, t) for t in moments])
     resolve(model)
     picture = read(source)
-    folder = make_folder(output) if output is not None else None
     from bigain_cli.backbones.loading import load
     from bigain_cli.inspection import inspect as look
 
     found = look(load(model, device, dtype), picture, spec, moments, seed)
-    drawn = _draw(folder, source.id, found) if folder is not None else {}
+    drawn = _draw(make_folder(output), source.id, found) if output is not None else {}
     document = {"id": source.id, "model": model, "seed": seed, **found.to_dict()}
     if drawn:
         document["pictures"] = drawn
@@ -74,6 +77,7 @@ def _check_drawing(output: str | None, force: bool, names: Sequence[str]) -> Non
         raise UsageError("--force", "replaces files, and no folder is named", "Add -o DIR.")
     if output is not None:
         require_plotting("--output")
+        check_folder(output)
         check_new([os.path.join(output, name) for name in names], force)
 
 
