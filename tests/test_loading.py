@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -38,6 +39,15 @@ def test_the_same_weights_have_the_same_identity_and_others_another(models, fold
     changed = identity()
     change(folder / "scheduler" / "scheduler_config.json", prediction_type="v_prediction")
     assert len({before, changed, identity()}) == 3
+
+
+def test_what_a_card_tells_people_is_no_part_of_the_identity(folder: Path) -> None:
+    def identity(**entries: Any) -> str:
+        (folder / "bigain.json").write_text(json.dumps({"score": "norm", **entries}))
+        return bigain.load(str(folder), device="cpu").identity
+
+    assert identity() == identity(about={"held_out": {"text": "61 %"}}) == identity(about={})
+    assert len({identity(), identity(temperature=0.1), identity(score="l1")}) == 3
 
 
 def test_dtype_is_the_one_asked_for(folder: Path) -> None:

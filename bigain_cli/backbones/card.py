@@ -66,6 +66,12 @@ class Card:
             raise ModelError(str(path), f"unreadable ({problem})", "Correct it, or remove it.") from problem
 
     @staticmethod
+    def effective(text: str) -> str:
+        """Return a card's text without what it tells people only: the model acts the same whatever that says."""
+        content = {name: value for name, value in json.loads(text).items() if name != "about"}
+        return json.dumps(content, ensure_ascii=False, sort_keys=True)
+
+    @staticmethod
     def of(content: dict[str, Any]) -> Card:
         """Make a card of plain values, refusing what is no card."""
         known = {entry.name for entry in dataclasses.fields(Card)}

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from bigain_cli.backbones.card import TRAINING, Card
+from bigain_cli.backbones.card import FILE, TRAINING, Card
 from bigain_cli.errors import ModelError
 
 SAMPLES, SAMPLE_BYTES = 64, 4096
@@ -100,11 +100,13 @@ class Parts:
 
     @property
     def identity(self) -> str:
-        """Return a digest of the configurations and of evenly spaced samples of all weights."""
+        """Return a digest of what a folder is configured to do and of evenly spaced samples of all weights."""
         digest = hashlib.blake2b(digest_size=8)
         parts = (path for path in self.folder.glob("*/*") if path.parent.name != TRAINING)
         for path in sorted([*self.folder.glob("*.json"), *parts]):
-            if path.suffix == ".json":
+            if path.name == FILE:
+                digest.update(Card.effective(path.read_text(encoding="utf-8")).encode())
+            elif path.suffix == ".json":
                 digest.update(path.read_bytes())
             elif path.suffix == ".safetensors":
                 sample(path, digest)
