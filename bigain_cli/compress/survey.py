@@ -5,6 +5,7 @@ In: a spec as assigned to a network; out: a Report. Runs nothing.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,11 +58,11 @@ class Survey:
         return m, self.operators[work.pooling].counts(grid).keys if work.pooling else m
 
     def _notes(self, work: Work, latent: Grid) -> list[str]:
-        """Say where less moves than was asked for."""
+        """Say where less moves than was asked for, by more than a cell's tokens: some operators take whole cells."""
         term, grid = work.merging, work.site.grid(latent)
         if term is None:
             return []
         moved = grid.n - self.operators[term].counts(grid).queries
-        if moved >= int(term.amount * grid.n):
+        if moved > int(term.amount * grid.n) - math.prod(term.stride):
             return []
         return [f"{term.name}: {moved} of {grid.n} tokens leave at {grid.h}x{grid.w}, not {int(term.amount * grid.n)}."]
