@@ -22,7 +22,7 @@ from bigain_cli.errors import BigainError
 from bigain_cli.maps import Lens, Sums
 from bigain_cli.squeeze import Common, Rows, Squeeze
 
-TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 131072, "mps": 16384}
+TOKENS_AT_ONCE = {"cpu": 10240, "cuda": 131072, "mps": 16384}
 MOST_AT_ONCE = {"cpu": 40, "cuda": 128, "mps": 32}
 LEAST_FEW = 8  # rows of a batch of what is run once a draw
 
