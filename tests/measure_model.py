@@ -26,6 +26,7 @@ from bigain_cli.draws import Draws
 from bigain_cli.estimators import fitted_temperature, probabilities, shares_at
 from bigain_cli.evaluation.measures import calibration_error as ece
 from bigain_cli.evaluation.measures import chance_error
+from bigain_cli.evaluation.pairs import paired_interval
 from bigain_cli.images import digest
 from bigain_cli.quality.intervals import wilson
 from bigain_cli.registry import SCORES, attribute
@@ -33,6 +34,8 @@ from bigain_cli.train.pictures import Pictures, load_pictures
 
 RANGES = ((0.0, 1.0), (0.0, 0.9), (0.0, 0.8), (0.0, 0.7), (0.0, 0.6), (0.0, 0.5), (0.1, 0.6), (0.05, 0.8))
 SCHEDULES = ("fixed", "race", "ttest")
+DRAWS = (8, 16, 24, 32, 48, 64)
+TEMPERATURES = tuple(0.0001 * step for step in range(1, 31))
 
 
 def losses_of(score: str, table: dict[str, Any]) -> np.ndarray:
@@ -105,6 +108,40 @@ def scores_and_ranges(table: dict[str, Any], draws: int) -> None:
             answers = losses_of(score, part).mean(axis=1).argmin(axis=1)
             cells.append(share_of(int((answers == part["labels"]).sum()), len(answers)))
         print(f"{times[0]:.2f}–{times[1]:.2f}  {part['l2'].shape[1]:8d}  " + "  ".join(f"{cell:>18}" for cell in cells))
+
+
+def against(answers: np.ndarray, base: np.ndarray, truth: np.ndarray) -> str:
+    """Return how many points more answers are right than other answers to the same pictures."""
+    gained, lost = int(((answers == truth) & (base != truth)).sum()), int(((answers != truth) & (base == truth)).sum())
+    found = paired_interval(gained, lost, len(truth))
+    low, points, high = (100 * share for share in (found.low, found.value, found.high))
+    return f"{gained} gained, {lost} lost, {points:+.1f} points [{low:+.1f}, {high:+.1f}]"
+
+
+def paired_scores(table: dict[str, Any], score: str) -> None:
+    """Print what every other score gains or loses against one, on all draws."""
+    answers = {name: losses_of(name, table).mean(axis=1).argmin(axis=1) for name in SCORES}
+    print(f"\nagainst {score}, all {table['l2'].shape[1]} draws, paired")
+    for name in answers:
+        print(f"{name:6s}  {against(answers[name], answers[score], table['labels'])}")
+
+
+def numbers_of_draws(table: dict[str, Any], times: tuple[float, float], score: str, labels: list[str]) -> None:
+    """Print what fewer draws, and races of fewer, lose against all draws."""
+    part = within(table, times, 256)
+    truth, most = part["labels"], part["l2"].shape[1]
+    losses = losses_of(score, part)
+    base = losses.mean(axis=1).argmin(axis=1)
+    print(f"\nnumbers of draws, score {score}, against all {most}, n = {len(truth)}")
+    for draws in sorted({*(count for count in DRAWS if count < most), most}):
+        answers = losses[:, :draws].mean(axis=1).argmin(axis=1)
+        right = share_of(int((answers == truth).sum()), len(truth))
+        print(f"fixed {draws:3d}  {right}, {draws * len(labels)} evaluations; {against(answers, base, truth)}")
+        rankings = list(race(part, Rules(draws=draws, score=score), labels))
+        answers = np.array([labels.index(ranking.label) for ranking in rankings])
+        right = share_of(int((answers == truth).sum()), len(truth))
+        spent = np.mean([ranking.evaluations for ranking in rankings])
+        print(f"race  {draws:3d}  {right}, {spent:.1f} evaluations; {against(answers, base, truth)}")
 
 
 def race(table: dict[str, Any], rules: Rules, labels: list[str]) -> Iterator[Any]:
@@ -180,6 +217,26 @@ def calibration(table: dict[str, Any], times: tuple[float, float], score: str, l
     judge("  of the other half", right, shares_at(np.hypot(other, errors), gaps).max(axis=1))
 
 
+def shapes(table: dict[str, Any], times: tuple[float, float], score: str) -> None:
+    """Print the log loss of probabilities that know of the gaps' errors, and of such that do not, each at its best."""
+    for draws in (count for count in DRAWS if count <= table["l2"].shape[1]):
+        part = within(table, times, draws)
+        losses = losses_of(score, part)
+        leaders = losses.mean(axis=1).argmin(axis=1)
+        rest = losses - np.take_along_axis(losses, leaders[:, None, None], axis=2)
+        gaps, errors = rest.mean(axis=1), rest.std(axis=1, ddof=1) / draws**0.5
+        found = {}
+        for what, spread in (("sqrt(T^2 + e^2)", errors), ("T", np.zeros_like(errors))):
+            tried = {t: _log_loss(shares_at(np.hypot(t, spread), gaps), part["labels"]) for t in TEMPERATURES}
+            best = min(tried, key=tried.__getitem__)
+            found[what] = f"exp(-gap / {what}): {tried[best]:.3f} at T = {best:g}"
+        print(f"log loss at {draws} draws  {';  '.join(found.values())}")
+
+
+def _log_loss(shares: np.ndarray, truth: np.ndarray) -> float:
+    return float(-np.log(np.maximum(shares[np.arange(len(truth)), truth], 1e-12)).mean())
+
+
 def judge(what: str, right: np.ndarray, sure: np.ndarray) -> None:
     """Print how well probabilities agree with how often the answers are right."""
     found = f"ECE {ece(right, sure):.3f} ({chance_error(sure):.3f} by chance alone)"
@@ -212,6 +269,9 @@ def main() -> None:
             scores_and_ranges(table, draws)
     low, high = asked.times
     single_draws(table)
+    paired_scores(table, asked.score)
+    numbers_of_draws(table, (low, high), asked.score, list(pictures.classes))
+    shapes(table, (low, high), asked.score)
     if asked.temperature is not None:
         calibrated(table, (low, high), asked.score, asked.temperature)
     schedules(table, (low, high), asked.score, list(pictures.classes))

@@ -17,6 +17,8 @@ from bigain_cli.backbones.mixture import load_colours
 from bigain_cli.backbones.precision import PrecisionWarning
 from bigain_cli.classifier import Run
 from bigain_cli.errors import UsageError
+from bigain_cli.models import folder_of
+from bigain_cli.registry import MODELS
 
 LABELS = ["red", "green", "blue", "yellow"]
 
@@ -237,6 +239,16 @@ def test_the_class_table_is_part_of_the_identity(models, tmp_path) -> None:
     index["id2label"]["0"], index["id2label"]["5"] = index["id2label"]["5"], index["id2label"]["0"]
     before = bigain.load(str(copy), device="cpu").identity
     (copy / "model_index.json").write_text(json.dumps(index))
+    assert bigain.load(str(copy), device="cpu").identity != before
+
+
+def test_the_order_of_a_cards_classes_is_part_of_the_identity(tmp_path) -> None:
+    """It numbers the labels of a network that knows classes by number."""
+    copy = Path(shutil.copytree(folder_of(MODELS["mini-dit"]), tmp_path / "dit"))
+    before = bigain.load(str(copy), device="cpu").identity
+    card = json.loads((copy / "bigain.json").read_text())
+    card["classes"] = dict(reversed(card["classes"].items()))
+    (copy / "bigain.json").write_text(json.dumps(card))
     assert bigain.load(str(copy), device="cpu").identity != before
 
 

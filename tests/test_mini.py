@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import bigain_cli as bigain
 from bigain_cli.backbones.card import Card
-from bigain_cli.cli.catalogue import folder_of
+from bigain_cli.models import folder_of
 from bigain_cli.registry import DEFAULT_MODEL, MODELS
 
 EMBEDDED = [name for name, model in MODELS.items() if model.folder]

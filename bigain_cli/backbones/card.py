@@ -67,9 +67,12 @@ class Card:
 
     @staticmethod
     def effective(text: str) -> str:
-        """Return a card's text without what it tells people only: the model acts the same whatever that says."""
+        """Return a card's text without what it tells people only: the model acts the same whatever that says.
+
+        The order stays as it is written: that of the classes numbers a table's labels.
+        """
         content = {name: value for name, value in json.loads(text).items() if name != "about"}
-        return json.dumps(content, ensure_ascii=False, sort_keys=True)
+        return json.dumps(content, ensure_ascii=False)
 
     @staticmethod
     def of(content: dict[str, Any]) -> Card:

@@ -104,7 +104,7 @@ class Parts:
         digest = hashlib.blake2b(digest_size=8)
         parts = (path for path in self.folder.glob("*/*") if path.parent.name != TRAINING)
         for path in sorted([*self.folder.glob("*.json"), *parts]):
-            if path.name == FILE:
+            if path == self.folder / FILE:
                 digest.update(Card.effective(path.read_text(encoding="utf-8")).encode())
             elif path.suffix == ".json":
                 digest.update(path.read_bytes())
