@@ -1,7 +1,8 @@
 """From latents, draws and prompts to errors: which noise did the network see, and how far off was it.
 
-Packs (image, draw, prompt) triples of several images into static batches, draws outermost; computes what no label
-enters once per draw; moves one array to the host per round. float32 from the subtraction on. Must not know statistics.
+Packs (image, draw, prompt) triples into batches, draws outermost: those of several images into batches of one size,
+or, on a CPU, each image's own, the last one short; computes what no label enters once per draw; moves one array to the
+host per round. float32 from the subtraction on. Must not know statistics.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from bigain_cli.squeeze import Common, Rows, Squeeze
 
 TOKENS_AT_ONCE = {"cpu": 10240, "cuda": 131072, "mps": 16384}
 MOST_AT_ONCE = {"cpu": 40, "cuda": 128, "mps": 32}
+TILE = 8  # rows: in batches of its multiples a row's bits do not depend on its place, see `steady`
 LEAST_FEW = 8  # rows of a batch of what is run once a draw
 
 
@@ -77,16 +79,18 @@ class Residuals:
 
     def _tried(self, jobs: Sequence[Job]) -> NDArray[np.float32] | None:
         """Return all errors of a round, or None when memory ran out."""
+        self.sums = []
+        groups = [jobs] if packed(self.backbone.device) else [[job] for job in jobs]
         try:
             with torch.inference_mode(), repeatable(self.backbone):
-                return self._errors(jobs).cpu().numpy()
+                return torch.cat([self._errors(group) for group in groups]).cpu().numpy()
         except RuntimeError as problem:
             if not out_of_memory(problem):
                 raise
             return None
 
     def _errors(self, jobs: Sequence[Job]) -> Tensor:
-        """Run all triples of a round."""  # [triples]
+        """Run all triples of some jobs."""  # [triples]
         device = self.backbone.device
         clean = torch.cat([job.latent.expand(len(job.block), -1, -1, -1) for job in jobs])  # [p c h w]
         noise = torch.cat([job.block.noise for job in jobs]).to(device)
@@ -100,7 +104,7 @@ class Residuals:
         sums = Sums(self.lens, [(len(job.block), len(job.prompts)) for job in jobs], device) if self.lens else None
         errors = [self._measure(draws, common, pairs[rows], prompts[rows], sums) for rows in batches]
         if sums is not None:
-            self.sums = [part.cpu().numpy() for part in sums.split()]
+            self.sums += [part.cpu().numpy() for part in sums.split()]
         return torch.cat(errors)[: len(pairs)]
 
     def _common(self, draws: Drawn, rows: Tensor) -> Common:
@@ -120,9 +124,11 @@ class Residuals:
         return errors
 
     def _batches(self, count: int, size: int) -> Iterator[Tensor]:
-        """Yield row indices in batches of one size; the last one is filled up with repeats."""
-        for start in range(0, count, size):
-            yield torch.arange(start, start + size, device=self.backbone.device).clamp(max=count - 1)
+        """Yield row indices in batches; the last one is filled up with repeats."""
+        start = 0
+        for rows in sizes(count, size, self.backbone.device):
+            yield torch.arange(start, start + rows, device=self.backbone.device).clamp(max=count - 1)
+            start += rows
 
     def _halve(self) -> None:
         if self.batch == 1:
@@ -150,7 +156,23 @@ def steady(batch: int) -> int:
     Matrix kernels treat the rows left over by their tiles in another order of summation; measured on CPUs, sizes
     such as 7 make a row's last bits depend on where in the batch it stands, and these sizes do not.
     """
-    return batch // 8 * 8 if batch >= 8 else 1 << (batch.bit_length() - 1)
+    return batch // TILE * TILE if batch >= TILE else 1 << (batch.bit_length() - 1)
+
+
+def packed(device: torch.device) -> bool:
+    """Tell whether batches all have one size and hold rows of several images.
+
+    A GPU likes that. On a CPU filling up is lost time, and a short batch is nearly as fast for each row; but a row's
+    last bits differ between sizes, so that the size must depend on nothing but the row's own image.
+    """
+    return device.type != "cpu"
+
+
+def sizes(count: int, batch: int, device: torch.device) -> list[int]:
+    """Return the sizes of the batches that take so many rows, filling included."""
+    full, rest = divmod(count, batch)
+    last = batch if packed(device) else min(batch, -(-rest // TILE) * TILE)
+    return [batch] * full + [last] * (rest > 0)
 
 
 def few_of(batch: int) -> int:

@@ -334,7 +334,7 @@ def test_the_command_writes_a_document(warm, bare, tmp_path: Path) -> None:
     wanted = (
         "version model weights parameters size latent device device_name dtype torch threads attention memory labels "
     )
-    wanted += "draws batch rounds warm_up prefix compile evaluations filled peak_gflop_per_second seconds timings"
+    wanted += "draws batch filled rounds warm_up prefix compile evaluations peak_gflop_per_second seconds timings"
     assert list(found) == wanted.split()
     wanted = "compress evaluations_per_second milliseconds ratio gflop share_of_peak outside_milliseconds "
     wanted += "bookkeeping_milliseconds peak_memory seconds"

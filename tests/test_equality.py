@@ -14,7 +14,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from bigain_cli import load
 from bigain_cli.draws import Draws
 from bigain_cli.images import digest
-from bigain_cli.residuals import Job, Residuals
+from bigain_cli.residuals import Job, Residuals, sizes
 from bigain_cli.squeeze import Squeeze
 
 PROMPTS = ["a cat", "a small dog", "seven airliners", ""]
@@ -87,6 +87,36 @@ def test_errors_equal_a_naive_loop(kind: str, models, pictures) -> None:
                     got = residuals(jobs)[::turn]
                     for mine, theirs in zip(got, expected, strict=True):
                         np.testing.assert_allclose(mine, theirs[:, order], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("device", "count", "batch", "expected"),
+    [
+        ("cpu", 96, 40, [40, 40, 16]),
+        ("cpu", 81, 40, [40, 40, 8]),
+        ("cpu", 80, 40, [40, 40]),
+        ("cpu", 3, 40, [8]),
+        ("cpu", 5, 4, [4, 4]),
+        ("cpu", 3, 1, [1, 1, 1]),
+        ("cuda", 96, 40, [40, 40, 40]),
+        ("cuda", 3, 40, [40]),
+        ("mps", 5, 4, [4, 4]),
+    ],
+)
+def test_the_last_batch_is_short_on_a_cpu_alone(device: str, count: int, batch: int, expected: list[int]) -> None:
+    assert sizes(count, batch, torch.device(device)) == expected
+
+
+def test_on_a_cpu_the_size_of_a_batch_depends_on_its_picture_alone(models, pictures) -> None:
+    backbone = load(str(models["dit"]), device="cpu")
+    jobs = [
+        Job(backbone.encode(picture), Draws(0, b"", backbone.latent_shape).block(0, 5), [0, 1])
+        for _, picture in pictures[:3]
+    ]
+    rows: list[int] = []
+    backbone.network.register_forward_pre_hook(lambda module, args: rows.append(len(args[0])))
+    Residuals(backbone, backbone.condition(CLASSES), False, 40, Squeeze(backbone, True))(jobs)
+    assert rows == [16, 16, 16], "ten rows each, filled up to a multiple of eight"
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "pixels-v", "dit"])

@@ -23,6 +23,7 @@ from bigain_cli.compress.plan import Grid
 from bigain_cli.compress.sites import network_of
 from bigain_cli.compress.spec import Spec, parse
 from bigain_cli.errors import UsageError
+from bigain_cli.residuals import sizes
 
 WARM_UP, WARM_UP_COMPILED = 1, 3  # a graph may be made anew until everything was seen once
 
@@ -123,6 +124,7 @@ def _conditions(task: Task, rounds: int, warm_up: int, prefix: bool, compile: bo
         labels=task.labels,
         draws=len(task.job.block),
         batch=task.batch,
+        filled=sum(sizes(task.job.evaluations, task.batch, device)) - task.job.evaluations,
         rounds=rounds,
         warm_up=warm_up,
         prefix=prefix,

@@ -113,6 +113,7 @@ class Conditions:
     labels: int
     draws: int
     batch: int
+    filled: int  # rows of a turn that only fill up its last batch
     rounds: int
     warm_up: int
     prefix: bool  # whether what no label enters is computed once for all of them
@@ -123,15 +124,10 @@ class Conditions:
         """Return the evaluations of one turn."""
         return self.labels * self.draws
 
-    @property
-    def filled(self) -> int:
-        """Return how many rows only fill up a turn's last batch."""
-        return -self.evaluations % self.batch
-
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
         shapes = {"size": list(self.size), "latent": list(self.latent)}
-        return {**asdict(self), **shapes, "evaluations": self.evaluations, "filled": self.filled}
+        return {**asdict(self), **shapes, "evaluations": self.evaluations}
 
 
 @dataclass(frozen=True)
