@@ -377,6 +377,8 @@ def test_the_command_draws_tables(warm, tmp_path: Path) -> None:
         (["-o", "x.png"], "names no format"),
         (["--dtype", "half"], "--dtype half: unknown"),
         (["--prefix", "--rounds", "1"], "before the label enters"),
+        (["-m", "nowhere", "--rounds", "0"], "--rounds 0: must be at least 1"),  # before a model is looked for
+        (["-m", "nowhere", "--prefix", "--compile"], "runs as a whole"),
     ],
 )
 def test_the_command_refuses_what_makes_no_sense(arguments: list[str], why: str, warm, tmp_path: Path) -> None:

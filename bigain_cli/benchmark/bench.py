@@ -15,6 +15,7 @@ import torch
 
 from bigain_cli.backbones.base import Backbone
 from bigain_cli.benchmark import machine
+from bigain_cli.benchmark.asked import check_asked
 from bigain_cli.benchmark.candidates import candidate, compiling
 from bigain_cli.benchmark.figures import Benchmark, Conditions, Timing
 from bigain_cli.benchmark.task import Task, set_task
@@ -47,9 +48,8 @@ def bench(
     draw; by default that is done where it can be: on a U-Net that is not compiled.
     """
     clock = _Stages()
+    check_asked(labels=labels, draws=draws, batch=batch, rounds=rounds, prefix=prefix, compile=compile)
     task = set_task(backbone, labels, draws, batch, size)
-    if rounds < 1:
-        raise UsageError(f"--rounds {rounds}", "must be at least 1", "Leave it out for 5.")
     prefix = _shares(task.backbone, prefix, compile)
     warm_up = WARM_UP_COMPILED if compile else WARM_UP
     with ExitStack() as stack:
@@ -79,9 +79,6 @@ def _contest(backbone: Backbone, specs: Sequence[str | Spec]) -> list[Spec]:
 
 def _shares(backbone: Backbone, prefix: bool | None, compile: bool) -> bool:
     """Say whether to share what no label enters; refuse where that was asked for in vain."""
-    if prefix and compile:
-        why = "a compiled network runs as a whole: nothing of it is kept before the labels enter"
-        raise UsageError("--prefix --compile", why, "Choose one of them.")
     if prefix and not backbone.prefixed:
         why = f"nothing of {backbone.name} runs before the label enters"
         raise UsageError("--prefix", why, "Leave it out.")

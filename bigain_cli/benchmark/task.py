@@ -37,9 +37,6 @@ class Task:
 
 def set_task(backbone: Backbone, labels: int, draws: int | None, batch: int | None, size: int | None) -> Task:
     """Set the task: by default so many draws as classifying takes at a time."""
-    for option, value in (("labels", labels), ("draws", draws), ("batch", batch)):
-        if value is not None and value < 1:
-            raise UsageError(f"--{option} {value}", "must be at least 1", "Leave it out for what suits the model.")
     backbone = _sized(backbone, size)
     batch = automatic(backbone, BLOCK * labels) if batch is None else steady(batch)
     block = Draws(0, b"", backbone.latent_shape, backbone.steps).block(0, draws or draws_for(batch, labels))

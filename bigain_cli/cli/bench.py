@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from bigain_cli import __version__
+from bigain_cli.benchmark.asked import check_asked
 from bigain_cli.cli.forms import JSON, MARKDOWN, TEXT, chosen_form
 from bigain_cli.cli.meter import StepMeter
 from bigain_cli.cli.options import Device, Dtype, Model, Quiet, check_output
@@ -81,6 +82,8 @@ def bench(
       bigain bench -m colours --rounds 3
       bigain bench -m sd2 --random-weights --dtype bfloat16 -c lgtm:0.7 -c iekvd:2 --markdown
     """
+    counts = {"labels": labels, "draws": draws, "batch": batch, "rounds": rounds}
+    check_asked(prefix=prefix, compile=compile, **counts)
     check_machine(device, dtype)
     specs = [parse(text) for text in compress or ()]
     check_output(output, "speed.md")
@@ -91,7 +94,7 @@ def bench(
     resolve(model)
     talk = Talk(quiet, verbose=False)
     warnings.showwarning = talk.warn
-    options = {"labels": labels, "draws": draws, "batch": batch, "rounds": rounds, "prefix": prefix, "compile": compile}
+    options = {**counts, "prefix": prefix, "compile": compile}
     found = _found(talk, (model, device, dtype), random_weights, size, specs, options)
     data = encode(layout(found) + "\n")
     if output is None:
