@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -43,15 +44,23 @@ def _recorded(inquiry: Inquiry, evaluation: Any, talk: Talk, show: Show) -> Answ
     if recorded(inquiry.records, "").repaired:
         talk.note(f"{inquiry.records}: the last line was torn; its picture is asked about again")
     others = 0
+    stranger = ""  # a picture that was asked about with these settings, and is not in the dataset
     for record in _lines(inquiry.records):
         name = marks.get((record.get("settings") or {}).get("fingerprint", ""))
         if name is None or record["id"] not in wanted:
             others += 1
+            stranger = stranger or (record["id"] if name is not None else "")
             continue
         _check(inquiry.records, record, wanted[record["id"]])
         found[name][record["id"]] = _slim(record)
         show(record, None)
     _tell(inquiry, talk, found, others)
+    if stranger and not any(found.values()):
+        here = next(iter(wanted), "none")
+        talk.note(
+            f"{inquiry.records}: pictures are called {stranger} there and {here} here; "
+            "if these are the same ones, stop and name the dataset as it was named then"
+        )
     return found
 
 
@@ -101,9 +110,21 @@ def _ask(inquiry: Inquiry, talk: Talk, evaluation: Any, found: Answers, show: Sh
                 found[trial.spec][record["id"]] = _slim(record)
                 meter.show(sum(map(len, found.values())) - before, total - before)
         except KeyboardInterrupt:
-            kept = f"are in {inquiry.records}; go on with --resume" if inquiry.records else "are lost: use --records"
+            kept = (
+                f"are in {inquiry.records}; {_onward(evaluation, found)}"
+                if inquiry.records
+                else "are lost: use --records"
+            )
             talk.note(f"interrupted; {sum(map(len, found.values()))} of {total} answers {kept}")
             raise
+
+
+def _onward(evaluation: Any, found: Answers) -> str:
+    """Say how to go on, and how to sum up the first pictures, which all specs have answered."""
+    answered = (all(case.id in of_spec for of_spec in found.values()) for case in evaluation.dataset.cases)
+    whole = sum(itertools.takewhile(bool, answered))
+    early = f", or sum up what all specs have answered by --resume --limit {whole}" if whole else ""
+    return f"go on with --resume{early}"
 
 
 @contextmanager

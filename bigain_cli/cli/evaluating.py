@@ -131,6 +131,10 @@ def _prepared(
     backbone = load(inquiry.model, inquiry.device, inquiry.dtype)
     talk.detail(f"model: {inquiry.model} on {backbone.device}, loaded in {time.monotonic() - started:.1f} s")
     specs = inquiry.specs or tuple(dict.fromkeys(("none", backbone.compress)))
+    if not inquiry.specs and len(specs) == 1:
+        talk.note(
+            f"{inquiry.model} recommends no compression, so that there is nothing to compare; add -c SPEC for that"
+        )
     views = inquiry.form == "html"
     maps = views and can_map(inquiry.rules.score or backbone.score)
     plan = Plan(specs, inquiry.rules, inquiry.seed, inquiry.templates, inquiry.batch, views, maps)

@@ -1,4 +1,4 @@
-"""Accuracy against what a picture takes, a mark with its interval for each spec."""
+"""Accuracy against what a picture takes, a mark for each spec with its interval and that of its difference."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from bigain_cli.evaluation.measures import Outcome
 from bigain_cli.evaluation.summary import Summary
 from bigain_cli.outputs.plotting import shown
+from bigain_cli.quality.intervals import Interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,15 +24,22 @@ def chart_of(summary: Summary) -> Figure:
     counted = any(outcome.gflop for outcome in summary.outcomes.values())
     for number, (spec, outcome) in enumerate(summary.outcomes.items()):
         share = outcome.top1 if isinstance(outcome, Outcome) else outcome.mean_average
-        reach = [[100 * (share.value - share.low)], [100 * (share.high - share.value)]]
-        axes.errorbar(
-            [outcome.gflop if counted else outcome.evaluations],
-            [100 * share.value],
-            yerr=reach,
+        cost, height = [outcome.gflop if counted else outcome.evaluations], [100 * share.value]
+        (line, *_) = axes.errorbar(
+            cost,
+            height,
+            yerr=_reach(share),
             fmt=MARKS[number % len(MARKS)],
+            fillstyle="none",  # marks may lie on each other
             capsize=3,
+            elinewidth=1,
             label=shown(spec, 60),
         )
+        if (gap := _gap(summary, spec)) is not None:
+            axes.errorbar(cost, height, yerr=_reach(gap), fmt="none", ecolor=line.get_color(), elinewidth=4, alpha=0.5)
+    if len(summary.outcomes) > 1:
+        words = f"Thin: 95 % interval of each. Thick: of its difference to {shown(summary.against, 40)}, paired."
+        axes.annotate(words, (0.01, 0.01), xycoords="axes fraction", fontsize=7, alpha=0.8)
     axes.set_xlabel("GFLOP a picture" if counted else "evaluations a picture")
     axes.set_ylabel("mean average precision, %" if summary.many else "top-1 accuracy, %")
     about = summary.about
@@ -40,3 +48,17 @@ def chart_of(summary: Summary) -> Figure:
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     return figure
+
+
+def _gap(summary: Summary, spec: str) -> Interval | None:
+    """Return the difference to the baseline; the baseline has none."""
+    if summary.many:
+        gaps = summary.precisions().get(spec)
+        return gaps["mean_average"] if gaps is not None else None
+    difference = summary.to(spec)
+    return difference.interval if difference is not None else None
+
+
+def _reach(found: Interval) -> list[list[float]]:
+    """Return how far an interval goes down and up, in points."""
+    return [[100 * (found.value - found.low)], [100 * (found.high - found.value)]]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from bigain_cli.evaluation.exhibition import gallery
 from bigain_cli.evaluation.measures import Outcome
@@ -53,13 +54,17 @@ def _title(summary: Summary) -> str:
     about = summary.about
     failed = len(summary.failed)
     if not summary.outcomes and not failed:
-        return f"{about['dataset']}: nothing asked; model {about['model']}, {about['dtype']} on {about['device']}"
+        return f"{about['dataset']}: nothing asked; {_model(about)}, {about['dtype']} on {about['device']}"
     words = [
         f"{about['dataset']}: {summary.count} pictures, {about['labels']} labels",
-        f"model {about['model']}, {about['schedule']}, at most {about['max_draws']} draws, score {about['score']}",
-        f"seed {about['seed']}, {about['dtype']} on {about['device']}",
+        f"{_model(about)}, {about['schedule']}, at most {about['max_draws']} draws, score {about['score']}",
+        f"seed {about['seed']}, {about['dtype']} on {about['device']}, {counted(about['threads'], 'thread')}",
     ]
     return "; ".join(words) + (f"; {counted(failed, 'picture')} failed and left out" if failed else "")
+
+
+def _model(about: Mapping[str, Any]) -> str:
+    return f"model {about['model']} (weights {about['weights']})"
 
 
 def _outcomes(summary: Summary) -> Table:
@@ -113,6 +118,9 @@ def _notes(summary: Summary) -> str:
     if summary.many:
         classes = {found.classes for found in summary.outcomes.values() if isinstance(found, Precision)}
         over = f"mAP over the classes that any picture has ({max(classes)})"
+        labelled = {found.labelled for found in summary.outcomes.values() if isinstance(found, Precision)}
+        if max(labelled) < summary.count:
+            over += f", precision@1 over the pictures that have a label ({max(labelled)})"
         kinds = "bootstrap over pictures for mAP, Wilson's and Agresti and Min's for precision@1"
         return f"Intervals: 95 % ({kinds}); {over}. {costs}"
     kinds = "Wilson's; Agresti and Min's for differences"

@@ -15,14 +15,16 @@ APART = 0xE7A1  # sets these random numbers apart from others of the same seed
 
 
 def choose(dataset: Dataset, limit: int | None, per_class: int | None, seed: int) -> Dataset:
-    """Keep so many of each class, then so many in all, in the dataset's order; a limit of 0 keeps none."""
+    """Keep so many of each class, then so many in all, in the seed's order; a limit of 0 keeps none.
+
+    A run that was stopped has then answered just what a smaller limit would have chosen.
+    """
     if per_class is not None and dataset.many:
         raise UsageError("--per-class", "pictures of this dataset have several classes", "Use --limit.")
     cases = shuffled(dataset.cases, seed)
-    places = {id(case): number for number, case in enumerate(dataset.cases)}
     if per_class is not None:
         cases = _per_class(cases, per_class)
-    chosen = sorted(cases[:limit], key=lambda case: places[id(case)])
+    chosen = cases[:limit]
     if not chosen and limit != 0:
         raise UsageError(f"dataset {dataset.name}", "no picture in it", "Name another folder.")
     return dataset.of(chosen)

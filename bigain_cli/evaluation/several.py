@@ -6,6 +6,7 @@ a bootstrap over pictures, the same resamples for all specs, so that differences
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,7 @@ from bigain_cli.evaluation.pairs import paired_interval
 from bigain_cli.quality.intervals import Interval, resamples, spread, wilson
 
 TIMES, SEED = 1000, 0
+UNKNOWN = Interval(math.nan, math.nan, math.nan)
 Array = NDArray[np.float64]
 
 
@@ -26,6 +28,7 @@ class Precision:
     """A spec's precision on `count` pictures; costs are means a picture."""
 
     count: int
+    labelled: int  # pictures that have a label: `first` is of these
     classes: int  # that any of the pictures has: the mean is over these
     mean_average: Interval
     first: Interval
@@ -51,7 +54,8 @@ class Precision:
         """Return the paired differences."""
         gained, lost = int((self.hits & ~other.hits).sum()), int((other.hits & ~self.hits).sum())
         average = spread(self.mean_average.value - other.mean_average.value, self.replicates - other.replicates)
-        return {"mean_average": average, "first": paired_interval(gained, lost, self.count)}
+        first = paired_interval(gained, lost, self.labelled) if self.labelled else UNKNOWN
+        return {"mean_average": average, "first": first}
 
 
 def precision_of(records: Sequence[Record]) -> Precision:
@@ -61,13 +65,15 @@ def precision_of(records: Sequence[Record]) -> Precision:
     truth = np.array([[name in record["truth"] for name in names] for record in records])
     weights = resamples(len(records), TIMES, SEED)
     hits = truth[np.arange(len(records)), scores.argmax(axis=1)]
+    labelled = int(truth.any(axis=1).sum())
     averages = mean_average(scores, truth, weights)
     whole = mean_average(scores, truth, np.ones((1, len(records))))[0]
     return Precision(
         count=len(records),
+        labelled=labelled,
         classes=int(truth.any(axis=0).sum()),
         mean_average=spread(float(whole), averages, 0.0, 1.0),
-        first=wilson(float(hits.mean()), len(records)),
+        first=wilson(int(hits.sum()) / labelled, labelled) if labelled else UNKNOWN,
         draws=mean(records, "draws"),
         evaluations=mean(records, "evaluations"),
         seconds=mean(records, "seconds"),

@@ -11,6 +11,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from bigain_cli.arms import arms_of
 from bigain_cli.backbones.base import Backbone
 from bigain_cli.classifier import Run
@@ -92,8 +94,9 @@ class Evaluation:
         """Return what all specs have in common."""
         first = next(iter(self.specs.values())).settings
         public = {key: value for key, value in first.items() if key not in OWN}
-        device = {"device": str(self._backbone.device), "labels": len(self.labels.labels)}
-        return {"dataset": self.dataset.name, **public, **device}
+        machine = {"device": str(self._backbone.device), "threads": torch.get_num_threads(), "torch": torch.__version__}
+        weights = {"weights": self._backbone.identity, "labels": len(self.labels.labels)}
+        return {"dataset": self.dataset.name, **public, **weights, **machine}
 
     def trials(self, done: Mapping[str, Collection[str]] | None = None) -> Iterator[Trial]:
         """Yield what is missing; `done` has the ids that are recorded, by fingerprint."""

@@ -34,9 +34,10 @@ def ask(photos: Path, *arguments: str, **options: Any) -> Any:
 
 
 def test_a_table_on_stdout_and_nothing_else(photos: Path) -> None:
-    result = ask(photos)
+    result = ask(photos, "-c", "none")
     text = result.out.decode()
     assert result.code == 0 and result.err == ""
+    assert "recommends no compression" in ask(photos).err
     assert "12 pictures, 3 labels" in text and "100.0 [75." in text and "none" in text
 
 
@@ -44,6 +45,7 @@ def test_json_has_everything_and_markdown_the_tables(photos: Path, models: dict[
     network = ("-m", str(models["pixels"]), "-c", "none", "-c", "lgtm:0.5", "-c", "lgtm:0.5,none", "--limit", "6")
     document = json.loads(ask(photos, *network, "--json").out)
     assert document["pictures"] == 6 and document["against"] == "none" and document["chosen"]["limit"] == 6
+    assert len(document["weights"]) == 16 and document["threads"] >= 1 and document["torch"]
     assert list(document["specs"]) == ["none", "lgtm:0.5@share=level", "lgtm:0.5@share=level,none"]
     assert len(document["differences"]) == 3
     for found in document["specs"].values():
@@ -55,7 +57,8 @@ def test_json_has_everything_and_markdown_the_tables(photos: Path, models: dict[
     text = target.read_text()
     assert text.count("\n| --- |") == 5 and "McNemar p" in text and "### none: answers" in text
     assert (tmp_path / "chart.png").read_bytes()[:4] == b"\x89PNG"
-    assert b"GFLOP a picture" in (tmp_path / "chart.svg").read_bytes()
+    chart = (tmp_path / "chart.svg").read_bytes()
+    assert b"GFLOP a picture" in chart and b"of its difference to none, paired" in chart
 
 
 def test_a_broken_picture_is_left_out_for_all_and_told(photos: Path, tmp_path: Path) -> None:
@@ -139,6 +142,12 @@ def test_ctrl_c_keeps_what_was_answered_and_the_rest_is_asked_later(photos: Path
     assert process.returncode == 130 and b"go on with --resume" in err
     kept = target.read_bytes().splitlines()
     assert 0 < len(kept) < 48
+    part = ("--records", str(target), "--resume", "--limit", str(len(kept)))
+    assert " ".join(part[2:]).encode() in err
+    early = run(*many, "--json", *part)
+    assert (
+        early.code == 0 and json.loads(early.out)["pictures"] == len(kept) and target.read_bytes().splitlines() == kept
+    )
     again = run(*many, "--json", "--records", str(target), "--resume")
     assert again.code == 0 and f"{len(kept)} answer" in again.err and "already recorded" in again.err
     records = [json.loads(each) for each in target.read_bytes().splitlines()]
@@ -155,6 +164,15 @@ def test_records_of_a_dataset_that_has_changed_are_refused(photos: Path, tmp_pat
     assert text != (tmp_path / "r.jsonl").read_text()
     refused = run(*command, "--resume", cwd=tmp_path)
     assert refused.code == 2 and "the dataset has changed" in refused.err
+
+
+def test_a_dataset_under_another_name_is_pointed_out(photos: Path, tmp_path: Path) -> None:
+    shutil.copytree(photos, tmp_path / "p")
+    records = ("--records", "r.jsonl", "--resume", *SLOWLY)
+    assert run("evaluate", "p", *records, cwd=tmp_path).code == 0
+    other = run("evaluate", "./p/../p", *records, cwd=tmp_path)
+    assert "pictures are called p/" in other.err and "name the dataset as it was named then" in other.err
+    assert "named then" not in run("evaluate", "p", *records, cwd=tmp_path).err
 
 
 def test_a_dry_run_knows_what_it_would_cost(photos: Path) -> None:
