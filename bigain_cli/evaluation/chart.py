@@ -22,9 +22,10 @@ def chart_of(summary: Summary) -> Figure:
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
     counted = any(outcome.gflop for outcome in summary.outcomes.values())
+    costs = [outcome.gflop if counted else outcome.evaluations for outcome in summary.outcomes.values()]
     for number, (spec, outcome) in enumerate(summary.outcomes.items()):
         share = outcome.top1 if isinstance(outcome, Outcome) else outcome.mean_average
-        cost, height = [outcome.gflop if counted else outcome.evaluations], [100 * share.value]
+        cost, height = [costs[number]], [100 * share.value]
         (line, *_) = axes.errorbar(
             cost,
             height,
@@ -44,7 +45,8 @@ def chart_of(summary: Summary) -> Figure:
     axes.set_ylabel("mean average precision, %" if summary.many else "top-1 accuracy, %")
     about = summary.about
     axes.set_title(shown(f"{about['model']} on {about['dataset']}, n = {summary.count}", 80), fontsize=10)
-    axes.set_xlim(left=0)
+    beside = max(0.1 * (max(costs) - min(costs)), 0.03 * max(costs))
+    axes.set_xlim(min(costs) - beside, max(costs) + beside)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     return figure
