@@ -165,15 +165,28 @@ def single_draws(table: dict[str, Any]) -> None:
     print(f"\na single draw is right {100 * right:.1f} %, gaps are {100 * gaps.transpose(0, 2, 1)[wrong].mean():.2f} %")
 
 
-def calibrated(table: dict[str, Any], times: tuple[float, float], score: str, temperature: float) -> None:
-    """Print how well a temperature fits, every label taking every draw."""
+def calibrated(
+    table: dict[str, Any], times: tuple[float, float], score: str, labels: list[str], temperature: float
+) -> None:
+    """Print how well a temperature fits, every label taking every draw, and in races of as many at most."""
     for draws in (8, 16, 32, 64):
         if draws > table["l2"].shape[1]:
             return
         losses = losses_of(score, within(table, times, draws))
         leaders = losses.mean(axis=1).argmin(axis=1)
         found = [probabilities(row, leader, temperature).max() for row, leader in zip(losses, leaders, strict=True)]
-        judge(f"{draws} draws, T = {temperature:g}", leaders == table["labels"], np.array(found))
+        judge(f"fixed {draws}, T = {temperature:g}", leaders == table["labels"], np.array(found))
+        rankings = list(race(within(table, times, 256), Rules(draws=draws, score=score), labels))
+        right = np.array([ranking.label for ranking in rankings]) == np.array(labels)[table["labels"]]
+        gaps, errors = gaps_of(rankings, labels)
+        judge(f"race {draws}, T = {temperature:g}", right, shares_at(np.hypot(temperature, errors), gaps).max(axis=1))
+
+
+def gaps_of(rankings: list[Any], labels: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return how far every label is behind, and how sure that is."""  # [picture label] each
+    places = [{place.label: place for place in ranking.standings} for ranking in rankings]
+    gaps = np.array([[found[label].behind for label in labels] for found in places])
+    return gaps, np.array([[found[label].error for label in labels] for found in places])
 
 
 def schedules(table: dict[str, Any], times: tuple[float, float], score: str, labels: list[str]) -> None:
@@ -203,9 +216,7 @@ def calibration(table: dict[str, Any], times: tuple[float, float], score: str, l
     print(f"  right {share_of(int(right[decided].sum()), int(decided.sum()))}")
     print(f"evaluations a picture: mean {spent.mean():.0f}, median {np.median(spent):.0f}, most {spent.max()}")
     judge("no temperature", right, np.array([ranking.probability for ranking in rankings]))
-    places = [{place.label: place for place in ranking.standings} for ranking in rankings]
-    gaps = np.array([[found[label].behind for label in labels] for found in places])
-    errors = np.array([[found[label].error for label in labels] for found in places])
+    gaps, errors = gaps_of(rankings, labels)
     whole = fitted_temperature(gaps, errors, truth)
     if whole is None:
         print("no temperature fits: the gaps tell nothing")
@@ -273,7 +284,7 @@ def main() -> None:
     numbers_of_draws(table, (low, high), asked.score, list(pictures.classes))
     shapes(table, (low, high), asked.score)
     if asked.temperature is not None:
-        calibrated(table, (low, high), asked.score, asked.temperature)
+        calibrated(table, (low, high), asked.score, list(pictures.classes), asked.temperature)
     schedules(table, (low, high), asked.score, list(pictures.classes))
     calibration(table, (low, high), asked.score, list(pictures.classes))
 
