@@ -26,6 +26,7 @@ from bigain_cli.squeeze import Common, Rows, Squeeze
 TOKENS_AT_ONCE = {"cpu": 10240, "cuda": 131072, "mps": 16384}
 MOST_AT_ONCE = {"cpu": 40, "cuda": 128, "mps": 32}
 TILE = 8  # rows: in batches of its multiples a row's bits do not depend on its place, see `steady`
+SHORTEST = 16  # rows of a short batch: from here on rows had the bits of larger batches, with 8 and one thread not
 LEAST_FEW = 8  # rows of a batch of what is run once a draw
 
 
@@ -163,7 +164,7 @@ def packed(device: torch.device) -> bool:
     """Tell whether batches all have one size and hold rows of several images.
 
     A GPU likes that. On a CPU filling up is lost time, and a short batch is nearly as fast for each row; but a row's
-    last bits differ between sizes, so that the size must depend on nothing but the row's own image.
+    last bits can differ between sizes, so that the size must depend on nothing but the row's own image.
     """
     return device.type != "cpu"
 
@@ -171,7 +172,7 @@ def packed(device: torch.device) -> bool:
 def sizes(count: int, batch: int, device: torch.device) -> list[int]:
     """Return the sizes of the batches that take so many rows, filling included."""
     full, rest = divmod(count, batch)
-    last = batch if packed(device) else min(batch, -(-rest // TILE) * TILE)
+    last = batch if packed(device) else min(batch, max(SHORTEST, -(-rest // TILE) * TILE))
     return [batch] * full + [last] * (rest > 0)
 
 

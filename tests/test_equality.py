@@ -93,9 +93,11 @@ def test_errors_equal_a_naive_loop(kind: str, models, pictures) -> None:
     ("device", "count", "batch", "expected"),
     [
         ("cpu", 96, 40, [40, 40, 16]),
-        ("cpu", 81, 40, [40, 40, 8]),
+        ("cpu", 81, 40, [40, 40, 16]),
+        ("cpu", 100, 40, [40, 40, 24]),
         ("cpu", 80, 40, [40, 40]),
-        ("cpu", 3, 40, [8]),
+        ("cpu", 3, 40, [16]),
+        ("cpu", 3, 8, [8]),
         ("cpu", 5, 4, [4, 4]),
         ("cpu", 3, 1, [1, 1, 1]),
         ("cuda", 96, 40, [40, 40, 40]),
@@ -105,6 +107,24 @@ def test_errors_equal_a_naive_loop(kind: str, models, pictures) -> None:
 )
 def test_the_last_batch_is_short_on_a_cpu_alone(device: str, count: int, batch: int, expected: list[int]) -> None:
     assert sizes(count, batch, torch.device(device)) == expected
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_sizes_of_short_batches_give_the_bits_of_full_ones(threads: int) -> None:
+    """So that a prompt more, as maps need one, leaves the errors of the others as they were."""
+    backbone, before = load("mini", device="cpu"), torch.get_num_threads()
+    generator = torch.Generator().manual_seed(0)
+    noisy, t = torch.randn(40, *backbone.latent_shape, generator=generator), torch.arange(0, 1000, 25)
+    told = backbone.condition(["a cat"]).take(torch.zeros(40, dtype=torch.int64))
+    torch.set_num_threads(threads)
+    try:
+        with torch.inference_mode():
+            whole = backbone.noise(noisy, t, told)
+            for size in (16, 24, 32):
+                part = backbone.noise(noisy[:size], t[:size], told.take(torch.arange(size)))
+                assert torch.equal(part, whole[:size]), size
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_on_a_cpu_the_size_of_a_batch_depends_on_its_picture_alone(models, pictures) -> None:
