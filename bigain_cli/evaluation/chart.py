@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from bigain_cli.evaluation.measures import Outcome
@@ -23,21 +24,20 @@ def chart_of(summary: Summary) -> Figure:
     axes = figure.subplots()
     counted = any(outcome.gflop for outcome in summary.outcomes.values())
     costs = [outcome.gflop if counted else outcome.evaluations for outcome in summary.outcomes.values()]
-    for number, (spec, outcome) in enumerate(summary.outcomes.items()):
+    for cost, mark, (spec, outcome) in zip(costs, itertools.cycle(MARKS), summary.outcomes.items(), strict=False):
         share = outcome.top1 if isinstance(outcome, Outcome) else outcome.mean_average
-        cost, height = [costs[number]], [100 * share.value]
+        place = [cost], [100 * share.value]
         (line, *_) = axes.errorbar(
-            cost,
-            height,
+            *place,
             yerr=_reach(share),
-            fmt=MARKS[number % len(MARKS)],
+            fmt=mark,
             fillstyle="none",  # marks may lie on each other
             capsize=3,
             elinewidth=1,
             label=shown(spec, 60),
         )
         if (gap := _gap(summary, spec)) is not None:
-            axes.errorbar(cost, height, yerr=_reach(gap), fmt="none", ecolor=line.get_color(), elinewidth=4, alpha=0.5)
+            axes.errorbar(*place, yerr=_reach(gap), fmt="none", ecolor=line.get_color(), elinewidth=4, alpha=0.5)
     if len(summary.outcomes) > 1:
         words = f"Thin: 95 % interval of each. Thick: of its difference to {shown(summary.against, 40)}, paired."
         axes.annotate(words, (0.01, 0.01), xycoords="axes fraction", fontsize=7, alpha=0.8)
