@@ -7,15 +7,13 @@ Never prints, never exits.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from os import PathLike, fspath
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL.Image import Image
 
 from bigain_cli.arms import Arm, arms_of, as_label_set
 from bigain_cli.backbones.base import Backbone, Conditions
@@ -27,11 +25,11 @@ from bigain_cli.contest import Contest
 from bigain_cli.draws import Draws
 from bigain_cli.errors import UsageError
 from bigain_cli.flight import Empty, Flight, finite
-from bigain_cli.images import Source, find, view_of
+from bigain_cli.images import view_of
 from bigain_cli.labels import LabelSet
 from bigain_cli.maps import Lens
 from bigain_cli.ranking import Failure, Ranking
-from bigain_cli.reader import Picture, Reader
+from bigain_cli.reader import Images, InOrder, Picture, Reader, sources_of
 from bigain_cli.registry import DEFAULT_SCORE, SCHEDULES, SCORES, attribute
 from bigain_cli.residuals import Residuals, automatic
 from bigain_cli.rules import Rules, placed
@@ -40,8 +38,6 @@ from bigain_cli.squeeze import Squeeze, squeezed
 
 ROUNDS_OF = 4  # batches: pictures are taken in until a round fills so many
 
-OneImage = str | PathLike[str] | Image | Source
-Images = OneImage | Iterable[OneImage | tuple[str, Image]]
 Labels = str | LabelSet | Sequence[str] | Mapping[str, str | Sequence[str]]
 
 
@@ -138,7 +134,7 @@ class Run:
             reader.stop()
 
     def _stream(self, reader: Reader) -> Iterator[Ranking | Failure]:
-        queue = _InOrder()
+        queue = InOrder()
         flights: list[Flight] = []
         while True:
             self._admit(reader, flights, queue)
@@ -166,7 +162,7 @@ class Run:
         rows = self._residuals.conditions.rows
         return rows.shape[1] if rows.ndim == 3 else 1
 
-    def _admit(self, reader: Reader, flights: list[Flight], queue: _InOrder) -> None:
+    def _admit(self, reader: Reader, flights: list[Flight], queue: InOrder) -> None:
         """Take pictures in until a round is worth its while; wait for one only if there is nothing else to do."""
         alone = self.rules.deadline is not None
         enough = ROUNDS_OF * self._residuals.batch
@@ -261,47 +257,3 @@ class Run:
         if self.rules.budget is not None and self.rules.budget < self.least:
             why = f"one draw of all {len(self.arms)} labels takes {self.least} evaluations"
             raise UsageError(f"--budget {self.rules.budget}", why, "Raise the budget or give fewer labels.")
-
-
-class _InOrder:
-    """Holds results back until everything before them has been given out."""
-
-    def __init__(self) -> None:
-        self._taken = self._given = 0
-        self._held: dict[int, Ranking | Failure] = {}
-
-    def take(self) -> int:
-        """Reserve the next place."""
-        self._taken += 1
-        return self._taken - 1
-
-    def add(self, place: int, result: Ranking | Failure) -> None:
-        """Put a result in its place."""
-        self._held[place] = result
-
-    def ready(self) -> Iterator[Ranking | Failure]:
-        """Give out what has nothing missing before it."""
-        while self._given in self._held:
-            self._given += 1
-            yield self._held.pop(self._given - 1)
-
-
-def sources_of(images: Images) -> Iterator[Source | tuple[str, Image]]:
-    """Take one picture or many, as paths, sources, pictures or (id, picture) pairs."""
-    if isinstance(images, (str, PathLike)):
-        yield from find([fspath(images)])
-    elif isinstance(images, Source):
-        yield images
-    elif isinstance(images, Image):
-        yield "image", images
-    else:
-        for number, entry in enumerate(images):
-            if isinstance(entry, (str, PathLike)):
-                yield from find([fspath(entry)])
-            elif isinstance(entry, Image):
-                yield f"image-{number}", entry
-            elif isinstance(entry, (Source, tuple)):
-                yield entry
-            else:
-                hint = "Give paths, PIL images or (id, PIL image) pairs."
-                raise UsageError(f"image {number}", f"a {type(entry).__name__} is none", hint)
