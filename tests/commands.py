@@ -1,4 +1,4 @@
-"""Ways to run the command in the tests: as its users do, and, for many runs, in forks of a warmed interpreter.
+"""Ways to run the command in the tests: `run` as its users do, `warm`, for most, in a fork of a warmed interpreter.
 
 A fork starts from a fresh interpreter that has imported the slow libraries and nothing else, with its own working
 directory, environment, arguments and standard streams; what it leaves out is the seconds of importing.
@@ -6,6 +6,7 @@ directory, environment, arguments and standard streams; what it leaves out is th
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ import tempfile
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +62,7 @@ def run(*arguments: str, input: bytes = b"", **options: Any) -> Result:
     return Result(process.returncode, out or b"", (err or b"").decode())
 
 
-class Warm:
+class _Oven:
     """Runs commands in forks of an interpreter that has torch and diffusers imported."""
 
     def __init__(self) -> None:
@@ -75,19 +77,18 @@ class Warm:
     def __call__(
         self,
         *arguments: str,
-        cwd: Path,
+        cwd: str | Path = ".",
         input: bytes = b"",
         stdout: str | None = None,
         stderr: str | None = None,
         env: Mapping[str, str] | None = None,
     ) -> Result:
-        """Run a command; `stdout` and `stderr` name a terminal to write to instead of a file that is read back."""
         with tempfile.TemporaryDirectory() as scratch:
             given, out, err = (os.path.join(scratch, name) for name in ("in", "out", "err"))
             Path(given).write_bytes(input)
             request = {
-                "arguments": arguments,
-                "cwd": str(cwd),
+                "arguments": [str(argument) for argument in arguments],
+                "cwd": os.path.abspath(cwd),
                 "env": environment(env),
                 "streams": [given, stdout or out, stderr or err],
             }
@@ -100,6 +101,18 @@ class Warm:
 
     def close(self) -> None:
         self._server.communicate()
+
+
+@cache
+def _oven() -> _Oven:
+    oven = _Oven()
+    atexit.register(oven.close)
+    return oven
+
+
+def warm(*arguments: str | Path, **options: Any) -> Result:
+    """Run a command; `stdout` and `stderr` name a terminal to write to instead of a file that is read back."""
+    return _oven()(*arguments, **options)
 
 
 def serve() -> None:

@@ -316,19 +316,12 @@ def test_random_weights_of_what_is_not_known(name: str, why: str) -> None:
 # The command
 
 
-@pytest.fixture(scope="module")
-def warm() -> Iterator[commands.Warm]:
-    warm = commands.Warm()
-    yield warm
-    warm.close()
-
-
 TURNS = ("--labels", "2", "--draws", "1", "--batch", "2", "--rounds", "1", "--device", "cpu")
 
 
-def test_the_command_writes_a_document(warm, bare, tmp_path: Path) -> None:
+def test_the_command_writes_a_document(bare, tmp_path: Path) -> None:
     model = ("bench", "-m", str(bare["epsilon"]), "--random-weights", *TURNS)
-    result = warm(*model, "-c", "lgtm:0.5", "-c", "iekvd:2", "--json", "-o", "found.json", cwd=tmp_path)
+    result = commands.warm(*model, "-c", "lgtm:0.5", "-c", "iekvd:2", "--json", "-o", "found.json", cwd=tmp_path)
     assert (result.code, result.out) == (0, b"") and "took" in result.err
     found = json.loads((tmp_path / "found.json").read_text())
     wanted = (
@@ -350,17 +343,17 @@ def test_the_command_writes_a_document(warm, bare, tmp_path: Path) -> None:
         "finding_the_peak",
         "watching",
     ]
-    again = warm(*model, "--json", "-o", "found.json", cwd=tmp_path)
+    again = commands.warm(*model, "--json", "-o", "found.json", cwd=tmp_path)
     assert again.code == 2 and "found.json: exists" in again.err
 
 
-def test_the_command_draws_tables(warm, tmp_path: Path) -> None:
-    text = warm("bench", "-m", "colours", *TURNS, "-q", cwd=tmp_path)
+def test_the_command_draws_tables(tmp_path: Path) -> None:
+    text = commands.warm("bench", "-m", "colours", *TURNS, "-q", cwd=tmp_path)
     assert (text.code, text.err) == (0, "")
     lines = text.out.decode().splitlines()
     assert lines[0].startswith("colours") and "1 rounds, every spec in turn, after 1 to warm up" in lines
     assert lines[-2].split()[:2] == ["spec", "evals/s"] and lines[-1].split()[0] == "none"
-    drawn = warm("bench", "-m", "colours", *TURNS, "-o", "found.md", cwd=tmp_path)
+    drawn = commands.warm("bench", "-m", "colours", *TURNS, "-o", "found.md", cwd=tmp_path)
     rows = [line for line in (tmp_path / "found.md").read_text().splitlines() if line.startswith("|")]
     assert drawn.code == 0 and len(rows) == 3 and rows[0].startswith("| spec | evals/s |")
     assert len({row.count("|") for row in rows}) == 1
@@ -381,8 +374,8 @@ def test_the_command_draws_tables(warm, tmp_path: Path) -> None:
         (["-m", "nowhere", "--prefix", "--compile"], "runs as a whole"),
     ],
 )
-def test_the_command_refuses_what_makes_no_sense(arguments: list[str], why: str, warm, tmp_path: Path) -> None:
-    result = warm("bench", "-m", "colours", *arguments, cwd=tmp_path)
+def test_the_command_refuses_what_makes_no_sense(arguments: list[str], why: str, tmp_path: Path) -> None:
+    result = commands.warm("bench", "-m", "colours", *arguments, cwd=tmp_path)
     assert (result.code, result.out) == (2, b"") and why in result.err, result.err
 
 

@@ -19,17 +19,10 @@ from typing import Any
 import commands
 import oddities
 import pytest
-from commands import LABELS, Warm, run, start
+from commands import LABELS, run, start, warm
 
 FORMATS = {"table": [], "json": ["--json"], "jsonl": ["--jsonl"], "csv": ["--csv"], "tsv": ["--tsv"]}
 SUFFIXES = {"table": ".txt"}
-
-
-@pytest.fixture(scope="module")
-def warm() -> Iterator[Warm]:
-    warm = Warm()
-    yield warm
-    warm.close()
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +81,7 @@ def same(ones: list[dict[str, Any]], others: list[dict[str, Any]]) -> None:
         assert scores(record) == pytest.approx(scores(other), rel=1e-5, abs=1e-5)
 
 
-def test_every_odd_file_gets_a_record_and_the_run_goes_on(warm: Warm, place: Path, odd: dict[str, str | None]) -> None:
+def test_every_odd_file_gets_a_record_and_the_run_goes_on(place: Path, odd: dict[str, str | None]) -> None:
     result = warm("classify", "odd", *LABELS, "--jsonl", cwd=place)
     assert result.code == 1 and len(odd) >= 20
     assert {r["id"]: r["error"]["kind"] if "error" in r else None for r in result.records} == odd
@@ -105,7 +98,7 @@ def test_every_odd_file_gets_a_record_and_the_run_goes_on(warm: Warm, place: Pat
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_stdout_is_the_same_bytes_on_a_terminal_and_in_a_file(
-    warm: Warm, place: Path, odd: dict[str, str | None], name: str, tmp_path: Path
+    place: Path, odd: dict[str, str | None], name: str, tmp_path: Path
 ) -> None:
     command = ("classify", "odd", "photo.jpg", *LABELS, "--top", "2")
     with terminal() as (path, shown):
@@ -130,14 +123,14 @@ def test_stdout_is_the_same_bytes_on_a_terminal_and_in_a_file(
 
 
 @pytest.fixture(scope="module")
-def usual(warm: Warm, place: Path) -> list[dict[str, Any]]:
+def usual(place: Path) -> list[dict[str, Any]]:
     result = warm("classify", "photos", *LABELS, "--jsonl", cwd=place)
     assert (result.code, result.err) == (0, "")
     return result.records
 
 
 @pytest.mark.parametrize("batch", ["1", "7", "64"])
-def test_batch_and_order_change_nothing(warm: Warm, place: Path, usual: list[dict[str, Any]], batch: str) -> None:
+def test_batch_and_order_change_nothing(place: Path, usual: list[dict[str, Any]], batch: str) -> None:
     given = sorted(f"photos/{entry.name}" for entry in (place / "photos").iterdir())
     command = ("classify", *reversed(given), "-l", "blue,red,green", "--jsonl", "--batch", batch)
     result = warm(*command, cwd=place)
@@ -146,9 +139,7 @@ def test_batch_and_order_change_nothing(warm: Warm, place: Path, usual: list[dic
     assert warm(*command, cwd=place).out == result.out
 
 
-def test_a_stable_diffusion_folder_gives_the_same_in_any_batch_and_order(
-    warm: Warm, place: Path, models: dict[str, Path]
-) -> None:
+def test_a_stable_diffusion_folder_gives_the_same_in_any_batch_and_order(place: Path, models: dict[str, Path]) -> None:
     command = ("-m", str(models["epsilon"]), "--draws", "16", "--jsonl", "photos/02.png")
     one = warm("classify", *command, "photo.jpg", "-l", "cat,dog,an owl", "--batch", "1", cwd=place)
     other = warm("classify", "photo.jpg", *command, "-l", "an owl,cat,dog", "--batch", "7", cwd=place)
@@ -157,7 +148,7 @@ def test_a_stable_diffusion_folder_gives_the_same_in_any_batch_and_order(
     assert {record["settings"]["model"] for record in one.records} == {str(models["epsilon"])}
 
 
-def test_find_can_feed_it_names_that_need_null(warm: Warm, place: Path, odd: dict[str, str | None]) -> None:
+def test_find_can_feed_it_names_that_need_null(place: Path, odd: dict[str, str | None]) -> None:
     found = subprocess.run(["find", "odd", "-name", "*.jpg", "-type", "f", "-print0"], cwd=place, capture_output=True)
     result = warm("classify", "--files-from", "-", "-0", *LABELS, "--reject", "--jsonl", cwd=place, input=found.stdout)
     given = [os.fsdecode(path) for path in found.stdout.split(b"\0")[:-1]]
@@ -175,12 +166,12 @@ def _with_list(place: Path) -> Path:
     return place
 
 
-def test_reject_answers_none_for_what_no_label_explains(warm: Warm, place: Path) -> None:
+def test_reject_answers_none_for_what_no_label_explains(place: Path) -> None:
     result = warm("classify", "photo.jpg", "-l", "blue,black", "--reject", "--jsonl", cwd=place)
     assert [record["label"] for record in result.records] == ["none"]
 
 
-def test_a_list_on_stdin_leaves_no_image_there(warm: Warm, place: Path) -> None:
+def test_a_list_on_stdin_leaves_no_image_there(place: Path) -> None:
     result = warm("classify", "--files-from", "-", *LABELS, "--jsonl", cwd=place, input=b"-\nphoto.jpg\n")
     refused, read = result.records
     assert (refused["id"], refused["error"]["kind"], read["label"]) == ("-", "not-found", "red")
@@ -192,7 +183,7 @@ def test_an_image_can_be_piped_in(place: Path) -> None:
     assert [(record["id"], record["label"]) for record in piped.records] == [("-", "red")]
 
 
-def test_nothing_piped_in_is_an_error_record(warm: Warm, place: Path) -> None:
+def test_nothing_piped_in_is_an_error_record(place: Path) -> None:
     result = warm("classify", "-", *LABELS, "--jsonl", cwd=place)
     assert (result.code, result.records[0]["error"]["kind"]) == (1, "empty-file")
 
@@ -232,7 +223,7 @@ def test_standard_streams_that_are_closed_do_no_harm(place: Path) -> None:
     assert done.returncode == 0 and b"photo.jpg,red" in (place / "closed.csv").read_bytes()
 
 
-def one(warm: Warm, place: Path, *flags: str, **options: Any) -> dict[str, Any]:
+def one(place: Path, *flags: str, **options: Any) -> dict[str, Any]:
     """Classify one picture and return its record."""
     result = warm("classify", "photos/01.png", *LABELS, "--jsonl", *flags, cwd=place, **options)
     assert result.code == 0, result.err
@@ -240,62 +231,62 @@ def one(warm: Warm, place: Path, *flags: str, **options: Any) -> dict[str, Any]:
     return record
 
 
-def test_budget_caps_the_evaluations_of_an_image(warm: Warm, place: Path) -> None:
-    record = one(warm, place, "--schedule", "fixed", "--budget", "30")
+def test_budget_caps_the_evaluations_of_an_image(place: Path) -> None:
+    record = one(place, "--schedule", "fixed", "--budget", "30")
     assert (record["evaluations"], record["draws"], record["settings"]["budget"]) == (30, 10, 30)
     refused = warm("classify", "photo.jpg", *LABELS, "--budget", "2", cwd=place)
     assert (refused.code, refused.out) == (2, b"") and "--budget 2" in refused.err and "3 evaluations" in refused.err
 
 
-def test_draws_cap_the_draws_of_a_label(warm: Warm, place: Path) -> None:
-    record = one(warm, place, "--schedule", "fixed", "--draws", "13")
+def test_draws_cap_the_draws_of_a_label(place: Path) -> None:
+    record = one(place, "--schedule", "fixed", "--draws", "13")
     assert (record["draws"], record["evaluations"]) == (13, 39)
     assert {entry["draws"] for entry in record["top"]} == {13}
 
 
-def test_a_deadline_ends_an_image_early(warm: Warm, place: Path) -> None:
-    record = one(warm, place, "--schedule", "fixed", "--draws", "100000", "--deadline", "0.2", "--timing")
+def test_a_deadline_ends_an_image_early(place: Path) -> None:
+    record = one(place, "--schedule", "fixed", "--draws", "100000", "--deadline", "0.2", "--timing")
     assert 0.2 <= record["seconds"] < 5 and 0 < record["draws"] < 100_000
     assert record["settings"]["deadline"] == 0.2
 
 
-def test_schedules_stop_as_they_say(warm: Warm, place: Path) -> None:
-    draws = {name: one(warm, place, "--schedule", name)["draws"] for name in ("race", "ttest", "staged", "fixed")}
+def test_schedules_stop_as_they_say(place: Path) -> None:
+    draws = {name: one(place, "--schedule", name)["draws"] for name in ("race", "ttest", "staged", "fixed")}
     assert draws["staged"] == 20 and draws["fixed"] == 64
     assert draws["race"] % 8 == 0 and 20 <= draws["ttest"] < 64
 
 
-def test_confidence_costs_draws(warm: Warm, place: Path) -> None:
-    little, much = (one(warm, place, "--confidence", value)["evaluations"] for value in ("0.6", "0.9999"))
+def test_confidence_costs_draws(place: Path) -> None:
+    little, much = (one(place, "--confidence", value)["evaluations"] for value in ("0.6", "0.9999"))
     assert little < much
 
 
-def test_timing_is_refused_where_no_second_would_show(warm: Warm, place: Path) -> None:
+def test_timing_is_refused_where_no_second_would_show(place: Path) -> None:
     for form in ([], ["--csv"], ["--tsv"]):
         result = warm("classify", "photo.jpg", *LABELS, "--timing", *form, cwd=place)
         assert result.code == 2 and "--timing: only records of --json and --jsonl hold seconds" in result.err
 
 
-def test_score_seed_and_timing_show_in_the_record(warm: Warm, place: Path) -> None:
-    plain = one(warm, place)
+def test_score_seed_and_timing_show_in_the_record(place: Path) -> None:
+    plain = one(place)
     assert "seconds" not in plain and plain["settings"]["seed"] == 0
-    by_score = {name: one(warm, place, "--score", name) for name in ("l2", "norm", "log", "l1", "vote")}
+    by_score = {name: one(place, "--score", name) for name in ("l2", "norm", "log", "l1", "vote")}
     assert all(record["settings"]["score"] == name for name, record in by_score.items())
     assert len({record["top"][0]["score"] for record in by_score.values()}) == 5
-    other = one(warm, place, "--seed", "7", "--timing")
+    other = one(place, "--seed", "7", "--timing")
     assert other["settings"]["seed"] == 7 and other["top"][0]["score"] != plain["top"][0]["score"]
     assert other["seconds"] >= 0
     prints = [record["settings"]["fingerprint"] for record in (plain, other, *list(by_score.values())[1:])]
     assert len(set(prints)) == len(prints)
 
 
-def test_top_cuts_the_list_of_labels(warm: Warm, place: Path) -> None:
-    assert [len(one(warm, place, "--top", str(k))["top"]) for k in (1, 2, 9)] == [1, 2, 3]
+def test_top_cuts_the_list_of_labels(place: Path) -> None:
+    assert [len(one(place, "--top", str(k))["top"]) for k in (1, 2, 9)] == [1, 2, 3]
     header, row = warm("classify", "photo.jpg", *LABELS, "--tsv", "--top", "2", cwd=place).out.decode().splitlines()
     assert header.endswith("label_2\tprobability_2") and len(row.split("\t")) == len(header.split("\t"))
 
 
-def test_watch_tells_a_file_line_by_line_and_quiet_tells_what_failed(warm: Warm, place: Path) -> None:
+def test_watch_tells_a_file_line_by_line_and_quiet_tells_what_failed(place: Path) -> None:
     command = ("classify", "photos/01.png", "gone.png", *LABELS, "--jsonl")
     plain, watched, quiet, verbose = (
         warm(*command, *flags, cwd=place) for flags in ([], ["--watch"], ["-q", "-v"], ["-v"])
@@ -308,7 +299,7 @@ def test_watch_tells_a_file_line_by_line_and_quiet_tells_what_failed(warm: Warm,
     assert "labels: inline list, 3 of them" in verbose.err and "model: colours on cpu in float32" in verbose.err
 
 
-def test_verbose_says_which_labels_were_chosen(warm: Warm, place: Path) -> None:
+def test_verbose_says_which_labels_were_chosen(place: Path) -> None:
     (place / "stl10").write_text("red\nblue\n")
     with_file = warm("classify", "photo.jpg", "-l", "stl10", "-v", cwd=place)
     assert with_file.code == 0 and "labels: file stl10, 2 of them" in with_file.err
@@ -316,7 +307,7 @@ def test_verbose_says_which_labels_were_chosen(warm: Warm, place: Path) -> None:
     assert preset.code == 2 and "labels: preset eurosat, 10 of them" in preset.err
 
 
-def test_colour_is_for_terminals_that_want_it(warm: Warm, place: Path) -> None:
+def test_colour_is_for_terminals_that_want_it(place: Path) -> None:
     shown = {}
     for value in ("", "1"):
         with terminal() as (path, seen):
@@ -326,7 +317,7 @@ def test_colour_is_for_terminals_that_want_it(warm: Warm, place: Path) -> None:
     assert b"\x1b[32m" in shown[""] and shown["1"] == piped and b"\x1b" not in piped
 
 
-def test_progress_and_records_share_a_terminal(warm: Warm, place: Path) -> None:
+def test_progress_and_records_share_a_terminal(place: Path) -> None:
     command = ("classify", "photos", *LABELS, "--schedule", "fixed")
     alone = warm(*command, cwd=place, env={"NO_COLOR": "1"}).out.decode()
     for flags in ([], ["--watch"]):
@@ -355,7 +346,7 @@ def screen(shown: bytes) -> list[str]:
     return [line.rstrip() for line in rows if line.strip()]
 
 
-def test_what_a_closed_vocabulary_does_not_know_is_refused_with_near_names(warm: Warm, place: Path) -> None:
+def test_what_a_closed_vocabulary_does_not_know_is_refused_with_near_names(place: Path) -> None:
     result = warm("classify", "photo.jpg", "-l", "red,gren,blue", cwd=place)
     assert (result.code, result.out, result.err.count("\n")) == (2, b"", 1)
     for words in ("label 'gren'", "11 classes", "green", "-m sd1.5"):
@@ -375,7 +366,7 @@ def test_what_a_closed_vocabulary_does_not_know_is_refused_with_near_names(warm:
         (["-t", "a {}"], ["--template", "classes"]),
     ],
 )
-def test_what_only_the_model_can_refuse_is_refused(warm: Warm, place: Path, flags: list[str], words: list[str]) -> None:
+def test_what_only_the_model_can_refuse_is_refused(place: Path, flags: list[str], words: list[str]) -> None:
     if "-l" in flags:
         (place / "single.txt").write_text("red\n")
         flags = ["-l", "single.txt", *flags[2:]]
@@ -384,7 +375,7 @@ def test_what_only_the_model_can_refuse_is_refused(warm: Warm, place: Path, flag
     assert all(word in result.err for word in words)
 
 
-def test_force_replaces_and_leaves_nothing_else_behind(warm: Warm, place: Path, tmp_path: Path) -> None:
+def test_force_replaces_and_leaves_nothing_else_behind(place: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.json"
     target.write_text("old")
     done = warm("classify", "photo.jpg", *LABELS, "-o", str(target), "--force", cwd=place)
@@ -395,7 +386,7 @@ def test_force_replaces_and_leaves_nothing_else_behind(warm: Warm, place: Path, 
 FULL = "bigain: stdout: cannot be written (No space left on device). Check the disk.\n"
 
 
-def test_a_full_disk_is_said_in_a_line(warm: Warm, place: Path) -> None:
+def test_a_full_disk_is_said_in_a_line(place: Path) -> None:
     for form in ("--jsonl", "--json", "--tsv"):
         result = warm("classify", "photo.jpg", *LABELS, form, cwd=place, stdout="/dev/full")
         assert result.code == 1 and result.err == FULL, result.err

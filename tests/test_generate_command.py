@@ -9,11 +9,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from commands import Result, Warm, environment, run, start
+from commands import Result, environment, run, start, warm
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from test_command_runs import terminal
@@ -22,15 +22,8 @@ FAST = ("-m", "colours", "--steps", "4")
 Command = Callable[..., Result]
 
 
-@pytest.fixture(scope="module")
-def warm() -> Iterator[Warm]:
-    warm = Warm()
-    yield warm
-    warm.close()
-
-
 @pytest.fixture
-def command(warm: Warm, tmp_path: Path) -> Command:
+def command(tmp_path: Path) -> Command:
     return lambda *arguments, **options: warm("generate", *arguments, cwd=tmp_path, **options)
 
 
@@ -97,7 +90,7 @@ def test_prompts_that_would_have_one_name_have_two(command: Command, tmp_path: P
     assert names == ["grey-0.png", "grey-2-0.png", "empty-0.png", "ünïcode-0.png"] and files(tmp_path) == []
 
 
-def test_pictures_are_classified_as_what_they_were_drawn_as(warm: Warm, tmp_path: Path) -> None:
+def test_pictures_are_classified_as_what_they_were_drawn_as(tmp_path: Path) -> None:
     colours = ["red", "green", "blue"]
     assert warm("generate", *colours, "-n", "4", "-m", "colours", "-o", "drawn/", cwd=tmp_path).code == 0
     found = warm("classify", "drawn/", "-l", ",".join(colours), "-m", "colours", "--jsonl", cwd=tmp_path)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from commands import run
+from commands import run, warm
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -91,8 +91,8 @@ def test_its_card_is_shown_by_list_and_names_accuracy_and_honest_use(embedded) -
 
 def test_the_command_runs_on_it_by_default(tmp_path: Path) -> None:
     picture().save(tmp_path / "picture.png")
-    result = run("classify", "picture.png", "-l", "cifar10", "--json", cwd=tmp_path, env={"BIGAIN_MODEL": ""})
+    result = warm("classify", "picture.png", "-l", "cifar10", "--json", cwd=tmp_path, env={"BIGAIN_MODEL": ""})
     (record,) = json.loads(result.out)
     assert result.code == 0 and record["settings"]["model"] == DEFAULT_MODEL and record["label"] in KINDS
-    refused = run("classify", "picture.png", "-l", "cat,zebra", cwd=tmp_path, env={"BIGAIN_MODEL": ""})
+    refused = warm("classify", "picture.png", "-l", "cat,zebra", cwd=tmp_path, env={"BIGAIN_MODEL": ""})
     assert refused.code == 2 and "zebra" in refused.err and "ship" in refused.err

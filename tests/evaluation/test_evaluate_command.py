@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import COLOURS, run, start
+from commands import COLOURS, start, warm
 from PIL import Image
 
 SLOWLY = ("--schedule", "fixed", "--draws", "8")
@@ -30,7 +30,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def ask(photos: Path, *arguments: str, **options: Any) -> Any:
-    return run("evaluate", str(photos), *SLOWLY, *arguments, **options)
+    return warm("evaluate", str(photos), *SLOWLY, *arguments, **options)
 
 
 def test_a_table_on_stdout_and_nothing_else(photos: Path) -> None:
@@ -66,7 +66,7 @@ def test_a_broken_picture_is_left_out_for_all_and_told(photos: Path, tmp_path: P
         (tmp_path / "p" / name).mkdir(parents=True)
         (tmp_path / "p" / name / "1.png").write_bytes((photos / name / "1.png").read_bytes())
     (tmp_path / "p/red/broken.png").write_bytes(b"nothing")
-    result = run("evaluate", "p", *SLOWLY, "--records", "r.jsonl", cwd=tmp_path)
+    result = warm("evaluate", "p", *SLOWLY, "--records", "r.jsonl", cwd=tmp_path)
     assert (
         result.code == 1
         and b"2 pictures" in result.out
@@ -76,27 +76,27 @@ def test_a_broken_picture_is_left_out_for_all_and_told(photos: Path, tmp_path: P
     records = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
     assert [("error" in record) for record in records] == [False, False, True]
     Image.new("RGB", (9, 9), "red").save(tmp_path / "p/red/broken.png")
-    again = run("evaluate", "p", *SLOWLY, "--records", "r.jsonl", "--resume", "--json", cwd=tmp_path)
+    again = warm("evaluate", "p", *SLOWLY, "--records", "r.jsonl", "--resume", "--json", cwd=tmp_path)
     assert again.code == 1 and "3 answers already recorded, 1 of them failures (remove their lines" in again.err
     assert list(json.loads(again.out)["failed"]) == ["p/red/broken.png"]
 
 
 def test_records_of_another_verb_are_refused(photos: Path, tmp_path: Path) -> None:
     records = str(tmp_path / "r.jsonl")
-    assert run("classify", str(photos), "-r", "-l", "red,green,blue", *SLOWLY, "-o", records).code == 0
+    assert warm("classify", str(photos), "-r", "-l", "red,green,blue", *SLOWLY, "-o", records).code == 0
     result = ask(photos, "-l", "red,green,blue", "--records", records, "--resume")
     assert result.code == 2 and "Traceback" not in result.err and "recorded by another verb" in result.err
 
 
 def test_a_dry_run_fetches_nothing_and_says_so(tmp_path: Path) -> None:
-    result = run("evaluate", "pets:nowhere", "--download", "--dry-run", cwd=tmp_path)
+    result = warm("evaluate", "pets:nowhere", "--download", "--dry-run", cwd=tmp_path)
     assert result.code == 2 and "a dry run fetches nothing" in result.err
 
 
 @pytest.mark.parametrize("verb", [("classify", "x.png", "-l", "a,b"), ("generate", "red"), ("bench",)])
 def test_a_ladder_is_for_evaluate(verb: tuple[str, ...], tmp_path: Path) -> None:
     Image.new("RGB", (9, 9)).save(tmp_path / "x.png")
-    result = run(*verb, "-c", "lgtm:0.7,none", cwd=tmp_path)
+    result = warm(*verb, "-c", "lgtm:0.7,none", cwd=tmp_path)
     assert result.code == 2 and "only `bigain evaluate` climbs one" in result.err
 
 
@@ -104,7 +104,7 @@ def test_a_dataset_of_broken_pictures_is_told_about_too(tmp_path: Path) -> None:
     for name in ("red", "blue"):
         (tmp_path / "p" / name).mkdir(parents=True)
         (tmp_path / "p" / name / "1.png").write_bytes(b"nothing")
-    result = run("evaluate", "p", *SLOWLY, "-o", "t.txt", cwd=tmp_path)
+    result = warm("evaluate", "p", *SLOWLY, "-o", "t.txt", cwd=tmp_path)
     assert result.code == 1 and "0 pictures" in (tmp_path / "t.txt").read_text()
     assert "2 pictures failed and left out" in (tmp_path / "t.txt").read_text()
     assert "p/red/1.png: " in result.err and "p/blue/1.png: " in result.err
@@ -144,11 +144,11 @@ def test_ctrl_c_keeps_what_was_answered_and_the_rest_is_asked_later(photos: Path
     assert 0 < len(kept) < 48
     part = ("--records", str(target), "--resume", "--limit", str(len(kept)))
     assert " ".join(part[2:]).encode() in err
-    early = run(*many, "--json", *part)
+    early = warm(*many, "--json", *part)
     assert (
         early.code == 0 and json.loads(early.out)["pictures"] == len(kept) and target.read_bytes().splitlines() == kept
     )
-    again = run(*many, "--json", "--records", str(target), "--resume")
+    again = warm(*many, "--json", "--records", str(target), "--resume")
     assert again.code == 0 and f"{len(kept)} answer" in again.err and "already recorded" in again.err
     records = [json.loads(each) for each in target.read_bytes().splitlines()]
     assert target.read_bytes().splitlines()[: len(kept)] == kept
@@ -158,21 +158,21 @@ def test_ctrl_c_keeps_what_was_answered_and_the_rest_is_asked_later(photos: Path
 def test_records_of_a_dataset_that_has_changed_are_refused(photos: Path, tmp_path: Path) -> None:
     shutil.copytree(photos, tmp_path / "p")
     command = ("evaluate", "p", *SLOWLY, "--records", "r.jsonl")
-    assert run(*command, cwd=tmp_path).code == 0
+    assert warm(*command, cwd=tmp_path).code == 0
     text = (tmp_path / "r.jsonl").read_text()
     (tmp_path / "r.jsonl").write_text(text.replace('"truth": ["red"]', '"truth": ["blue"]'))
     assert text != (tmp_path / "r.jsonl").read_text()
-    refused = run(*command, "--resume", cwd=tmp_path)
+    refused = warm(*command, "--resume", cwd=tmp_path)
     assert refused.code == 2 and "the dataset has changed" in refused.err
 
 
 def test_a_dataset_under_another_name_is_pointed_out(photos: Path, tmp_path: Path) -> None:
     shutil.copytree(photos, tmp_path / "p")
     records = ("--records", "r.jsonl", "--resume", *SLOWLY)
-    assert run("evaluate", "p", *records, cwd=tmp_path).code == 0
-    other = run("evaluate", "./p/../p", *records, cwd=tmp_path)
+    assert warm("evaluate", "p", *records, cwd=tmp_path).code == 0
+    other = warm("evaluate", "./p/../p", *records, cwd=tmp_path)
     assert "pictures are called p/" in other.err and "name the dataset as it was named then" in other.err
-    assert "named then" not in run("evaluate", "p", *records, cwd=tmp_path).err
+    assert "named then" not in warm("evaluate", "p", *records, cwd=tmp_path).err
 
 
 def test_a_dry_run_knows_what_it_would_cost(photos: Path) -> None:
@@ -182,9 +182,9 @@ def test_a_dry_run_knows_what_it_would_cost(photos: Path) -> None:
         (("--budget", "30"), 30),
         (("--schedule", "staged"), 5 * 3 + 15 * 3),
     ):
-        plan = run("evaluate", str(photos), "--schedule", "fixed", *arguments, "--dry-run")
+        plan = warm("evaluate", str(photos), "--schedule", "fixed", *arguments, "--dry-run")
         assert plan.code == 0 and f"at most {most} a picture" in plan.out.decode(), (arguments, plan)
-    refused = run("evaluate", str(photos), "-c", "lgtm:0.5,none", "--schedule", "staged", "--dry-run")
+    refused = warm("evaluate", str(photos), "-c", "lgtm:0.5,none", "--schedule", "staged", "--dry-run")
     assert refused.code == 2 and "has stages of its own" in refused.err
 
 

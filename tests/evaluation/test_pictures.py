@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import run, start
+from commands import start, warm
 from PIL import Image
 
 import bigain_cli as bigain
@@ -38,7 +38,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def draw(models: dict[str, Path], photos: Path, *arguments: str, **options: Any) -> Any:
-    return run("evaluate", str(photos), "-m", str(models["dit"]), *FAST, *arguments, **options)
+    return warm("evaluate", str(photos), "-m", str(models["dit"]), *FAST, *arguments, **options)
 
 
 def test_measures_stand_beside_the_feature_and_the_real_pictures(models, photos, tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_measures_stand_beside_the_feature_and_the_real_pictures(models, photos,
         assert grid.size == (96, 32)
     said = settings_of(str(tmp_path / "kept" / "tome_0.5.png"))
     assert (said["rows"], said["seeds"], said["compress"]) == (["airliner", "tench"], [0, 1_000_000], "tome:0.5")
-    again = run("generate", "--again", str(tmp_path / "kept" / "tome_0.5.png"), "-o", str(tmp_path / "x.png"))
+    again = warm("generate", "--again", str(tmp_path / "kept" / "tome_0.5.png"), "-o", str(tmp_path / "x.png"))
     assert again.code == 2 and "cannot be read" in again.err, "it is no grid of generate"
 
 
@@ -118,7 +118,7 @@ def test_an_interruption_keeps_the_classes_that_are_whole(models, photos, tmp_pa
 def test_answers_and_pictures_come_together(models, photos, tmp_path: Path) -> None:
     model = ("-m", str(models["dit"]), "--steps", "2", "--device", "cpu", "--schedule", "fixed", "--draws", "2")
     page = tmp_path / "page.html"
-    made = run("evaluate", str(photos), *model, "-c", "none", "-c", "todo:2@levels=all", "--generate", "8", "-o", page)
+    made = warm("evaluate", str(photos), *model, "-c", "none", "-c", "todo:2@levels=all", "--generate", "8", "-o", page)
     assert made.code == 0, made.err
     text = page.read_text()
     assert "24 pictures, 2 labels" in text and "Pictures drawn" in text and "recall" in text
@@ -197,10 +197,10 @@ BAD = {
 def test_what_cannot_be_drawn_is_said_before_anything_is_loaded(models, photos, case: str) -> None:
     arguments, message = BAD[case]
     asked = ("evaluate", str(photos), "-m", str(models["dit"]), "--limit", "0", *arguments)
-    made = run(*asked)
+    made = warm(*asked)
     assert (made.code, made.out) == (2, b"") and message in made.err
     if case != "steps":
-        without = run("evaluate", str(photos), "-m", "sd2", "--limit", "0", *arguments, "--dry-run")
+        without = warm("evaluate", str(photos), "-m", "sd2", "--limit", "0", *arguments, "--dry-run")
         assert without.code == 2 and message in without.err, "no model is needed to say so"
 
 
@@ -208,19 +208,19 @@ def test_what_cannot_be_drawn_is_said_before_anything_is_loaded(models, photos, 
     "option", [("--keep", "x"), ("--feature", "backbone"), ("--steps", "3"), ("--sampler", "ddim"), ("--guidance", "2")]
 )
 def test_options_of_drawing_do_nothing_alone(photos, option: tuple[str, str]) -> None:
-    made = run("evaluate", str(photos), *option)
+    made = warm("evaluate", str(photos), *option)
     assert made.code == 2 and f"{option[0]}: nothing is drawn without --generate" in made.err
 
 
 def test_a_dry_run_tells_what_would_be_drawn(photos) -> None:
-    made = run("evaluate", str(photos), "--generate", "9", "--keep", "there", "--dry-run")
+    made = warm("evaluate", str(photos), "--generate", "9", "--keep", "there", "--dry-run")
     assert made.code == 0 and b"4 pictures of each class under each spec, kept in there" in made.out
-    assert run("evaluate", str(photos), "--generate", "1", "--dry-run").code == 2
+    assert warm("evaluate", str(photos), "--generate", "1", "--dry-run").code == 2
 
 
 def test_a_folder_that_is_none_is_refused(photos, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    made = run("evaluate", str(photos), "--generate", "4", "--keep", str(tmp_path / "file"))
+    made = warm("evaluate", str(photos), "--generate", "4", "--keep", str(tmp_path / "file"))
     assert made.code == 2 and "is no folder that can be written to" in made.err
 
 
