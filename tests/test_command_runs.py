@@ -286,6 +286,14 @@ def test_top_cuts_the_list_of_labels(place: Path) -> None:
     assert header.endswith("label_2\tprobability_2") and len(row.split("\t")) == len(header.split("\t"))
 
 
+def test_the_first_failure_is_named_where_records_are_out_of_sight(place: Path, tmp_path: Path) -> None:
+    result = warm("classify", "photo.jpg", "photos/../gone.png", *LABELS, "-o", str(tmp_path / "r.jsonl"), cwd=place)
+    (failed,) = [r for r in map(json.loads, (tmp_path / "r.jsonl").read_text().splitlines()) if "error" in r]
+    said = failed["error"]["message"]
+    assert "photos/../gone.png: no such file" in said
+    assert result.err == f"bigain: 1 of 2 images failed; their records say why (the first: {said})\n"
+
+
 def test_watch_tells_a_file_line_by_line_and_quiet_tells_what_failed(place: Path) -> None:
     command = ("classify", "photos/01.png", "gone.png", *LABELS, "--jsonl")
     plain, watched, quiet, verbose = (

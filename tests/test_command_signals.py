@@ -99,6 +99,8 @@ def test_an_interrupted_run_leaves_a_valid_file(place: Path, tmp_path: Path, suf
     code, said = interrupted(place, target, how)
     word = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}[how]
     assert code == 128 + how and said.endswith(f"bigain: {word}\n") and "Traceback" not in said
+    assert f"{target} has what was answered until now; " in said
+    assert ("go on with --resume" in said) == (suffix == "jsonl")
     assert list(tmp_path.iterdir()) == [target]
     text = target.read_text()
     records: list[Any] = {

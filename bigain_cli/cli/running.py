@@ -21,6 +21,7 @@ from bigain_cli.outputs.panel import save_panel
 from bigain_cli.outputs.plotting import can_map
 from bigain_cli.outputs.resume import Recorded, recorded
 from bigain_cli.outputs.sink import Layout, Sink, opened
+from bigain_cli.outputs.table import safe
 from bigain_cli.ranking import Failure, Ranking
 from bigain_cli.registry import OUTPUTS, attribute
 
@@ -39,20 +40,39 @@ def carry_out(request: Request, talk: Talk) -> int:
         found = sources(request, open_files)
         run = _prepared(request, labels, talk)
         done = _recorded(request, run.settings["fingerprint"], talk)
-        failures = done.failures
+        failures, first = done.failures, ""
         wanted = (source for source in found if source.id not in done.ids)
-        with _sink(request, [arm.name for arm in run.arms]) as sink, Progress(talk, request.watch) as progress:
+        with (
+            _kept(request, talk),
+            _sink(request, [arm.name for arm in run.arms]) as sink,
+            Progress(talk, request.watch) as progress,
+        ):
             for outcome in run.standings(wanted):
                 if outcome.finished:
                     progress.step_aside()
                     if folder is not None and isinstance(outcome, Ranking):
                         save_panel(folder, outcome)  # before the record: what is recorded is not done again
                     sink.write(outcome.to_dict(_top(request)), outcome)
-                    failures += isinstance(outcome, Failure)
+                    if isinstance(outcome, Failure):
+                        failures, first = failures + 1, first or outcome.message
                 progress.show(outcome)
     if failures:
-        talk.error(f"{failures} of {counted(progress.results + len(done.ids), 'image')} failed; their records say why")
+        of = counted(progress.results + len(done.ids), "image")
+        named = f" (the first: {safe(first)})" if first and request.output is not None else ""
+        talk.error(f"{failures} of {of} failed; their records say why{named}")
     return 1 if failures else 0
+
+
+@contextmanager
+def _kept(request: Request, talk: Talk) -> Iterator[None]:
+    """Say what an interruption leaves in the output."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if request.output is not None:
+            more = "go on with --resume" if request.format == "jsonl" else "only a .jsonl file can be gone on with"
+            talk.note(f"{request.output} has what was answered until now; {more}")
+        raise
 
 
 def _prepared(request: Request, labels: LabelSet, talk: Talk) -> Any:
