@@ -156,9 +156,9 @@ def test_records_say_what_was_compressed(models, pictures) -> None:
 
 def test_less_than_was_asked_for_is_said_aloud(models, pictures) -> None:
     backbone = bigain.load(str(models["epsilon"]), device="cpu")
-    with pytest.warns(UserWarning, match=r"lgtm: 48 of 64 tokens leave at 8x8, not 57\."):
+    with pytest.warns(UserWarning, match=r"lgtm: 48 of 64 tokens leave at 8x8, not 57: of each 2x2 one stays\."):
         list(bigain.classify(backbone, pictures[:1], LABELS, rules=RULES, compress="lgtm:0.9"))
-    with pytest.warns(UserWarning, match=r"lgtm: 48 of 64 tokens leave at 8x8, not 57\."):
+    with pytest.warns(UserWarning, match=r"lgtm: 48 of 64 tokens leave at 8x8, not 57: of each 2x2 one stays\."):
         list(bigain.generate(backbone, "red", compress="lgtm:0.9", steps=1))
 
 

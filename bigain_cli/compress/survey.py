@@ -63,6 +63,9 @@ class Survey:
         if term is None:
             return []
         moved = grid.n - self.operators[term].counts(grid).queries
-        if moved > int(term.amount * grid.n) - math.prod(term.stride):
+        asked = int(term.amount * grid.n)
+        if moved > asked - math.prod(term.stride):
             return []
-        return [f"{term.name}: {moved} of {grid.n} tokens leave at {grid.h}x{grid.w}, not {int(term.amount * grid.n)}."]
+        cell = "x".join(map(str, term.stride))
+        left = f"{moved} of {grid.n} tokens leave at {grid.h}x{grid.w}"
+        return [f"{term.name}: {left}, not {asked}: of each {cell} one stays."]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bigain_cli.evaluation.measures import Outcome
+from bigain_cli.evaluation.pairs import Difference
 from bigain_cli.evaluation.summary import Summary
 from bigain_cli.outputs.plotting import shown
 from bigain_cli.quality.intervals import Interval
@@ -14,19 +16,22 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MARKS = "osD^vPX*<>ph"
+STEP = 0.014  # between marks of one cost, as a share of the axis
 
 
 def chart_of(summary: Summary) -> Figure:
     """Draw all specs; without operations to count, against evaluations."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure = Figure(figsize=(8, 4.6 + 0.1 * len(summary.outcomes)), layout="constrained")
     axes = figure.subplots()
     counted = any(outcome.gflop for outcome in summary.outcomes.values())
     costs = [outcome.gflop if counted else outcome.evaluations for outcome in summary.outcomes.values()]
-    for cost, mark, (spec, outcome) in zip(costs, itertools.cycle(MARKS), summary.outcomes.items(), strict=False):
+    beside = max(0.1 * (max(costs) - min(costs)), 0.03 * max(costs)) or 1
+    places = side_by_side(costs, STEP * (max(costs) - min(costs) + 2 * beside))
+    for x, mark, (spec, outcome) in zip(places, itertools.cycle(MARKS), summary.outcomes.items(), strict=False):
         share = outcome.top1 if isinstance(outcome, Outcome) else outcome.mean_average
-        place = [cost], [100 * share.value]
+        place = [x], [100 * share.value]
         (line, *_) = axes.errorbar(
             *place,
             yerr=_reach(share),
@@ -40,25 +45,44 @@ def chart_of(summary: Summary) -> Figure:
             axes.errorbar(*place, yerr=_reach(gap), fmt="none", ecolor=line.get_color(), elinewidth=4, alpha=0.5)
     if len(summary.outcomes) > 1:
         words = f"Thin: 95 % interval of each. Thick: of its difference to {shown(summary.against, 40)}, paired."
+        if places != costs:
+            words += " Equal costs stand side by side."
         axes.annotate(words, (0.01, 0.01), xycoords="axes fraction", fontsize=7, alpha=0.8)
     axes.set_xlabel("GFLOP a picture" if counted else "evaluations a picture")
     axes.set_ylabel("mean average precision, %" if summary.many else "top-1 accuracy, %")
     about = summary.about
     axes.set_title(shown(f"{about['model']} on {about['dataset']}, n = {summary.count}", 80), fontsize=10)
-    beside = max(0.1 * (max(costs) - min(costs)), 0.03 * max(costs))
-    axes.set_xlim(min(costs) - beside, max(costs) + beside)
+    axes.set_xlim(min(*costs, *places) - beside, max(*costs, *places) + beside)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    low, high = axes.get_ylim()
+    axes.set_ylim(max(low, -1), min(high, 101))
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8)  # where it hides no bar
     return figure
+
+
+def side_by_side(costs: Sequence[float], step: float) -> list[float]:
+    """Move what costs about the same apart, in the order given, about where it would be."""
+    order = sorted(range(len(costs)), key=costs.__getitem__)
+    groups: list[list[int]] = []
+    for index in order:
+        if groups and costs[index] - costs[groups[-1][-1]] < step / 2:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    places = list(costs)
+    for group in groups:
+        middle = sum(costs[index] for index in group) / len(group)
+        for rank, index in enumerate(sorted(group)):
+            places[index] = middle + step * (rank - (len(group) - 1) / 2)
+    return places
 
 
 def _gap(summary: Summary, spec: str) -> Interval | None:
     """Return the difference to the baseline; the baseline has none."""
-    if summary.many:
-        gaps = summary.precisions().get(spec)
-        return gaps["mean_average"] if gaps is not None else None
-    difference = summary.to(spec)
-    return difference.interval if difference is not None else None
+    found = summary.to(spec)
+    if found is None:
+        return None
+    return found.interval if isinstance(found, Difference) else found.mean_average
 
 
 def _reach(found: Interval) -> list[list[float]]:

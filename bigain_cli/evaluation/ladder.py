@@ -45,6 +45,10 @@ class Answering(Protocol):
     def settings(self) -> dict[str, Any]:
         """Return what a record says."""
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return where less happens than the spec asks for."""
+
     def answers(self, entries: Iterable[Entry]) -> Iterator[Answer]:
         """Yield an answer for each picture, in order."""
 
@@ -59,6 +63,11 @@ class Single:
     def settings(self) -> dict[str, Any]:
         """Return what a record says."""
         return self.run.settings
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return where less happens than the spec asks for."""
+        return notes_of(self.run)
 
     def answers(self, entries: Iterable[Entry]) -> Iterator[Answer]:
         """Answer each picture."""
@@ -80,6 +89,7 @@ class Ladder:
         name = ",".join(each["compress"] for each in both)
         own = {"compress": name, "confidence": rules.confidence, "fingerprint": mark}
         self.settings = {**whole.settings, **own}
+        self.notes = tuple(dict.fromkeys((*notes_of(self._first), *notes_of(whole))))
 
     def answers(self, entries: Iterable[Entry]) -> Iterator[Answer]:
         """Answer each picture."""
@@ -107,6 +117,11 @@ class Ladder:
     def _only(self, names: tuple[str, ...]) -> LabelSet:
         chosen = tuple(label for label in self._labels.labels if label.name in names)
         return LabelSet(chosen, self._labels.origin)
+
+
+def notes_of(run: Run) -> tuple[str, ...]:
+    """Return where less happens than a run's spec asks for."""
+    return run.report.notes if run.report is not None else ()
 
 
 def spent(run: Run, result: Ranking | Failure) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 from bigain_cli.evaluation.exhibition import gallery
 from bigain_cli.evaluation.measures import Outcome
 from bigain_cli.evaluation.pairs import Difference
-from bigain_cli.evaluation.several import Precision
+from bigain_cli.evaluation.several import Gap, Precision
 from bigain_cli.evaluation.summary import Summary
 from bigain_cli.outputs.counts import counted
 from bigain_cli.outputs.grid import aligned, markdown
@@ -39,9 +39,11 @@ def _written(summary: Summary, confusion: bool, table: Callable[..., str], mark:
     parts = [_title(summary)]
     if summary.many:
         parts += [table(*_precisions(summary)), _notes(summary)]
+        if summary.differences:
+            parts += [f"{mark}Differences, in points", table(*_gaps(summary))]
     elif summary.outcomes:
         parts += [table(*_outcomes(summary)), _notes(summary)]
-        if len(summary.outcomes) > 1:
+        if summary.differences:
             parts += [f"{mark}Differences, in points of top-1", table(*_differences(summary))]
         for spec in summary.outcomes if confusion else ():
             parts += [f"{mark}{spec}: answers (columns) by true label", table(*_confusion(summary, spec))]
@@ -72,23 +74,19 @@ def _outcomes(summary: Summary) -> Table:
     rows = []
     for spec, found in summary.outcomes.items():
         assert isinstance(found, Outcome)
-        few = len(summary.names) <= 5
         sure = "–" if found.decided_right is None else percent(found.decided_right)
-        shares = [percent(found.top1), "–" if few else percent(found.top5), percent(found.per_class)]
+        shares = [percent(found.top1), "–" if summary.few else percent(found.top5), percent(found.per_class)]
         ece = f"{found.ece:.3f} ({found.ece_by_chance:.3f})"
         rows.append([spec, *shares, f"{100 * found.decided.value:.1f}", sure, ece, *_costs(found)])
     return head, rows
 
 
 def _precisions(summary: Summary) -> Table:
-    gaps = summary.precisions()
-    head = ("spec", "mAP %", "precision@1 %", f"mAP against {summary.against}", "precision@1 against it", *COSTS)
+    head = ("spec", "mAP %", "precision@1 %", *COSTS)
     rows = []
     for spec, found in summary.outcomes.items():
         assert isinstance(found, Precision)
-        gap = gaps.get(spec)
-        points_of = ["–", "–"] if gap is None else [points(gap["mean_average"]), points(gap["first"])]
-        rows.append([spec, percent(found.mean_average), percent(found.first), *points_of, *_costs(found)])
+        rows.append([spec, percent(found.mean_average), percent(found.first), *_costs(found)])
     return head, rows
 
 
@@ -99,7 +97,17 @@ def _costs(found: Outcome | Precision) -> list[str]:
 
 def _differences(summary: Summary) -> Table:
     head = ("spec", "against", "points", "gained", "lost", "McNemar p", "same answer %")
-    return head, [_difference(each) for each in summary.differences]
+    return head, [_difference(each) for each in summary.differences if isinstance(each, Difference)]
+
+
+def _gaps(summary: Summary) -> Table:
+    head = ("spec", "against", "mAP", "precision@1", "gained", "lost", "McNemar p", "same first label %")
+    return head, [_gap(each) for each in summary.differences if isinstance(each, Gap)]
+
+
+def _gap(each: Gap) -> list[str]:
+    counts = [str(each.gained), str(each.lost), f"{each.p:.2g}", percent(each.agreement)]
+    return [each.spec, each.against, points(each.mean_average), points(each.first), *counts]
 
 
 def _difference(each: Difference) -> list[str]:
@@ -113,11 +121,16 @@ def _confusion(summary: Summary, spec: str) -> Table:
 
 
 def _notes(summary: Summary) -> str:
-    """Say what the columns are."""
+    """Say what the columns are, and where a spec did less than its name says."""
+    less = [f"{spec}: {note}" for spec, notes in summary.about.get("notes", {}).items() for note in notes]
+    return " ".join([_columns(summary), *less])
+
+
+def _columns(summary: Summary) -> str:
     costs = "Costs are means a picture; GFLOP count two for a multiply-add, s are of all pictures under way."
     if summary.many:
-        classes = {found.classes for found in summary.outcomes.values() if isinstance(found, Precision)}
-        over = f"mAP over the classes that any picture has ({max(classes)})"
+        known = {found.classes for found in summary.outcomes.values() if isinstance(found, Precision)}
+        over = f"mAP over the classes that any picture has ({max(known)})"
         labelled = {found.labelled for found in summary.outcomes.values() if isinstance(found, Precision)}
         if max(labelled) < summary.count:
             over += f", precision@1 over the pictures that have a label ({max(labelled)})"
@@ -125,7 +138,9 @@ def _notes(summary: Summary) -> str:
         return f"Intervals: 95 % ({kinds}); {over}. {costs}"
     kinds = "Wilson's; Agresti and Min's for differences"
     chance = "By chance: the ECE to be expected if every probability were exact."
-    return f"Intervals: 95 % ({kinds}). {chance} {costs}"
+    drawn = len({record["truth"][0] for record in summary.records[summary.against]})
+    classes = f"Class mean: of the {drawn} labels that a picture has. " if drawn < len(summary.names) else ""
+    return f"Intervals: 95 % ({kinds}). {classes}{chance} {costs}"
 
 
 def percent(found: Interval) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bigain_cli.evaluation.measures import Flags, Record, mean, per
-from bigain_cli.evaluation.pairs import paired_interval
+from bigain_cli.evaluation.pairs import mcnemar, paired_interval
 from bigain_cli.quality.intervals import Interval, resamples, spread, wilson
 
 TIMES, SEED = 1000, 0
@@ -36,12 +36,13 @@ class Precision:
     evaluations: float
     seconds: float
     gflop: float
-    hits: Flags = field(repr=False, compare=False)  # where the first label was right
+    firsts: NDArray[np.intp] = field(repr=False, compare=False)  # which label came first
+    hits: Flags = field(repr=False, compare=False)  # where it was right
     replicates: Array = field(repr=False, compare=False)  # of the mean average
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the record; hits and replicates stay behind."""
-        told = {name: value for name, value in vars(self).items() if name not in ("hits", "replicates")}
+        """Return the record; what is held for each picture or replicate stays behind."""
+        told = {name: value for name, value in vars(self).items() if name not in ("firsts", "hits", "replicates")}
         told["gflop_evaluation"] = self.gflop_evaluation
         return {**told, "mean_average": self.mean_average.to_dict(), "first": self.first.to_dict()}
 
@@ -50,12 +51,34 @@ class Precision:
         """Return what an evaluation cost; nothing if there was none."""
         return per(self.gflop, self.evaluations)
 
-    def minus(self, other: Precision) -> dict[str, Interval]:
-        """Return the paired differences."""
-        gained, lost = int((self.hits & ~other.hits).sum()), int((other.hits & ~self.hits).sum())
-        average = spread(self.mean_average.value - other.mean_average.value, self.replicates - other.replicates)
-        first = paired_interval(gained, lost, self.labelled) if self.labelled else UNKNOWN
-        return {"mean_average": average, "first": first}
+
+@dataclass(frozen=True)
+class Gap:
+    """One spec's precision minus another's on the pictures that both answered."""
+
+    spec: str
+    against: str
+    count: int
+    mean_average: Interval
+    first: Interval
+    gained: int  # the first label right where the other's was wrong
+    lost: int
+    p: float  # McNemar's exact test on the first label, two-sided
+    agreement: Interval  # share of pictures with the same first label
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record."""
+        intervals = {name: getattr(self, name).to_dict() for name in ("mean_average", "first", "agreement")}
+        return {**vars(self), **intervals}
+
+
+def gap(spec: str, against: str, mine: Precision, other: Precision) -> Gap:
+    """Compare two specs' precision on the same pictures."""
+    gained, lost = int((mine.hits & ~other.hits).sum()), int((other.hits & ~mine.hits).sum())
+    average = spread(mine.mean_average.value - other.mean_average.value, mine.replicates - other.replicates)
+    first = paired_interval(gained, lost, mine.labelled) if mine.labelled else UNKNOWN
+    same = wilson(float((mine.firsts == other.firsts).mean()), mine.count)
+    return Gap(spec, against, mine.count, average, first, gained, lost, mcnemar(gained, lost), same)
 
 
 def precision_of(records: Sequence[Record]) -> Precision:
@@ -64,7 +87,8 @@ def precision_of(records: Sequence[Record]) -> Precision:
     scores = np.array([[record["evidence"][name] for name in names] for record in records])
     truth = np.array([[name in record["truth"] for name in names] for record in records])
     weights = resamples(len(records), TIMES, SEED)
-    hits = truth[np.arange(len(records)), scores.argmax(axis=1)]
+    firsts = scores.argmax(axis=1)
+    hits = truth[np.arange(len(records)), firsts]
     labelled = int(truth.any(axis=1).sum())
     averages = mean_average(scores, truth, weights)
     whole = mean_average(scores, truth, np.ones((1, len(records))))[0]
@@ -78,6 +102,7 @@ def precision_of(records: Sequence[Record]) -> Precision:
         evaluations=mean(records, "evaluations"),
         seconds=mean(records, "seconds"),
         gflop=mean(records, "gflop"),
+        firsts=firsts,
         hits=hits,
         replicates=averages,
     )

@@ -5,7 +5,7 @@ In: records by spec; out: a Summary to print, draw or keep. Must not know how re
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 from bigain_cli.evaluation.measures import Outcome, Record, confusion, outcome_of, reliability, rights
 from bigain_cli.evaluation.pairs import Difference, difference
 from bigain_cli.evaluation.pictures import Gallery
-from bigain_cli.evaluation.several import Precision, precision_of
+from bigain_cli.evaluation.several import Gap, Precision, gap, precision_of
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Summary:
     failures: Mapping[str, int]  # by spec
     failed: Mapping[str, str]  # what went wrong, by picture
     outcomes: Mapping[str, Outcome | Precision]
-    differences: Sequence[Difference]  # of every pair, the later minus the earlier
+    differences: Sequence[Difference | Gap]  # of every pair, the later minus the earlier
     records: Mapping[str, Sequence[Record]]
     names: tuple[str, ...]
     gallery: Gallery | None = None  # of pictures drawn under the same specs
@@ -37,7 +37,12 @@ class Summary:
         """Tell whether pictures had several right labels."""
         return any(isinstance(outcome, Precision) for outcome in self.outcomes.values())
 
-    def to(self, spec: str) -> Difference | None:
+    @property
+    def few(self) -> bool:
+        """Tell whether any answer would be among the first five."""
+        return len(self.names) <= 5
+
+    def to(self, spec: str) -> Difference | Gap | None:
         """Return a spec's difference to the baseline."""
         return next((each for each in self.differences if (each.spec, each.against) == (spec, self.against)), None)
 
@@ -48,22 +53,9 @@ class Summary:
             for spec, outcome in self.outcomes.items()
         }
         pairs = [each.to_dict() for each in self.differences]
-        pairs += [
-            {"spec": spec, "against": self.against, **{name: span.to_dict() for name, span in gaps.items()}}
-            for spec, gaps in self.precisions().items()
-        ]
         told = {**self.about, "pictures": self.count, "failed": dict(self.failed), "against": self.against}
         found = {**told, "specs": specs, "differences": pairs}
         return found if self.gallery is None else {**found, "generated": self.gallery.to_dict()}
-
-    def precisions(self) -> dict[str, dict[str, Any]]:
-        """Return the differences of precision to the baseline."""
-        base = self.outcomes.get(self.against)
-        return {
-            spec: outcome.minus(base)
-            for spec, outcome in self.outcomes.items()
-            if isinstance(outcome, Precision) and isinstance(base, Precision) and spec != self.against
-        }
 
     def confusion(self, spec: str) -> list[list[int]]:
         """Count a spec's answers by true label."""
@@ -74,7 +66,9 @@ class Summary:
             return {}
         found = self.records[spec]
         sure = np.array([record["probability"] for record in found])
+        few = {"top5": None} if self.few else {}
         return {
+            **few,
             "labels": list(self.names),
             "confusion": self.confusion(spec),
             "reliability": reliability(rights(found), sure),
@@ -94,22 +88,26 @@ def summarise(
     failures = {spec: len(found) - len(good[spec]) for spec, found in records.items()}
     failed = {id: r["error"]["message"] for found in records.values() for id, r in found.items() if "error" in r}
     outcomes: dict[str, Outcome | Precision] = {}
-    pairs: list[Difference] = []
+    pairs: list[Difference | Gap] = []
     if common:
         many = "evidence" in kept[against][0]
         sum_up = precision_of if many else outcome_of
         outcomes = {spec: sum_up(found) for spec, found in kept.items()}
-        pairs = [] if many else _pairs(kept, against)
+        pairs = [_difference(one, other, kept, outcomes) for one, other in _pairs(list(kept), against)]
     return Summary(about, against, len(common), failures, failed, outcomes, pairs, kept, tuple(names))
 
 
-def _pairs(kept: Mapping[str, Sequence[Record]], against: str) -> list[Difference]:
-    """Compare every spec with the baseline, then with the ones before it."""
-    order = [against, *(spec for spec in kept if spec != against)]
-    right = {spec: rights(found) for spec, found in kept.items()}
-    answers = {spec: np.array([record["label"] for record in found]) for spec, found in kept.items()}
-    return [
-        difference(one, other, right[one], right[other], answers[one] == answers[other])
-        for number, other in enumerate(order)
-        for one in order[number + 1 :]
-    ]
+def _pairs(specs: Sequence[str], against: str) -> Iterator[tuple[str, str]]:
+    """Pair every spec with the baseline, then with the ones before it."""
+    order = [against, *(spec for spec in specs if spec != against)]
+    return ((one, other) for number, other in enumerate(order) for one in order[number + 1 :])
+
+
+def _difference(
+    one: str, other: str, kept: Mapping[str, Sequence[Record]], outcomes: Mapping[str, Outcome | Precision]
+) -> Difference | Gap:
+    mine, theirs = outcomes[one], outcomes[other]
+    if isinstance(mine, Precision) and isinstance(theirs, Precision):
+        return gap(one, other, mine, theirs)
+    same = np.array([a["label"] == b["label"] for a, b in zip(kept[one], kept[other], strict=True)])
+    return difference(one, other, rights(kept[one]), rights(kept[other]), same)

@@ -96,7 +96,8 @@ class Evaluation:
         public = {key: value for key, value in first.items() if key not in OWN}
         machine = {"device": str(self._backbone.device), "threads": torch.get_num_threads(), "torch": torch.__version__}
         weights = {"weights": self._backbone.identity, "labels": len(self.labels.labels)}
-        return {"dataset": self.dataset.name, **public, **weights, **machine}
+        notes = {name: list(answering.notes) for name, answering in self.specs.items() if answering.notes}
+        return {"dataset": self.dataset.name, **public, **weights, **machine, "notes": notes}
 
     def trials(self, done: Mapping[str, Collection[str]] | None = None) -> Iterator[Trial]:
         """Yield what is missing; `done` has the ids that are recorded, by fingerprint."""

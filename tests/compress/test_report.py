@@ -148,7 +148,7 @@ def test_the_table_and_the_record() -> None:
 def test_less_than_asked_is_said() -> None:
     with compressed(unet(), "lgtm:0.9") as handle:
         report = handle.report()
-    assert report.notes == ("lgtm: 48 of 64 tokens leave at 8x8, not 57.",)
+    assert report.notes == ("lgtm: 48 of 64 tokens leave at 8x8, not 57: of each 2x2 one stays.",)
     assert str(report).endswith(report.notes[0])
     with compressed(unet(), "lgtm:0.75") as handle:
         assert handle.report().notes == ()

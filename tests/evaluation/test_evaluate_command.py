@@ -61,6 +61,26 @@ def test_json_has_everything_and_markdown_the_tables(photos: Path, models: dict[
     assert b"GFLOP a picture" in chart and b"of its difference to none, paired" in chart
 
 
+def test_what_a_spec_did_less_than_it_says_is_told_with_its_numbers(
+    photos: Path, models: dict[str, Path], tmp_path: Path
+) -> None:
+    asked = ("-m", str(models["pixels"]), "-c", "none", "-c", "lgtm:0.9", "-c", "lgtm:0.9,none", "--limit", "2")
+    document = json.loads(ask(photos, *asked, "--records", "r.jsonl", "--json", cwd=tmp_path).out)
+    (note,) = document["notes"]["lgtm:0.9@share=level"]
+    assert note.startswith("lgtm: ") and " tokens leave at " in note
+    assert document["notes"]["lgtm:0.9@share=level,none"] == [note] and "none" not in document["notes"]
+    text = ask(photos, *asked, "--records", "r.jsonl", "--resume", "--markdown", cwd=tmp_path).out.decode()
+    assert f"lgtm:0.9@share=level: {note}" in text, "also of a run that asks for nothing more"
+    drawn = len({record["truth"][0] for record in map(json.loads, (tmp_path / "r.jsonl").read_text().splitlines())})
+    assert drawn < 3 and f"of the {drawn} labels that a picture has" in text
+    assert "labels that a picture has" not in ask(photos, "-c", "none").out.decode()
+
+
+def test_five_labels_have_no_top_5(photos: Path) -> None:
+    document = json.loads(ask(photos, "-c", "none", "--json").out)
+    assert document["specs"]["none"]["top5"] is None and document["specs"]["none"]["top1"]["value"] == 1
+
+
 def test_a_broken_picture_is_left_out_for_all_and_told(photos: Path, tmp_path: Path) -> None:
     for name in ("red", "blue"):
         (tmp_path / "p" / name).mkdir(parents=True)

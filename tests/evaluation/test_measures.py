@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
+from bigain_cli.evaluation.chart import MARKS, chart_of, side_by_side
 from bigain_cli.evaluation.measures import (
     WORLDS,
     calibration_error,
@@ -22,7 +23,7 @@ from bigain_cli.evaluation.measures import (
     rights,
 )
 from bigain_cli.evaluation.pairs import difference, mcnemar, paired_interval
-from bigain_cli.evaluation.several import average_precision, mean_average, precision_of
+from bigain_cli.evaluation.several import Gap, average_precision, gap, mean_average, precision_of
 from bigain_cli.evaluation.summary import summarise
 from bigain_cli.quality.intervals import wilson
 
@@ -155,20 +156,39 @@ def several(number: int, truth: list[str], **evidence: float) -> dict[str, Any]:
     return {**record(number), "truth": truth, "evidence": {"cat": 0.0, "dog": 0.0, "emu": 0.0, **evidence}}
 
 
+def test_marks_of_one_cost_stand_side_by_side_and_the_legend_hides_none() -> None:
+    places = side_by_side([5.0, 1.0, 5.3, 5.0, 9.0], 1)
+    assert places == pytest.approx([4.1, 1, 5.1, 6.1, 9]), "in the order given, about their mean"
+    assert side_by_side([3], 1) == [3] and side_by_side([0, 0], 0) == [0, 0]
+    right, wrong = ([record(number, label=label) for number in range(20)] for label in ("cat", "dog"))
+    about = {"model": "m", "dataset": "d"}
+    found = summarise({"a": by_id(right), "b": by_id(wrong), "c": by_id(right)}, NAMES, "a", about)
+    figure = chart_of(found)
+    figure.draw_without_rendering()
+    (axes,), (legend,) = figure.axes, figure.legends
+    assert not legend.get_window_extent().overlaps(axes.get_window_extent())
+    assert axes.get_ylim() == (-1, 101), "shares end at 0 and 100"
+    assert [text.get_text() for text in legend.get_texts()] == ["a", "b", "c"]
+    marks = [line.get_xdata()[0] for line in axes.lines if line.get_marker() in MARKS]
+    assert len(marks) == 3 and marks == sorted(set(marks))
+    assert "side by side" in " ".join(text.get_text() for text in axes.texts)
+
+
 def test_pictures_with_several_labels_are_judged_by_evidence_and_in_pairs() -> None:
     good = [several(n, ["cat", "dog"], cat=2.0, dog=1.0, emu=-1.0) for n in range(20)]
     good += [several(n, [], emu=-2.0, cat=-1.0, dog=-1.0) for n in range(20, 30)]
     bad = [{**row, "evidence": {name: -value for name, value in row["evidence"].items()}} for row in good]
     assert precision_of(good).mean_average.value == 1
     assert precision_of(good).first.value == 1 and precision_of(good).labelled == 20, "others cannot be right"
-    assert math.isnan(precision_of(good[20:]).minus(precision_of(bad[20:]))["first"].value)
+    assert math.isnan(gap("a", "b", precision_of(good[20:]), precision_of(bad[20:])).first.value)
     found = summarise({"a": by_id(good), "b": by_id(bad), "c": by_id(good)}, NAMES, "a", {})
-    gaps = found.precisions()
-    assert gaps["b"]["mean_average"].high < 0 and gaps["c"]["mean_average"].to_dict() == {
-        "value": 0,
-        "low": 0,
-        "high": 0,
-    }
+    assert [(each.spec, each.against) for each in found.differences] == [("b", "a"), ("c", "a"), ("c", "b")]
+    worse, same, better = found.differences
+    assert isinstance(worse, Gap) and isinstance(same, Gap) and isinstance(better, Gap)
+    assert worse.mean_average.high < 0 < better.mean_average.low
+    assert same.mean_average.to_dict() == {"value": 0, "low": 0, "high": 0}
+    assert (worse.gained, worse.lost, better.gained, better.lost, same.p) == (0, 20, 20, 0, 1)
+    assert worse.p == pytest.approx(2 / 2**20) and (same.agreement.value, worse.agreement.value) == (1, 0)
     assert found.many and "confusion" not in str(found.to_dict())
 
 
