@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from bigain_cli.backbones.vocabulary import Vocabulary
 from bigain_cli.errors import UsageError
-from bigain_cli.labels import DEFAULT_TEMPLATE, Label, LabelSet, presets, prompts_for, read_labels
+from bigain_cli.labels import DEFAULT_TEMPLATE, LISTED, Label, LabelSet, presets, prompts_for, read_labels
 
 NONE = "none"
 
@@ -45,7 +45,8 @@ def arms_of(
     if reject:
         arms.append(Arm(NONE, ("",)))
     if len(arms) < 2:
-        raise UsageError(labels.origin, "one label cannot be ranked", "Give at least two labels, or add --reject.")
+        spelled = " without spaces (red,green)" if labels.origin == LISTED else ""  # a shell would have cut it there
+        raise UsageError(labels.origin, "one label cannot be ranked", f"Give at least two{spelled}, or add --reject.")
     return tuple(arms)
 
 

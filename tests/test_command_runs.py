@@ -383,6 +383,13 @@ def test_what_only_the_model_can_refuse_is_refused(place: Path, flags: list[str]
     assert all(word in result.err for word in words)
 
 
+def test_a_list_that_the_shell_cut_at_a_space_is_explained(place: Path) -> None:
+    result = warm("classify", "photo.jpg", "-m", "colours", "-l", "red,", "green", cwd=place)
+    assert (
+        result.code == 2 and "one label cannot be ranked" in result.err and "without spaces (red,green)" in result.err
+    )
+
+
 def test_force_replaces_and_leaves_nothing_else_behind(place: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.json"
     target.write_text("old")

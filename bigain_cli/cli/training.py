@@ -17,8 +17,8 @@ from bigain_cli.cli.standings import clock
 from bigain_cli.cli.talk import Talk
 from bigain_cli.errors import UsageError
 from bigain_cli.labels.templates import fill
-from bigain_cli.train.events import Done, Examined, Report, Saved
-from bigain_cli.train.holdings import checkpoint_of
+from bigain_cli.train.events import Done, Examined, Report, Resumed, Saved
+from bigain_cli.train.holdings import checkpoint_of, clear
 from bigain_cli.train.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def carry_out(wish: Wish, resume: bool, talk: Talk) -> int:
         exam=wish.exam,
         start=wish.start or "",
     )
+    there = wish.target.exists()
     try:
         with Meter(talk) as meter:
             for event in train(job, resume):
@@ -80,6 +81,8 @@ def carry_out(wish: Wish, resume: bool, talk: Talk) -> int:
             if kept
             else "there was no checkpoint yet: the same command begins anew"
         )
+        if not kept:
+            clear(wish.target, whole=not there)
         raise
     return 0
 
@@ -102,10 +105,12 @@ class Meter:
         if self._bar is not None:
             self._bar.stop()
 
-    def show(self, event: Report | Saved | Examined | Done, recipe: Recipe) -> None:
+    def show(self, event: Resumed | Report | Saved | Examined | Done, recipe: Recipe) -> None:
         """Tell of an event."""
         if isinstance(event, Report):
             self._report(event, recipe)
+        elif isinstance(event, Resumed):
+            self._talk.note(f"going on after {event.images} of {recipe.images} pictures")
         elif isinstance(event, Saved):
             self._talk.note(f"checkpoint at {event.images} pictures" + (f", {event.grid}" if event.grid else ""))
         elif isinstance(event, Examined):

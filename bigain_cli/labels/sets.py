@@ -14,6 +14,7 @@ from pathlib import Path
 from bigain_cli.errors import UsageError, did_you_mean
 from bigain_cli.labels.formats import FORMATS, Label, from_lines, from_list
 
+LISTED = "inline list"  # the origin of labels that were written out
 SUFFIXES = (".txt", ".csv", ".json", ".tsv")
 
 
@@ -38,7 +39,7 @@ def read_labels(spec: str, presets: Mapping[str, Path]) -> LabelSet:
     if looks_like_path:
         raise _no_file(spec, presets)
     if "," in spec:
-        return LabelSet(from_list(spec, "inline list"), "inline list")
+        return LabelSet(from_list(spec, LISTED), LISTED)
     known = did_you_mean(spec, presets, f"Presets: {', '.join(presets)}." if presets else "")
     hint = f"{known} An inline list has commas: cat,dog (one label: cat, with --reject)".strip()
     raise UsageError(f"labels {spec!r}", "neither a file nor a preset", hint)

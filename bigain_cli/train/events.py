@@ -6,6 +6,13 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class Resumed:
+    """A checkpoint was taken up: so many pictures had been shown."""
+
+    images: int
+
+
+@dataclass(frozen=True)
 class Report:
     """Where a training stands."""
 

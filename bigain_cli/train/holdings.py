@@ -36,6 +36,14 @@ def strange(folder: Path) -> str | None:
     return None
 
 
+def clear(folder: Path, whole: bool) -> None:
+    """Remove what a training that made nothing leaves: its empty folder, and the `whole` if it was made for it."""
+    with contextlib.suppress(OSError):  # not empty
+        (folder / TRAINING).rmdir()
+        if whole:
+            folder.rmdir()
+
+
 def forget(folder: Path) -> None:
     """Remove an earlier training's checkpoint and sample grids, and nothing else."""
     for pattern in MADE:

@@ -19,7 +19,7 @@ from bigain_cli.backbones.loading import choose_device, load
 from bigain_cli.backbones.phrases import Phrases
 from bigain_cli.errors import BigainError, ModelError, UsageError
 from bigain_cli.train.checkpoint import load_state, save_state
-from bigain_cli.train.events import Done, Examined, Report, Saved
+from bigain_cli.train.events import Done, Examined, Report, Resumed, Saved
 from bigain_cli.train.exam import Mark, examine
 from bigain_cli.train.folder import make_process, write_backbone
 from bigain_cli.train.heritage import bequeath, heritage
@@ -54,7 +54,7 @@ class Job:
     start: str = ""  # a backbone whose weights to begin from
 
 
-def train(job: Job, resume: bool = False) -> Iterator[Report | Saved | Examined | Done]:
+def train(job: Job, resume: bool = False) -> Iterator[Resumed | Report | Saved | Examined | Done]:
     """Train to the end, giving an account of it; take up a checkpoint if asked to, else forget an earlier one."""
     device = device_for(job.recipe, job.device)
     held_out = job.held_out and job.held_out.named_as(job.pictures.classes)
@@ -70,6 +70,7 @@ def train(job: Job, resume: bool = False) -> Iterator[Report | Saved | Examined 
     training = Training(job.recipe, learner, make_process(device), job.pictures, device, words, about)
     if state is not None:
         training.restore(state)
+        yield Resumed(job.recipe.shown(training.step))
         _publish(job, training, phrases)  # whatever ended it may have come before, or in the middle of, this
     else:
         forget(job.folder)

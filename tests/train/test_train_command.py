@@ -77,6 +77,7 @@ def test_a_killed_training_resumes_to_the_same_bytes(bigain: Forks, place: Path,
     assert load_state(tmp_path / "x" / "training" / "checkpoint.safetensors").step == 4
     done = bigain(*command, "--resume", cwd=place)
     assert (done.code, done.out.decode()) == (0, f"{tmp_path / 'x'}\n"), done.err
+    assert "going on after 32 of " in done.err
     assert weights(tmp_path / "x") == expected(place, arch, tmp_path / "whole")
     assert not list((tmp_path / "x").rglob("*.part")) and not (tmp_path / "x" / ".new").exists()
 
@@ -125,6 +126,7 @@ def test_ctrl_c_before_the_first_checkpoint_leaves_nothing_in_the_way(
     time.sleep(0.2)
     done = bigain.kill(signal.SIGTERM)
     assert done.code == 143 and "there was no checkpoint yet: the same command begins anew" in done.err
+    assert not (tmp_path / "x").exists()
     again = bigain(*command, "--resume", cwd=place)
     assert again.code == 2 and "no checkpoint in" in again.err and "Leave out --resume to begin." in again.err
     assert bigain("train", "photos", "-o", str(tmp_path / "x"), *DIT, cwd=place).code == 0

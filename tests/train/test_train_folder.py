@@ -22,7 +22,7 @@ from bigain_cli.backbones.card import Card
 from bigain_cli.errors import BigainError, ModelError
 from bigain_cli.train import folder as folder_room
 from bigain_cli.train.checkpoint import load_state
-from bigain_cli.train.events import Done, Examined, Report, Saved
+from bigain_cli.train.events import Done, Examined, Report, Resumed, Saved
 from bigain_cli.train.exam import Mark, examine
 from bigain_cli.train.holdings import checkpoint_of, forget, strange, trained
 from bigain_cli.train.objective import as_input
@@ -316,7 +316,7 @@ def test_resuming_heals_a_folder_that_was_torn(tmp_path: Path, lost: str) -> Non
     path = folder / lost
     path.unlink() if path.is_file() else path.rename(folder / ".new")
     *rest, done = train(job, resume=True)
-    assert rest == [Examined(1, 1)] and done.accuracy is not None
+    assert rest == [Resumed(24), Examined(1, 1)] and done.accuracy is not None
     assert weights(folder) == before and bigain.load(str(folder), "cpu").family == "dit"
     assert "held_out" in Card.read(folder).about
 
