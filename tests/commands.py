@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from typing import Any
 
 from PIL import Image
 
+LONGEST = 300  # seconds that a command may take in a fork
 SCRIPT = Path(sys.executable).with_name("bigain")
 LABELS = ("-l", "red,green,blue")
 COLOURS = {"red": (220, 30, 30), "green": (40, 150, 60), "blue": (40, 80, 200)}
@@ -95,7 +97,9 @@ class _Oven:
             assert self._server.stdin and self._server.stdout
             self._server.stdin.write(json.dumps(request) + "\n")
             self._server.stdin.flush()
-            code = int(self._server.stdout.readline())
+            code = int(self._server.stdout.readline() or "70")
+            if code == -signal.SIGALRM:
+                raise TimeoutError(f"{LONGEST} s were not enough for {' '.join(request['arguments'])}")
             written = [Path(path).read_bytes() if Path(path).exists() else b"" for path in (out, err)]
         return Result(code, written[0], written[1].decode())
 
@@ -134,6 +138,7 @@ def _become(request: dict[str, Any]) -> None:
     from bigain_cli.cli import respond
 
     code = 70
+    signal.alarm(LONGEST)
     try:
         os.chdir(request["cwd"])
         os.environ.clear()

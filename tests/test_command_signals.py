@@ -78,9 +78,9 @@ def test_another_seed_is_another_run(place: Path, whole: bytes) -> None:
     assert data.startswith(whole) and data.count(b"\n") == COUNT + 2
 
 
-def interrupted(place: Path, target: Path, how: signal.Signals) -> tuple[int, str]:
+def interrupted(place: Path, target: Path, how: signal.Signals, *more: str) -> tuple[int, str]:
     """Send a signal once a few images are done, as --watch says on stderr; return the exit code and what was said."""
-    command = ("classify", "photos", *LABELS, *SLOWLY, "--watch", "-o", str(target))
+    command = ("classify", "photos", *LABELS, *SLOWLY, "--watch", "-o", str(target), *more)
     with start(*command, cwd=place) as process:
         said = []
         while sum("done" in line for line in said) < 3:
@@ -110,6 +110,22 @@ def test_an_interrupted_run_leaves_a_valid_file(place: Path, tmp_path: Path, suf
     }[suffix]()
     assert 3 <= len(records) <= COUNT and text.endswith("\n")
     assert [record["id"] for record in records[:3]] == ["photos/00-broken.png", "photos/00.png", "photos/01.png"]
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "said"),
+    [
+        ("x.txt", ("--jsonl",), "x.txt has what was answered until now; only a .jsonl file can be gone on with\n"),
+        ("x.jsonl", ("--force",), "x.jsonl has what was answered until now; go on with --resume (and no --force)\n"),
+        ("/dev/null", ("--jsonl",), None),
+    ],
+)
+def test_going_on_is_advised_only_where_it_is_possible(
+    place: Path, tmp_path: Path, name: str, more: tuple[str, ...], said: str | None
+) -> None:
+    (tmp_path / "x.jsonl").write_text("")
+    code, told = interrupted(place, tmp_path / name, signal.SIGINT, *more)
+    assert code == 130 and (said in told if said else "what was answered" not in told)
 
 
 def test_an_interrupted_report_says_so(place: Path, tmp_path: Path) -> None:

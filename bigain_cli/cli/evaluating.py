@@ -48,7 +48,8 @@ def carry_out(inquiry: Inquiry, talk: Talk) -> int:
         finally:  # what was answered is told even if nothing could be drawn
             if report is not None:
                 report.remark(_text(inquiry, summary, "table"))
-                report.describe({**summary.about, "compressions": list(evaluation.specs)})
+                told = {key: value for key, value in summary.about.items() if key != "notes"}  # said beside the table
+                report.describe({**told, "compressions": list(evaluation.specs)})
             elif inquiry.limit != 0 or summary.gallery is not None:
                 _write(inquiry, summary)
             _draw(inquiry, summary, talk)

@@ -44,6 +44,11 @@ class Request:
     heatmap: str | None
     watch: bool
 
+    @property
+    def grows(self) -> bool:
+        """Tell whether the output grows line by line, so that it can be gone on with."""
+        return self.format == "jsonl" and (self.output or "").lower().endswith(IN_PLACE)
+
 
 def given_labels(labels: str | None) -> str:
     """Insist on labels."""
@@ -109,9 +114,13 @@ def _input_conflicts(request: Request) -> Iterator[Conflict]:
 
 def _output_conflicts(request: Request) -> Iterator[Conflict]:
     resume, output = request.resume, request.output
-    grows = request.format == "jsonl" and (output or "").lower().endswith(IN_PLACE)
     yield resume and output is None, "--resume", "goes on with a file, and there is none", "Add -o FILE.jsonl."
-    yield resume and not grows, "--resume", "only a .jsonl file grows line by line and can be gone on with", LINES
+    yield (
+        resume and not request.grows,
+        "--resume",
+        "only a .jsonl file grows line by line and can be gone on with",
+        LINES,
+    )
     yield resume and request.force, "--resume --force", "one keeps the file, the other replaces it", "Choose one."
     from_stdin = resume and "-" in request.inputs
     yield from_stdin, "--resume", "stdin has no name to recognise it by", "Put the image in a file."

@@ -65,14 +65,27 @@ def carry_out(request: Request, talk: Talk) -> int:
 
 @contextmanager
 def _kept(request: Request, talk: Talk) -> Iterator[None]:
-    """Say what an interruption leaves in the output."""
+    """Say what an interruption leaves in the output, if it is a file and was written."""
+    output = request.output
+    before = _stamp(output)
     try:
         yield
     except KeyboardInterrupt:
-        if request.output is not None:
-            more = "go on with --resume" if request.format == "jsonl" else "only a .jsonl file can be gone on with"
-            talk.note(f"{request.output} has what was answered until now; {more}")
+        if output is not None and request.grows and _stamp(output):
+            talk.note(
+                f"{output} has what was answered until now; go on with --resume{' (and no --force)' * request.force}"
+            )
+        elif _stamp(output) != before:  # a second interruption may have kept it from being written
+            talk.note(f"{output} has what was answered until now; only a .jsonl file can be gone on with")
         raise
+
+
+def _stamp(output: str | None) -> tuple[int, int] | None:
+    """Return what changes when a regular file is written anew; nothing of what is no such file."""
+    if output is None or not os.path.isfile(output):
+        return None
+    found = os.stat(output)
+    return found.st_ino, found.st_mtime_ns
 
 
 def _prepared(request: Request, labels: LabelSet, talk: Talk) -> Any:

@@ -18,7 +18,7 @@ from bigain_cli.cli.talk import Talk
 from bigain_cli.errors import UsageError
 from bigain_cli.labels.templates import fill
 from bigain_cli.train.events import Done, Examined, Report, Resumed, Saved
-from bigain_cli.train.holdings import checkpoint_of, clear
+from bigain_cli.train.holdings import checkpoint_of, clear, missing
 from bigain_cli.train.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def carry_out(wish: Wish, resume: bool, talk: Talk) -> int:
         exam=wish.exam,
         start=wish.start or "",
     )
-    there = wish.target.exists()
+    made = missing(wish.target)
     try:
         with Meter(talk) as meter:
             for event in train(job, resume):
@@ -82,7 +82,7 @@ def carry_out(wish: Wish, resume: bool, talk: Talk) -> int:
             else "there was no checkpoint yet: the same command begins anew"
         )
         if not kept:
-            clear(wish.target, whole=not there)
+            clear(wish.target, made)
         raise
     return 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from statistics import mean
 from typing import TYPE_CHECKING
 
 from bigain_cli.evaluation.measures import Outcome
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MARKS = "osD^vPX*<>ph"
-STEP = 0.014  # between marks of one cost, as a share of the axis
+STEP = 0.014  # between marks, as a share of the axis
 
 
 def chart_of(summary: Summary) -> Figure:
@@ -46,7 +47,7 @@ def chart_of(summary: Summary) -> Figure:
     if len(summary.outcomes) > 1:
         words = f"Thin: 95 % interval of each. Thick: of its difference to {shown(summary.against, 40)}, paired."
         if places != costs:
-            words += " Equal costs stand side by side."
+            words += " Marks of nearly one cost are moved apart."
         axes.annotate(words, (0.01, 0.01), xycoords="axes fraction", fontsize=7, alpha=0.8)
     axes.set_xlabel("GFLOP a picture" if counted else "evaluations a picture")
     axes.set_ylabel("mean average precision, %" if summary.many else "top-1 accuracy, %")
@@ -61,19 +62,20 @@ def chart_of(summary: Summary) -> Figure:
 
 
 def side_by_side(costs: Sequence[float], step: float) -> list[float]:
-    """Move what costs about the same apart, in the order given, about where it would be."""
+    """Move what is closer than a step as little apart as possible, the cheaper and then the earlier to the left."""
     order = sorted(range(len(costs)), key=costs.__getitem__)
-    groups: list[list[int]] = []
-    for index in order:
-        if groups and costs[index] - costs[groups[-1][-1]] < step / 2:
-            groups[-1].append(index)
-        else:
-            groups.append([index])
+    groups: list[list[float]] = []  # where each would stand if all before it took no place
+    for rank, index in enumerate(order):
+        groups.append([costs[index] - rank * step])
+        while len(groups) > 1 and mean(groups[-2]) > mean(groups[-1]):
+            last = groups.pop()
+            groups[-1] += last
+    level = [mean(group) for group in groups for _ in group]
+    moved = [level[rank] + rank * step for rank in range(len(costs))]
     places = list(costs)
-    for group in groups:
-        middle = sum(costs[index] for index in group) / len(group)
-        for rank, index in enumerate(sorted(group)):
-            places[index] = middle + step * (rank - (len(group) - 1) / 2)
+    for rank, index in enumerate(order):
+        if abs(moved[rank] - costs[index]) > step * 1e-6:
+            places[index] = moved[rank]
     return places
 
 

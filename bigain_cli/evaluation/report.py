@@ -139,7 +139,7 @@ def _columns(summary: Summary) -> str:
     kinds = "Wilson's; Agresti and Min's for differences"
     chance = "By chance: the ECE to be expected if every probability were exact."
     drawn = len({record["truth"][0] for record in summary.records[summary.against]})
-    classes = f"Class mean: of the {drawn} labels that a picture has. " if drawn < len(summary.names) else ""
+    classes = f"Class mean: of the {counted(drawn, 'label')} that a picture has. " if drawn < len(summary.names) else ""
     return f"Intervals: 95 % ({kinds}). {classes}{chance} {costs}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from bigain_cli.backbones.card import TRAINING, Card
@@ -36,12 +37,16 @@ def strange(folder: Path) -> str | None:
     return None
 
 
-def clear(folder: Path, whole: bool) -> None:
-    """Remove what a training that made nothing leaves: its empty folder, and the `whole` if it was made for it."""
+def missing(folder: Path) -> list[Path]:
+    """Return the folders that would have to be made for this one, itself first."""
+    return [path for path in (folder, *folder.parents) if not path.exists()]
+
+
+def clear(folder: Path, made: Iterable[Path]) -> None:
+    """Remove the empty folders that a training made which left nothing, the inner ones first."""
     with contextlib.suppress(OSError):  # not empty
-        (folder / TRAINING).rmdir()
-        if whole:
-            folder.rmdir()
+        for path in (folder / TRAINING, *made):
+            path.rmdir()
 
 
 def forget(folder: Path) -> None:

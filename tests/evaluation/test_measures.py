@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -156,10 +157,19 @@ def several(number: int, truth: list[str], **evidence: float) -> dict[str, Any]:
     return {**record(number), "truth": truth, "evidence": {"cat": 0.0, "dog": 0.0, "emu": 0.0, **evidence}}
 
 
+@given(st.lists(st.floats(0, 50) | st.sampled_from([5.0, 8.0, 8.04]), min_size=1, max_size=12), st.floats(0, 3))
+def test_marks_are_moved_apart_in_their_order_and_no_further_than_they_must(costs: list[float], step: float) -> None:
+    places = side_by_side(costs, step)
+    order = sorted(range(len(costs)), key=costs.__getitem__)
+    stand = [places[index] for index in order]
+    assert all(after - before >= step * (1 - 1e-5) - 1e-9 for before, after in pairwise(stand))
+    assert all(abs(place - cost) <= step * len(costs) for place, cost in zip(places, costs, strict=True))
+    assert sum(stand) == pytest.approx(sum(costs), abs=1e-4), "about their mean"
+    far = [i for i in order if all(i == j or abs(costs[i] - costs[j]) > step * len(costs) * 2 for j in order)]
+    assert all(places[index] == costs[index] for index in far)
+
+
 def test_marks_of_one_cost_stand_side_by_side_and_the_legend_hides_none() -> None:
-    places = side_by_side([5.0, 1.0, 5.3, 5.0, 9.0], 1)
-    assert places == pytest.approx([4.1, 1, 5.1, 6.1, 9]), "in the order given, about their mean"
-    assert side_by_side([3], 1) == [3] and side_by_side([0, 0], 0) == [0, 0]
     right, wrong = ([record(number, label=label) for number in range(20)] for label in ("cat", "dog"))
     about = {"model": "m", "dataset": "d"}
     found = summarise({"a": by_id(right), "b": by_id(wrong), "c": by_id(right)}, NAMES, "a", about)
@@ -171,7 +181,7 @@ def test_marks_of_one_cost_stand_side_by_side_and_the_legend_hides_none() -> Non
     assert [text.get_text() for text in legend.get_texts()] == ["a", "b", "c"]
     marks = [line.get_xdata()[0] for line in axes.lines if line.get_marker() in MARKS]
     assert len(marks) == 3 and marks == sorted(set(marks))
-    assert "side by side" in " ".join(text.get_text() for text in axes.texts)
+    assert "moved apart" in " ".join(text.get_text() for text in axes.texts)
 
 
 def test_pictures_with_several_labels_are_judged_by_evidence_and_in_pairs() -> None:

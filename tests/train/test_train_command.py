@@ -120,9 +120,10 @@ def test_ctrl_c_says_how_to_go_on_and_leaves_a_model(bigain: Forks, place: Path,
 def test_ctrl_c_before_the_first_checkpoint_leaves_nothing_in_the_way(
     bigain: Forks, place: Path, tmp_path: Path
 ) -> None:
-    command = ("train", "photos", "-o", str(tmp_path / "x"), *DIT[:-6], "--images", "1000000", "--device", "cpu")
+    target = tmp_path / "x" / "y"
+    command = ("train", "photos", "-o", str(target), *DIT[:-6], "--images", "1000000", "--device", "cpu")
     bigain.start(*command, cwd=place)
-    wait_for(bigain, tmp_path / "x" / "training")
+    wait_for(bigain, target / "training")
     time.sleep(0.2)
     done = bigain.kill(signal.SIGTERM)
     assert done.code == 143 and "there was no checkpoint yet: the same command begins anew" in done.err
