@@ -72,8 +72,8 @@ def test_what_a_spec_did_less_than_it_says_is_told_with_its_numbers(
     text = ask(photos, *asked, "--records", "r.jsonl", "--resume", "--markdown", cwd=tmp_path).out.decode()
     assert f"lgtm:0.9@share=level: {note}" in text, "also of a run that asks for nothing more"
     drawn = len({record["truth"][0] for record in map(json.loads, (tmp_path / "r.jsonl").read_text().splitlines())})
-    assert drawn < 3 and f"of the {drawn} labels that a picture has" in text
-    assert "labels that a picture has" not in ask(photos, "-c", "none").out.decode()
+    assert f"of the {drawn} label{'s' * (drawn > 1)} that a picture has" in text and drawn < 3
+    assert "that a picture has" not in ask(photos, "-c", "none").out.decode()
 
 
 def test_five_labels_have_no_top_5(photos: Path) -> None:
