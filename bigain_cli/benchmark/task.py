@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from bigain_cli.backbones.base import Backbone, Conditions
-from bigain_cli.classifier import ROUNDS_OF
+from bigain_cli.classifier import BATCHES_A_ROUND
 from bigain_cli.draws import Draws
 from bigain_cli.errors import UsageError
 from bigain_cli.registry import SCHEDULES
@@ -51,7 +51,7 @@ def draws_for(batch: int, labels: int) -> int:
     What is run once a draw (a prefix, a plan) is run in batches, too: up to a block's size they are as large as the
     batch; beyond, classifying takes pictures in until a round fills a few batches, a block of draws of each.
     """
-    return batch if batch <= BLOCK else BLOCK * -(-ROUNDS_OF * batch // (BLOCK * labels))
+    return batch if batch <= BLOCK else BLOCK * -(-BATCHES_A_ROUND * batch // (BLOCK * labels))
 
 
 def _sized(backbone: Backbone, size: int | None) -> Backbone:

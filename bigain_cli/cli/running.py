@@ -44,7 +44,7 @@ def carry_out(request: Request, talk: Talk) -> int:
         wanted = (source for source in found if source.id not in done.ids)
         with (
             _kept(request, talk),
-            _sink(request, [arm.name for arm in run.arms]) as sink,
+            _sink(request, [label.name for label in run.competing]) as sink,
             Progress(talk, request.watch) as progress,
         ):
             for outcome in run.standings(wanted):

@@ -80,7 +80,7 @@ class Ladder:
     def __init__(self, make: MakeRun, labels: LabelSet, rungs: tuple[Spec, ...], rules: Rules) -> None:
         first, last = shared_out(rules)
         if rules.budget is not None:
-            check_budget(rules, make(labels, rungs[0], replace(first, budget=None)).least)
+            check_budget(rules, make(labels, rungs[0], replace(first, budget=None)).evaluations_a_draw)
         self._labels, self._first = labels, make(labels, rungs[0], first)
         self._last = lru_cache(KEPT_RUNS)(lambda names: make(self._only(names), rungs[1], last))
         whole = self._last(tuple(label.name for label in labels.labels))
