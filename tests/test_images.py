@@ -191,6 +191,16 @@ def test_exif_orientation_is_undone(orientation: int) -> None:
     assert shown.info == {}
 
 
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "1", "I;16"])
+def test_exif_orientation_is_undone_in_every_mode(mode: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = oddities.busy(8).crop((0, 0, 8, 5)).convert("L").convert(mode)
+    plain, turned = from_bytes(encoded(stored, "PNG")), from_bytes(encoded(stored, "PNG", exif=exif))
+    assert turned.tobytes() == plain.transpose(Image.Transpose.ROTATE_270).tobytes()
+    assert turned.size == (5, 8)
+
+
 def solid(mode: str, colour: object, kind: str = "PNG", **options: object) -> tuple[int, ...]:
     """Return the colour in which a plain image arrives."""
     image = from_bytes(encoded(Image.new(mode, (4, 4), colour), kind, **options))

@@ -7,41 +7,25 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_ORIENTATION = 0x0112
-_TURNS = {  # EXIF orientation → the name of the transposition that undoes it
-    2: "FLIP_LEFT_RIGHT",
-    3: "ROTATE_180",
-    4: "FLIP_TOP_BOTTOM",
-    5: "TRANSPOSE",
-    6: "ROTATE_270",
-    7: "TRANSVERSE",
-    8: "ROTATE_90",
-}
-
 
 def upright_rgb(image: Image) -> Image:
     """Return a loaded image as RGB, turned as its EXIF says, without its metadata."""
-    from PIL import Image as pillow
+    from PIL import ImageOps
 
-    orientation = _orientation(image)  # before the conversion, which may drop it
+    try:
+        ImageOps.exif_transpose(image, in_place=True)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 (metadata too broken to read say nothing about the pixels)
+        pass
     rgb = _rgb(image)
-    if orientation in _TURNS:
-        rgb = rgb.transpose(pillow.Transpose[_TURNS[orientation]])
     rgb.info = {}
     return rgb
-
-
-def _orientation(image: Image) -> Any:
-    """Read the EXIF orientation; metadata too broken to read say nothing about the pixels."""
-    try:
-        return image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # noqa: BLE001 (a parser of foreign metadata)
-        return 1
 
 
 def _rgb(image: Image) -> Image:
