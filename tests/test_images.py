@@ -107,8 +107,9 @@ def test_symlink_loops_end(tree: Path) -> None:
 def test_a_scan_reports_dangling_links_and_passes_over_pipes(tree: Path) -> None:
     (tree / "q" / "gone.jpg").symlink_to("nowhere.jpg")
     (tree / "q" / "gone.txt").symlink_to("nowhere.txt")
+    (tree / "q" / "itself.jpg").symlink_to("itself.jpg")
     os.mkfifo(tree / "q" / "pipe.jpg")
-    assert ids("q") == ["q/[1].jpg", "q/gone.jpg"]
+    assert ids("q") == ids("q", recursive=True) == ["q/[1].jpg", "q/gone.jpg", "q/itself.jpg"]
     error = failure(Source("q/gone.jpg", path="q/gone.jpg"))
     assert (error.kind, error.why) == ("not-found", "a link to nowhere.jpg, which is missing")
 

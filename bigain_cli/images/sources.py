@@ -99,25 +99,24 @@ def _matches(pattern: str) -> set[str]:
         return set(glob.glob(pattern))
     head, tail = parts
     bases = glob.glob(head) if head else [""]
-    folders = (folder for base in bases for folder in _folders(base, frozenset()))
+    folders = (folder for base in bases for folder in _folders(base))
     return {match for folder in folders for match in _matches(os.path.join(glob.escape(folder), tail))}
 
 
-def _folders(folder: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
+def _folders(folder: str, above: frozenset[str] = frozenset()) -> Iterator[str]:
     """Yield a folder and those below it, never one inside itself."""
-    if (identity := _identity(folder)) in above:
+    if (real := os.path.realpath(folder)) in above:
         return
     yield folder
-    entries, _ = _entries(folder)
-    for entry in entries:
+    for entry in _entries(folder)[0]:
         if _is_folder(entry):
-            yield from _folders(os.path.join(folder, entry.name), above | {identity})
+            yield from _folders(os.path.join(folder, entry.name), above | {real})
 
 
 def _scanned(folder: str, recursive: bool) -> Iterator[Source]:
     """Yield a folder's images, or say that it has none."""
     empty = True
-    for source in _walk(folder, recursive, frozenset()):
+    for source in _walk(folder, recursive):
         empty = False
         yield source
     if empty:
@@ -125,18 +124,18 @@ def _scanned(folder: str, recursive: bool) -> Iterator[Source]:
         yield Source(folder, error=InputError("no-images", folder, "no image file in this folder", hint))
 
 
-def _walk(folder: str, recursive: bool, above: frozenset[tuple[int, int]]) -> Iterator[Source]:
+def _walk(folder: str, recursive: bool, above: frozenset[str] = frozenset()) -> Iterator[Source]:
     """Yield the image files of a folder in the order of their names' bytes, dangling links included."""
     entries, error = _entries(folder)
     if error:
         yield Source(folder, error=error)
-    here = above | {_identity(folder)} if entries else above
+    here = above | {os.path.realpath(folder)}
     for entry in entries:
         path = os.path.join(folder, entry.name)
         if _is_folder(entry):
-            if recursive and _identity(path) not in here:
+            if recursive and os.path.realpath(path) not in here:
                 yield from _walk(path, recursive, here)
-        elif os.path.splitext(entry.name)[1].lower() in SUFFIXES and _is_file_or_lost(entry):
+        elif os.path.splitext(path)[1].lower() in SUFFIXES and _is_file_or_missing(entry):
             yield Source(path, path=path)
 
 
@@ -152,26 +151,11 @@ def _entries(folder: str) -> tuple[list[os.DirEntry[str]], InputError | None]:
     return sorted(kept, key=lambda entry: os.fsencode(entry.name)), None
 
 
-def _identity(folder: str) -> tuple[int, int]:
-    """Name a folder by what it is, not by the path that led there."""
-    try:
-        status = os.stat(folder or ".")
-    except OSError:
-        return (-1, -1)
-    return status.st_dev, status.st_ino
-
-
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     """Tell a folder, or a link to one, from all else."""
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False
+    return entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and os.path.isdir(entry.path))
 
 
-def _is_file_or_lost(entry: os.DirEntry[str]) -> bool:
+def _is_file_or_missing(entry: os.DirEntry[str]) -> bool:
     """Tell a file, or a link that leads nowhere, from a pipe or a device."""
-    try:
-        return entry.is_file() or not os.path.exists(entry.path)
-    except OSError:
-        return True
+    return entry.is_file(follow_symlinks=False) or os.path.isfile(entry.path) or not os.path.exists(entry.path)
