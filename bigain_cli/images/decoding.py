@@ -78,7 +78,7 @@ def _decode(stream: BinaryIO, name: str) -> Image:
     """Decode a stream whose format is known and supported."""
     from PIL import Image
 
-    from bigain_cli.images import tones
+    from bigain_cli.images import rgb
     from bigain_cli.images.strictness import strict
 
     kind, size = _identified(stream, name)
@@ -87,7 +87,7 @@ def _decode(stream: BinaryIO, name: str) -> Image:
             image.load()
             if kind == "JPEG2000" and cut(kind, stream):  # its decoder takes a missing end for blank pixels
                 raise OSError("truncated codestream")
-            return tones.upright_rgb(image)
+            return rgb.upright_rgb(image)
     except Image.DecompressionBombError as error:
         why = f"a {kind} of more than {LIMIT} pixels, maybe a decompression bomb"
         raise InputError("decompression-bomb", name, why, "Shrink it first if you trust it") from error

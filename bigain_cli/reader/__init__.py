@@ -3,8 +3,7 @@
 In: what a caller gave; out: pictures or what is wrong with them, one at a time. Must not know tensors.
 """
 
-from bigain_cli.reader.ahead import Picture, Reader, prepare
 from bigain_cli.reader.given import Images, sources_of
 from bigain_cli.reader.order import InOrder
 
-__all__ = ["Images", "InOrder", "Picture", "Reader", "prepare", "sources_of"]
+__all__ = ["Images", "InOrder", "sources_of"]

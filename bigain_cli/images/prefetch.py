@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from PIL.Image import Image
 
 from bigain_cli.errors import BigainError, InputError
-from bigain_cli.images import Source, digest, read
+from bigain_cli.images.decoding import digest, read
+from bigain_cli.images.sources import Source
 
 AHEAD = 4
 
