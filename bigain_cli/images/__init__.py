@@ -4,7 +4,22 @@ Whatever is wrong with one input is an `InputError` of that input and never stop
 """
 
 from bigain_cli.images.decoding import digest, read
-from bigain_cli.images.sources import SUFFIXES, Source, find, listed
-from bigain_cli.images.views import fitted, view_of
+from bigain_cli.images.prefetch import Picture, Reader, prepare
+from bigain_cli.images.rgb import fitted, view_of
+from bigain_cli.images.sources import SUFFIXES, Images, Source, find, listed, sources_of
 
-__all__ = ["SUFFIXES", "Source", "digest", "find", "fitted", "listed", "read", "view_of"]
+__all__ = [
+    "SUFFIXES",
+    "Images",
+    "Picture",
+    "Reader",
+    "Source",
+    "digest",
+    "find",
+    "fitted",
+    "listed",
+    "prepare",
+    "read",
+    "sources_of",
+    "view_of",
+]

@@ -1,6 +1,6 @@
-"""Reads pictures ahead, in a thread, in order: decoding and waiting for a pipe go on beside the network.
+"""Read images ahead, in a thread, in order: decoding and waiting for a pipe go on beside the network.
 
-In: sources; out: (source, picture or error). Must not know tensors.
+In: sources; out: images or errors. Must not know tensors.
 """
 
 from __future__ import annotations
@@ -9,19 +9,21 @@ import queue
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
-
-from PIL.Image import Image
+from typing import TYPE_CHECKING
 
 from bigain_cli.errors import BigainError, InputError
 from bigain_cli.images.decoding import digest, read
 from bigain_cli.images.sources import Source
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 AHEAD = 4
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An upright RGB picture with the digest of its pixels."""
+    """An upright RGB image with the digest of its pixels."""
 
     id: str
     image: Image
@@ -32,7 +34,7 @@ Item = Picture | tuple[str, InputError]
 
 
 class Reader:
-    """A bounded queue of pictures."""
+    """A bounded queue of images."""
 
     def __init__(self, sources: Iterable[Source | tuple[str, Image]]) -> None:
         self._queue: queue.Queue[Item | BaseException | None] = queue.Queue(AHEAD)
@@ -41,7 +43,7 @@ class Reader:
         threading.Thread(target=self._fill, args=(sources,), daemon=True, name="bigain-reader").start()
 
     def next(self, wait: bool) -> Item | None:
-        """Return the next picture; None at the end, or, without `wait`, when none is ready yet."""
+        """Return the next image; None at the end, or, without `wait`, when none is ready yet."""
         if self.over:
             return None
         try:
@@ -79,7 +81,7 @@ class Reader:
 
 
 def prepare(source: Source | tuple[str, Image]) -> Item:
-    """Read one picture, or say why not; the one place where anything may go wrong with a file."""
+    """Read one image, or say why not; the one place where anything may go wrong with a file."""
     id = source[0] if isinstance(source, tuple) else source.id
     try:
         image = source[1].convert("RGB") if isinstance(source, tuple) else read(source)

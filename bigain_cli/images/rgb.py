@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, cast
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+MOST = 512  # pixels along the longer side of what is shown to people
+
 
 def upright_rgb(image: Image) -> Image:
     """Return a loaded image as RGB, turned as its EXIF says, without its metadata."""
@@ -100,3 +102,19 @@ def _from_lab(image: Image) -> Image:
     converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
     assert converted is not None
     return converted
+
+
+def view_of(image: Image, proportions: tuple[int, int], most: int = MOST) -> Image:
+    """Return the largest central part with the proportions height × width, shrunk if need be."""
+    height, width = proportions
+    scale = min(image.height / height, image.width / width, most / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return fitted(image, size)
+
+
+def fitted(image: Image, size: tuple[int, int]) -> Image:
+    """Return the largest central part with the proportions width × height, resized to them."""
+    from PIL import ImageOps
+    from PIL.Image import Resampling
+
+    return image if image.size == size else ImageOps.fit(image, size, Resampling.BICUBIC)

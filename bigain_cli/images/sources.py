@@ -1,4 +1,4 @@
-"""Turn what a user names (files, folders, globs, lists, stdin) into sources, lazily and in a fixed order.
+"""Turn what a user names or gives (files, folders, globs, lists, stdin, images) into sources, lazily, in a fixed order.
 
 An id is the path as it was given. What cannot be found is a source with an `error`, in its place in the order.
 """
@@ -11,9 +11,13 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from os import PathLike
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
-from bigain_cli.errors import InputError
+from bigain_cli.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 _READ = "jpg jpeg jpe jfif png apng gif webp avif bmp tif tiff ppm pgm pbm pnm pfm jp2 j2k jpx j2c ico qoi"
 _NAMED = "heic heif"  # not supported, but to be told so is better than to be left out
@@ -28,6 +32,33 @@ class Source:
     path: str | None = None
     data: bytes | None = field(default=None, repr=False)
     error: InputError | None = None
+
+
+OneImage: TypeAlias = "str | PathLike[str] | Image | Source"
+Images: TypeAlias = "OneImage | Iterable[OneImage | tuple[str, Image]]"
+
+
+def sources_of(images: Images) -> Iterator[Source | tuple[str, Image]]:
+    """Take one image or many, as paths, sources, PIL images or (id, PIL image) pairs."""
+    from PIL.Image import Image
+
+    if isinstance(images, (str, PathLike)):
+        yield from find([os.fspath(images)])
+    elif isinstance(images, Source):
+        yield images
+    elif isinstance(images, Image):
+        yield "image", images
+    else:
+        for number, entry in enumerate(images):
+            if isinstance(entry, (str, PathLike)):
+                yield from find([os.fspath(entry)])
+            elif isinstance(entry, Image):
+                yield f"image-{number}", entry
+            elif isinstance(entry, (Source, tuple)):
+                yield entry
+            else:
+                hint = "Give paths, PIL images or (id, PIL image) pairs."
+                raise UsageError(f"image {number}", f"a {type(entry).__name__} is none", hint)
 
 
 def find(inputs: Iterable[str], recursive: bool = False, stdin: BinaryIO | None = None) -> Iterator[Source]:
