@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from bigain_cli.errors import BigainError, InputError
 from bigain_cli.images.decoding import digest, read
-from bigain_cli.images.sources import Source
+from bigain_cli.images.sources import Found
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -36,7 +36,7 @@ Item = Picture | tuple[str, InputError]
 class Reader:
     """A bounded queue of images."""
 
-    def __init__(self, sources: Iterable[Source | tuple[str, Image]]) -> None:
+    def __init__(self, sources: Iterable[Found]) -> None:
         self._queue: queue.Queue[Item | BaseException | None] = queue.Queue(AHEAD)
         self._stopped = threading.Event()
         self.over = False
@@ -61,7 +61,7 @@ class Reader:
         """Read no further."""
         self._stopped.set()
 
-    def _fill(self, sources: Iterable[Source | tuple[str, Image]]) -> None:
+    def _fill(self, sources: Iterable[Found]) -> None:
         try:
             for source in sources:
                 self._put(prepare(source))
@@ -80,7 +80,7 @@ class Reader:
                 continue
 
 
-def prepare(source: Source | tuple[str, Image]) -> Item:
+def prepare(source: Found) -> Item:
     """Read one image, or say why not; the one place where anything may go wrong with a file."""
     id = source[0] if isinstance(source, tuple) else source.id
     try:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import TYPE_CHECKING, BinaryIO, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias, runtime_checkable
 
 from bigain_cli.errors import InputError, UsageError
 
@@ -34,31 +34,80 @@ class Source:
     error: InputError | None = None
 
 
-OneImage: TypeAlias = "str | PathLike[str] | Image | Source"
-Images: TypeAlias = "OneImage | Iterable[OneImage | tuple[str, Image]]"
+@runtime_checkable
+class PixelArray(Protocol):
+    """What numpy arrays and torch tensors have in common; to know them by it imports neither library."""
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """Its extents."""
+
+    @property
+    def dtype(self) -> Any:
+        """What it holds."""
+
+    def __array__(self) -> Any:
+        """Return it as a numpy array."""
 
 
-def sources_of(images: Images) -> Iterator[Source | tuple[str, Image]]:
-    """Take one image or many, as paths, sources, PIL images or (id, PIL image) pairs."""
-    from PIL.Image import Image
+OneImage: TypeAlias = "str | PathLike[str] | bytes | Image | PixelArray | Source"
+Images: TypeAlias = "OneImage | Iterable[OneImage | tuple[str, OneImage]]"
+Found: TypeAlias = "Source | tuple[str, Image]"  # the text is the image's id
 
+
+def sources_of(images: Images) -> Iterator[Found]:
+    """Take one image or many: paths, the bytes of files, PIL images, arrays, or (id, image) pairs of these."""
     if isinstance(images, (str, PathLike)):
         yield from find([os.fspath(images)])
-    elif isinstance(images, Source):
-        yield images
-    elif isinstance(images, Image):
-        yield "image", images
+    elif (one := _with_id("image", images)) is not None:
+        yield one
+    elif not isinstance(images, Iterable):
+        raise _not_an_image("images", images)
     else:
         for number, entry in enumerate(images):
             if isinstance(entry, (str, PathLike)):
                 yield from find([os.fspath(entry)])
-            elif isinstance(entry, Image):
-                yield f"image-{number}", entry
-            elif isinstance(entry, (Source, tuple)):
-                yield entry
-            else:
-                hint = "Give paths, PIL images or (id, PIL image) pairs."
-                raise UsageError(f"image {number}", f"a {type(entry).__name__} is none", hint)
+                continue
+            id, image = entry if isinstance(entry, tuple) and len(entry) == 2 else (f"image-{number}", entry)
+            if (one := _with_id(id, image)) is None:
+                raise _not_an_image(id, image)
+            yield one
+
+
+def _with_id(id: str, image: object) -> Found | None:
+    """Give an image its id; None if it is no image."""
+    from PIL.Image import Image
+
+    match image:
+        case str() | PathLike():
+            return Source(id, path=os.fspath(image))
+        case bytes() | bytearray() | memoryview():
+            return Source(id, data=bytes(image))
+        case Source():
+            return image
+        case Image():
+            return id, image
+        case PixelArray():
+            return id, _from_array(id, image)
+    return None
+
+
+def _from_array(id: str, array: PixelArray) -> Image:
+    """Make an image of an array of height × width × 3 bytes."""
+    import numpy as np
+    from PIL.Image import fromarray
+
+    shape, dtype = tuple(array.shape), str(array.dtype).removeprefix("torch.")
+    if dtype != "uint8" or len(shape) != 3 or shape[2] != 3 or 0 in shape:
+        why = f"an array of {dtype} and shape {shape} is not an image"
+        hint = "Images are uint8 arrays of height × width × 3 (RGB); give several as a list."
+        raise UsageError(id, why, hint)
+    return fromarray(np.asarray(array.cpu() if hasattr(array, "cpu") else array))  # a tensor may be on a GPU
+
+
+def _not_an_image(id: str, given: object) -> UsageError:
+    hint = "Give paths, bytes, PIL images, uint8 arrays of height × width × 3, or (id, image) pairs."
+    return UsageError(id, f"{type(given).__name__} is not a kind of image", hint)
 
 
 def find(inputs: Iterable[str], recursive: bool = False, stdin: BinaryIO | None = None) -> Iterator[Source]:
