@@ -174,7 +174,7 @@ def test_a_listed_path_is_there_as_soon_as_it_ends(null: bool, buffered: bool) -
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_undone(orientation: int) -> None:
     stored = from_bytes(oddities.oriented(1))
-    where = {  # where the red and the blue corner of the stored picture go
+    where = {  # where the red and the blue corner of the stored image go
         1: ((0, 0), (1, 0)),
         2: ((1, 0), (0, 0)),
         3: ((1, 1), (0, 1)),

@@ -1,7 +1,7 @@
 """Read one source: upright RGB pixels out, or an `InputError` of a stable kind; files are closed either way.
 
 Only formats with a signature here reach a decoder, so that nothing exotic (PostScript, say) is ever run. A broken
-image may raise nearly anything in a decoder; here it becomes one sentence that is the same in every run.
+image may raise almost any exception in a decoder; here it becomes one sentence that is the same in every run.
 """
 
 # os.path says no where pathlib raises: names too long, folders that are closed.
@@ -27,7 +27,7 @@ from bigain_cli.images.sources import Source
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-LIMIT = 178_956_970  # pixels; Pillow's own limit for an error (it warns at half of it)
+LIMIT = 178_956_970  # pixels; Pillow's own limit for an error (it warns at half of that)
 _TRUNCATED = r"truncated|reached eof|not enough image data"
 _HEAD, _TAIL = 512, 1 << 16  # bytes
 _LOCK = threading.RLock()
@@ -63,7 +63,7 @@ def read(source: Source) -> Image:
 
 
 def digest(image: Image) -> bytes:
-    """Name an RGB image by its content: blake2b of mode, size and pixels."""
+    """Return the fingerprint of an RGB image's content: blake2b of mode, size and pixels."""
     name = hashlib.blake2b(f"{image.mode} {image.width} {image.height} ".encode(), digest_size=32)
     for top in range(0, image.height, 64):
         name.update(image.crop((0, top, image.width, min(top + 64, image.height))).tobytes())
@@ -95,7 +95,7 @@ def _unopened(name: str, path: str, error: OSError | ValueError) -> InputError:
     if isinstance(error, IsADirectoryError):
         return InputError("is-a-folder", name, "a folder, not a file", "Name the files in it")
     if os.path.islink(path) and not os.path.exists(path):
-        return InputError("not-found", name, f"a link to {os.readlink(path)}, which is missing", "Mend the link")
+        return InputError("not-found", name, f"a link to {os.readlink(path)}, which is missing", "Repair the link")
     if isinstance(error, FileNotFoundError | NotADirectoryError | ValueError):
         return InputError("not-found", name, "no such file", "Check the path")
     return InputError("unreadable-image", name, f"cannot be read ({error.strerror})", "Check the disk")
@@ -111,17 +111,17 @@ def _decode(stream: BinaryIO, name: str) -> Image:
     try:
         with _strict_pillow(LIMIT), Image.open(stream, formats=[kind]) as image:
             image.load()
-            if kind == "JPEG2000" and _lacks_end(kind, stream):  # its decoder takes a missing end for blank pixels
+            if kind == "JPEG2000" and _lacks_end(kind, stream):  # its decoder fills a missing end with blank pixels
                 raise OSError("truncated codestream")
             return rgb.upright_rgb(image)
     except Image.DecompressionBombError as error:
         why = f"a {kind} of more than {LIMIT} pixels, maybe a decompression bomb"
         raise InputError("decompression-bomb", name, why, "Shrink it first if you trust it") from error
-    except Exception as error:  # decoders of broken files raise nearly everything
+    except Exception as error:  # a decoder may raise almost anything for a broken file
         if re.search(_TRUNCATED, str(error), re.IGNORECASE) or _lacks_end(kind, stream):
             why = f"truncated {kind} (file ends after {size} bytes)"
             raise InputError("truncated-image", name, why, "Copy or download it again") from error
-        raise InputError("unreadable-image", name, f"broken {kind} ({_reason(error)})", "Save it anew") from error
+        raise InputError("unreadable-image", name, f"broken {kind} ({_reason(error)})", "Save it again") from error
 
 
 def _identified(stream: BinaryIO, name: str) -> tuple[str, int]:
@@ -139,7 +139,7 @@ def _identified(stream: BinaryIO, name: str) -> tuple[str, int]:
 
 
 def _reason(error: Exception) -> str:
-    """Put a decoder's complaint in a line that is the same in every run."""
+    """Return a decoder's message as one line that is the same in every run."""
     from PIL import UnidentifiedImageError
 
     if isinstance(error, UnidentifiedImageError):  # its text holds a memory address
@@ -151,13 +151,13 @@ def _reason(error: Exception) -> str:
 
 def _image_format(head: bytes) -> str | None:
     """Name the image format that a file's first bytes announce."""
-    return next((name for name, mark in _SIGNATURES.items() if re.match(mark, head, re.DOTALL)), None)
+    return next((name for name, start in _SIGNATURES.items() if re.match(start, head, re.DOTALL)), None)
 
 
 def _other_kind(head: bytes) -> str:
-    """Say what a file that is no image looks like."""
-    for name, mark in _OTHER_KINDS.items():
-        if re.match(mark, head, re.DOTALL | re.IGNORECASE):
+    """Say what kind of file this is, which is not an image."""
+    for name, start in _OTHER_KINDS.items():
+        if re.match(start, head, re.DOTALL | re.IGNORECASE):
             return name
     return "text" if head.isascii() and b"\0" not in head else "data of an unknown kind"
 
@@ -220,14 +220,14 @@ def _strict_pillow(pixels: int) -> Iterator[None]:
 
 
 def _libtiff(handlers: tuple[int | None, ...] | None) -> tuple[int | None, ...]:
-    """Set libtiff's error and warning handlers, which by default write to stderr; return those before."""
+    """Set libtiff's error and warning handlers, which write to stderr by default; return the previous ones."""
     setters = _libtiff_setters()
     return tuple(setter(handler) for setter, handler in zip(setters, handlers or (None, None), strict=False))
 
 
 @functools.cache
 def _libtiff_setters() -> tuple[Callable[[int | None], int | None], ...]:
-    """Find the setters in the library that Pillow brings; where they are out of reach, libtiff stays talkative."""
+    """Find the setters in the library that Pillow brings; where they cannot be found, libtiff writes to stderr."""
     from PIL import _imaging
 
     try:

@@ -1,4 +1,4 @@
-"""Read images ahead, in a thread, in order: decoding and waiting for a pipe go on beside the network.
+"""Read images ahead, in a thread, in order: decoding, or waiting for a pipe, overlaps with the network.
 
 In: sources; out: images or errors. Must not know tensors.
 """
@@ -68,7 +68,7 @@ class Reader:
                 if self._stopped.is_set():
                     return
             self._put(None)
-        except BaseException as problem:  # noqa: BLE001 — handed to the consumer, who raises it
+        except BaseException as problem:  # noqa: BLE001 — raised in the consumer's thread
             self._put(problem)
 
     def _put(self, item: Item | BaseException | None) -> None:

@@ -1,6 +1,6 @@
 """Bring a decoded image of any mode to upright 8-bit RGB over white.
 
-Whole ranges are kept: 16-bit grey is scaled, not clipped; floats are taken by their extent.
+Whole ranges are kept: 16-bit grey is scaled, not clipped; floats are scaled by their range.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, cast
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-MOST = 512  # pixels along the longer side of what is shown to people
+LONGEST = 512  # pixels along the longer side of a view
 
 
 def upright_rgb(image: Image) -> Image:
-    """Return a loaded image as RGB, turned as its EXIF says, without its metadata."""
+    """Return a loaded image as RGB, turned as its EXIF orientation says, without its metadata."""
     from PIL import ImageOps
 
     try:
         ImageOps.exif_transpose(image, in_place=True)
     except MemoryError:
         raise
-    except Exception:  # noqa: BLE001 (metadata too broken to read say nothing about the pixels)
+    except Exception:  # noqa: BLE001 (unreadable metadata does not make the pixels unreadable)
         pass
     rgb = _rgb(image)
     rgb.info = {}
@@ -44,7 +44,7 @@ def _rgb(image: Image) -> Image:
 
 
 def _over_white(image: Image) -> Image:
-    """Lay an image with transparency of any kind on white."""
+    """Put an image with any kind of transparency on white."""
     from PIL import Image as pillow
 
     layer = image.convert("RGBA")
@@ -54,7 +54,7 @@ def _over_white(image: Image) -> Image:
 
 
 def _from_integers(image: Image) -> Image:
-    """Scale 16-bit grey to 8 bits; wider integers by their extent."""
+    """Scale 16-bit grey to 8 bits; wider integers by their range."""
     key = image.info.get("transparency")
     wide = image.convert("I")
     low, high = _extent(wide)
@@ -73,7 +73,7 @@ def _to_eight_bits() -> list[int]:
 
 
 def _from_float(image: Image) -> Image:
-    """Read floats as 0 to 1 or 0 to 255 if they fit in there, else by their extent."""
+    """Read floats as 0 to 1 or 0 to 255 if they fit, else scale them by their range."""
     low, high = _extent(image)
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError("its pixel values are not finite")
@@ -90,7 +90,7 @@ def _extent(image: Image) -> tuple[float, float]:
 def _stretched(image: Image, low: float, high: float) -> Image:
     """Map low..high of a float image to 0..255."""
     scale = 255.0 / (high - low) if high > low else 0.0
-    offset = 0.5 - low * scale  # the half rounds: the conversion to L cuts off
+    offset = 0.5 - low * scale  # the half rounds: the conversion to L truncates
     return image.point(lambda value: value * scale + offset).convert("L").convert("RGB")
 
 
@@ -104,8 +104,8 @@ def _from_lab(image: Image) -> Image:
     return converted
 
 
-def view_of(image: Image, proportions: tuple[int, int], most: int = MOST) -> Image:
-    """Return the largest central part with the proportions height × width, shrunk if need be."""
+def view_of(image: Image, proportions: tuple[int, int], most: int = LONGEST) -> Image:
+    """Return the largest central part with the proportions height × width, shrunk if necessary."""
     height, width = proportions
     scale = min(image.height / height, image.width / width, most / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _READ = "jpg jpeg jpe jfif png apng gif webp avif bmp tif tiff ppm pgm pbm pnm pfm jp2 j2k jpx j2c ico qoi"
-_NAMED = "heic heif"  # not supported, but to be told so is better than to be left out
+_NAMED = "heic heif"  # not supported, but an error is better than silence
 SUFFIXES = frozenset(f".{name}" for name in f"{_READ} {_NAMED}".split())
 
 
 @dataclass(frozen=True)
 class Source:
-    """One image to be: a path to read, the bytes of stdin, or the reason why there is nothing to read."""
+    """One input image: a path to read, the bytes of a file, or the reason why there is nothing to read."""
 
     id: str
     path: str | None = None
@@ -128,12 +128,12 @@ def listed(stream: BinaryIO, null: bool = False) -> Iterator[str]:
             yield os.fsdecode(path)
 
 
-def _pieces(stream: BinaryIO, mark: bytes) -> Iterator[bytes]:
-    """Split a stream without waiting for more bytes than there are; the last piece may lack its mark."""
-    arrived = getattr(stream, "read1", stream.read)  # read1 returns what is there; a raw stream's read does so too
+def _pieces(stream: BinaryIO, separator: bytes) -> Iterator[bytes]:
+    """Split a stream without waiting for more bytes than there are; the last piece may lack its separator."""
+    arrived = getattr(stream, "read1", stream.read)  # read1 returns what has arrived; so does a raw stream's read
     rest = b""
     while chunk := arrived(1 << 16):
-        *whole, rest = (rest + chunk).split(mark)
+        *whole, rest = (rest + chunk).split(separator)
         yield from whole
     if rest:
         yield rest
@@ -232,10 +232,10 @@ def _entries(folder: str) -> tuple[list[os.DirEntry[str]], InputError | None]:
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """Tell a folder, or a link to one, from all else."""
+    """Tell a folder, or a link to one, from everything else."""
     return entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and os.path.isdir(entry.path))
 
 
 def _is_file_or_missing(entry: os.DirEntry[str]) -> bool:
-    """Tell a file, or a link that leads nowhere, from a pipe or a device."""
+    """Tell a file, or a broken link, from a pipe or a device."""
     return entry.is_file(follow_symlinks=False) or os.path.isfile(entry.path) or not os.path.exists(entry.path)
