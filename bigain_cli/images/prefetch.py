@@ -5,15 +5,16 @@ In: sources; out: images or errors. Must not know tensors.
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bigain_cli.errors import BigainError, InputError
+from bigain_cli.errors import BigainError, InputError, UsageError
 from bigain_cli.images.decoding import digest, read
-from bigain_cli.images.sources import Found
+from bigain_cli.images.sources import Found, OneImage, sources_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -92,3 +93,15 @@ def prepare(source: Found) -> Item:
         raise
     except Exception as problem:  # noqa: BLE001 — one bad file must not end the run
         return id, InputError("unreadable-image", id, f"{type(problem).__name__}: {problem}")
+
+
+def load_image(image: OneImage) -> Image:
+    """Read one image, however it is given, and raise what is wrong with it."""
+    found = [prepare(source) for source in itertools.islice(sources_of(image), 2)]
+    if len(found) != 1:
+        why = f"{'several images' if found else 'no image'} where one is needed"
+        raise UsageError("image", why, "Give one path, PIL image or array.")
+    [item] = found
+    if isinstance(item, tuple):
+        raise item[1]
+    return item.image
