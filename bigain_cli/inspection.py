@@ -21,7 +21,7 @@ from bigain_cli.compress.hooks import Seen
 from bigain_cli.compress.score import laplacian
 from bigain_cli.draws import Block, Draws
 from bigain_cli.errors import UsageError
-from bigain_cli.images import digest, view_of
+from bigain_cli.images import OneImage, digest, load_image, view_of
 
 TIMES = (100, 500, 900)
 
@@ -73,12 +73,13 @@ class Inspection:
 
 
 def inspect(
-    backbone: Backbone, image: Image, spec: str | Spec, times: Sequence[int] = TIMES, seed: int = 0
+    backbone: Backbone, image: OneImage, spec: str | Spec, times: Sequence[int] = TIMES, seed: int = 0
 ) -> Inspection:
     """Let a compression act on a picture at some times, and keep what it decides."""
     spec = parse(spec)
     spec = spec.by_level() if backbone.prefixed else spec
     _check(backbone, spec, times)
+    image = load_image(image)
     view = view_of(image, backbone.latent_shape[1:])
     block = Draws(seed, digest(image), backbone.latent_shape, grid=times).block(0, len(times))
     latent, nothing = backbone.encode(image)[None], backbone.condition([""])
