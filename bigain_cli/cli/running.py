@@ -11,7 +11,8 @@ from typing import Any, BinaryIO
 
 from bigain_cli.cli.inputs import sources
 from bigain_cli.cli.request import Request
-from bigain_cli.cli.talk import Progress, Talk
+from bigain_cli.cli.standings import ClassifyProgress
+from bigain_cli.cli.talk import Talk
 from bigain_cli.labels import LabelSet, presets, read_labels
 from bigain_cli.models import resolve
 from bigain_cli.outputs.counts import counted
@@ -45,14 +46,14 @@ def carry_out(request: Request, talk: Talk) -> int:
         with (
             _kept(request, talk),
             _sink(request, [arm.name for arm in run.arms]) as sink,
-            Progress(talk, request.watch) as progress,
+            ClassifyProgress(talk, request.watch) as progress,
         ):
             for outcome in run.standings(wanted):
                 if outcome.finished:
-                    progress.step_aside()
-                    if folder is not None and isinstance(outcome, Ranking):
-                        save_panel(folder, outcome)  # before the record: what is recorded is not done again
-                    sink.write(outcome.to_dict(_top(request)), outcome)
+                    with progress.aside():
+                        if folder is not None and isinstance(outcome, Ranking):
+                            save_panel(folder, outcome)  # before the record: what is recorded is not done again
+                        sink.write(outcome.to_dict(_top(request)), outcome)
                     if isinstance(outcome, Failure):
                         failures, first = failures + 1, first or outcome.message
                 progress.show(outcome)
