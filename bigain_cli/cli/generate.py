@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bigain_cli.cli.options import Device, DryRun, Dtype, Kv, Merge, Model, Quiet, check_output
+from bigain_cli.cli.options import Device, Dtype, Kv, Merge, Model, Quiet, check_output
 from bigain_cli.cli.order import Order, order_again
 from bigain_cli.cli.prompts import read_prompts
 from bigain_cli.cli.request import check_machine, chosen_spec
@@ -17,7 +17,7 @@ from bigain_cli.registry import DEFAULT_MODEL, SAMPLERS
 from bigain_cli.sampler.wish import Wish, read_size
 
 # What may be said beside --again; everything else stands in the picture.
-BESIDE = {"again", "output", "force", "model", "device", "as_jsonl", "dry_run", "quiet", "verbose"}
+BESIDE = {"again", "output", "force", "model", "device", "as_jsonl", "quiet", "verbose"}
 
 
 def generate(
@@ -82,7 +82,6 @@ def generate(
     as_jsonl: Annotated[
         bool, typer.Option("--jsonl", help="Write one JSON line per picture instead of its path.")
     ] = False,
-    dry_run: DryRun = False,
     quiet: Quiet = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say how things were understood.")] = False,
 ) -> int:
@@ -109,9 +108,9 @@ def generate(
         order = Order(found, count, wish, model, device, dtype, output, grid, force, as_jsonl)
     talk = Talk(quiet, verbose)
     warnings.showwarning = talk.warn
-    from bigain_cli.cli.generating import carry_out, rehearse
+    from bigain_cli.cli.generating import carry_out
 
-    return rehearse(order) if dry_run else carry_out(order, talk)
+    return carry_out(order, talk)
 
 
 def _refuse_beside(context: typer.Context) -> None:

@@ -7,21 +7,15 @@ import sys
 import time
 from typing import Any
 
-import typer
-
-from bigain_cli.backbones.outline import Outline, outline_of
-from bigain_cli.cli.catalogue import hub_cache
 from bigain_cli.cli.meter import StepMeter
 from bigain_cli.cli.order import Order
 from bigain_cli.cli.talk import Talk
 from bigain_cli.cli.targets import STDOUT, check_targets, make_folder, targets
-from bigain_cli.models import present, resolve
+from bigain_cli.models import resolve
 from bigain_cli.outputs.files import write_whole
 from bigain_cli.outputs.json import line
 from bigain_cli.outputs.pictures import png, tiled
 from bigain_cli.outputs.sink import encode
-from bigain_cli.sampler.sizes import check_steps, latent_shape
-from bigain_cli.sampler.wish import check_prompts
 
 
 def carry_out(order: Order, talk: Talk) -> int:
@@ -41,43 +35,6 @@ def carry_out(order: Order, talk: Talk) -> int:
                 with meter.aside():
                     gallery.take(event)
     return 0
-
-
-def rehearse(order: Order) -> int:
-    """Say what would be drawn, without loading anything heavy; fail as the run would."""
-    paths = targets(order)
-    check_targets(paths, order)
-    check_prompts(order.prompts, order.count, order.wish.seed)
-    reference = resolve(order.model)
-    outline = outline_of(reference)
-    if outline is not None:
-        _check_wish(order, outline)
-    ready = present(reference, hub_cache())
-    plan: dict[str, Any] = {
-        "prompts": len(order.prompts),
-        "pictures": len(order.prompts) * order.count,
-        "model": {"name": reference.name, "source": reference.where, "present": ready},
-        "files": paths,
-    }
-    if order.jsonl:
-        typer.echo(line(plan))
-        return 0
-    state = "present" if ready else "not present, would be downloaded"
-    typer.echo(f"prompts   {plan['prompts']}\npictures  {plan['pictures']}")
-    typer.echo(encode(f"model     {reference.name} ({reference.where}), {state}"))
-    for path in paths:
-        typer.echo(encode(f"file      {path}"))
-    return 0
-
-
-def _check_wish(order: Order, outline: Outline) -> None:
-    """Refuse sizes, steps and words that the model cannot do with."""
-    wish = order.wish
-    latent_shape(outline, wish.size)
-    check_steps(outline, wish.steps or 1)
-    guidance = outline.card.sampling.guidance if wish.guidance is None else wish.guidance
-    for prompt in [*order.prompts, *([wish.negative] if guidance != 1 else [])]:
-        outline.read(prompt)
 
 
 class _Gallery:
