@@ -294,7 +294,7 @@ def test_help_starts_with_a_verb_and_ends_with_two_examples_that_run(place: Path
     helps = answers([["--help"], ["classify", "--help"], ["generate", "--help"], ["list", "--help"]], place)
     shown = [example for _, out, _, _ in helps for example in examples(out)]
     verbs = [re.search(r"Usage:.*\n\n +(\w+) ", out)[1] for _, out, _, _ in helps]  # type: ignore[index]
-    assert verbs == ["Classify", "Rank", "Draw", "List"]
+    assert verbs == ["Classify", "Rank", "Generate", "List"]
     assert all(len(examples(out)) == 2 for _, out, _, _ in helps)
     for verb, *arguments in (shlex.split(example)[1:] for example in shown):
         assert typer.main.get_command(app).commands[verb].make_context(verb, arguments), "its flags are all there"

@@ -39,7 +39,7 @@ def bigain(
         bool, typer.Option("--version", help="Show the version and leave.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Classify images zero-shot with a diffusion model, and draw pictures with the same one.
+    """Classify images zero-shot with a diffusion model, and generate images with the same one.
 
     \b
     Examples:

@@ -11,10 +11,19 @@ import typer
 
 from bigain_cli import __version__
 from bigain_cli.benchmark.asked import check_asked
-from bigain_cli.cli.forms import JSON, MARKDOWN, TEXT, chosen_form
 from bigain_cli.cli.meter import StepMeter
-from bigain_cli.cli.options import Device, Dtype, Model, Quiet, check_output
-from bigain_cli.cli.request import check_machine
+from bigain_cli.cli.options import (
+    JSON,
+    MARKDOWN,
+    TEXT,
+    Device,
+    Dtype,
+    Model,
+    Quiet,
+    check_machine,
+    check_output,
+    chosen_form,
+)
 from bigain_cli.cli.talk import Talk
 from bigain_cli.cli.timings import as_markdown, as_text
 from bigain_cli.compress import Spec, parse

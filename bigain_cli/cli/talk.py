@@ -6,6 +6,7 @@ Never touches stdout, so that data is the same bytes whether or not anybody is w
 from __future__ import annotations
 
 import sys
+import warnings
 from typing import TextIO
 
 
@@ -14,6 +15,13 @@ class Talk:
 
     def __init__(self, quiet: bool, verbose: bool) -> None:
         self.quiet, self.verbose = quiet, verbose
+
+    @staticmethod
+    def start(quiet: bool, verbose: bool = False) -> Talk:
+        """Return one that takes Python's warnings, too."""
+        talk = Talk(quiet, verbose)
+        warnings.showwarning = talk.warn
+        return talk
 
     def note(self, message: str) -> None:
         """Say something the user should know."""

@@ -63,13 +63,16 @@ def _from_file(path: str, origin: str) -> tuple[Label, ...]:
 
 
 def _text(path: str, origin: str) -> str:
-    """Read a file as UTF-8, with or without a byte order mark."""
     try:
-        data = Path(path).read_bytes()
+        return decoded(Path(path).read_bytes(), origin)
     except PermissionError as error:
         raise UsageError(origin, "no permission to read it", "Check its permissions") from error
     except OSError as error:
         raise UsageError(origin, f"cannot be read ({error.strerror})", "Check the path") from error
+
+
+def decoded(data: bytes, origin: str) -> str:
+    """Read UTF-8, with or without a byte order mark; a mistake is named by its line."""
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
