@@ -182,10 +182,10 @@ OUTPUTS = {
     "jsonl": Output(
         "bigain_cli.outputs.json:JsonLines", "one flushed line per image; can be resumed", (".jsonl", ".ndjson"), top=5
     ),
-    "csv": Output("bigain_cli.outputs.columns:Csv", "comma-separated columns", (".csv",)),
-    "tsv": Output("bigain_cli.outputs.columns:Tsv", "tab-separated columns, never quoted", (".tsv",)),
+    "csv": Output("bigain_cli.outputs.csv_tsv:Csv", "comma-separated columns", (".csv",)),
+    "tsv": Output("bigain_cli.outputs.csv_tsv:Tsv", "tab-separated columns, never quoted", (".tsv",)),
     "html": Output(
-        "bigain_cli.outputs.html:Html", "one page to look at, with pictures and maps", (".html", ".htm"), True, 5
+        "bigain_cli.outputs.html_report:Html", "one page to look at, with pictures and maps", (".html", ".htm"), True, 5
     ),
 }
 _TEST = {"split": "test"}

@@ -18,7 +18,7 @@ from rich.cells import cell_len
 
 from bigain_cli.errors import UsageError
 from bigain_cli.outputs import Layout
-from bigain_cli.outputs.columns import COLUMNS, Csv, Tsv
+from bigain_cli.outputs.csv_tsv import COLUMNS, Csv, Tsv
 from bigain_cli.outputs.files import open_target
 from bigain_cli.outputs.json import Json, JsonLines
 from bigain_cli.outputs.resume import Recorded, recorded

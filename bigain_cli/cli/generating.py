@@ -18,7 +18,7 @@ from bigain_cli.cli.targets import STDOUT, check_targets, make_folder, targets
 from bigain_cli.models import present, resolve
 from bigain_cli.outputs.files import write_whole
 from bigain_cli.outputs.json import line
-from bigain_cli.outputs.pictures import png, tiled
+from bigain_cli.outputs.png import png, tiled
 from bigain_cli.outputs.sink import encode
 from bigain_cli.sampler.sizes import check_steps, latent_shape
 from bigain_cli.sampler.wish import check_prompts

@@ -17,7 +17,7 @@ from bigain_cli.models import resolve
 from bigain_cli.outputs.counts import counted
 from bigain_cli.outputs.files import check_target, open_target
 from bigain_cli.outputs.folder import make_folder
-from bigain_cli.outputs.panel import save_panel
+from bigain_cli.outputs.heatmap_figure import save_panel
 from bigain_cli.outputs.plotting import can_map
 from bigain_cli.outputs.resume import Recorded, recorded
 from bigain_cli.outputs.sink import Layout, Sink, opened

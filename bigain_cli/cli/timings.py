@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from bigain_cli.outputs.grid import aligned
+from bigain_cli.outputs.text import aligned
 
 Found = dict[str, Any]
 COLUMNS: dict[str, Callable[[Found], str]] = {

@@ -10,7 +10,7 @@ from math import isnan
 from typing import Any
 
 from bigain_cli.outputs.counts import counted
-from bigain_cli.outputs.intervals import beyond, part, span
+from bigain_cli.outputs.interval_bars import beyond, part, span
 from bigain_cli.outputs.plotting import reach
 from bigain_cli.outputs.sink import Record
 from bigain_cli.outputs.table import gap, safe
