@@ -22,7 +22,8 @@ from bigain_cli.outputs.csv_tsv import COLUMNS, Csv, Tsv
 from bigain_cli.outputs.files import open_target
 from bigain_cli.outputs.json import Json, JsonLines
 from bigain_cli.outputs.resume import Recorded, recorded
-from bigain_cli.outputs.table import Table, safe
+from bigain_cli.outputs.table import Table
+from bigain_cli.outputs.text import safe
 from bigain_cli.ranking import Failure, Ranking, Standing
 
 settings.register_profile("unhurried", deadline=None)  # a busy machine is no failure

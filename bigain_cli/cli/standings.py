@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from bigain_cli.outputs.counts import counted
 from bigain_cli.outputs.interval_bars import beyond, part, span
-from bigain_cli.outputs.table import safe
+from bigain_cli.outputs.text import counted, safe
 from bigain_cli.ranking import Ranking, Standing
 
 MOST = 12  # labels shown

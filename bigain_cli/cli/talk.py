@@ -11,8 +11,8 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from bigain_cli.cli.standings import clock, most_left, table
-from bigain_cli.outputs.counts import counted
-from bigain_cli.outputs.table import gap, safe
+from bigain_cli.outputs.table import gap
+from bigain_cli.outputs.text import counted, safe
 from bigain_cli.ranking import Failure, Ranking
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from bigain_cli.errors import BigainError, UsageError
-from bigain_cli.outputs.counts import counted
+from bigain_cli.outputs.text import counted
 
 IN_PLACE = (".jsonl", ".ndjson")
 
