@@ -10,13 +10,12 @@ from typing import Annotated, Any
 import typer
 
 from bigain_cli import __version__
-from bigain_cli.benchmark.asked import check_asked
+from bigain_cli.benchmark.figures import as_markdown, as_text, check_options
 from bigain_cli.cli.forms import JSON, MARKDOWN, TEXT, chosen_form
 from bigain_cli.cli.meter import StepMeter
 from bigain_cli.cli.options import Device, Dtype, Model, Quiet, check_output
 from bigain_cli.cli.request import check_machine
 from bigain_cli.cli.talk import Talk
-from bigain_cli.cli.timings import as_markdown, as_text
 from bigain_cli.compress import Spec, parse
 from bigain_cli.models import resolve
 from bigain_cli.outputs.files import check_target, write_whole
@@ -83,7 +82,7 @@ def bench(
       bigain bench -m sd2 --random-weights --dtype bfloat16 -c lgtm:0.7 -c iekvd:2 --markdown
     """
     counts = {"labels": labels, "draws": draws, "batch": batch, "rounds": rounds}
-    check_asked(prefix=prefix, compile=compile, **counts)
+    check_options(prefix=prefix, compile=compile, **counts)
     check_machine(device, dtype)
     specs = [parse(text) for text in compress or ()]
     check_output(output, "speed.md")
