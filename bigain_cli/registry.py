@@ -281,3 +281,8 @@ def entry(kind: str, name: str, table: dict[str, Any]) -> Any:
     if name not in table:
         raise UsageError(f"{kind} {name}", "unknown", did_you_mean(name, table, f"Known: {', '.join(table)}."))
     return table[name]
+
+
+def rows_of(table: Mapping[str, Any], *fields: str) -> list[dict[str, Any]]:
+    """Return what a list of the table shows: each name with some fields, and what it is."""
+    return [{"name": name, **{key: getattr(line, key) for key in (*fields, "about")}} for name, line in table.items()]

@@ -150,3 +150,13 @@ OPTIONS: dict[str, Option] = {
     "plan": _choice("shared", "per-label"),
     "share": _choice("block", "level"),
 }
+
+
+def list_operators() -> list[dict[str, object]]:
+    """Return all operators with what their numbers mean and the modifiers that may follow."""
+    rows = []
+    for name, line in OPERATORS.items():
+        takes = {key: f"{key}=({option.expects})" for key, option in OPTIONS.items()} | {"alpha": f"({ALPHAS})"}
+        modifiers = [f"@{word}" for word in (*line.variants, *(takes.get(key, key) for key in line.options))]
+        rows.append({"name": name, "takes": line.amount, "about": line.about, "modifiers": modifiers})
+    return rows
