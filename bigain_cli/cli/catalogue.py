@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -78,13 +79,13 @@ _ROWS = {
     Kind.samplers: lambda: rows_of(SAMPLERS, "steps"),
     Kind.datasets: lambda: rows_of(DATASETS, "fetched"),
 }
-_CELLS = {
+_CELLS: dict[str, Callable[[Any], str]] = {
     "present": lambda value: "present" if value else "absent",
     "fetched": lambda value: "--download" if value else "by hand",
     "default": lambda value: "default" if value else "",
     "suffixes": " ".join,
     "modifiers": " ".join,
-    **{key: (lambda value, key=key: f"{value} {key}") for key in ("labels", "draws", "steps")},
+    **{unit: f"{{}} {unit}".format for unit in ("labels", "draws", "steps")},
 }
 
 

@@ -154,7 +154,7 @@ OPTIONS: dict[str, Option] = {
 
 def list_operators() -> list[dict[str, object]]:
     """Return all operators with what their numbers mean and the modifiers that may follow."""
-    rows = []
+    rows: list[dict[str, object]] = []
     for name, line in OPERATORS.items():
         takes = {key: f"{key}=({option.expects})" for key, option in OPTIONS.items()} | {"alpha": f"({ALPHAS})"}
         modifiers = [f"@{word}" for word in (*line.variants, *(takes.get(key, key) for key in line.options))]
