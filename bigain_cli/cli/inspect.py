@@ -13,8 +13,7 @@ from bigain_cli.compress import parse
 from bigain_cli.errors import UsageError
 from bigain_cli.images import Source, find, read
 from bigain_cli.models import resolve
-from bigain_cli.outputs.files import check_new
-from bigain_cli.outputs.folder import check_folder, make_folder
+from bigain_cli.outputs.files import check_folder, check_new, make_folder
 from bigain_cli.outputs.looks import as_text, figure_name, save_figures
 from bigain_cli.outputs.plotting import require_plotting
 from bigain_cli.outputs.sink import encode

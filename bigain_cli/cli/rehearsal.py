@@ -13,8 +13,7 @@ from bigain_cli.cli.inputs import sources
 from bigain_cli.cli.prospect import most_of, prospect
 from bigain_cli.cli.request import Request
 from bigain_cli.labels import presets, read_labels
-from bigain_cli.outputs.files import check_target
-from bigain_cli.outputs.folder import check_folder
+from bigain_cli.outputs.files import check_folder, check_target
 from bigain_cli.outputs.sink import encode
 from bigain_cli.registry import DEFAULT_SCORE
 from bigain_cli.rules import placed

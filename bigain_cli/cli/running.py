@@ -14,8 +14,7 @@ from bigain_cli.cli.request import Request
 from bigain_cli.cli.talk import Progress, Talk
 from bigain_cli.labels import LabelSet, presets, read_labels
 from bigain_cli.models import resolve
-from bigain_cli.outputs.files import check_target, open_target
-from bigain_cli.outputs.folder import make_folder
+from bigain_cli.outputs.files import check_target, make_folder, open_target
 from bigain_cli.outputs.heatmap_figure import save_panel
 from bigain_cli.outputs.plotting import can_map
 from bigain_cli.outputs.resume import Recorded, recorded

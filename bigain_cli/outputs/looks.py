@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bigain_cli.outputs.folder import name_of, save
+from bigain_cli.outputs.files import name_of, save
 from bigain_cli.outputs.plotting import png_of, shown
 from bigain_cli.outputs.text import aligned
 
