@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bigain_cli.errors import UsageError, did_you_mean
+from bigain_cli.errors import check_known
 
 
 @dataclass(frozen=True)
@@ -278,8 +278,7 @@ def attribute(target: str) -> Any:
 
 def entry(kind: str, name: str, table: dict[str, Any]) -> Any:
     """Look a name up, or say what it may have been meant to be."""
-    if name not in table:
-        raise UsageError(f"{kind} {name}", "unknown", did_you_mean(name, table, f"Known: {', '.join(table)}."))
+    check_known(kind, name, table)
     return table[name]
 
 

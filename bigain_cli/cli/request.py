@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bigain_cli.compress import Spec, parse
-from bigain_cli.errors import UsageError, did_you_mean
+from bigain_cli.errors import UsageError, check_known
 from bigain_cli.outputs.files import IN_PLACE
 from bigain_cli.outputs.plotting import require_plotting
 from bigain_cli.registry import DTYPES, OUTPUTS
@@ -133,8 +133,6 @@ def _output_conflicts(request: Request) -> Iterator[Conflict]:
 
 def check_machine(device: str, dtype: str) -> None:
     """Refuse names that no machine has, before anything heavy is loaded."""
-    if dtype not in ("auto", *DTYPES):
-        hint = did_you_mean(dtype, DTYPES, f"Known: auto, {', '.join(DTYPES)}.")
-        raise UsageError(f"--dtype {dtype}", "unknown", hint)
+    check_known("--dtype", dtype, ("auto", *DTYPES))
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
         raise UsageError(f"--device {device}", "not a device", "Use auto, cpu, cuda, cuda:1 or mps.")

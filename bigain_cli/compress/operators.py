@@ -64,8 +64,7 @@ OPERATORS: dict[str, Entry] = {
 def entry(name: str, text: str) -> Entry:
     """Return an operator's line, or say which operators there are."""
     if name not in OPERATORS:
-        known = f"Operators: {', '.join(OPERATORS)}."
-        raise UsageError(f"compression '{text}'", f"unknown operator '{name}'", did_you_mean(name, OPERATORS, known))
+        raise UsageError(f"compression '{text}'", f"unknown operator '{name}'", did_you_mean(name, OPERATORS))
     return OPERATORS[name]
 
 
