@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from bigain_cli import __version__
-from bigain_cli.benchmark.asked import check_asked
+from bigain_cli.benchmark.figures import as_markdown, as_text, check_options
 from bigain_cli.cli.meter import StepMeter
 from bigain_cli.cli.options import (
     JSON,
@@ -25,7 +25,6 @@ from bigain_cli.cli.options import (
     chosen_form,
 )
 from bigain_cli.cli.talk import Talk
-from bigain_cli.cli.timings import as_markdown, as_text
 from bigain_cli.compress import Spec, parse
 from bigain_cli.models import resolve
 from bigain_cli.outputs.files import check_target, write_whole
@@ -92,7 +91,7 @@ def bench(
       bigain bench -m sd2 --random-weights --dtype bfloat16 -c lgtm:0.7 -c iekvd:2 --markdown
     """
     counts = {"labels": labels, "draws": draws, "batch": batch, "rounds": rounds}
-    check_asked(prefix=prefix, compile=compile, **counts)
+    check_options(prefix=prefix, compile=compile, **counts)
     check_machine(device, dtype)
     specs = [parse(text) for text in compress or ()]
     check_output(output, "speed.md")

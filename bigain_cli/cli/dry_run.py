@@ -17,7 +17,7 @@ from bigain_cli.cli.request import Request
 from bigain_cli.compress import Spec
 from bigain_cli.labels import presets, read_labels
 from bigain_cli.models import present, resolve
-from bigain_cli.outputs.folder import check_folder
+from bigain_cli.outputs.files import check_folder
 from bigain_cli.outputs.sink import encode
 from bigain_cli.registry import SCHEDULES
 from bigain_cli.rules import Rules, placed

@@ -12,10 +12,9 @@ from bigain_cli.cli.options import load_model
 from bigain_cli.cli.order import Order
 from bigain_cli.cli.talk import Talk
 from bigain_cli.models import resolve
-from bigain_cli.outputs.files import write_whole
-from bigain_cli.outputs.folder import make_folder
+from bigain_cli.outputs.files import make_folder, write_whole
 from bigain_cli.outputs.json import line
-from bigain_cli.outputs.pictures import png, tiled
+from bigain_cli.outputs.png import png, tiled
 from bigain_cli.outputs.sink import encode
 from bigain_cli.sampler.image_paths import STDOUT
 

@@ -13,7 +13,7 @@ import typer
 
 from bigain_cli.cli.talk import Talk
 from bigain_cli.compress import Spec, parse
-from bigain_cli.errors import UsageError, did_you_mean
+from bigain_cli.errors import UsageError, check_known
 from bigain_cli.registry import DTYPES
 
 PANELS = ("Input", "Labels", "Model", "Effort", "Output", "More")  # the last is for --help-all
@@ -57,9 +57,7 @@ def check_output(output: str | None, example: str) -> None:
 
 def check_machine(device: str, dtype: str) -> None:
     """Refuse names that no machine has, before anything heavy is loaded."""
-    if dtype not in ("auto", *DTYPES):
-        hint = did_you_mean(dtype, DTYPES, f"Known: auto, {', '.join(DTYPES)}.")
-        raise UsageError(f"--dtype {dtype}", "unknown", hint)
+    check_known("--dtype", dtype, ("auto", *DTYPES))
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
         raise UsageError(f"--device {device}", "not a device", "Use auto, cpu, cuda, cuda:1 or mps.")
 

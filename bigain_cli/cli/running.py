@@ -14,14 +14,12 @@ from bigain_cli.cli.standings import ClassifyProgress
 from bigain_cli.cli.talk import Talk
 from bigain_cli.labels import LabelSet, presets, read_labels
 from bigain_cli.models import resolve
-from bigain_cli.outputs.counts import counted
-from bigain_cli.outputs.files import open_target
-from bigain_cli.outputs.folder import make_folder
-from bigain_cli.outputs.panel import save_panel
+from bigain_cli.outputs.files import make_folder, open_target
+from bigain_cli.outputs.heatmap_figure import save_panel
 from bigain_cli.outputs.plotting import can_map
 from bigain_cli.outputs.resume import Recorded, recorded
 from bigain_cli.outputs.sink import Layout, Sink, opened
-from bigain_cli.outputs.table import safe
+from bigain_cli.outputs.text import counted, safe
 from bigain_cli.ranking import Failure, Ranking
 from bigain_cli.registry import OUTPUTS, attribute
 

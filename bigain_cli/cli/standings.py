@@ -10,9 +10,9 @@ from typing import Any
 
 from bigain_cli.cli.meter import Display, clock
 from bigain_cli.cli.talk import Talk, write_line
-from bigain_cli.outputs.counts import counted
-from bigain_cli.outputs.intervals import beyond, part, span
-from bigain_cli.outputs.table import gap, safe
+from bigain_cli.outputs.interval_bars import beyond, part, span
+from bigain_cli.outputs.table import gap
+from bigain_cli.outputs.text import counted, safe
 from bigain_cli.ranking import Failure, Ranking, Standing
 
 PAUSE = 1.0  # seconds between an image's lines where there is no terminal

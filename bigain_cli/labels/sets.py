@@ -53,6 +53,14 @@ def presets() -> dict[str, Path]:
     return {path.stem: path for path in sorted(home.glob("*.csv"))}
 
 
+def list_presets() -> list[dict[str, object]]:
+    """Return all label presets: how many labels each has, and where it comes from."""
+    return [
+        {"name": name, "labels": len(read_labels(str(path), {}).labels), "source": str(path)}
+        for name, path in presets().items()
+    ]
+
+
 def _from_file(path: str, origin: str) -> tuple[Label, ...]:
     """Read a label file in the format of its suffix."""
     parse = FORMATS.get(Path(path).suffix.lower(), from_lines)

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bigain_cli.errors import UsageError
-from bigain_cli.outputs.files import check_new, check_target
-from bigain_cli.outputs.folder import check_folder
+from bigain_cli.outputs.files import check_folder, check_new, check_target
 
 STDOUT = "-"
 LONGEST = 40  # letters of a prompt in a file's name

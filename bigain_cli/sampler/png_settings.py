@@ -9,7 +9,7 @@ from typing import Any
 
 from bigain_cli import __version__
 from bigain_cli.errors import UsageError
-from bigain_cli.outputs.pictures import settings_of
+from bigain_cli.outputs.png import settings_of
 from bigain_cli.sampler.wish import Wish, written
 
 KINDS: Mapping[str, tuple[type, ...]] = {

@@ -37,7 +37,7 @@ class Wish:
 
     def _problems(self) -> Iterator[tuple[bool, str, str, str]]:
         name, steps, guidance = self.sampler, self.steps, self.guidance
-        hint = did_you_mean(name or "", SAMPLERS, f"Known: {', '.join(SAMPLERS)}.")
+        hint = did_you_mean(name or "", SAMPLERS)
         yield name is not None and name not in SAMPLERS, f"--sampler {name}", "unknown sampler", hint
         few = "must be at least 1"
         yield steps is not None and steps < 1, f"--steps {steps}", few, "20 to 50 are usual."

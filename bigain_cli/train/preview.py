@@ -7,7 +7,7 @@ from pathlib import Path
 from bigain_cli.backbones.base import Backbone
 from bigain_cli.backbones.phrases import Phrases
 from bigain_cli.outputs.files import write_whole
-from bigain_cli.outputs.pictures import png, tiled
+from bigain_cli.outputs.png import png, tiled
 from bigain_cli.sampler import generate
 
 COLUMNS, ROWS, STEPS, GUIDANCE = 8, 10, 20, 2.0

@@ -83,10 +83,9 @@ class Recipe:
         return dataclasses.asdict(self)
 
     def _problems(self) -> Iterator[tuple[bool, str, str, str]]:
-        known = did_you_mean(self.arch, ARCHITECTURES, f"Known: {', '.join(ARCHITECTURES)}.")
-        yield self.arch not in ARCHITECTURES, f"--arch {self.arch}", "unknown", known
-        precisions = f"Known: {', '.join(PRECISIONS)}."
-        yield self.precision not in PRECISIONS, f"--precision {self.precision}", "unknown", precisions
+        for name, known in (("arch", ARCHITECTURES), ("precision", PRECISIONS)):
+            value = getattr(self, name)
+            yield value not in known, f"--{name} {value}", "unknown", did_you_mean(value, known)
         yield self.patch not in PATCHES, f"--patch {self.patch}", "not supported", "Use 1, 2 or 4."
         multiple = self.patch * (4 if self.arch == "unet" else 1)
         uneven = self.size < 2 * multiple or self.size % multiple != 0
