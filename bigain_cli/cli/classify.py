@@ -52,14 +52,12 @@ def classify(
         label_option(
             "--labels",
             "-l",
-            help="A label file (text, CSV, JSON), a preset (see: bigain list labels), or a list with commas.",
+            help="A label file, a preset (bigain list labels), or a,b,c.",
         ),
     ] = None,
     template: Annotated[
         list[str] | None,
-        label_option(
-            "--template", "-t", help='Prompt for a label, as "a photo of a {}."; repeat to average over several.'
-        ),
+        label_option("--template", "-t", help='Prompt, as "a photo of a {}."; repeat to average.'),
     ] = None,
     reject: Annotated[
         bool, label_option("--reject", help="Answer 'none' when no label beats the empty prompt.")
@@ -72,16 +70,16 @@ def classify(
     kv: Kv = None,
     confidence: Annotated[
         float,
-        effort_option(help="How sure a race is before it drops a label, and how sure the interval of the gap is."),
+        effort_option(help="How sure a race is when it drops a label, and the gap's interval."),
     ] = 0.95,
     draws: Annotated[int | None, effort_option(help="Most draws per label.", show_default="by model, schedule")] = None,
-    budget: Annotated[int | None, effort_option(help="Most evaluations per image.", show_default="no limit")] = None,
+    budget: Annotated[int | None, effort_option(help="Most evaluations per image.")] = None,
     deadline: Annotated[
         float | None,
-        effort_option(help="Most seconds per image; such runs cannot be repeated exactly.", show_default="no limit"),
+        effort_option(help="Most seconds per image; not exactly repeatable."),
     ] = None,
     schedule: Annotated[str, more_option(help=f"{', '.join(SCHEDULES)}.")] = "race",
-    score: Annotated[str | None, more_option(help=f"{', '.join(SCORES)}.", show_default="the model's own")] = None,
+    score: Annotated[str | None, more_option(help=f"{', '.join(SCORES)}.", show_default="by model")] = None,
     seed: Annotated[int, more_option(help="Seed of the draws.")] = 0,
     batch: Annotated[
         int | None,
@@ -93,14 +91,14 @@ def classify(
     ] = None,
     output: Annotated[
         str | None,
-        output_option("--output", "-o", metavar="FILE", help="Write records to a file; its suffix chooses the format."),
+        output_option("--output", "-o", metavar="FILE", help="Write records to a file; its suffix is the format."),
     ] = None,
     as_json: Annotated[bool, output_option("--json", help="Write one JSON array.")] = False,
     as_jsonl: Annotated[bool, output_option("--jsonl", help="Write one JSON line per image, at once.")] = False,
     as_csv: Annotated[bool, more_option("--csv", help="Write comma-separated columns.")] = False,
     as_tsv: Annotated[bool, more_option("--tsv", help="Write tab-separated columns.")] = False,
     top: Annotated[
-        int | None, output_option(min=1, help="Labels to show for each image.", show_default="5 in JSON, 1 in columns")
+        int | None, output_option(min=1, metavar="K", help="Labels per image.", show_default="5 in JSON, 1 in columns")
     ] = None,
     resume: Annotated[
         bool,
@@ -113,8 +111,7 @@ def classify(
         str | None,
         output_option(
             metavar="DIR",
-            help="Plot where the evidence lies, a PNG for each image; takes one more evaluation a draw, not counted.",
-            show_default="off",
+            help="Plot where the evidence lies, a PNG for each image.",
         ),
     ] = None,
     watch: Annotated[bool, output_option("--watch", help="Show a live table of the labels on stderr.")] = False,

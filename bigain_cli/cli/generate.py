@@ -38,18 +38,16 @@ def generate(
     context: typer.Context,
     prompts: Annotated[
         list[str] | None,
-        typer.Argument(metavar="PROMPT...", help="What to generate; a class name for label-conditioned models."),
+        typer.Argument(metavar="PROMPT...", help="What to generate; for DiT a class name."),
     ] = None,
     prompts_from: Annotated[
-        str | None, input_option(metavar="FILE|-", help="Read prompts from a file or stdin, one a line.")
+        str | None, input_option(metavar="FILE|-", help="Prompts from a file or stdin, one a line.")
     ] = None,
-    count: Annotated[
-        int, input_option("--count", "-n", help="Images of each prompt; image i has the seed --seed + i.")
-    ] = 1,
-    seed: Annotated[int, input_option(help="Seed of the first image's noise.")] = 0,
-    negative: Annotated[str, input_option(help="What to move away from.", show_default="the empty prompt")] = "",
+    count: Annotated[int, input_option("--count", "-n", help="Images per prompt; image i has seed --seed + i.")] = 1,
+    seed: Annotated[int, input_option(help="Seed of the first image.")] = 0,
+    negative: Annotated[str, input_option(help="What to move away from.")] = "",
     again: Annotated[
-        str | None, input_option(metavar="IMAGE.png", help="Generate an image again, by the settings inside it.")
+        str | None, input_option(metavar="IMAGE.png", help="Generate an image again by its own settings.")
     ] = None,
     model: Model = DEFAULT_MODEL,
     device: Device = "auto",
@@ -57,16 +55,12 @@ def generate(
     compress: Compress = None,
     merge: Merge = None,
     kv: Kv = None,
-    steps: Annotated[
-        int | None, effort_option(help="Steps from noise to image.", show_default="by model, sampler")
-    ] = None,
+    steps: Annotated[int | None, effort_option(help="Steps from noise to image.", show_default="by sampler")] = None,
     guidance: Annotated[
         float | None,
-        effort_option(help="How strongly to move towards the prompt; 1: not at all.", show_default="by model"),
+        effort_option(help="Strength of the prompt; 1: none.", show_default="by model"),
     ] = None,
-    sampler: Annotated[
-        str | None, effort_option(help=f"{', '.join(SAMPLERS)}.", show_default="the model's own")
-    ] = None,
+    sampler: Annotated[str | None, effort_option(help=f"{', '.join(SAMPLERS)}.", show_default="by model")] = None,
     batch: Annotated[
         int | None,
         more_option(
@@ -74,24 +68,20 @@ def generate(
             show_default="by device and model",
         ),
     ] = None,
-    size: Annotated[
-        str | None, output_option(metavar="WxH", help="Width and height in pixels.", show_default="the model's own")
-    ] = None,
+    size: Annotated[str | None, output_option(metavar="WxH", help="In pixels.", show_default="by model")] = None,
     output: Annotated[
         str | None,
         output_option(
             "--output",
             "-o",
-            metavar="FILE.png|FOLDER|-",
-            help="Where to write; - is PNG bytes on stdout.",
+            metavar="PATH",
+            help="A FILE.png, a folder, or - for PNG bytes on stdout.",
             show_default="this folder",
         ),
     ] = None,
     grid: Annotated[bool, output_option("--grid", help="One image of all, a row for each prompt.")] = False,
     force: Annotated[bool, output_option("--force", help="Replace existing files.")] = False,
-    as_jsonl: Annotated[
-        bool, output_option("--jsonl", help="Write one JSON line per image instead of its path.")
-    ] = False,
+    as_jsonl: Annotated[bool, output_option("--jsonl", help="Write a JSON line per image, not its path.")] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> int:

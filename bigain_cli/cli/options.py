@@ -16,7 +16,7 @@ from bigain_cli.compress import Spec, parse
 from bigain_cli.errors import UsageError, check_known
 from bigain_cli.registry import DTYPES
 
-PANELS = ("Input", "Labels", "Model", "Effort", "Output", "More")  # the last is for --help-all
+PANELS = ("Input", "Labels", "Model", "Effort", "Output", "More")  # the last one with --help-all only
 input_option, label_option, model_option, effort_option, output_option, more_option = (
     partial(typer.Option, rich_help_panel=panel) for panel in PANELS
 )
@@ -27,7 +27,7 @@ Model = Annotated[
         "--model",
         "-m",
         envvar="BIGAIN_MODEL",
-        help="An alias (see: bigain list models), a hub id, a diffusers folder or a .safetensors file.",
+        help="An alias (bigain list models), a hub id, a folder or a file.",
     ),
 ]
 Device = Annotated[str, model_option(help="auto, cpu, cuda, cuda:1 or mps.")]
@@ -38,12 +38,12 @@ Compress = Annotated[
         "--compress",
         "-c",
         metavar="SPEC",
-        help="Token compression, as lgtm:0.7 or lgtm:0.5+iekvd:2@0.9 (see: bigain list operators), or none.",
-        show_default="the model's own",
+        help="Compression, as lgtm:0.7, iekvd:2@0.9 or none (bigain list operators).",
+        show_default="by model",
     ),
 ]
-Merge = Annotated[float | None, model_option(metavar="RATIO", help="Short for -c lgtm:RATIO.", show_default="off")]
-Kv = Annotated[int | None, more_option(metavar="FACTOR", help="Short for -c iekvd:FACTOR.", show_default="off")]
+Merge = Annotated[float | None, model_option(metavar="RATIO", help="Short for -c lgtm:RATIO.")]
+Kv = Annotated[int | None, more_option(metavar="FACTOR", help="Short for -c iekvd:FACTOR.")]
 DryRun = Annotated[bool, output_option("--dry-run", help="Say what would be done, and load nothing.")]
 Quiet = Annotated[bool, output_option("--quiet", "-q", help="Write nothing but errors to stderr.")]
 Verbose = Annotated[bool, more_option("--verbose", "-v", help="Say how things were understood.")]
