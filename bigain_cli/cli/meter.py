@@ -34,7 +34,7 @@ class Display:
     def __init__(self, talk: Talk) -> None:
         self.talk = talk
         self.on_terminal = sys.stderr.isatty() and not talk.quiet
-        self.began = self._drawn = time.monotonic()
+        self.began = self._redrawn = time.monotonic()
         self._live: Any = None
 
     def __enter__(self) -> Self:
@@ -53,9 +53,9 @@ class Display:
     def due(self, urgent: bool = False) -> bool:
         """Tell whether to redraw: not more often than eyes can follow, but always if it is urgent."""
         now = time.monotonic()
-        if not urgent and now - self._drawn < REDRAW:
+        if not urgent and now - self._redrawn < REDRAW:
             return False
-        self._drawn = now
+        self._redrawn = now
         return True
 
     def draw(self, content: Any) -> None:

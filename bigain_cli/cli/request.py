@@ -56,8 +56,8 @@ class Request:
         return self.format == "jsonl" and (self.output or "").lower().endswith(IN_PLACE)
 
     @property
-    def labels_shown(self) -> int:
-        """Return how many labels a record shows: as suits the format; in a table more for a single image."""
+    def top_labels(self) -> int:
+        """Return how many labels a record lists: as suits the format; in a table more for a single image."""
         if self.top is not None:
             return self.top
         single = len(self.inputs) == 1 and self.files_from is None and not os.path.isdir(self.inputs[0])

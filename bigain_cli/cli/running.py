@@ -47,7 +47,7 @@ def carry_out(request: Request, talk: Talk) -> int:
                     with progress.aside():
                         if folder is not None and isinstance(outcome, Ranking):
                             save_panel(folder, outcome)  # before the record: what is recorded is not done again
-                        sink.write(outcome.to_dict(request.labels_shown), outcome)
+                        sink.write(outcome.to_dict(request.top_labels), outcome)
                     if isinstance(outcome, Failure):
                         failures, first = failures + 1, first or outcome.message
                 progress.show(outcome)
@@ -125,7 +125,7 @@ def _recorded(request: Request, fingerprint: str, talk: Talk) -> Recorded:
 def _sink(request: Request, names: list[str]) -> Iterator[Sink]:
     """Open the output, and close it so that it is valid however the run ends."""
     colour = request.output is None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    layout = Layout(tuple(names), request.labels_shown or 1, colour, request.reject)
+    layout = Layout(tuple(names), request.top_labels or 1, colour, request.reject)
     sink: Sink = attribute(OUTPUTS[request.format].sink)(layout)
     with ExitStack() as open_files:
         stream = sys.stdout.buffer
