@@ -31,8 +31,7 @@ def evaluate(
         typer.Option(
             "--compress",
             "-c",
-            help="A compression to compare, as none or lgtm:0.7; lgtm:0.7,none is a ladder: all labels by the first, "
-            "the finalists by the second. Repeatable.",
+            help="A compression to compare, as none or lgtm:0.7; repeatable.",
             show_default="none and the model's own",
         ),
     ] = None,
@@ -119,7 +118,7 @@ def evaluate(
     \b
     Examples:
       bigain evaluate photos/ -c none -c lgtm:0.7 --limit 200 --records photos.jsonl
-      bigain evaluate pets:data --download -m sd2 -c none -c lgtm:0.7,none --json
+      bigain evaluate pets:data --download -m sd2 -c none -c lgtm:0.7 --json
     """
     check_output(output, "summary.md")
     inquiry = Inquiry(

@@ -16,11 +16,11 @@ from bigain_cli.arms import NONE
 from bigain_cli.cli.answers import Answers, asked
 from bigain_cli.cli.inquiry import Inquiry
 from bigain_cli.cli.meter import StepMeter
-from bigain_cli.cli.prospect import most_of_rungs, prospect
+from bigain_cli.cli.prospect import most_of, prospect
 from bigain_cli.cli.talk import Talk
+from bigain_cli.compress import parse
 from bigain_cli.errors import UsageError
 from bigain_cli.evaluation.drawing import share_of
-from bigain_cli.evaluation.specs import rungs_of
 from bigain_cli.labels import LabelSet
 from bigain_cli.models import resolve
 from bigain_cli.outputs.counts import counted
@@ -67,8 +67,7 @@ def rehearse(inquiry: Inquiry, talk: Talk) -> int:
     whole, dataset, labels, _ = _material(inquiry, talk, download=False)
     ahead = prospect(inquiry.model, labels, inquiry.templates, dataset.many, inquiry.rules)
     own = "none, and the model's own"
-    specs = [rungs_of(text) for text in inquiry.specs or ("none",)]
-    most = max(most_of_rungs(ahead.rules, ahead.prompts, rungs) for rungs in specs)
+    most = max(most_of(ahead.rules, ahead.prompts, parse(text)) for text in inquiry.specs or ("none",))
     lines = [
         f"dataset      {dataset.name}, {len(dataset.cases)} pictures of {len(dataset.classes)} classes",
         f"labels       {len(labels.labels)} ({labels.origin})",

@@ -186,7 +186,6 @@ BAD = {
     "records": (("--generate", "4", "--records", "x.jsonl"), "--records with --limit 0: nothing is asked"),
     "draws": (("--generate", "4", "--draws", "9"), "--draws with --limit 0: nothing is asked"),
     "none": (("--generate", "0"), "--generate 0: must be at least 1"),
-    "ladder": (("--generate", "4", "-c", "tome:0.5,none"), "a ladder is a way to classify"),
     "feature": (("--generate", "4", "--feature", "fid"), "feature fid: unknown"),
     "steps": (("--generate", "4", "--steps", "0"), "--steps 0: must be at least 1"),
     "nothing": ((), "--limit 0: nothing is asked"),
