@@ -9,7 +9,7 @@ import typer
 
 from bigain_cli.cli.forms import chosen_form
 from bigain_cli.cli.inquiry import PAGES, Inquiry, check
-from bigain_cli.cli.options import Device, DryRun, Dtype, Model, Quiet, check_output
+from bigain_cli.cli.options import Device, Dtype, Model, Quiet, check_output
 from bigain_cli.cli.talk import Talk
 from bigain_cli.errors import UsageError
 from bigain_cli.evaluation.drawing import Drawing
@@ -109,7 +109,6 @@ def evaluate(
     confusion: Annotated[bool, typer.Option("--confusion", help="Add who is taken for whom.")] = False,
     download: Annotated[bool, typer.Option("--download", help="Fetch the dataset if it is not there.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
-    dry_run: DryRun = False,
     quiet: Quiet = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say how things were understood.")] = False,
 ) -> int:
@@ -148,9 +147,9 @@ def evaluate(
     check(inquiry)
     talk = Talk(quiet, verbose)
     warnings.showwarning = talk.warn
-    from bigain_cli.cli.evaluating import carry_out, rehearse
+    from bigain_cli.cli.evaluating import carry_out
 
-    return rehearse(inquiry, talk) if dry_run else carry_out(inquiry, talk)
+    return carry_out(inquiry, talk)
 
 
 def _drawing(

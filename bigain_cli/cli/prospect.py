@@ -37,11 +37,6 @@ class Prospect:
         """Tell whether the model can be loaded without a download."""
         return present(self.reference, hub_cache())
 
-    def told(self) -> str:
-        """Say which model it is, and whether it is there."""
-        state = "present" if self.present else "not present, would be downloaded"
-        return f"{self.reference.name} ({self.reference.where}), {state}"
-
 
 def prospect(model: str, labels: LabelSet, templates: Sequence[str], reject: bool, rules: Rules) -> Prospect:
     """Find a model, and refuse labels that it cannot know, as far as its folder tells."""

@@ -108,11 +108,6 @@ def test_records_of_another_verb_are_refused(photos: Path, tmp_path: Path) -> No
     assert result.code == 2 and "Traceback" not in result.err and "recorded by another verb" in result.err
 
 
-def test_a_dry_run_fetches_nothing_and_says_so(tmp_path: Path) -> None:
-    result = warm("evaluate", "pets:nowhere", "--download", "--dry-run", cwd=tmp_path)
-    assert result.code == 2 and "a dry run fetches nothing" in result.err
-
-
 @pytest.mark.parametrize("verb", [("classify", "x.png", "-l", "a,b"), ("generate", "red"), ("bench",)])
 def test_a_comma_between_specs_is_refused(verb: tuple[str, ...], tmp_path: Path) -> None:
     Image.new("RGB", (9, 9)).save(tmp_path / "x.png")
@@ -195,23 +190,12 @@ def test_a_dataset_under_another_name_is_pointed_out(photos: Path, tmp_path: Pat
     assert "named then" not in warm("evaluate", "p", *records, cwd=tmp_path).err
 
 
-def test_a_dry_run_knows_what_it_would_cost(photos: Path) -> None:
-    for arguments, most in (
-        (("--draws", "16"), 48),
-        (("--budget", "30"), 30),
-        (("--schedule", "staged"), 5 * 3 + 15 * 3),
-    ):
-        plan = warm("evaluate", str(photos), "--schedule", "fixed", *arguments, "--dry-run")
-        assert plan.code == 0 and f"at most {most} a picture" in plan.out.decode(), (arguments, plan)
-
-
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (("-c", "lgtm:2"), "no ratio"),
         (("--figure", "x.pdf"), "drawn as PNG or SVG only"),
-        (("-m", "mini", "--dry-run"), "does not know the word"),
-        (("-c", "none", "-c", "none", "--dry-run"), "given twice"),
+        (("-m", "mini"), "does not know the word"),
         (("-c", "none", "-c", "none"), "given twice"),
         (("-c", "lgtm:0.5,none"), "a comma is no part of a spec"),
         (("--against", "lgtm:0.5"), "not among the specs"),
@@ -254,10 +238,3 @@ def test_existing_files_stay(photos: Path, tmp_path: Path) -> None:
         assert (tmp_path / arguments[1]).read_text() == "mine"
     assert ask(photos, "-o", "s.json", "--force", cwd=tmp_path).code == 0
     assert json.loads((tmp_path / "s.json").read_text())["pictures"] == 12
-
-
-def test_a_rehearsal_says_what_would_be_done(photos: Path, tmp_path: Path) -> None:
-    result = ask(photos, "--limit", "5", "--dry-run", "--figure", "c", cwd=tmp_path)
-    text = result.out.decode()
-    assert result.code == 0 and "5 pictures of 3 classes" in text and "24 a picture" in text and "c.svg" in text
-    assert list(tmp_path.iterdir()) == []
