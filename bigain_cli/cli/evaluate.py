@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bigain_cli.cli.inquiry import PAGES, Inquiry, check
-from bigain_cli.cli.options import Device, DryRun, Dtype, Model, Quiet, check_output, chosen_form
+from bigain_cli.cli.options import Device, Dtype, Model, Quiet, check_output, chosen_form
 from bigain_cli.cli.talk import Talk
 from bigain_cli.errors import UsageError
 from bigain_cli.evaluation.drawing import Drawing
@@ -30,8 +30,7 @@ def evaluate(
         typer.Option(
             "--compress",
             "-c",
-            help="A compression to compare, as none or lgtm:0.7; lgtm:0.7,none is a ladder: all labels by the first, "
-            "the finalists by the second. Repeatable.",
+            help="A compression to compare, as none or lgtm:0.7; repeatable.",
             show_default="none and the model's own",
         ),
     ] = None,
@@ -109,7 +108,6 @@ def evaluate(
     confusion: Annotated[bool, typer.Option("--confusion", help="Add who is taken for whom.")] = False,
     download: Annotated[bool, typer.Option("--download", help="Fetch the dataset if it is not there.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
-    dry_run: DryRun = False,
     quiet: Quiet = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say how things were understood.")] = False,
 ) -> int:
@@ -118,7 +116,7 @@ def evaluate(
     \b
     Examples:
       bigain evaluate photos/ -c none -c lgtm:0.7 --limit 200 --records photos.jsonl
-      bigain evaluate pets:data --download -m sd2 -c none -c lgtm:0.7,none --json
+      bigain evaluate pets:data --download -m sd2 -c none -c lgtm:0.7 --json
     """
     check_output(output, "summary.md")
     inquiry = Inquiry(
@@ -148,9 +146,9 @@ def evaluate(
     check(inquiry)
     talk = Talk(quiet, verbose)
     warnings.showwarning = talk.warn
-    from bigain_cli.cli.evaluating import carry_out, rehearse
+    from bigain_cli.cli.evaluating import carry_out
 
-    return rehearse(inquiry, talk) if dry_run else carry_out(inquiry, talk)
+    return carry_out(inquiry, talk)
 
 
 def _drawing(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,11 +15,9 @@ from bigain_cli.arms import NONE
 from bigain_cli.cli.answers import Answers, asked
 from bigain_cli.cli.inquiry import Inquiry
 from bigain_cli.cli.meter import StepMeter
-from bigain_cli.cli.prospect import most_of_rungs, prospect
 from bigain_cli.cli.talk import Talk
 from bigain_cli.errors import UsageError
 from bigain_cli.evaluation.drawing import share_of
-from bigain_cli.evaluation.specs import rungs_of
 from bigain_cli.labels import LabelSet
 from bigain_cli.models import resolve
 from bigain_cli.outputs.files import open_target, write_whole
@@ -28,7 +25,6 @@ from bigain_cli.outputs.html_report import Html
 from bigain_cli.outputs.plotting import can_map, drawn
 from bigain_cli.outputs.sink import Layout, encode, opened
 from bigain_cli.outputs.text import counted
-from bigain_cli.registry import DATASETS
 
 TOP = 5  # labels in a page
 SHOWN = 3  # failures that are told one by one
@@ -36,7 +32,7 @@ SHOWN = 3  # failures that are told one by one
 
 def carry_out(inquiry: Inquiry, talk: Talk) -> int:
     """Ask about every picture under every spec; return 1 if any failed, else 0."""
-    whole, dataset, labels, answers = _material(inquiry, talk, inquiry.download)
+    whole, dataset, labels, answers = _material(inquiry, talk)
     resolve(inquiry.model)
     evaluation, studio = _prepared(inquiry, talk, whole, dataset, labels, answers)
     with _report(inquiry, labels, dataset.many) as report:
@@ -61,52 +57,13 @@ def carry_out(inquiry: Inquiry, talk: Talk) -> int:
     return 1 if summary.failed else 0
 
 
-def rehearse(inquiry: Inquiry, talk: Talk) -> int:
-    """Say what would be done; look at the dataset, but load no model."""
-    _check_presence(inquiry.dataset, inquiry.download)
-    whole, dataset, labels, _ = _material(inquiry, talk, download=False)
-    ahead = prospect(inquiry.model, labels, inquiry.templates, dataset.many, inquiry.rules)
-    own = "none, and the model's own"
-    specs = [rungs_of(text) for text in inquiry.specs or ("none",)]
-    most = max(most_of_rungs(ahead.rules, ahead.prompts, rungs) for rungs in specs)
-    lines = [
-        f"dataset      {dataset.name}, {len(dataset.cases)} pictures of {len(dataset.classes)} classes",
-        f"labels       {len(labels.labels)} ({labels.origin})",
-        f"specs        {', '.join(inquiry.specs) or own}",
-        f"evaluations  at most {most} a picture and spec ({sum(ahead.prompts)} prompts)",
-        f"model        {ahead.told()}",
-        *_ahead(inquiry, len(whole.classes)),
-        f"records      {inquiry.records or 'not kept'}",
-        f"output       {inquiry.output or 'stdout'} ({inquiry.form})",
-        *(f"figure       {name}" for name in inquiry.figures),
-    ]
-    typer.echo(encode("\n".join(lines)))
-    return 0
-
-
-def _check_presence(dataset: str, download: bool) -> None:
-    """Refuse to look ahead at what would have to be fetched first."""
-    kind, _, folder = dataset.partition(":")
-    fetched = kind in DATASETS and DATASETS[kind].fetched
-    if download and fetched and folder and not os.path.isdir(folder):
-        why = f"{dataset} is not there yet, and a dry run fetches nothing"
-        raise UsageError("--dry-run --download", why, "Fetch it with --download alone.")
-
-
-def _ahead(inquiry: Inquiry, classes: int) -> Iterator[str]:
-    """Say what would be drawn."""
-    if (drawing := inquiry.drawing) is not None:
-        kept = f", kept in {drawing.keep}" if drawing.keep else ""
-        yield f"drawn        {drawing.count // classes} pictures of each class under each spec{kept}"
-
-
-def _material(inquiry: Inquiry, talk: Talk, download: bool) -> tuple[Any, Any, Any, tuple[str, ...]]:
+def _material(inquiry: Inquiry, talk: Talk) -> tuple[Any, Any, Any, tuple[str, ...]]:
     """Return the dataset, its chosen part, the labels, and the right label of each class."""
     from bigain_cli.evaluation.dataset import open_dataset, refuse_mixture
     from bigain_cli.evaluation.matching import labels_for
     from bigain_cli.evaluation.selection import choose
 
-    whole = open_dataset(inquiry.dataset, download)
+    whole = open_dataset(inquiry.dataset, inquiry.download)
     if inquiry.drawing is not None:
         share_of(inquiry.drawing, whole)
     dataset = choose(whole, inquiry.limit, inquiry.per_class, inquiry.seed)

@@ -9,7 +9,7 @@ from pathlib import PurePath
 
 from bigain_cli.cli.options import FORMS, check_machine
 from bigain_cli.errors import UsageError
-from bigain_cli.evaluation.drawing import Drawing, drawable
+from bigain_cli.evaluation.drawing import Drawing
 from bigain_cli.evaluation.specs import compared
 from bigain_cli.outputs.files import IN_PLACE, check_target
 from bigain_cli.outputs.plotting import require_plotting
@@ -63,9 +63,8 @@ class Inquiry:
 
 def check(inquiry: Inquiry) -> None:
     """Refuse what contradicts itself, what cannot be written, and names that no machine has."""
-    specs = compared(inquiry.specs, inquiry.against, inquiry.rules)
+    compared(inquiry.specs, inquiry.against)
     if inquiry.drawing is not None:
-        drawable(dict(zip(inquiry.specs, specs, strict=True)))
         _check_folder(inquiry.drawing.keep)
     _check_limit(inquiry)
     _check_records(inquiry)

@@ -12,7 +12,6 @@ from bigain_cli.arms import Arm, arms_of
 from bigain_cli.backbones.outline import Outline, outline_of
 from bigain_cli.cli.catalogue import hub_cache
 from bigain_cli.compress import Spec
-from bigain_cli.evaluation.specs import MOST, Rungs, check_budget, shared_out
 from bigain_cli.labels import DEFAULT_TEMPLATE, LabelSet
 from bigain_cli.models import Reference, present, resolve
 from bigain_cli.registry import SCHEDULES
@@ -38,11 +37,6 @@ class Prospect:
         """Tell whether the model can be loaded without a download."""
         return present(self.reference, hub_cache())
 
-    def told(self) -> str:
-        """Say which model it is, and whether it is there."""
-        state = "present" if self.present else "not present, would be downloaded"
-        return f"{self.reference.name} ({self.reference.where}), {state}"
-
 
 def prospect(model: str, labels: LabelSet, templates: Sequence[str], reject: bool, rules: Rules) -> Prospect:
     """Find a model, and refuse labels that it cannot know, as far as its folder tells."""
@@ -65,12 +59,3 @@ def most_of(rules: Rules, prompts: Sequence[int], spec: Spec | None) -> int:
     if spec is not None and spec.shared:
         most += rules.most_draws
     return min(most, rules.budget) if rules.budget is not None else most
-
-
-def most_of_rungs(rules: Rules, prompts: Sequence[int], rungs: Rungs) -> int:
-    """Return the most evaluations of one picture under a spec, or on a ladder of two."""
-    if len(rungs) == 1:
-        return most_of(rules, prompts, rungs[0])
-    check_budget(rules, sum(prompts) + rungs[0].shared)
-    first, last = shared_out(rules)
-    return most_of(first, prompts, rungs[0]) + most_of(last, sorted(prompts)[-MOST:], rungs[1])

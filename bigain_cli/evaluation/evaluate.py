@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from bigain_cli.backbones.base import Backbone
 from bigain_cli.evaluation.dataset import Dataset, open_dataset
-from bigain_cli.evaluation.drawing import Drawing, drawable
+from bigain_cli.evaluation.drawing import Drawing
 from bigain_cli.evaluation.matching import labels_for
 from bigain_cli.evaluation.measures import Record
 from bigain_cli.evaluation.pictures import Gallery, Studio
@@ -58,5 +58,5 @@ def studio_of(evaluation: Evaluation, backbone: Backbone, whole: Dataset, drawin
     """Prepare what is to be drawn under the specs of an evaluation."""
     if drawing is None:
         return None
-    specs, plan = drawable(evaluation.rungs), evaluation.plan
+    plan, specs = evaluation.plan, {name: str(spec) for name, spec in evaluation.specs.items()}
     return Studio(backbone, whole, evaluation.prompts(), specs, drawing, plan.seed, plan.batch)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from bigain_cli.backbones.base import Backbone
 from bigain_cli.residuals import steady
 
-# A batch has the same size however many images there are to generate, and a shorter one is filled up: the last bits of an
-# image depend on the size of its batch, though not on what else is in it. So the sizes are modest.
+# A batch has the same size however many images there are, and a shorter one is filled up: the last bits of an image
+# depend on the size of its batch, though not on what else is in it. So the sizes are modest.
 PLACES_AT_ONCE = {"cpu": 4096, "cuda": 16384, "mps": 8192}
 MOST_AT_ONCE = {"cpu": 4, "cuda": 32, "mps": 8}
 

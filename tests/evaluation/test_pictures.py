@@ -186,7 +186,6 @@ BAD = {
     "records": (("--generate", "4", "--records", "x.jsonl"), "--records with --limit 0: nothing is asked"),
     "draws": (("--generate", "4", "--draws", "9"), "--draws with --limit 0: nothing is asked"),
     "none": (("--generate", "0"), "--generate 0: must be at least 1"),
-    "ladder": (("--generate", "4", "-c", "tome:0.5,none"), "a ladder is a way to classify"),
     "feature": (("--generate", "4", "--feature", "fid"), "feature fid: unknown"),
     "steps": (("--generate", "4", "--steps", "0"), "--steps 0: must be at least 1"),
     "nothing": ((), "--limit 0: nothing is asked"),
@@ -200,7 +199,7 @@ def test_what_cannot_be_drawn_is_said_before_anything_is_loaded(models, photos, 
     made = warm(*asked)
     assert (made.code, made.out) == (2, b"") and message in made.err
     if case != "steps":
-        without = warm("evaluate", str(photos), "-m", "sd2", "--limit", "0", *arguments, "--dry-run")
+        without = warm("evaluate", str(photos), "-m", "sd2", "--limit", "0", *arguments)
         assert without.code == 2 and message in without.err, "no model is needed to say so"
 
 
@@ -210,12 +209,6 @@ def test_what_cannot_be_drawn_is_said_before_anything_is_loaded(models, photos, 
 def test_options_of_drawing_do_nothing_alone(photos, option: tuple[str, str]) -> None:
     made = warm("evaluate", str(photos), *option)
     assert made.code == 2 and f"{option[0]}: nothing is drawn without --generate" in made.err
-
-
-def test_a_dry_run_tells_what_would_be_drawn(photos) -> None:
-    made = warm("evaluate", str(photos), "--generate", "9", "--keep", "there", "--dry-run")
-    assert made.code == 0 and b"4 pictures of each class under each spec, kept in there" in made.out
-    assert warm("evaluate", str(photos), "--generate", "1", "--dry-run").code == 2
 
 
 def test_a_folder_that_is_none_is_refused(photos, tmp_path: Path) -> None:
