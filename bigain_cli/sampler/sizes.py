@@ -2,37 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from bigain_cli.errors import UsageError
 from bigain_cli.sampler.wish import written
 
-
-class Extent(Protocol):
-    """What sizes a backbone can generate."""
-
-    @property
-    def name(self) -> str:
-        """As the user gave it."""
-
-    @property
-    def latent_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width."""
-
-    @property
-    def scale(self) -> int:
-        """Pixels along a side of a place of the latent."""
-
-    @property
-    def elastic(self) -> bool:
-        """Whether latents of other heights and widths make sense to the network."""
-
-    @property
-    def length(self) -> int:
-        """Timesteps of the noise schedule."""
+if TYPE_CHECKING:
+    from bigain_cli.backbones.base import Backbone
 
 
-def latent_shape(backbone: Extent, size: tuple[int, int] | None) -> tuple[int, int, int]:
+def latent_shape(backbone: Backbone, size: tuple[int, int] | None) -> tuple[int, int, int]:
     """Return the shape of latents for an image's width and height, or the model's own."""
     channels, height, width = backbone.latent_shape
     scale = backbone.scale
@@ -51,12 +30,12 @@ def latent_shape(backbone: Extent, size: tuple[int, int] | None) -> tuple[int, i
     return channels, size[1] // scale, size[0] // scale
 
 
-def pixels(backbone: Extent, shape: tuple[int, int, int]) -> tuple[int, int]:
+def pixels(backbone: Backbone, shape: tuple[int, int, int]) -> tuple[int, int]:
     """Return the width and height of a latent's image."""
     return shape[2] * backbone.scale, shape[1] * backbone.scale
 
 
-def check_steps(backbone: Extent, steps: int) -> None:
+def check_steps(backbone: Backbone, steps: int) -> None:
     """Refuse more steps than a schedule has."""
     if steps > backbone.length:
         raise UsageError(f"--steps {steps}", f"this model's schedule has {backbone.length}", "Take fewer.")
