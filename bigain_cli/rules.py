@@ -1,4 +1,4 @@
-"""How far to go for one image: the schedule, the confidence, and what may be spent.
+"""When to stop with one image: the schedule, the confidence, and the limits of draws, evaluations and seconds.
 
 Plain numbers, checked on construction. Must not know numpy, torch or what a draw is made of.
 """
@@ -51,7 +51,7 @@ class Rules:
 
     @property
     def most_draws(self) -> int:
-        """The most draws a label may take: the ones asked for, or the schedule's own."""
+        """The most draws a label may take: those that are set, or the schedule's own."""
         return self.draws or SCHEDULES[self.schedule].draws
 
     def for_model(self, score: str, draws: int | None = None) -> Rules:
@@ -61,7 +61,7 @@ class Rules:
         return dataclasses.replace(self, score=self.score or score, draws=draws if fewer else self.draws)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what a record says of these rules; limits that are not set are left out."""
+        """Return the rules as a record holds them; limits that are not set are left out."""
         limits = {name: getattr(self, name) for name in ("budget", "deadline") if getattr(self, name) is not None}
         return {
             "schedule": self.schedule,
@@ -73,8 +73,8 @@ class Rules:
 
 
 def placed(name: str) -> Score:
-    """Return a score whose errors have a place in the picture, or refuse it."""
+    """Return a score whose errors can be mapped onto the image, or refuse it."""
     if not SCORES[name].weigh:
-        why = "votes have no place in the picture that would add up to the gap"
+        why = "votes cannot be mapped onto the image: no pixels would add up to the gap"
         raise UsageError(f"maps of the score {name}", why, "Use --score l2, l1 or norm.")
     return SCORES[name]

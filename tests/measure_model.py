@@ -152,7 +152,7 @@ def race(table: dict[str, Any], rules: Rules, labels: list[str]) -> Iterator[Any
         while (count := contest.next_draws()) and contest.draws + count <= len(row):
             block = row[contest.draws : contest.draws + count].copy()
             block[:, ~contest.alive] = np.nan
-            contest.record(block)
+            contest.add_errors(block)
         yield contest.ranking("", {}, None, True)
 
 

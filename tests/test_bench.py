@@ -227,7 +227,7 @@ def test_compiled_networks_keep_their_compression(name: str, spec: str, models, 
             contest = [
                 stack.enter_context(candidates.candidate(task, parse(each), False, compile)) for each in ("none", spec)
             ]
-            twice = [each.residuals([task.job])[0] for _ in range(2) for each in contest]
+            twice = [each.denoising([task.job])[0] for _ in range(2) for each in contest]
             errors[compile] = [torch.from_numpy(each) for each in twice]
     torch.testing.assert_close(errors[True], errors[False], rtol=1e-4, atol=1e-5)
     plain, squeezed = errors[True][:2]

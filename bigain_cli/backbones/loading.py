@@ -1,4 +1,4 @@
-"""`load`: from a model's name, a device and a dtype to a backbone. The only place that tells families apart."""
+"""`load`: from a model's name, a device and a dtype to a backbone. The only place that distinguishes families."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def assemble(parts: Parts) -> Backbone:
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device asked for, or the best there is; refuse one that is not there."""
+    """Return the named device, or the best there is; refuse one that is not there."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
@@ -81,7 +81,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """Return the dtype asked for; by default float16 on CUDA (finer than bfloat16), float32 elsewhere."""
+    """Return the named dtype; by default float16 on CUDA (finer than bfloat16), float32 elsewhere."""
     if name == "auto":
         return torch.float16 if device.type == "cuda" else torch.float32
     check_known("--dtype", name, ("auto", *DTYPES))

@@ -39,7 +39,7 @@ def carry_out(request: Request, talk: Talk) -> int:
         remaining = (source for source in found if source.id not in done.ids)
         with (
             _kept(request, talk),
-            _sink(request, [arm.name for arm in run.arms]) as sink,
+            _sink(request, [label.name for label in run.competing]) as sink,
             ClassifyProgress(talk, request.watch) as progress,
         ):
             for outcome in run.standings(remaining):
