@@ -99,7 +99,7 @@ def test_a_plan_makes_no_folder_but_wants_the_library(place: Path, monkeypatch: 
     assert answer(["classify", "a.png", "-l", "cat,dog", "-m", "words", "--score", "l2", *maps]) == 0
     assert sorted(place.rglob("*")) == before
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UsageError, match="matplotlib draws it"):
+    with pytest.raises(UsageError, match="matplotlib plots it"):
         answer(["classify", "a.png", "-l", "cat,dog", "-m", "words", "--score", "l2", *maps])
 
 
