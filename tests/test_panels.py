@@ -23,7 +23,7 @@ from bigain_cli.evidence import Evidence, Exhibit
 from bigain_cli.outputs import plotting
 from bigain_cli.outputs.files import make_folder, name_of, save
 from bigain_cli.outputs.heatmap_figure import panel, save_panel
-from bigain_cli.outputs.plotting import png_of, require_plotting, shown
+from bigain_cli.outputs.plotting import png_of, require_plotting, title_text
 from bigain_cli.ranking import Ranking, Standing
 
 IDS = [
@@ -105,11 +105,15 @@ def test_panels_are_the_same_bytes_every_time_and_have_a_place_for_each_map() ->
 def test_any_label_is_rendered_without_a_word_on_stderr(label: str, capfd: pytest.CaptureFixture[str]) -> None:
     strange = ranking(f"{label}.jpg", label)
     assert png_of(panel(strange, strange.exhibit)).startswith(b"\x89PNG")
-    assert capfd.readouterr().err == "" and len(shown(40 * label)) <= 42
+    assert capfd.readouterr().err == "" and len(title_text(40 * label)) <= 42
 
 
 def test_a_label_from_the_right_does_not_turn_its_title() -> None:
-    assert shown("שלום") == "\u2068שלום\u2069" and shown("猫a") == "猫a" and shown("a\x1b\n") == "a\ufffd\ufffd"
+    assert (
+        title_text("שלום") == "\u2068שלום\u2069"
+        and title_text("猫a") == "猫a"
+        and title_text("a\x1b\n") == "a\ufffd\ufffd"
+    )
 
 
 def test_characters_are_taken_from_further_fonts(monkeypatch: pytest.MonkeyPatch) -> None:

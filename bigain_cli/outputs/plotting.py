@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-DIVERGING = "RdBu_r"  # red speaks for the winner; told apart by the colour-blind, too
+DIVERGING = "RdBu_r"  # red speaks for the winner; the colour-blind can tell it from blue
 ISOLATED, ISOLATED_END = "\u2068", "\u2069"  # else a first label in Hebrew turns "A against B" into "B against A"
 OWN_FONT = "DejaVu Sans"  # comes with matplotlib
 FALLBACKS = (  # families that have what it lacks, usual on Linux, macOS and Windows; colour fonts cannot be rendered
@@ -28,12 +28,12 @@ DOTS = 110  # per inch
 
 
 def has_plotting() -> bool:
-    """Tell whether the plotting library is here."""
+    """Say whether the plotting library is installed."""
     return importlib.util.find_spec("matplotlib") is not None
 
 
 def can_map(score: str) -> bool:
-    """Tell whether a score has a place in the image, and maps of it can be plotted."""
+    """Say whether a score can be mapped onto the image, and maps can be plotted."""
     return has_plotting() and bool(SCORES[score].weigh)
 
 
@@ -82,7 +82,7 @@ def _families() -> list[str]:
     return [OWN_FONT, *(name for name in fontManager.get_font_names() if name.startswith(FALLBACKS))]
 
 
-def shown(text: str, most: int = 40) -> str:
+def title_text(text: str, most: int = 40) -> str:
     """Prepare a label or a name for a title: no control characters, not without end, from the right where it is."""
     clean = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text[: most + 1])
     short = clean if len(clean) <= most else clean[: most - 1] + "…"
