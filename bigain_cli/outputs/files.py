@@ -131,7 +131,7 @@ def explained(path: str) -> Iterator[None]:
 
 
 def _is_special(target: Path) -> bool:
-    """Tell a pipe or a device, such as /dev/stdout, from a file."""
+    """Say whether this is a pipe or a device, such as /dev/stdout, and no file."""
     return os.path.exists(target) and not os.path.isfile(target)
 
 
@@ -159,7 +159,7 @@ def make_folder(path: str) -> Path:
 
 
 def name_of(id: str, suffix: str) -> str:
-    """Return a plain file name as it is, and of anything else what is readable and a mark that tells it from others."""
+    """Return a plain file name as it is; of anything else, what is readable and a digest that makes it unique."""
     if _PLAIN.fullmatch(id) and not _MARKED.fullmatch(id) and len(os.fsencode(id)) <= LONGEST:
         return id + suffix
     mark = hashlib.blake2b(id.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()

@@ -58,7 +58,7 @@ def test_json_has_everything_and_markdown_the_tables(photos: Path, models: dict[
     assert text.count("\n| --- |") == 5 and "McNemar p" in text and "### none: answers" in text
     assert (tmp_path / "chart.png").read_bytes()[:4] == b"\x89PNG"
     chart = (tmp_path / "chart.svg").read_bytes()
-    assert b"GFLOP a picture" in chart and b"of its difference to none, paired" in chart
+    assert b"GFLOP per image" in chart and b"of its difference to none, paired" in chart
 
 
 def test_what_a_spec_did_less_than_it_says_is_told_with_its_numbers(
