@@ -55,7 +55,7 @@ def _title(summary: Summary) -> str:
     about = summary.about
     failed = len(summary.failed)
     if not summary.outcomes and not failed:
-        return f"{about['dataset']}: nothing asked; {_model(about)}, {about['dtype']} on {about['device']}"
+        return f"{about['dataset']}: nothing classified; {_model(about)}, {about['dtype']} on {about['device']}"
     words = [
         f"{about['dataset']}: {summary.count} pictures, {about['labels']} labels",
         f"{_model(about)}, {about['schedule']}, at most {about['max_draws']} draws, score {about['score']}",
@@ -121,7 +121,7 @@ def _confusion(summary: Summary, spec: str) -> Table:
 
 def _notes(summary: Summary) -> str:
     """Say what the columns are, and where a spec did less than its name says."""
-    less = [f"{spec}: {note}" for spec, notes in summary.about.get("notes", {}).items() for note in notes]
+    less = [f"{spec}: {note}" for spec, notes in summary.notes.items() for note in notes]
     return " ".join([_columns(summary), *less])
 
 

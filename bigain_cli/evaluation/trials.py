@@ -31,11 +31,16 @@ OWN = ("compress", "compression", "fingerprint")  # settings in which specs diff
 
 @dataclass(frozen=True)
 class Trial:
-    """A record with the whole answer that it was made from."""
+    """A record with the whole result that it was made from, unless an earlier run has recorded it."""
 
     spec: str
     record: dict[str, Any]
-    result: Ranking | Failure
+    result: Ranking | Failure | None = None
+
+    @property
+    def earlier(self) -> bool:
+        """Tell whether an earlier run has recorded it."""
+        return self.result is None
 
 
 @dataclass(frozen=True)
@@ -95,8 +100,12 @@ class Evaluation:
         public = {key: value for key, value in first.items() if key not in OWN}
         machine = {"device": str(self._backbone.device), "threads": torch.get_num_threads(), "torch": torch.__version__}
         weights = {"weights": self._backbone.identity, "labels": len(self.labels.labels)}
-        notes = {name: list(found) for name, run in self.runs.items() if (found := notes_of(run))}
-        return {"dataset": self.dataset.name, **public, **weights, **machine, "notes": notes}
+        return {"dataset": self.dataset.name, **public, **weights, **machine}
+
+    def notes(self) -> dict[str, tuple[str, ...]]:
+        """Return where specs do less than their names say."""
+        notes = {name: run.report.notes if run.report is not None else () for name, run in self.runs.items()}
+        return {name: found for name, found in notes.items() if found}
 
     def trials(self, done: Mapping[str, Collection[str]] | None = None) -> Iterator[Trial]:
         """Yield what is missing; `done` has the ids that are recorded, by fingerprint."""
@@ -143,11 +152,6 @@ class Evaluation:
             views=plan.views,
             maps=plan.maps and not self.dataset.many,
         )
-
-
-def notes_of(run: Run) -> tuple[str, ...]:
-    """Return where less happens than a run's spec asks for."""
-    return run.report.notes if run.report is not None else ()
 
 
 def evidence(ranking: Ranking) -> dict[str, float | None]:

@@ -7,6 +7,7 @@ import io
 import unicodedata
 import warnings
 from functools import cache
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from bigain_cli.errors import UsageError
@@ -25,6 +26,8 @@ FALLBACKS = (  # families that have what it lacks, usual on Linux, macOS and Win
     *("Microsoft YaHei", "Yu Gothic", "Malgun Gothic", "Segoe UI", "Nirmala UI", "Leelawadee UI"),
 )
 DOTS = 110  # per inch
+_KINDS = (".png", ".svg")
+_OTHER_KINDS = (".pdf", ".jpg", ".jpeg", ".gif", ".webp", ".eps", ".ps", ".tif", ".tiff", ".bmp")
 
 
 def has_plotting() -> bool:
@@ -41,6 +44,17 @@ def require_plotting(what: str) -> None:
     """Refuse what needs the plotting library where there is none."""
     if not has_plotting():
         raise UsageError(what, "matplotlib plots it, and it is not installed", "pip install 'bigain[see]'")
+
+
+def figure_files(name: str) -> tuple[str, ...]:
+    """Return the files that --figure names, one by its suffix or one of each kind; refuse what cannot be plotted."""
+    path = PurePath(name)
+    if not path.name:
+        raise UsageError(f"--figure {name!r}", "names no file", "Write --figure chart.png.")
+    if path.suffix.lower() in _OTHER_KINDS:
+        raise UsageError(f"--figure {name}", "is plotted as PNG or SVG only", "Write --figure chart.svg.")
+    require_plotting("--figure")
+    return (name,) if path.suffix.lower() in _KINDS else tuple(name + kind for kind in _KINDS)
 
 
 def reach(*maps: NDArray) -> float:

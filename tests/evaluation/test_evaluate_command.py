@@ -90,7 +90,7 @@ def test_a_broken_picture_is_left_out_for_all_and_told(photos: Path, tmp_path: P
     assert (
         result.code == 1
         and b"2 pictures" in result.out
-        and "1 picture failed" in result.err
+        and "1 image failed" in result.err
         and "broken.png: " in result.err
     )
     records = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
@@ -154,7 +154,7 @@ def test_ctrl_c_keeps_what_was_answered_and_the_rest_is_asked_later(photos: Path
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
-    assert process.returncode == 130 and b"go on with --resume" in err
+    assert process.returncode == 130 and b"continue with --resume" in err
     kept = target.read_bytes().splitlines()
     assert 0 < len(kept) < 48
     part = ("--records", str(target), "--resume", "--limit", str(len(kept)))
@@ -186,15 +186,15 @@ def test_a_dataset_under_another_name_is_pointed_out(photos: Path, tmp_path: Pat
     records = ("--records", "r.jsonl", "--resume", *SLOWLY)
     assert warm("evaluate", "p", *records, cwd=tmp_path).code == 0
     other = warm("evaluate", "./p/../p", *records, cwd=tmp_path)
-    assert "pictures are called p/" in other.err and "name the dataset as it was named then" in other.err
-    assert "named then" not in warm("evaluate", "p", *records, cwd=tmp_path).err
+    assert "images are called p/" in other.err and "name the dataset as before" in other.err
+    assert "as before" not in warm("evaluate", "p", *records, cwd=tmp_path).err
 
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (("-c", "lgtm:2"), "no ratio"),
-        (("--figure", "x.pdf"), "drawn as PNG or SVG only"),
+        (("--figure", "x.pdf"), "plotted as PNG or SVG only"),
         (("-m", "mini"), "does not know the word"),
         (("-c", "none", "-c", "none"), "given twice"),
         (("-c", "lgtm:0.5,none"), "a comma is no part of a spec"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -166,12 +167,69 @@ def test_several_labels_are_scored_against_the_empty_prompt_on_the_same_draws(ne
 
 
 def test_evaluate_sums_up(colours: Any) -> None:
-    summary = bigain.evaluate(colours, coloured(12), rules=Rules(draws=16), limit=8)
+    summary = bigain.evaluate(colours, coloured(12), rules=Rules(draws=16), limit=8).summary()
     outcome = summary.outcomes["none"]
     assert summary.count == 8 and outcome.top1.value == 1 and outcome.gflop == 0  # type: ignore[union-attr]
     assert summary.about["model"] == "colours" and summary.about["dataset"] == "colours"
     document = summary.to_dict()
     assert document["specs"]["none"]["failures"] == 0 and "compress" not in document
+
+
+def without_seconds(path: Path) -> list[dict[str, Any]]:
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    return [{key: value for key, value in record.items() if key != "seconds"} for record in records]
+
+
+def test_a_run_from_python_continues_its_records(colours: Any, tmp_path: Path) -> None:
+    whole, part = tmp_path / "whole.jsonl", tmp_path / "part.jsonl"
+    expected = bigain.evaluate(colours, coloured(8), rules=FIXED, records=str(whole)).summary()
+    lines = whole.read_bytes().splitlines(keepends=True)
+    ids = [json.loads(line)["id"] for line in lines]
+    other = lines[7].replace(ids[7].encode(), b"elsewhere.png")
+    part.write_bytes(b"".join(lines[:3]) + other + lines[3][:50])
+    run = bigain.evaluate(colours, coloured(8), rules=FIXED, records=str(part), resume=True)
+    assert (run.found.answers, run.found.others, run.found.torn, run.found.unknown) == (3, 1, True, "")
+    assert (run.recorded, run.total, run.finished_images) == (3, 8, 3)
+    early = run.summary(finish=False)
+    assert early.count == 3 and early.outcomes["none"].count == 3, "nothing was classified for that"
+    trials = list(run)
+    assert [trial.earlier for trial in trials] == [True] * 3 + [False] * 5
+    assert [trial.record["id"] for trial in trials] == ids
+    assert [trial.result.id for trial in trials if trial.result is not None] == ids[3:]
+    assert run.summary().outcomes["none"].top1 == expected.outcomes["none"].top1  # type: ignore[union-attr]
+    kept = without_seconds(part)
+    assert kept[:3] + kept[4:] == without_seconds(whole) and kept[3]["id"] == "elsewhere.png"
+    assert run.finished_images == 8 and list(run) == [], "a run is followed once"
+
+
+def test_each_record_is_in_the_file_before_it_is_handed_out(colours: Any, tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    for number, trial in enumerate(bigain.evaluate(colours, coloured(4), rules=FIXED, records=str(path)), 1):
+        assert json.loads(path.read_text().splitlines()[-1]) == trial.record
+        assert len(path.read_text().splitlines()) == number
+    with pytest.raises(UsageError, match="exists"):
+        bigain.evaluate(colours, coloured(4), rules=FIXED, records=str(path))
+    assert bigain.evaluate(colours, coloured(2), rules=FIXED, records=str(path), replace=True).summary().count == 2
+    assert len(path.read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"resume": True}, "none are named"),
+        ({"records": "r.txt"}, "Name a .jsonl file"),
+        ({"records": "r.jsonl", "resume": True, "replace": True}, "Choose one"),
+        ({"records": "nowhere/r.jsonl"}, "does not exist"),
+        ({"against": "tome:0.5"}, "not among the specs"),
+    ],
+)
+def test_what_a_run_cannot_do_is_refused_at_once(colours: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        bigain.evaluate(colours, coloured(2), **options)
+
+
+def test_without_specs_the_models_own_is_compared_with_none(network: Any) -> None:
+    assert bigain.evaluate(network, coloured(1), ()).specs == tuple(dict.fromkeys(("none", network.compress)))
 
 
 def test_the_published_protocol_takes_260_evaluations_for_37_labels(models: dict[str, Path]) -> None:
