@@ -28,10 +28,10 @@ def bar_of(talk: Talk, before: str, after: str) -> Any:
 
 
 class StepMeter:
-    """Follows a run whose steps take about equally long."""
+    """Follows a run whose steps take about equally long; an earlier run took `before` of them."""
 
-    def __init__(self, talk: Talk, doing: str = "drawing", unit: str = "steps") -> None:
-        self._talk, self._doing, self._unit = talk, doing, unit
+    def __init__(self, talk: Talk, doing: str = "drawing", unit: str = "steps", before: float = 0) -> None:
+        self._talk, self._doing, self._unit, self._before = talk, doing, unit, before
         self._bar: Any = None
         self._task: Any = None
         self._began = self._said = time.monotonic()
@@ -50,10 +50,11 @@ class StepMeter:
         if self._bar is not None:
             self._bar.stop()
 
-    def show(self, done: float, of: int) -> None:
-        """Take a step into account."""
+    def show(self, done: float, of: int, note: str = "") -> None:
+        """Take a step into account; the note stands before the time left."""
         now = time.monotonic()
-        left = clock((now - self._began) / done * (of - done))
+        pace = (done - self._before) / max(now - self._began, 1e-9)
+        left = ", ".join(filter(None, (note, clock((of - done) / pace) if pace > 0 else "-:--")))
         if self._bar is not None:
             self._bar.update(self._task, completed=done, total=of, left=left)
         elif now - self._said > PAUSE:
