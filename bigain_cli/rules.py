@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from bigain_cli.errors import UsageError, did_you_mean
+from bigain_cli.errors import UsageError, check_known
 from bigain_cli.registry import SCHEDULES, SCORES, Score
 
 
@@ -26,9 +26,9 @@ class Rules:
     score: str | None = None  # the model's own
 
     def __post_init__(self) -> None:
-        _known("schedule", self.schedule, SCHEDULES)
+        check_known("--schedule", self.schedule, SCHEDULES, "unknown schedule")
         if self.score is not None:
-            _known("score", self.score, SCORES)
+            check_known("--score", self.score, SCORES, "unknown score")
         if not (math.isfinite(self.confidence) and 0.5 <= self.confidence < 1):
             raise UsageError(
                 f"--confidence {self.confidence:g}",
@@ -78,10 +78,3 @@ def placed(name: str) -> Score:
         why = "votes have no place in the picture that would add up to the gap"
         raise UsageError(f"maps of the score {name}", why, "Use --score l2, l1 or norm.")
     return SCORES[name]
-
-
-def _known(kind: str, name: str, table: dict[str, Any]) -> None:
-    if name not in table:
-        raise UsageError(
-            f"--{kind} {name}", f"unknown {kind}", did_you_mean(name, table, f"Known: {', '.join(table)}.")
-        )

@@ -210,7 +210,7 @@ def test_a_batch_that_does_not_fit_is_halved(backbones, monkeypatch: pytest.Monk
     samples = list(bigain.generate(backbone, "1", count=3, steps=2))
     assert np.array_equal(arrays(samples), expected) and {sample.settings["batch"] for sample in samples} == {1}
     monkeypatch.setattr(backbone.network, "forward", lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError()))
-    with pytest.raises(bigain.BigainError, match="a single picture does not fit"):
+    with pytest.raises(bigain.BigainError, match="a single image does not fit"):
         list(bigain.generate(backbone, "1", steps=2))
 
 
@@ -233,12 +233,12 @@ def test_numbers_that_are_none_are_an_error(models) -> None:
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
-        ("epsilon", {"size": (17, 16)}, "draws in steps of 2 pixels. Nearest: --size 16x16"),
+        ("epsilon", {"size": (17, 16)}, "generates in steps of 2 pixels. Nearest: --size 16x16"),
         ("dit", {"size": (16, 32)}, "knows its places at 16x16 only"),
         ("epsilon", {"size": (0, 16)}, "at least one pixel"),
         ("epsilon", {"steps": 0}, "--steps 0: must be at least 1"),
         ("epsilon", {"steps": 1001}, "this model's schedule has 1000"),
-        ("leading", {"steps": 999, "sampler": "dpm++"}, "ends before the first of them. Ask for at most 500"),
+        ("leading", {"steps": 999, "sampler": "dpm++"}, "ends before the first of them. Take at most 500"),
         ("epsilon", {"guidance": float("nan")}, "--guidance nan: not a number"),
         ("epsilon", {"guidance": 1, "negative": "a"}, "does nothing without guidance"),
         ("epsilon", {"sampler": "dimm"}, "Did you mean ddim"),

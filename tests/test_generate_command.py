@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import re
 import signal
 import subprocess
 import sys
@@ -17,6 +16,10 @@ from commands import Result, environment, run, start, warm
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from test_command_runs import terminal
+
+from bigain_cli.errors import UsageError
+from bigain_cli.sampler.image_paths import image_names
+from bigain_cli.sampler.png_settings import check_kinds
 
 FAST = ("-m", "colours", "--steps", "4")
 Command = Callable[..., Result]
@@ -85,9 +88,11 @@ def test_prompts_come_from_lists_and_records_say_what_was_made(command: Command,
 
 
 def test_prompts_that_would_have_one_name_have_two(command: Command, tmp_path: Path) -> None:
-    made = command("grey", "GREY!?", "", "ünïcode", *FAST, "-o", "x/", "--dry-run")
-    names = re.findall(r"file +x/(.*)", made.out.decode())
-    assert names == ["grey-0.png", "grey-2-0.png", "empty-0.png", "ünïcode-0.png"] and files(tmp_path) == []
+    made = command("grey", "gray", "GREY", *FAST, "-n", "2", "-o", "x/")
+    names = ["grey-0.png", "grey-1.png", "gray-0.png", "gray-1.png", "grey-2-0.png", "grey-2-1.png"]
+    assert made.out.decode().split() == [f"x/{name}" for name in names] and files(tmp_path / "x") == sorted(names)
+    odd = image_names(("grey", "GREY!?", "", "ünïcode"), 1, 0)
+    assert odd == ["grey-0.png", "grey-2-0.png", "empty-0.png", "ünïcode-0.png"]
 
 
 def test_pictures_are_classified_as_what_they_were_drawn_as(tmp_path: Path) -> None:
@@ -123,7 +128,7 @@ def test_a_model_that_moved_is_named_and_another_is_refused(models, command: Com
     assert command("--again", "cat.png", "-o", "copy.png", "-m", "./there").code == 0
     assert (tmp_path / "cat.png").read_bytes() == (tmp_path / "copy.png").read_bytes()
     other = command("--again", "cat.png", "-o", "other.png", "-m", "colours")
-    assert other.code == 2 and "not the weights that drew cat.png" in other.err
+    assert other.code == 2 and "not the weights that generated cat.png" in other.err
     assert "bigain generate tabby -c lgtm:0.5 --sampler ddim --steps 2 --guidance 4.0 --seed 0" in other.err
 
 
@@ -137,8 +142,8 @@ def altered(path: Path, **changes: object) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"version": "9.0.0"}, "bigain 9.0.0 drew it and"),
-        ({"weights": "other"}, "not the weights that drew"),
+        ({"version": "9.0.0"}, "bigain 9.0.0 generated it and"),
+        ({"weights": "other"}, "not the weights that generated"),
         ({"steps": "many"}, "cannot be"),
         ({"sampler": "newest"}, "unknown sampler"),
         ({"size": None}, "cannot be"),
@@ -163,10 +168,10 @@ def test_other_libraries_are_noted(command: Command, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "no prompt: nothing to draw."),
+        ([], "no prompt: nothing to generate."),
         (["--prompts-from", "/dev/null"], "no prompt: /dev/null holds none."),
         (["--prompts-from", "absent.txt"], "--prompts-from absent.txt: No such file"),
-        (["--prompts-from", "latin.txt"], "--prompts-from latin.txt: line 2 is not UTF-8."),
+        (["--prompts-from", "latin.txt"], "--prompts-from latin.txt, line 2: not UTF-8"),
         (["red", "red"], "prompt 'red': given 2 times"),
         (["red", " red  "], "prompt 'red': given 2 times"),
         (["red", "-n", "0"], "-n 0: must be at least 1"),
@@ -178,14 +183,14 @@ def test_other_libraries_are_noted(command: Command, tmp_path: Path) -> None:
         (["red", "-c", "lgtm:0.5"], "compression 'lgtm:0.5"),
         (["red", "-c", "nonsense:1"], "nonsense"),
         (["crimson"], "label 'crimson': not among the 11 classes"),
-        (["red", "-o", "latin.txt/", "--dry-run"], "latin.txt: a file, not a folder"),
+        (["red", "-o", "latin.txt/"], "latin.txt: exists and is no folder"),
         (["red", "-o", "x.jpg"], "-o x.jpg: only PNG files are written: they carry their settings. Use x.png"),
-        (["red", "-n", "2", "-o", "x.png"], "-o x.png: one file for 2 pictures"),
-        (["red", "-n", "2", "-o", "-"], "-o -: one file for 2 pictures"),
+        (["red", "-n", "2", "-o", "x.png"], "-o x.png: one file for 2 images"),
+        (["red", "-n", "2", "-o", "-"], "-o -: one file for 2 images"),
         (["red", "-o", "-", "--jsonl"], "both go to stdout"),
         (["red", "-o", "there.png"], "there.png: exists. --force"),
         (["red", "-n", "3", "-o", "full"], "full/red-1.png: exists. --force"),
-        (["red", "-o", "there.png/x/"], "there.png/x: there.png is not a folder"),
+        (["red", "-o", "there.png/x/"], "there.png/x: cannot be made"),
         (["red", "-o", "no/such/x.png"], "the folder no/such does not exist"),
         (["red", "-o", "/proc/none/"], "/proc/none: cannot be made"),
         (["red", "--dtype", "float8"], "--dtype float8: unknown"),
@@ -220,14 +225,14 @@ def test_a_prompt_that_is_not_unicode_is_a_mistake(tmp_path: Path) -> None:
     assert failed.code == 2 and "not UTF-8" in failed.err
 
 
-def test_mistakes_and_plans_need_no_torch(tmp_path: Path) -> None:
+def test_mistakes_and_help_need_no_torch(tmp_path: Path) -> None:
     code = (
         "import sys; from bigain_cli.cli import respond\n"
         "sys.argv = ['bigain', *sys.argv[1:]]\n"
         "code = respond()\n"
         "sys.exit(70 if {'torch', 'numpy'} & set(sys.modules) else code)\n"
     )
-    for arguments, expected in ((["red", "--dry-run"], 0), (["red", "--steps", "0"], 2), (["--help"], 0)):
+    for arguments, expected in ((["red", "--steps", "0"], 2), (["--help"], 0)):
         script = [sys.executable, "-c", code, "generate", *arguments]
         plain = environment()
         assert subprocess.run(script, cwd=tmp_path, capture_output=True, env=plain).returncode == expected
@@ -271,8 +276,5 @@ def test_a_closed_pipe_ends_the_run_quietly(tmp_path: Path) -> None:
     [("sampler", 7), ("sampler", None), ("compress", 5), ("seed", 1e400), ("seed", True), ("steps", 5.5), ("size", 8)],
 )
 def test_altered_settings_are_refused_by_name(name: str, value: object, tmp_path: Path) -> None:
-    from bigain_cli.cli.order import check_kinds
-    from bigain_cli.errors import UsageError
-
     with pytest.raises(UsageError, match=f"its setting '{name}' cannot be"):
         check_kinds("a.png", {name: value})

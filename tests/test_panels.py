@@ -20,9 +20,9 @@ from bigain_cli.cli.app import answer
 from bigain_cli.errors import UsageError
 from bigain_cli.evidence import Evidence, Exhibit
 from bigain_cli.outputs import lettering
-from bigain_cli.outputs.folder import make_folder, name_of, save
+from bigain_cli.outputs.files import make_folder, name_of, save
+from bigain_cli.outputs.heatmap_figure import panel, save_panel
 from bigain_cli.outputs.lettering import fonts_for
-from bigain_cli.outputs.panel import panel, save_panel
 from bigain_cli.outputs.plotting import png_of, require_plotting, shown
 from bigain_cli.ranking import Ranking, Standing
 

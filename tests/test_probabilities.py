@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import bigain_cli as bigain
-from bigain_cli.cli.catalogue import folder_of
 from bigain_cli.estimators import fitted_temperature, probabilities, shares_at
+from bigain_cli.models import folder_of
 from bigain_cli.registry import MODELS
 
 

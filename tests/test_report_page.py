@@ -21,10 +21,10 @@ from PIL import Image
 
 from bigain_cli.evidence import Evidence, Exhibit
 from bigain_cli.outputs import Layout
-from bigain_cli.outputs.article import verdict_of
 from bigain_cli.outputs.facts import facts
-from bigain_cli.outputs.html import Html
-from bigain_cli.outputs.intervals import beyond, part, span
+from bigain_cli.outputs.html_article import verdict_of
+from bigain_cli.outputs.html_report import Html
+from bigain_cli.outputs.interval_bars import beyond, part, span
 from bigain_cli.outputs.plotting import DIVERGING, reach
 from bigain_cli.outputs.thumbnails import map_of, thumbnail
 from bigain_cli.ranking import Failure, Ranking, Standing

@@ -13,10 +13,10 @@ from bigain_cli.cli.inquiry import Inquiry
 from bigain_cli.cli.meter import StepMeter
 from bigain_cli.cli.talk import Talk
 from bigain_cli.errors import UsageError
-from bigain_cli.outputs.counts import counted
 from bigain_cli.outputs.files import explained, open_target
 from bigain_cli.outputs.json import line
 from bigain_cli.outputs.resume import recorded
+from bigain_cli.outputs.text import counted
 
 Show = Callable[[dict[str, Any], Any], None]
 Answers = dict[str, dict[str, dict[str, Any]]]  # by spec, then by id

@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from bigain_cli.cli.forms import chosen_form
 from bigain_cli.cli.inquiry import PAGES, Inquiry, check
-from bigain_cli.cli.options import Device, DryRun, Dtype, Model, Quiet, check_output
+from bigain_cli.cli.options import Device, DryRun, Dtype, Model, Quiet, check_output, chosen_form
 from bigain_cli.cli.talk import Talk
 from bigain_cli.errors import UsageError
 from bigain_cli.evaluation.drawing import Drawing

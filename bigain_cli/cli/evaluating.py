@@ -23,11 +23,11 @@ from bigain_cli.evaluation.drawing import share_of
 from bigain_cli.evaluation.specs import rungs_of
 from bigain_cli.labels import LabelSet
 from bigain_cli.models import resolve
-from bigain_cli.outputs.counts import counted
 from bigain_cli.outputs.files import open_target, write_whole
-from bigain_cli.outputs.html import Html
+from bigain_cli.outputs.html_report import Html
 from bigain_cli.outputs.plotting import can_map, drawn
 from bigain_cli.outputs.sink import Layout, encode, opened
+from bigain_cli.outputs.text import counted
 from bigain_cli.registry import DATASETS
 
 TOP = 5  # labels in a page

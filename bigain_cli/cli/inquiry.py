@@ -7,8 +7,7 @@ import os
 from dataclasses import dataclass, fields
 from pathlib import PurePath
 
-from bigain_cli.cli.forms import FORMS
-from bigain_cli.cli.request import check_machine
+from bigain_cli.cli.options import FORMS, check_machine
 from bigain_cli.errors import UsageError
 from bigain_cli.evaluation.drawing import Drawing, drawable
 from bigain_cli.evaluation.specs import compared

@@ -6,14 +6,23 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from bigain_cli.cli.meter import StepMeter
-from bigain_cli.cli.options import Device, Quiet, check_output
+from bigain_cli.cli.options import (
+    Device,
+    Quiet,
+    check_output,
+    effort_option,
+    input_option,
+    label_option,
+    model_option,
+    more_option,
+    output_option,
+)
 from bigain_cli.cli.talk import Talk
 from bigain_cli.errors import UsageError
 from bigain_cli.labels.templates import fill
@@ -38,9 +47,6 @@ def _key(name: str, panel: str, default: str | None = None) -> Any:
     )
 
 
-_input, _labels, _model, _effort, _output, _more = (
-    partial(typer.Option, rich_help_panel=panel) for panel in ("Input", "Labels", "Model", "Effort", "Output", "More")
-)
 _BY_ARCH = ", ".join(f"{value} for {name}" for name, value in WIDTHS.items())
 _DATA = "A folder with a folder of images per class, or safetensors with jpeg, offsets, labels and classes."
 
@@ -48,19 +54,20 @@ _DATA = "A folder with a folder of images per class, or safetensors with jpeg, o
 def train(
     data: Annotated[str | None, typer.Argument(metavar="[DATA]", help=_DATA, rich_help_panel="Input")] = None,
     held_out: Annotated[
-        str, _input(metavar="SHARE|PATH", help="Images to validate on: a share of each class, or more data.")
+        str, input_option(metavar="SHARE|PATH", help="Images to validate on: a share of each class, or more data.")
     ] = f"{HELD_OUT:g}",
     synonyms: Annotated[
-        str | None, _labels(metavar="FILE", help='Other names of classes, as {"automobile": ["car"]}.')
+        str | None, label_option(metavar="FILE", help='Other names of classes, as {"automobile": ["car"]}.')
     ] = None,
     template: Annotated[
-        list[str] | None, _labels("--template", "-t", help="Sentence to learn a class by, {} its name; repeatable.")
+        list[str] | None,
+        label_option("--template", "-t", help="Sentence to learn a class by, {} its name; repeatable."),
     ] = None,
     arch: Annotated[str | None, _key("arch", "Model")] = None,
     size: Annotated[int | None, _key("size", "Model")] = None,
     width: Annotated[int | None, _key("width", "Model", _BY_ARCH)] = None,
     start: Annotated[
-        str | None, _model("--from", metavar="MODEL", help="Start from the weights of a backbone trained before.")
+        str | None, model_option("--from", metavar="MODEL", help="Start from the weights of a backbone trained before.")
     ] = None,
     images: Annotated[int | None, _key("images", "Effort")] = None,
     batch: Annotated[int | None, _key("batch", "Effort")] = None,
@@ -69,24 +76,24 @@ def train(
     seed: Annotated[int | None, _key("seed", "Effort")] = None,
     recipe: Annotated[
         str | None,
-        _effort(metavar="FILE.toml", help="Settings, all others too (EMA, contrast …); options override it."),
+        effort_option(metavar="FILE.toml", help="These settings and all others; options override it."),
     ] = None,
     recipe_template: Annotated[
-        bool, _effort("--recipe-template", help="Print the recipe that these options make, and stop.")
+        bool, effort_option("--recipe-template", help="Print the recipe that these options make, and stop.")
     ] = False,
     device: Device = "auto",
     validation: Annotated[
         int | None,
-        _more(min=0, help="Held-out images to classify at the end; 0 for none.", show_default=str(VALIDATION)),
+        more_option(min=0, help="Held-out images to classify at the end; 0 for none.", show_default=str(VALIDATION)),
     ] = None,
     output: Annotated[
-        str | None, _output("--output", "-o", metavar="FOLDER", help="Where to write the backbone.")
+        str | None, output_option("--output", "-o", metavar="FOLDER", help="Where to write the backbone.")
     ] = None,
-    resume: Annotated[bool, _output("--resume", help="Continue from the last checkpoint.")] = False,
-    force: Annotated[bool, _output("--force", help="Replace what the folder holds.")] = False,
-    every: Annotated[int, _more(min=1, help="Images between checkpoints and sample grids.")] = 50_000,
+    resume: Annotated[bool, output_option("--resume", help="Continue from the last checkpoint.")] = False,
+    force: Annotated[bool, output_option("--force", help="Replace what the folder holds.")] = False,
+    every: Annotated[int, more_option(min=1, help="Images between checkpoints and sample grids.")] = 50_000,
     quiet: Quiet = False,
-    verbose: Annotated[bool, _more("--verbose", "-v", help="Name every image that is left out.")] = False,
+    verbose: Annotated[bool, more_option("--verbose", "-v", help="Name every image that is left out.")] = False,
 ) -> int:
     """Train a small backbone on a folder of class folders.
 

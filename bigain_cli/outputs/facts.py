@@ -10,7 +10,7 @@ from html import escape
 from typing import Any
 
 from bigain_cli.outputs.sink import Layout
-from bigain_cli.outputs.table import safe
+from bigain_cli.outputs.text import safe
 
 
 def facts(settings: Mapping[str, Any], layout: Layout) -> str:

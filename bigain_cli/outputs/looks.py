@@ -1,23 +1,59 @@
-"""What a compression does to a picture, drawn: a row for each block, a figure for each time."""
+"""What a compression does to an image: a table of its numbers, and a figure for each timestep with a row a block."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bigain_cli.outputs.plotting import shown
+from bigain_cli.outputs.files import name_of, save
+from bigain_cli.outputs.plotting import png_of, shown
+from bigain_cli.outputs.text import aligned
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
     from PIL.Image import Image
 
-    from bigain_cli.inspection import Look
+    from bigain_cli.inspection import Inspection, Look
 
+COLUMNS = ("t", "operator", "grid", "tokens", "keys", "groups", "largest", "laplacian", "site")
 MERGING = ("Laplacian score, destinations", "merged groups", "what stays", "what is left of the picture")
 POOLING = ("Laplacian score, samples", "cells of keys", "queries", "what keys are made from")
 
 CHEQUER = ((0.62, 0.0, 0.44), (0.9, 0.2, 0.68))  # stands for no token: one never has two colours
+
+
+def as_text(document: dict[str, Any]) -> str:
+    """Lay the numbers out in columns, with what the compression saves and the figures' files below."""
+    about = document["compression"]
+    saved = f"{about['compress']}: {about['saved']:.1%} of a pass saved"
+    table = aligned(COLUMNS, [_cells(look) for look in document["looks"]], left=len(COLUMNS))
+    return "\n".join([table, saved, *document.get("pictures", {}).values()])
+
+
+def _cells(look: dict[str, Any]) -> tuple[str, ...]:
+    scores = look["laplacian"]
+    means = " / ".join("-" if scores[name] is None else f"{scores[name]:.3g}" for name in ("anchors", "stay", "leave"))
+    more = f" (+{len(look['serves']) - 1})" if len(look["serves"]) > 1 else ""
+    grid, tokens = "x".join(map(str, look["grid"])), f"{look['tokens']} -> {look['queries']}"
+    counts = (str(look[name]) for name in ("keys", "groups", "largest"))
+    return str(look["t"]), look["operator"], grid, tokens, *counts, means, look["site"] + more
+
+
+def figure_name(id: str, t: int) -> str:
+    """Return the file name of an image's figure at one timestep."""
+    return name_of(id, f"-t{t}.png")
+
+
+def save_figures(folder: Path, id: str, found: Inspection) -> dict[str, str]:
+    """Save a figure for each timestep, and return where each is."""
+    saved = {}
+    for t, looks in groupby(found.looks, key=lambda look: look.t):
+        data = png_of(figure_of(found.picture, list(looks), id.rpartition("/")[2] or id))
+        saved[str(t)] = str(save(folder, figure_name(id, t), data))
+    return saved
 
 
 def figure_of(picture: Image, looks: Sequence[Look], name: str) -> Figure:

@@ -9,7 +9,7 @@ from bigain_cli.sampler.wish import written
 
 
 class Extent(Protocol):
-    """What a backbone says of the size of its pictures, before or after its weights are read."""
+    """What sizes a backbone can generate."""
 
     @property
     def name(self) -> str:
@@ -33,7 +33,7 @@ class Extent(Protocol):
 
 
 def latent_shape(backbone: Extent, size: tuple[int, int] | None) -> tuple[int, int, int]:
-    """Return the shape of latents for a picture's width and height, or the model's own."""
+    """Return the shape of latents for an image's width and height, or the model's own."""
     channels, height, width = backbone.latent_shape
     scale = backbone.scale
     own = (width * scale, height * scale)
@@ -41,20 +41,22 @@ def latent_shape(backbone: Extent, size: tuple[int, int] | None) -> tuple[int, i
         return backbone.latent_shape
     what = f"--size {written(size)}"
     if not backbone.elastic:
-        hint = f"Leave out --size, or make the picture of {written(own)} larger afterwards."
+        hint = f"Leave out --size, or enlarge the image of {written(own)} afterwards."
         raise UsageError(what, f"{backbone.name} knows its places at {written(own)} only", hint)
     if any(side % scale for side in size):
         fits = (max(1, round(size[0] / scale)) * scale, max(1, round(size[1] / scale)) * scale)
-        raise UsageError(what, f"{backbone.name} draws in steps of {scale} pixels", f"Nearest: --size {written(fits)}.")
+        raise UsageError(
+            what, f"{backbone.name} generates in steps of {scale} pixels", f"Nearest: --size {written(fits)}."
+        )
     return channels, size[1] // scale, size[0] // scale
 
 
 def pixels(backbone: Extent, shape: tuple[int, int, int]) -> tuple[int, int]:
-    """Return the width and height of a latent's picture."""
+    """Return the width and height of a latent's image."""
     return shape[2] * backbone.scale, shape[1] * backbone.scale
 
 
 def check_steps(backbone: Extent, steps: int) -> None:
     """Refuse more steps than a schedule has."""
     if steps > backbone.length:
-        raise UsageError(f"--steps {steps}", f"this model's schedule has {backbone.length}", "Ask for fewer.")
+        raise UsageError(f"--steps {steps}", f"this model's schedule has {backbone.length}", "Take fewer.")

@@ -6,7 +6,6 @@ Replaced whole or not at all. Must not know what a step does.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bigain_cli.errors import BigainError, UsageError
+from bigain_cli.outputs.files import replacing
 
 
 @dataclass(frozen=True)
@@ -32,18 +32,13 @@ class State:
 
 
 def save_state(path: Path, state: State) -> None:
-    """Write under a temporary name, bring to the disk, rename."""
+    """Write the file whole or not at all; its temporary name is always the same, so that a killed run leaves one."""
     about = {name: value for name, value in vars(state).items() if name != "tensors"}
-    temporary = path.with_name(f".{path.name}.part")
     try:
-        save_file(state.tensors, temporary, {"training": json.dumps(about)})
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with replacing(path, str(path), f".{path.name}.part") as temporary:
+            save_file(state.tensors, temporary, {"training": json.dumps(about)})
     except (OSError, SafetensorError) as problem:
         raise BigainError(str(path), f"the checkpoint cannot be written ({problem})", "Check the disk.") from problem
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_state(path: Path) -> State:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from bigain_cli.backbones.phrases import Phrases
-from bigain_cli.outputs.counts import counted
+from bigain_cli.outputs.text import counted
 from bigain_cli.train.exam import Validation
 from bigain_cli.train.loop import Training
 

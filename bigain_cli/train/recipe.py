@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,11 +34,11 @@ class Recipe:
     arch: str = _key("unet", "Network: unet, which reads sentences, or dit, which reads class numbers")
     size: int = _key(32, "Pixels of an image's side")
     patch: int = _key(2, "Pixels of a token's side: 1, 2 or 4")
-    width: int = _key(32, "Channels of a U-Net's widest grid (usually 32), or of a transformer (usually 96)")
+    width: int = _key(32, "Channels of a U-Net's widest grid, or of a transformer")
     depth: int = _key(4, "Blocks of a transformer; a U-Net has three levels")
     images: int = _key(400_000, "Images to train on, repetitions counted")
     batch: int = _key(64, "Images per step")
-    rate: float = _key(1e-3, "Highest learning rate; it falls along half a cosine")
+    rate: float = _key(1e-3, "Highest learning rate; it ends in half a cosine")
     warmup: int = _key(6_400, "Images until the highest learning rate")
     decay: float = _key(0.01, "Weight decay")
     ema: float = _key(0.999, "Decay of the moving average of the weights, per step")
@@ -48,7 +48,7 @@ class Recipe:
     contrast_from: float = _key(0.0, "Share of the training after which that loss sets in")
     tilt: float = _key(1.0, "Exponent of the random timesteps, u^tilt: above 1, more of them have little noise")
     flip: bool = _key(True, "Mirror half of the images")
-    precision: str = _key("float32", "Arithmetic: float32, bfloat16 or float16")
+    precision: str = _key("float32", "float32, bfloat16 or float16")
     seed: int = _key(0, "Seed of everything random")
 
     def __post_init__(self) -> None:
@@ -128,7 +128,7 @@ def _read(path: str) -> dict[str, Any]:
         raise UsageError(f"--recipe {path}", f"cannot be read ({problem})", hint) from problem
     for key, value in found.items():
         if key not in KEYS:
-            raise UsageError(f"{path}, {key}", "not a key of a recipe", did_you_mean(key, KEYS, _known(KEYS)))
+            raise UsageError(f"{path}, {key}", "not a key of a recipe", did_you_mean(key, KEYS))
         if KEYS[key] is float and type(value) is int:
             found[key] = float(value)
         elif type(value) is not KEYS[key]:
@@ -146,8 +146,8 @@ def _check(values: Mapping[str, Any], named: Named) -> None:
 def _problems(
     arch: str, size: int, patch: int, width: int, images: int, batch: int, precision: str, seed: int, **others: Any
 ) -> Iterator[tuple[bool, str, str, str]]:
-    yield arch not in ARCHITECTURES, "arch", "unknown", did_you_mean(arch, ARCHITECTURES, _known(ARCHITECTURES))
-    yield precision not in PRECISIONS, "precision", "unknown", _known(PRECISIONS)
+    yield arch not in ARCHITECTURES, "arch", "unknown", did_you_mean(arch, ARCHITECTURES)
+    yield precision not in PRECISIONS, "precision", "unknown", did_you_mean(precision, PRECISIONS)
     yield patch not in PATCHES, "patch", "not supported", "Use 1, 2 or 4."
     multiple = patch * (4 if arch == "unet" else 1)
     uneven = size < 2 * multiple or size % multiple != 0
@@ -167,10 +167,6 @@ def _problems(
         yield not (0 <= others[key] < math.inf), key, "must not be negative", "0 switches it off."
     for key in ("ema", "drop", "contrast_from"):
         yield not (0 <= others[key] < 1), key, "must be from 0 up to, but not including, 1", "Lower it."
-
-
-def _known(names: Iterable[str]) -> str:
-    return f"Known: {', '.join(names)}."
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

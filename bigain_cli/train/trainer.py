@@ -20,7 +20,7 @@ from bigain_cli.backbones.loading import choose_device, load
 from bigain_cli.backbones.phrases import Phrases
 from bigain_cli.errors import BigainError, ModelError, UsageError
 from bigain_cli.outputs.files import write_whole
-from bigain_cli.outputs.pictures import png, tiled
+from bigain_cli.outputs.png import png, tiled
 from bigain_cli.sampler import generate
 from bigain_cli.train.checkpoint import load_state, save_state
 from bigain_cli.train.exam import Validation, questions, validate

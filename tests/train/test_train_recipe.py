@@ -84,7 +84,7 @@ def test_a_mistake_is_named_by_file_and_key(tmp_path: Path, text: str, given: di
 def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "recipe.toml").write_bytes(b"\xff\xfe")
     for path in (tmp_path / "recipe.toml", tmp_path / "gone.toml", tmp_path):
-        with pytest.raises(UsageError, match="cannot be read .* --recipe-template prints one"):
+        with pytest.raises(UsageError, match=r"cannot be read .* --recipe-template prints one"):
             load_recipe(str(path), {})
 
 

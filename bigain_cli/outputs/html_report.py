@@ -15,11 +15,10 @@ from importlib import resources
 from string import Template
 from typing import BinaryIO
 
-from bigain_cli.outputs.article import STATES, article, state_of, verdict_of
-from bigain_cli.outputs.counts import counted
 from bigain_cli.outputs.facts import facts
+from bigain_cli.outputs.html_article import STATES, article, state_of, verdict_of
 from bigain_cli.outputs.sink import PLAIN, Layout, Record, encode
-from bigain_cli.outputs.table import safe
+from bigain_cli.outputs.text import counted, safe
 from bigain_cli.ranking import Failure, Ranking
 
 _MAPS = (

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bigain_cli.evidence import Evidence, Exhibit
-from bigain_cli.outputs.counts import counted
-from bigain_cli.outputs.folder import name_of, save
+from bigain_cli.outputs.files import name_of, save
 from bigain_cli.outputs.plotting import DIVERGING, png_of, reach, shown
+from bigain_cli.outputs.text import counted
 from bigain_cli.ranking import Ranking
 
 if TYPE_CHECKING:

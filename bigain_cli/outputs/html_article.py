@@ -9,11 +9,11 @@ from html import escape
 from math import isnan
 from typing import Any
 
-from bigain_cli.outputs.counts import counted
-from bigain_cli.outputs.intervals import beyond, part, span
+from bigain_cli.outputs.interval_bars import beyond, part, span
 from bigain_cli.outputs.plotting import reach
 from bigain_cli.outputs.sink import Record
-from bigain_cli.outputs.table import gap, safe
+from bigain_cli.outputs.table import gap
+from bigain_cli.outputs.text import counted, safe
 from bigain_cli.outputs.thumbnails import Thumbnail, map_of, thumbnail
 from bigain_cli.ranking import Failure, Ranking, Standing
 
