@@ -15,19 +15,6 @@ REDRAW = 0.1  # seconds; eyes follow nothing faster
 BAR = 40  # cells at most
 
 
-def bar_of(talk: Talk, before: str, after: str) -> Any:
-    """Start a bar between two texts about its task on stderr, or return nothing if nobody watches."""
-    if not sys.stderr.isatty() or talk.quiet:
-        return None
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn
-
-    columns = (TextColumn(before), BarColumn(), TextColumn(after))
-    bar = Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False)
-    bar.start()
-    return bar
-
-
 class Display:
     """A few lines at the end of a terminal on stderr that are redrawn in place, and erased when the block is left."""
 

@@ -20,14 +20,14 @@ from bigain_cli.outputs.files import replacing
 
 @dataclass(frozen=True)
 class State:
-    """Everything that going on takes."""
+    """Everything it takes to continue."""
 
     tensors: dict[str, Tensor]
     step: int
     recipe: dict[str, Any]
     data: str  # a digest of what was trained on
     seconds: float
-    words: dict[str, Any] = field(default_factory=dict)  # the classes' names and templates, and what it began from
+    words: dict[str, Any] = field(default_factory=dict)  # the classes' names and templates, and what it started from
     start: dict[str, Any] | None = None  # what is known about that
 
 
@@ -49,6 +49,6 @@ def load_state(path: Path) -> State:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
         return State(tensors, **about)
     except FileNotFoundError as problem:
-        raise UsageError(str(path), "no checkpoint to go on from", "Leave out --resume to begin.") from problem
+        raise UsageError(str(path), "no checkpoint to continue from", "Leave out --resume to start.") from problem
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as problem:
-        raise UsageError(str(path), f"not a checkpoint ({problem})", "Begin anew with --force.") from problem
+        raise UsageError(str(path), f"not a checkpoint ({problem})", "Start again with --force.") from problem
