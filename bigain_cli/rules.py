@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +54,14 @@ class Rules:
     def most_draws(self) -> int:
         """The most draws a label may take: those that are set, or the schedule's own."""
         return self.draws or SCHEDULES[self.schedule].draws
+
+    def most_evaluations(self, prompts: Sequence[int], planned: bool) -> int:
+        """Return the most evaluations of one image, given each label's prompts; making a plan takes one more a draw."""
+        most = self.most_draws * sum(prompts)
+        if stages := SCHEDULES[self.schedule].staged:
+            most = len(stages[0]) * sum(prompts) + len(stages[1]) * sum(sorted(prompts)[-5:])
+        most += self.most_draws * planned
+        return most if self.budget is None else min(most, self.budget)
 
     def for_model(self, score: str, draws: int | None = None) -> Rules:
         """Return these rules with the model's own score and fewer draws if it needs no more, unless they say so."""

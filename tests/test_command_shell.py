@@ -39,7 +39,7 @@ json.dump(results, sys.stdout)
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a picture, label files good and bad, a list of paths and earlier results."""
+    """Return a folder with an image, label files good and bad, a list of paths and earlier results."""
     folder = tmp_path_factory.mktemp("place")
     commands.picture(folder / "photo.jpg")
     commands.gallery(folder / "photos", 3)
@@ -310,7 +310,7 @@ def test_help_starts_with_a_verb_and_ends_with_two_examples_that_run(place: Path
     )
 
 
-VERBS = ["classify", "generate", "bench"]
+VERBS = ["classify", "generate", "bench", "train"]
 
 
 def options_in(help_text: str) -> set[str]:

@@ -24,7 +24,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with a folder of pictures, the second of them broken."""
     folder = tmp_path_factory.mktemp("place")
     commands.gallery(folder / "photos", COUNT)
-    (folder / "photos" / "00-broken.png").write_text("no picture")
+    (folder / "photos" / "00-broken.png").write_text("no image")
     return folder
 
 

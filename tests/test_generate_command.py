@@ -44,7 +44,7 @@ def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_picture_is_written_and_can_be_drawn_again_to_the_same_bytes(command: Command, tmp_path: Path) -> None:
+def test_an_image_is_written_and_can_be_generated_again_to_the_same_bytes(command: Command, tmp_path: Path) -> None:
     first = command("red", *FAST, "--seed", "3", "--sampler", "euler-a", "--guidance", "2", "-o", "red.png")
     assert (first.code, first.out, first.err) == (0, b"red.png\n", "")
     said = settings(tmp_path / "red.png")
@@ -55,7 +55,7 @@ def test_a_picture_is_written_and_can_be_drawn_again_to_the_same_bytes(command: 
     assert (tmp_path / "again.png").read_bytes() == (tmp_path / "red.png").read_bytes()
 
 
-def test_a_grid_too_can_be_drawn_again(command: Command, tmp_path: Path) -> None:
+def test_a_grid_too_can_be_generated_again(command: Command, tmp_path: Path) -> None:
     assert command("red", "blue", *FAST, "-n", "3", "--grid", "-o", "grid.png").code == 0
     assert command("--again", "grid.png").out == b"grid-0.png\n"
     assert (tmp_path / "grid.png").read_bytes() == (tmp_path / "grid-0.png").read_bytes()
@@ -63,10 +63,10 @@ def test_a_grid_too_can_be_drawn_again(command: Command, tmp_path: Path) -> None
     assert command("red", *FAST, "-n", "7", "--grid", "-o", "one.png").code == 0
     assert extent(tmp_path / "one.png") == (24, 24)
     with Image.open(tmp_path / "one.png") as grid:
-        assert grid.crop((8, 16, 24, 24)).getcolors() == [(128, (255, 255, 255))], "cells without a picture are white"
+        assert grid.crop((8, 16, 24, 24)).getcolors() == [(128, (255, 255, 255))], "cells without an image are white"
 
 
-def test_a_picture_is_the_same_file_whatever_is_drawn_beside_it(command: Command, tmp_path: Path) -> None:
+def test_an_image_is_the_same_file_whatever_is_generated_beside_it(command: Command, tmp_path: Path) -> None:
     many = command("green", "red", *FAST, "-n", "5", "-o", "many")
     assert many.out.decode().split() == [
         f"many/{colour}-{seed}.png" for colour in ("green", "red") for seed in range(5)
@@ -95,7 +95,7 @@ def test_prompts_that_would_have_one_name_have_two(command: Command, tmp_path: P
     assert odd == ["grey-0.png", "grey-2-0.png", "empty-0.png", "ünïcode-0.png"]
 
 
-def test_pictures_are_classified_as_what_they_were_drawn_as(tmp_path: Path) -> None:
+def test_images_are_classified_as_what_they_were_generated_as(tmp_path: Path) -> None:
     colours = ["red", "green", "blue"]
     assert warm("generate", *colours, "-n", "4", "-m", "colours", "-o", "drawn/", cwd=tmp_path).code == 0
     found = warm("classify", "drawn/", "-l", ",".join(colours), "-m", "colours", "--jsonl", cwd=tmp_path)
@@ -246,7 +246,7 @@ def wait_for(process, folder: Path, count: int) -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
-def test_an_interrupted_run_leaves_whole_pictures(number: int, code: int, tmp_path: Path) -> None:
+def test_an_interrupted_run_leaves_whole_images(number: int, code: int, tmp_path: Path) -> None:
     options = ("-n", "4000", "-m", "colours", "--steps", "50", "-o", "out/")
     with start("generate", "red", *options, cwd=tmp_path) as process:
         wait_for(process, tmp_path / "out", 5)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,11 @@ from bigain_cli.arms import arms_of
 from bigain_cli.backbones.card import Card
 from bigain_cli.cli.catalogue import hub_cache
 from bigain_cli.cli.request import Request
-from bigain_cli.compress import Spec
 from bigain_cli.labels import presets, read_labels
 from bigain_cli.models import present, resolve
 from bigain_cli.outputs.files import check_folder
 from bigain_cli.outputs.sink import encode
-from bigain_cli.registry import SCHEDULES
-from bigain_cli.rules import Rules, placed
+from bigain_cli.rules import placed
 
 
 def dry_run(request: Request) -> int:
@@ -37,6 +34,7 @@ def dry_run(request: Request) -> int:
     prompts = [len(arm.texts) for arm in arms]
     with ExitStack() as open_files:
         found = list(request.sources(open_files))
+    planned = request.compress is not None and request.compress.shared
     missing = [source.id for source in found if source.error is not None]
     images = len(found) - len(missing)
     plan: dict[str, Any] = {
@@ -45,7 +43,7 @@ def dry_run(request: Request) -> int:
         "labels": len(arms) - request.reject,
         "labels_from": labels.origin,
         "prompts": sum(prompts),
-        "evaluations_at_most": images * most_evaluations(rules, prompts, request.compress),
+        "evaluations_at_most": images * rules.most_evaluations(prompts, planned),
         "model": {"name": model.name, "source": model.where, "present": present(model, hub_cache())},
         "output": request.output or "stdout",
         "format": request.format,
@@ -53,16 +51,6 @@ def dry_run(request: Request) -> int:
     as_json = request.output is None and request.format in ("json", "jsonl")
     typer.echo(encode(json.dumps(plan, ensure_ascii=False) if as_json else _text(plan)))
     return 1 if missing else 0
-
-
-def most_evaluations(rules: Rules, prompts: Sequence[int], spec: Spec | None) -> int:
-    """Return the most evaluations of one image; a plan for compression may take one more a draw."""
-    most = rules.most_draws * sum(prompts)
-    if stages := SCHEDULES[rules.schedule].staged:
-        most = len(stages[0]) * sum(prompts) + len(stages[1]) * sum(sorted(prompts)[-5:])
-    if spec is not None and spec.shared:
-        most += rules.most_draws
-    return min(most, rules.budget) if rules.budget is not None else most
 
 
 def _text(plan: dict[str, Any]) -> str:
