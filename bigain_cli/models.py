@@ -53,7 +53,7 @@ def resolve(name: str) -> Reference:
     raise ModelError(
         f"model {name}",
         "neither a known alias, a path, nor a hub id (owner/name)",
-        did_you_mean(name, MODELS, f"Aliases: {', '.join(MODELS)}."),
+        did_you_mean(name, MODELS),
     )
 
 

@@ -13,10 +13,10 @@ from PIL import Image
 
 import bigain_cli as bigain
 from bigain_cli.quality.intervals import wilson
-from bigain_cli.train.pictures import Pictures, load_pictures
+from bigain_cli.train.pictures import LabelledImages, load_images
 
 
-def composites(pictures: Pictures, count: int, size: int, seed: int) -> Iterator[tuple[str, str, Image.Image]]:
+def composites(pictures: LabelledImages, count: int, size: int, seed: int) -> Iterator[tuple[str, str, Image.Image]]:
     """Yield the names of what is on the left and on the right, and the picture, as wide as high."""
     chance = random.Random(seed)
     while count:
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--spec", default="none")
     asked = parser.parse_args()
     backbone = bigain.load(asked.model)
-    pictures = load_pictures(asked.pictures, asked.size)
+    pictures = load_images(asked.pictures, asked.size)
     rules = bigain.Rules("fixed", draws=asked.draws)
     hits, leans = 0, []
     for left, right, picture in composites(pictures, asked.n, asked.size, asked.seed):

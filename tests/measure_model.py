@@ -30,7 +30,7 @@ from bigain_cli.evaluation.pairs import paired_interval
 from bigain_cli.images import digest
 from bigain_cli.quality.intervals import wilson
 from bigain_cli.registry import SCORES, attribute
-from bigain_cli.train.pictures import Pictures, load_pictures
+from bigain_cli.train.pictures import LabelledImages, load_images
 
 RANGES = ((0.0, 1.0), (0.0, 0.9), (0.0, 0.8), (0.0, 0.7), (0.0, 0.6), (0.0, 0.5), (0.1, 0.6), (0.05, 0.8))
 SCHEDULES = ("fixed", "race", "ttest")
@@ -44,7 +44,7 @@ def losses_of(score: str, table: dict[str, Any]) -> np.ndarray:
     return np.stack([attribute(found.losses)(errors) for errors in table["l1" if found.absolute else "l2"]])
 
 
-def measure(backbone: Backbone, pictures: Pictures, count: int, draws: int, spec: str) -> dict[str, Any]:
+def measure(backbone: Backbone, pictures: LabelledImages, count: int, draws: int, spec: str) -> dict[str, Any]:
     """Return the errors [picture draw label] of the first pictures, their times and their labels."""
     arms = arms_of(as_label_set(list(pictures.classes)), (), False, backbone.vocabulary, backbone.template)
     conditions = backbone.condition([arm.texts[0] for arm in arms])
@@ -267,7 +267,7 @@ def main() -> None:
     parser.add_argument("--temperature", type=float, help="one to judge, beside the fitted one")
     parser.add_argument("--times", type=float, nargs=2, default=(0.0, 1.0))
     asked = parser.parse_args()
-    pictures = load_pictures(asked.data, 32)
+    pictures = load_images(asked.data, 32)
     path = Path(asked.table) if asked.table else None
     if path is not None and path.exists():
         table = dict(np.load(path))

@@ -461,7 +461,7 @@ def test_the_rooms_without_tensors_import_neither_torch_nor_numpy() -> None:
         "labels",
         "outputs",
         "outputs.json",
-        "outputs.columns",
+        "outputs.csv_tsv",
         "outputs.table",
         "outputs.files",
         "outputs.resume",

@@ -108,7 +108,7 @@ def test_what_left_is_told_from_any_picture(paper: str, models, pictures) -> Non
 
 def test_what_cannot_be_inspected_is_said(models, pictures) -> None:
     backbone = bigain.load(str(models["epsilon"]), device="cpu")
-    for spec, times, why in (("none", (1,), "nothing to look at"), ("lgtm:0.5", (1000,), "go from 0 to 999")):
+    for spec, times, why in (("none", (1,), "nothing to inspect"), ("lgtm:0.5", (1000,), "go from 0 to 999")):
         with pytest.raises(UsageError, match=why):
             inspect(backbone, pictures[0][1], spec, times)
     with pytest.raises(UsageError, match="colours has no network"):

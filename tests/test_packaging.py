@@ -40,3 +40,4 @@ def test_presets_are_found_after_installing(version: str, tmp_path: Path) -> Non
     count, pets, home = presets_seen_from(site, tmp_path)
     assert (int(count), int(pets)) == (COUNT, 37)
     assert Path(home) == site / "bigain_cli"
+    assert (site / "bigain_cli" / "outputs" / "page" / "report.html.j2").is_file()

@@ -8,13 +8,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bigain_cli.errors import ModelError
 from bigain_cli.labels.templates import usual
+from bigain_cli.models import Reference, folder_of, present
+from bigain_cli.registry import DEFAULT_MODEL, MODELS
 
 FILE = "bigain.json"
 TRAINING = "training"  # the folder of `bigain train` for files that are no part of the model
@@ -112,3 +114,25 @@ def _texts(values: Any) -> tuple[str, ...]:
     if isinstance(values, str) or not all(isinstance(value, str) for value in values):
         raise TypeError(f"{values!r} is not a list of texts")
     return tuple(values)
+
+
+def list_models(cache: Path) -> list[dict[str, Any]]:
+    """Return all known models: whether each can be loaded without a download into `cache`, and the card it brings."""
+    return [
+        {
+            "name": name,
+            "present": not model.hub or present(Reference(name, "hub", model.hub), cache),
+            "default": name == DEFAULT_MODEL,
+            "about": model.about,
+            "source": model.hub or "in the package",
+            "card": dataclasses.asdict(Card.read(folder_of(model))) if model.folder else None,
+        }
+        for name, model in MODELS.items()
+    ]
+
+
+def model_pages() -> Iterator[str]:
+    """Yield the model cards of the package's own models, as they stand beside the weights."""
+    for name, model in MODELS.items():
+        if model.folder:
+            yield (folder_of(model) / "README.md").read_text(encoding="utf-8").replace("# ", f"# {name}: ", 1)

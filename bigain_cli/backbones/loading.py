@@ -9,7 +9,7 @@ import torch
 
 from bigain_cli import registry
 from bigain_cli.backbones.base import Backbone
-from bigain_cli.errors import ModelError, UsageError, did_you_mean
+from bigain_cli.errors import ModelError, UsageError, check_known
 from bigain_cli.models import fetch, resolve
 from bigain_cli.registry import BACKBONES, CLOSED_FORMS, DEFAULT_MODEL, attribute
 
@@ -84,6 +84,5 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     """Return the named dtype; by default float16 on CUDA (finer than bfloat16), float32 elsewhere."""
     if name == "auto":
         return torch.float16 if device.type == "cuda" else torch.float32
-    if name not in DTYPES:
-        raise UsageError(f"--dtype {name}", "unknown", did_you_mean(name, DTYPES, f"Known: auto, {', '.join(DTYPES)}."))
+    check_known("--dtype", name, ("auto", *DTYPES))
     return DTYPES[name]

@@ -15,9 +15,8 @@ import torch
 
 from bigain_cli.backbones.base import Backbone
 from bigain_cli.benchmark import machine
-from bigain_cli.benchmark.asked import check_asked
 from bigain_cli.benchmark.candidates import candidate, compiling
-from bigain_cli.benchmark.figures import Benchmark, Conditions, Timing
+from bigain_cli.benchmark.figures import Benchmark, Conditions, Timing, check_options
 from bigain_cli.benchmark.task import Task, set_task
 from bigain_cli.benchmark.turns import Step, Turns
 from bigain_cli.compress.plan import Grid
@@ -48,7 +47,7 @@ def bench(
     a draw; by default it is where that is possible: on a U-Net that is not compiled.
     """
     clock = _Stages()
-    check_asked(labels=labels, draws=draws, batch=batch, rounds=rounds, prefix=prefix, compile=compile)
+    check_options(labels=labels, draws=draws, batch=batch, rounds=rounds, prefix=prefix, compile=compile)
     task = set_task(backbone, labels, draws, batch, size)
     prefix = _prefix_shared(task.backbone, prefix, compile)
     warm_up = WARM_UP_COMPILED if compile else WARM_UP

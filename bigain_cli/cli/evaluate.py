@@ -1,4 +1,4 @@
-"""`bigain evaluate`: options in, an `Inquiry` out, and the inquiry carried out. Knows no tensors."""
+"""`bigain evaluate`: its options. Knows no tensors."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ from typing import Annotated
 
 import typer
 
-from bigain_cli.cli.forms import chosen_form
-from bigain_cli.cli.inquiry import PAGES, Inquiry, check
-from bigain_cli.cli.options import Device, DryRun, Dtype, Model, Quiet, check_output
+from bigain_cli.cli.inquiry import PAGES, Inquiry, check, generated_images
+from bigain_cli.cli.options import Device, Dtype, Model, Quiet, check_output, chosen_form
 from bigain_cli.cli.talk import Talk
-from bigain_cli.errors import UsageError
-from bigain_cli.evaluation.drawing import Drawing
 from bigain_cli.registry import DATASETS, DEFAULT_FEATURE, DEFAULT_MODEL, FEATURES, SCHEDULES, SCORES
 from bigain_cli.rules import Rules
 
@@ -31,14 +28,12 @@ def evaluate(
         typer.Option(
             "--compress",
             "-c",
-            help="A compression to compare, as none or lgtm:0.7; lgtm:0.7,none is a ladder: all labels by the first, "
-            "the finalists by the second. Repeatable.",
-            show_default="none and the model's own",
+            help="A compression, as none or lgtm:0.7; repeatable.",
+            show_default="none, the model's own",
         ),
     ] = None,
     against: Annotated[
-        str | None,
-        typer.Option(metavar="SPEC", help="What differences are taken to.", show_default="the first"),
+        str | None, typer.Option(metavar="SPEC", help="Baseline of the differences.", show_default="the first")
     ] = None,
     labels: Annotated[
         str | None,
@@ -51,77 +46,63 @@ def evaluate(
     device: Device = "auto",
     dtype: Dtype = "auto",
     limit: Annotated[
-        int | None,
-        typer.Option(min=0, help="Pictures, chosen by the seed; 0 with --generate only.", show_default="all"),
+        int | None, typer.Option(min=0, help="Images, chosen by the seed; 0 to generate only.", show_default="all")
     ] = None,
     per_class: Annotated[
-        int | None, typer.Option(min=1, help="Pictures of each class, chosen by the seed.", show_default="all")
+        int | None, typer.Option(min=1, help="Images of each class, chosen by the seed.", show_default="all")
     ] = None,
     confidence: Annotated[float, typer.Option(help="How sure a race is before it drops a label.")] = 0.95,
     draws: Annotated[int | None, typer.Option(help="Most draws per label.", show_default="by model, schedule")] = None,
     budget: Annotated[int | None, typer.Option(help="Most evaluations per image.", show_default="no limit")] = None,
     schedule: Annotated[str, typer.Option(help=f"{', '.join(SCHEDULES)}.")] = "race",
     score: Annotated[str | None, typer.Option(help=f"{', '.join(SCORES)}.", show_default="the model's own")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the draws and of the choice of pictures.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the draws and of the choice of images.")] = 0,
     batch: Annotated[
         int | None, typer.Option(min=1, help="Most evaluations at once.", show_default="by device and model")
     ] = None,
     records: Annotated[
-        str | None,
-        typer.Option(metavar="FILE.jsonl", help="Keep a record of each picture and spec, as soon as it is there."),
+        str | None, typer.Option(metavar="FILE.jsonl", help="Keep a record of each image and spec, at once.")
     ] = None,
     resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume", help="Go on with the records of an interrupted run; summary and figure are written anew."
-        ),
+        bool, typer.Option("--resume", help="Continue the records of an interrupted run; write the rest anew.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Write one JSON document, with everything in it.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Write Markdown tables.")] = False,
     output: Annotated[
         str | None,
-        typer.Option(
-            "--output", "-o", metavar="FILE", help="Write the summary to a .txt, .md or .json file, or a .html report."
-        ),
+        typer.Option("--output", "-o", metavar="FILE", help="Summary: .txt, .md or .json, or a .html report."),
     ] = None,
     figure: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="Draw accuracy against cost: .png or .svg; without a suffix, both."),
+        str | None, typer.Option(metavar="FILE", help="Plot accuracy against cost: .png, .svg; no suffix: both.")
     ] = None,
     generate: Annotated[
         int | None,
-        typer.Option(
-            metavar="N",
-            help="Draw N pictures under each spec, too, and compare them with the dataset's.",
-            show_default="none",
-        ),
+        typer.Option(metavar="N", help="Generate N images per spec, too, and compare them with the dataset's."),
     ] = None,
     feature: Annotated[
-        str | None,
-        typer.Option(help=f"What looks at pictures: {', '.join(FEATURES)}.", show_default=DEFAULT_FEATURE),
+        str | None, typer.Option(help=f"For --generate: {', '.join(FEATURES)}.", show_default=DEFAULT_FEATURE)
     ] = None,
     sampler: Annotated[str | None, typer.Option(help="For --generate, as for generate.")] = None,
     steps: Annotated[int | None, typer.Option(help="For --generate, as for generate.")] = None,
     guidance: Annotated[float | None, typer.Option(help="For --generate, as for generate.")] = None,
     keep: Annotated[
-        str | None,
-        typer.Option(metavar="FOLDER", help="Keep there what --generate draws, with a grid; go on with what is there."),
+        str | None, typer.Option(metavar="FOLDER", help="Keep generated images there; continue with what is there.")
     ] = None,
-    confusion: Annotated[bool, typer.Option("--confusion", help="Add who is taken for whom.")] = False,
+    confusion: Annotated[bool, typer.Option("--confusion", help="Add the confusion matrix.")] = False,
     download: Annotated[bool, typer.Option("--download", help="Fetch the dataset if it is not there.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
-    dry_run: DryRun = False,
     quiet: Quiet = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say how things were understood.")] = False,
 ) -> int:
-    """Compare compressions on labelled pictures: accuracy, cost, and paired differences.
+    """Compare compressions on labelled images: accuracy, cost, and paired differences.
 
     \b
     Examples:
       bigain evaluate photos/ -c none -c lgtm:0.7 --limit 200 --records photos.jsonl
-      bigain evaluate pets:data --download -m sd2 -c none -c lgtm:0.7,none --json
+      bigain evaluate pets:data --download -m sd2 -c none -c lgtm:0.7 --json
     """
     check_output(output, "summary.md")
+    options = {"feature": feature, "sampler": sampler, "steps": steps, "guidance": guidance, "keep": keep}
     inquiry = Inquiry(
         dataset=dataset,
         specs=tuple(compress or ()),
@@ -144,30 +125,11 @@ def evaluate(
         confusion=confusion,
         download=download,
         force=force,
-        drawing=_drawing(generate, feature, sampler, steps, guidance, keep, force),
+        generate=generated_images(generate, force, options),
     )
     check(inquiry)
     talk = Talk(quiet, verbose)
     warnings.showwarning = talk.warn
-    from bigain_cli.cli.evaluating import carry_out, rehearse
+    from bigain_cli.cli.evaluating import carry_out
 
-    return rehearse(inquiry, talk) if dry_run else carry_out(inquiry, talk)
-
-
-def _drawing(
-    count: int | None,
-    feature: str | None,
-    sampler: str | None,
-    steps: int | None,
-    guidance: float | None,
-    keep: str | None,
-    force: bool,
-) -> Drawing | None:
-    """Return what is to be drawn; refuse options that nothing would come of."""
-    if count is not None:
-        return Drawing(count, feature or DEFAULT_FEATURE, sampler, steps, guidance, keep, force)
-    given = {"feature": feature, "sampler": sampler, "steps": steps, "guidance": guidance, "keep": keep}
-    for name, value in given.items():
-        if value is not None:
-            raise UsageError(f"--{name}", "nothing is drawn without --generate", "Add --generate N, or leave it out.")
-    return None
+    return carry_out(inquiry, talk)

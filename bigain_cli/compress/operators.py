@@ -64,8 +64,7 @@ OPERATORS: dict[str, Entry] = {
 def entry(name: str, text: str) -> Entry:
     """Return an operator's line, or say which operators there are."""
     if name not in OPERATORS:
-        known = f"Operators: {', '.join(OPERATORS)}."
-        raise UsageError(f"compression '{text}'", f"unknown operator '{name}'", did_you_mean(name, OPERATORS, known))
+        raise UsageError(f"compression '{text}'", f"unknown operator '{name}'", did_you_mean(name, OPERATORS))
     return OPERATORS[name]
 
 
@@ -150,3 +149,13 @@ OPTIONS: dict[str, Option] = {
     "plan": _choice("shared", "per-label"),
     "share": _choice("block", "level"),
 }
+
+
+def list_operators() -> list[dict[str, object]]:
+    """Return all operators with what their numbers mean and the modifiers that may follow."""
+    rows: list[dict[str, object]] = []
+    for name, line in OPERATORS.items():
+        takes = {key: f"{key}=({option.expects})" for key, option in OPTIONS.items()} | {"alpha": f"({ALPHAS})"}
+        modifiers = [f"@{word}" for word in (*line.variants, *(takes.get(key, key) for key in line.options))]
+        rows.append({"name": name, "takes": line.amount, "about": line.about, "modifiers": modifiers})
+    return rows

@@ -13,7 +13,7 @@ from bigain_cli.compress.operators import ALPHAS, OPERATORS, OPTIONS, Entry, ent
 from bigain_cli.errors import UsageError, did_you_mean
 
 WHERE = ("mlp", "cross")
-BETWEEN = re.compile(r",(?!\s*\d)")  # the comma between two specs of a ladder; one before a number is within a list
+COMMA = re.compile(r",(?!\s*\d)")  # between two specs; one before a number is within a list
 ALPHA = (0.9, 0.9)
 
 
@@ -97,9 +97,9 @@ def parse(text: str | Spec) -> Spec:
         return text
     if (text := text.strip()) == "none":
         return Spec()
-    if BETWEEN.search(text):
-        why = "a ladder of specs: only `bigain evaluate` climbs one"
-        raise UsageError(f"compression '{text}'", why, "Give one spec; several places or terms join with '+'.")
+    if COMMA.search(text):
+        hint = "Give one spec; several places or terms join with '+'."
+        raise UsageError(f"compression '{text}'", "a comma is no part of a spec", hint)
     terms: list[Term] = []
     for piece in map(str.strip, text.split("+")):
         if piece in WHERE:

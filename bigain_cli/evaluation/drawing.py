@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from bigain_cli.errors import UsageError
-from bigain_cli.evaluation.specs import Rungs, written
 from bigain_cli.registry import DEFAULT_FEATURE, FEATURES, entry
 from bigain_cli.sampler.wish import Wish
 
@@ -71,12 +70,3 @@ def share_of(drawing: Drawing, dataset: _Cases) -> int:
         hint = f"At most {most} are possible." if most >= FEWEST else "Give it more pictures."
         raise UsageError(what, why, hint)
     return share
-
-
-def drawable(specs: Mapping[str, Rungs]) -> dict[str, str]:
-    """Return the specs to draw under; refuse ladders."""
-    for name, rungs in specs.items():
-        if len(rungs) > 1:
-            why = "a ladder is a way to classify, and nothing can be drawn with it"
-            raise UsageError(f"-c {name}", why, "Leave it out, or leave out --generate.")
-    return {name: written(rungs) for name, rungs in specs.items()}

@@ -12,8 +12,7 @@ from bigain_cli.evaluation.measures import Outcome
 from bigain_cli.evaluation.pairs import Difference
 from bigain_cli.evaluation.several import Gap, Precision
 from bigain_cli.evaluation.summary import Summary
-from bigain_cli.outputs.counts import counted
-from bigain_cli.outputs.grid import aligned, markdown
+from bigain_cli.outputs.text import aligned, counted, markdown
 from bigain_cli.quality.intervals import Interval
 
 Table = tuple[tuple[str, ...], list[list[str]]]
@@ -56,7 +55,7 @@ def _title(summary: Summary) -> str:
     about = summary.about
     failed = len(summary.failed)
     if not summary.outcomes and not failed:
-        return f"{about['dataset']}: nothing asked; {_model(about)}, {about['dtype']} on {about['device']}"
+        return f"{about['dataset']}: nothing classified; {_model(about)}, {about['dtype']} on {about['device']}"
     words = [
         f"{about['dataset']}: {summary.count} pictures, {about['labels']} labels",
         f"{_model(about)}, {about['schedule']}, at most {about['max_draws']} draws, score {about['score']}",
@@ -122,7 +121,7 @@ def _confusion(summary: Summary, spec: str) -> Table:
 
 def _notes(summary: Summary) -> str:
     """Say what the columns are, and where a spec did less than its name says."""
-    less = [f"{spec}: {note}" for spec, notes in summary.about.get("notes", {}).items() for note in notes]
+    less = [f"{spec}: {note}" for spec, notes in summary.notes.items() for note in notes]
     return " ".join([_columns(summary), *less])
 
 

@@ -30,7 +30,9 @@ class Summary:
     differences: Sequence[Difference | Gap]  # of every pair, the later minus the earlier
     records: Mapping[str, Sequence[Record]]
     names: tuple[str, ...]
-    gallery: Gallery | None = None  # of pictures drawn under the same specs
+    notes: Mapping[str, Sequence[str]]  # by spec: where it did less than its name says
+    chosen: Mapping[str, Any]  # how the images were chosen
+    gallery: Gallery | None = None  # of images generated under the same specs
 
     @property
     def many(self) -> bool:
@@ -53,8 +55,10 @@ class Summary:
             for spec, outcome in self.outcomes.items()
         }
         pairs = [each.to_dict() for each in self.differences]
-        told = {**self.about, "pictures": self.count, "failed": dict(self.failed), "against": self.against}
-        found = {**told, "specs": specs, "differences": pairs}
+        notes = {spec: list(found) for spec, found in self.notes.items()}
+        counts = {"pictures": self.count, "failed": dict(self.failed)}
+        about = {**self.about, "notes": notes, "chosen": dict(self.chosen), **counts, "against": self.against}
+        found = {**about, "specs": specs, "differences": pairs}
         return found if self.gallery is None else {**found, "generated": self.gallery.to_dict()}
 
     def confusion(self, spec: str) -> list[list[int]]:
@@ -80,6 +84,9 @@ def summarise(
     names: Sequence[str],
     against: str,
     about: Mapping[str, Any],
+    notes: Mapping[str, Sequence[str]] | None = None,
+    chosen: Mapping[str, Any] | None = None,
+    gallery: Gallery | None = None,
 ) -> Summary:
     """Compare specs on the pictures that all of them answered; `records` are by spec, then by id."""
     good = {spec: {id: r for id, r in found.items() if "error" not in r} for spec, found in records.items()}
@@ -94,7 +101,8 @@ def summarise(
         sum_up = precision_of if many else outcome_of
         outcomes = {spec: sum_up(found) for spec, found in kept.items()}
         pairs = [_difference(one, other, kept, outcomes) for one, other in _pairs(list(kept), against)]
-    return Summary(about, against, len(common), failures, failed, outcomes, pairs, kept, tuple(names))
+    found = (len(common), failures, failed, outcomes, pairs, kept)
+    return Summary(about, against, *found, tuple(names), notes or {}, chosen or {}, gallery)
 
 
 def _pairs(specs: Sequence[str], against: str) -> Iterator[tuple[str, str]]:

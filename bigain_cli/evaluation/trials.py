@@ -19,7 +19,6 @@ from bigain_cli.classifier import Run
 from bigain_cli.compress import Spec
 from bigain_cli.errors import UsageError
 from bigain_cli.evaluation.dataset import Case, Dataset, refuse_mixture
-from bigain_cli.evaluation.ladder import Answer, Answering, Ladder, Single
 from bigain_cli.evaluation.specs import compared, place_of
 from bigain_cli.labels import LabelSet
 from bigain_cli.ranking import Failure, Ranking, significant
@@ -32,11 +31,16 @@ OWN = ("compress", "compression", "fingerprint")  # settings in which specs diff
 
 @dataclass(frozen=True)
 class Trial:
-    """A record with the whole answer that it was made from."""
+    """A record with the whole result that it was made from, unless an earlier run has recorded it."""
 
     spec: str
     record: dict[str, Any]
-    result: Ranking | Failure
+    result: Ranking | Failure | None = None
+
+    @property
+    def earlier(self) -> bool:
+        """Tell whether an earlier run has recorded it."""
+        return self.result is None
 
 
 @dataclass(frozen=True)
@@ -61,19 +65,19 @@ class Evaluation:
         refuse_mixture(dataset, plan.rules)
         self._backbone, self._answers = backbone, tuple(answers)
         self.dataset, self.labels, self.plan = dataset, labels, plan
-        self.specs: dict[str, Answering] = {}
-        self.rungs: dict[str, tuple[Spec, ...]] = {}
-        for text, rungs in zip(plan.specs, compared(plan.specs, None, plan.rules), strict=True):
-            answering = self._answering(text, rungs)
-            name = answering.settings["compress"]
+        self.specs: dict[str, Spec] = {}
+        self.runs: dict[str, Run] = {}
+        for text, spec in zip(plan.specs, compared(plan.specs), strict=True):
+            run = self._run(spec)
+            name = run.settings["compress"]
             if name in self.specs:
                 raise UsageError(f"-c {text}", f"{name} is given twice", "Keep one of them.")
-            self.specs[name], self.rungs[name] = answering, rungs
+            self.specs[name], self.runs[name] = spec, run
 
     def named(self, text: str | None) -> str:
         """Return the name under which a spec is compared; the first one without a text."""
         names = list(self.specs)
-        return names[0] if text is None else names[place_of(text, list(self.rungs.values()), names)]
+        return names[0] if text is None else names[place_of(text, list(self.specs.values()), names)]
 
     def prompts(self) -> list[str]:
         """Return for each class the sentence that its label is asked by first."""
@@ -88,66 +92,59 @@ class Evaluation:
 
     def marks(self) -> dict[str, str]:
         """Return the specs' names by the fingerprint of their records."""
-        return {answering.settings["fingerprint"]: name for name, answering in self.specs.items()}
+        return {run.settings["fingerprint"]: name for name, run in self.runs.items()}
 
     def about(self) -> dict[str, Any]:
         """Return what all specs have in common."""
-        first = next(iter(self.specs.values())).settings
+        first = next(iter(self.runs.values())).settings
         public = {key: value for key, value in first.items() if key not in OWN}
         machine = {"device": str(self._backbone.device), "threads": torch.get_num_threads(), "torch": torch.__version__}
         weights = {"weights": self._backbone.identity, "labels": len(self.labels.labels)}
-        notes = {name: list(answering.notes) for name, answering in self.specs.items() if answering.notes}
-        return {"dataset": self.dataset.name, **public, **weights, **machine, "notes": notes}
+        return {"dataset": self.dataset.name, **public, **weights, **machine}
+
+    def notes(self) -> dict[str, tuple[str, ...]]:
+        """Return where specs do less than their names say."""
+        notes = {name: run.report.notes if run.report is not None else () for name, run in self.runs.items()}
+        return {name: found for name, found in notes.items() if found}
 
     def trials(self, done: Mapping[str, Collection[str]] | None = None) -> Iterator[Trial]:
         """Yield what is missing; `done` has the ids that are recorded, by fingerprint."""
         done = done or {}
         cases = iter(self.dataset.cases)
         while group := tuple(itertools.islice(cases, AT_ONCE)):
-            for name, answering in self.specs.items():
-                recorded = done.get(answering.settings["fingerprint"], ())
-                yield from self._answered(name, answering, [case for case in group if case.id not in recorded])
+            for name, run in self.runs.items():
+                recorded = done.get(run.settings["fingerprint"], ())
+                yield from self._answered(name, run, [case for case in group if case.id not in recorded])
 
-    def _answered(self, name: str, answering: Answering, cases: Sequence[Case]) -> Iterator[Trial]:
+    def _answered(self, name: str, run: Run, cases: Sequence[Case]) -> Iterator[Trial]:
         if not cases:
             return
-        answers = iter(answering.answers(case.opened() for case in cases))
+        answers = (result for result in run.standings(case.opened() for case in cases) if result.finished)
         for case in cases:
             started = time.monotonic()  # while the reader of this waits, nothing is under way
-            answer = next(answers)
+            result = next(answers)
             seconds = round(time.monotonic() - started, 4)
-            yield Trial(name, self._record(case, answer, seconds), answer.result)
+            yield Trial(name, self._record(case, result, seconds, run), result)
 
-    def _record(self, case: Case, answer: Answer, seconds: float) -> dict[str, Any]:
-        result = answer.result
+    def _record(self, case: Case, result: Ranking | Failure, seconds: float, run: Run) -> dict[str, Any]:
         truth = self.truth_of(case)
         record = {**result.to_dict(TOP), "id": case.id, "truth": truth}
         if isinstance(result, Failure):
             return record
-        record |= {"seconds": seconds, "gflop": significant(answer.gflop, 6)}
+        record |= {"seconds": seconds, "gflop": significant(run.gflop * result.evaluations, 6)}
         if self.dataset.many:
             return record | {"evidence": evidence(result)}
         places = {place.label: number for number, place in enumerate(result.standings, 1)}
         record["rank"] = places[truth[0]]
         return record | {"truth_probability": significant(result.standings[record["rank"] - 1].probability)}
 
-    def _answering(self, text: str, rungs: tuple[Spec, ...]) -> Answering:
-        if len(rungs) == 1:
-            return Single(self._run(self.labels, rungs[0], self.plan.rules))
-        if self.dataset.many:
-            raise UsageError(
-                f"-c {text}", "a ladder keeps one winner's rivals, and pictures have several", "Leave it out."
-            )
-        own = self.plan.rules.for_model(self._backbone.score, self._backbone.draws)
-        return Ladder(self._run, self.labels, rungs, own)
-
-    def _run(self, labels: LabelSet, spec: Spec, rules: Rules) -> Run:
+    def _run(self, spec: Spec) -> Run:
         plan = self.plan
         return Run(
             self._backbone,
-            labels,
+            self.labels,
             plan.templates,
-            rules,
+            plan.rules,
             plan.seed,
             reject=self.dataset.many,
             batch=plan.batch,

@@ -19,7 +19,7 @@ from bigain_cli.cli.evaluate import evaluate
 from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.evaluation.dataset import open_dataset
 from bigain_cli.evaluation.pictures import Studio
-from bigain_cli.outputs.pictures import settings_of
+from bigain_cli.outputs.png import settings_of
 from bigain_cli.sampler.generation import Generation
 
 FAST = ("--limit", "0", "--steps", "2", "--device", "cpu")
@@ -46,7 +46,7 @@ def test_measures_stand_beside_the_feature_and_the_real_pictures(models, photos,
     made = draw(models, photos, *specs, "--markdown")
     assert made.code == 0, made.err
     lines = made.out.decode().splitlines()
-    assert lines[0].startswith(f"{photos}: nothing asked; model ")
+    assert lines[0].startswith(f"{photos}: nothing classified; model ")
     assert "12 pictures under each spec, 6 of each class; ddim, 2 steps" in lines[4] and ":mid@t=" in lines[4]
     assert lines[6] == "| spec | kernel distance | precision | recall | s a picture |"
     assert [line.split(" | ")[0] for line in lines[8:11]] == ["| none", "| tome:0.5", "| other real pictures"]
@@ -111,7 +111,7 @@ def test_an_interruption_keeps_the_classes_that_are_whole(models, photos, tmp_pa
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert f"interrupted while drawing; the classes that were whole are in {tmp_path}" in err.decode()
+    assert f"interrupted while generating; the complete classes are in {tmp_path}" in err.decode()
     assert [path.name for path in tmp_path.iterdir()] == ["none-000.npz"]
 
 
@@ -126,7 +126,7 @@ def test_answers_and_pictures_come_together(models, photos, tmp_path: Path) -> N
 
 def test_from_python(models, photos) -> None:
     backbone = bigain.load(str(models["dit"]), device="cpu")
-    found = bigain.evaluate(backbone, str(photos), limit=0, drawing=bigain.Drawing(72 // 3, steps=1))
+    found = bigain.evaluate(backbone, str(photos), limit=0, generate=bigain.Drawing(72 // 3, steps=1)).summary()
     assert found.count == 0 and found.gallery is not None and found.gallery.other is None
     assert found.gallery.about["prompts"] == ["airliner", "tench"]
     assert found.gallery.shown["none"].quality["kernel"].generated == 24
@@ -135,7 +135,7 @@ def test_from_python(models, photos) -> None:
 def test_other_real_pictures_are_other_ones(models, photos) -> None:
     backbone = bigain.load(str(models["dit"]), device="cpu")
     few, all_but = (
-        bigain.evaluate(backbone, str(photos), limit=0, drawing=bigain.Drawing(count, steps=1)).gallery
+        bigain.evaluate(backbone, str(photos), limit=0, generate=bigain.Drawing(count, steps=1)).summary().gallery
         for count in (12, 14)
     )
     assert few.other is not None and few.other["recall"].generated == 12
@@ -182,14 +182,13 @@ BAD = {
     "few": (("--generate", "1"), "--generate 1: the 2 classes take at least 2 each. Begin with --generate 4"),
     "many": (("--generate", "26"), "--generate 26: as many real pictures of each class are needed, and airliner has"),
     "fewer than neighbours": (("--generate", "3"), "--generate 3: the 2 classes take at least 2 each"),
-    "figure": (("--generate", "4", "--figure", "x.png"), "--figure with --limit 0: nothing is asked"),
-    "records": (("--generate", "4", "--records", "x.jsonl"), "--records with --limit 0: nothing is asked"),
-    "draws": (("--generate", "4", "--draws", "9"), "--draws with --limit 0: nothing is asked"),
+    "figure": (("--generate", "4", "--figure", "x.png"), "--figure with --limit 0: nothing is classified"),
+    "records": (("--generate", "4", "--records", "x.jsonl"), "--records with --limit 0: nothing is classified"),
+    "draws": (("--generate", "4", "--draws", "9"), "--draws with --limit 0: nothing is classified"),
     "none": (("--generate", "0"), "--generate 0: must be at least 1"),
-    "ladder": (("--generate", "4", "-c", "tome:0.5,none"), "a ladder is a way to classify"),
     "feature": (("--generate", "4", "--feature", "fid"), "feature fid: unknown"),
     "steps": (("--generate", "4", "--steps", "0"), "--steps 0: must be at least 1"),
-    "nothing": ((), "--limit 0: nothing is asked"),
+    "nothing": ((), "--limit 0: nothing is classified"),
 }
 
 
@@ -200,7 +199,7 @@ def test_what_cannot_be_drawn_is_said_before_anything_is_loaded(models, photos, 
     made = warm(*asked)
     assert (made.code, made.out) == (2, b"") and message in made.err
     if case != "steps":
-        without = warm("evaluate", str(photos), "-m", "sd2", "--limit", "0", *arguments, "--dry-run")
+        without = warm("evaluate", str(photos), "-m", "sd2", "--limit", "0", *arguments)
         assert without.code == 2 and message in without.err, "no model is needed to say so"
 
 
@@ -209,13 +208,7 @@ def test_what_cannot_be_drawn_is_said_before_anything_is_loaded(models, photos, 
 )
 def test_options_of_drawing_do_nothing_alone(photos, option: tuple[str, str]) -> None:
     made = warm("evaluate", str(photos), *option)
-    assert made.code == 2 and f"{option[0]}: nothing is drawn without --generate" in made.err
-
-
-def test_a_dry_run_tells_what_would_be_drawn(photos) -> None:
-    made = warm("evaluate", str(photos), "--generate", "9", "--keep", "there", "--dry-run")
-    assert made.code == 0 and b"4 pictures of each class under each spec, kept in there" in made.out
-    assert warm("evaluate", str(photos), "--generate", "1", "--dry-run").code == 2
+    assert made.code == 2 and f"{option[0]}: nothing is generated without --generate" in made.err
 
 
 def test_a_folder_that_is_none_is_refused(photos, tmp_path: Path) -> None:
@@ -232,5 +225,5 @@ def test_several_classes_a_picture_are_refused(models) -> None:
     backbone = bigain.load(str(models["dit"]), device="cpu")
     with pytest.raises(UsageError, match="pictures of this dataset have several classes"):
         bigain.evaluate(
-            backbone, dataset, rules=bigain.Rules(schedule="fixed", draws=2), drawing=bigain.Drawing(4, steps=1)
+            backbone, dataset, rules=bigain.Rules(schedule="fixed", draws=2), generate=bigain.Drawing(4, steps=1)
         )

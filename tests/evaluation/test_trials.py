@@ -1,8 +1,8 @@
-"""Records of an evaluation: the same pictures and draws for all specs, ladders, resumption, several labels."""
+"""Records of an evaluation: the same pictures and draws for all specs, resumption, several labels."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,10 @@ from PIL import Image
 import bigain_cli as bigain
 from bigain_cli.errors import UsageError
 from bigain_cli.evaluation.dataset import Case, Dataset
-from bigain_cli.evaluation.ladder import Ladder, finalists, joined
 from bigain_cli.evaluation.matching import labels_for
-from bigain_cli.evaluation.specs import rungs_of, shared_out, written
 from bigain_cli.evaluation.trials import Evaluation, Plan
 from bigain_cli.images import Source
-from bigain_cli.ranking import Ranking, Standing
+from bigain_cli.ranking import Ranking
 from bigain_cli.rules import Rules
 
 COLOURS = {"red": (220, 30, 30), "green": (40, 150, 60), "blue": (40, 80, 200), "black": (10, 10, 10)}
@@ -92,63 +90,8 @@ def test_a_broken_picture_is_a_record(colours: Any, tmp_path: Path) -> None:
     assert last["id"] == "x.png" and last["error"]["kind"] and last["truth"] == ["blue"]
 
 
-def test_a_ladder_asks_all_labels_cheaply_and_the_finalists_again(network: Any) -> None:
-    asked = evaluation(network, coloured(3), "lgtm:0.5,none")
-    (answering,) = asked.specs.values()
-    assert isinstance(answering, Ladder)
-    name = "lgtm:0.5@share=level,none"
-    assert list(asked.specs) == [name] and asked.named("lgtm:0.5,none") == name
-    trials = list(asked.trials())
-    assert sum(trial.record["seconds"] for trial in trials) > 0, "what it took is told"
-    for trial in trials:
-        ranking = trial.result
-        assert isinstance(ranking, Ranking) and len(ranking.standings) == 4
-        shares = [place.probability for place in ranking.standings]
-        first = next(r for r in answering._first.standings([(ranking.id, _image(ranking.id))]) if r.finished)
-        kept = finalists(first)
-        assert 2 <= len(kept) <= 4 and {place.label for place in ranking.standings[: len(kept)]} == set(kept)
-        assert sum(shares) == pytest.approx(1) and all(share == 0 for share in shares[len(kept) :])
-        alone = bigain.Run(network, list(kept), rules=replace(FIXED, confidence=0.975), compress="none")
-        (last,) = (r for r in alone.standings([(ranking.id, _image(ranking.id))]) if r.finished)
-        assert ranking.standings[: len(kept)] == last.standings and ranking.gap == last.gap
-        assert ranking.evaluations == first.evaluations + last.evaluations
-        assert ranking.draws == first.draws + last.draws and ranking.settings["confidence"] == 0.95
-
-
 def _image(id: str) -> Image.Image:
     return coloured(4).cases[int(id.split(".")[0])].open()  # type: ignore[return-value]
-
-
-def standing(label: str, alive: bool) -> Standing:
-    return Standing(label, 0.25, -1.0, 8, alive)
-
-
-@pytest.mark.parametrize(("alive", "expected"), [(1, 2), (2, 2), (4, 4), (7, 5)])
-def test_finalists_are_two_to_five(alive: int, expected: int) -> None:
-    places = tuple(standing(name, number < alive) for number, name in enumerate("abcdefg"))
-    first = Ranking("x", places, alive == 1, 0.1, None, 8, 56)
-    assert finalists(first) == tuple("abcdefg"[:expected])
-    last = Ranking("x", places[:2], True, 0.1, None, 8, 16, settings={})
-    whole = joined(first, last, {"compress": "x"})
-    assert len(whole.standings) == 7 and whole.evaluations == 72 and whole.settings == {"compress": "x"}
-    assert whole.draws == 16 and whole.decided == (alive <= 2), "who fell for want of room leaves it undecided"
-
-
-def test_a_contender_is_a_finalist_before_who_is_beaten() -> None:
-    names = {"a": True, "b": False, "c": True, "d": False, "e": True}
-    first = Ranking("x", tuple(standing(*each) for each in names.items()), False, 0.1, None, 8, 40)
-    assert finalists(first) == ("a", "c", "e")
-
-
-def test_a_ladders_first_rung_takes_no_more_draws_than_it_may() -> None:
-    for draws, fewer in ((4, 4), (8, 8), (16, 8), (64, 16)):
-        first, last = shared_out(Rules(draws=draws))
-        assert (first.draws, last.draws) == (fewer, draws)
-
-
-def test_a_budget_too_small_for_a_ladder_is_told_in_the_users_numbers(network: Any) -> None:
-    with pytest.raises(UsageError, match=r"--budget 10: .* one draw of all labels takes 4. Give 16"):
-        evaluation(network, coloured(1), "iekvd:2,none", rules=Rules(budget=10))
 
 
 def test_the_baseline_has_the_name_that_was_given_and_the_one_that_is_shown(network: Any) -> None:
@@ -168,28 +111,6 @@ def test_a_record_is_there_before_the_next_picture_is_asked(colours: Any) -> Non
     asked = evaluation(colours, dataset.of([opening(case) for case in dataset.cases]), "none")
     next(asked.trials())
     assert len(opened) < 12
-
-
-def test_a_ladders_first_rung_takes_a_quarter_of_the_draws_and_of_the_budget(network: Any) -> None:
-    network.draws = 64
-    try:
-        for schedule in ("race", "fixed"):
-            asked = evaluation(network, coloured(1), "lgtm:0.5,none", rules=Rules(schedule=schedule))
-            (ladder,) = asked.specs.values()
-            most = 64
-            assert isinstance(ladder, Ladder)
-            assert (ladder._first.rules.draws, ladder.settings["max_draws"]) == (most // 4, most)
-        rules = Rules(schedule="race", budget=400)
-        (ladder,) = evaluation(network, coloured(2), "lgtm:0.5,none", rules=rules).specs.values()
-        for answer in ladder.answers([(case.id, case.open()) for case in coloured(2).cases]):
-            assert isinstance(answer.result, Ranking) and answer.result.evaluations <= 400
-    finally:
-        network.draws = None
-
-
-def test_a_list_of_blocks_is_no_ladder() -> None:
-    assert len(rungs_of("lgtm:0.7@blocks=1-5,7-11")) == 1
-    assert len(rungs_of("lgtm:0.7@blocks=1-5,7-11,none")) == 2
 
 
 def test_labels_given_by_hand_are_matched_by_name_alone() -> None:
@@ -217,23 +138,10 @@ def test_several_labels_want_one_at_least(network: Any) -> None:
         evaluation(network, bare, "none")
 
 
-def test_rungs_are_read_and_written() -> None:
-    assert written(rungs_of("lgtm:0.7, none")) == "lgtm:0.7,none"
-    for text, told in (("none,none", "the same"), ("a,b,c", "unknown"), ("lgtm:0.5,lgtm:0.3,none", "two rungs")):
-        with pytest.raises(UsageError, match=told):
-            rungs_of(text)
-
-
-@pytest.mark.parametrize(
-    ("specs", "rules", "told"),
-    [
-        (("none", "none"), FIXED, "given twice"),
-        (("lgtm:0.5,none",), Rules(schedule="staged"), "stages of its own"),
-    ],
-)
-def test_what_cannot_be_compared_is_refused(network: Any, specs: Any, rules: Rules, told: str) -> None:
-    with pytest.raises(UsageError, match=told):
-        evaluation(network, coloured(1), *specs, rules=rules)
+def test_a_spec_given_twice_is_refused(network: Any) -> None:
+    for specs in (("none", "none"), ("lgtm:0.5", "lgtm:0.5@share=level")):
+        with pytest.raises(UsageError, match="given twice"):
+            evaluation(network, coloured(1), *specs)
 
 
 def test_the_baseline_is_one_of_the_specs(network: Any) -> None:
@@ -256,17 +164,72 @@ def test_several_labels_are_scored_against_the_empty_prompt_on_the_same_draws(ne
         assert set(record["evidence"]) == set(COLOURS) and "rank" not in record
     with pytest.raises(UsageError, match="Use --schedule fixed"):
         evaluation(network, dataset, "none", rules=Rules())
-    with pytest.raises(UsageError, match="ladder"):
-        evaluation(network, dataset, "lgtm:0.5,none")
 
 
 def test_evaluate_sums_up(colours: Any) -> None:
-    summary = bigain.evaluate(colours, coloured(12), rules=Rules(draws=16), limit=8)
+    summary = bigain.evaluate(colours, coloured(12), rules=Rules(draws=16), limit=8).summary()
     outcome = summary.outcomes["none"]
     assert summary.count == 8 and outcome.top1.value == 1 and outcome.gflop == 0  # type: ignore[union-attr]
     assert summary.about["model"] == "colours" and summary.about["dataset"] == "colours"
     document = summary.to_dict()
     assert document["specs"]["none"]["failures"] == 0 and "compress" not in document
+
+
+def without_seconds(path: Path) -> list[dict[str, Any]]:
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    return [{key: value for key, value in record.items() if key != "seconds"} for record in records]
+
+
+def test_a_run_from_python_continues_its_records(colours: Any, tmp_path: Path) -> None:
+    whole, part = tmp_path / "whole.jsonl", tmp_path / "part.jsonl"
+    expected = bigain.evaluate(colours, coloured(8), rules=FIXED, records=str(whole)).summary()
+    lines = whole.read_bytes().splitlines(keepends=True)
+    ids = [json.loads(line)["id"] for line in lines]
+    other = lines[7].replace(ids[7].encode(), b"elsewhere.png")
+    part.write_bytes(b"".join(lines[:3]) + other + lines[3][:50])
+    run = bigain.evaluate(colours, coloured(8), rules=FIXED, records=str(part), resume=True)
+    assert (run.found.answers, run.found.others, run.found.torn, run.found.unknown) == (3, 1, True, "")
+    assert (run.recorded, run.total, run.finished_images) == (3, 8, 3)
+    early = run.summary(finish=False)
+    assert early.count == 3 and early.outcomes["none"].count == 3, "nothing was classified for that"
+    trials = list(run)
+    assert [trial.earlier for trial in trials] == [True] * 3 + [False] * 5
+    assert [trial.record["id"] for trial in trials] == ids
+    assert [trial.result.id for trial in trials if trial.result is not None] == ids[3:]
+    assert run.summary().outcomes["none"].top1 == expected.outcomes["none"].top1  # type: ignore[union-attr]
+    kept = without_seconds(part)
+    assert kept[:3] + kept[4:] == without_seconds(whole) and kept[3]["id"] == "elsewhere.png"
+    assert run.finished_images == 8 and list(run) == [], "a run is followed once"
+
+
+def test_each_record_is_in_the_file_before_it_is_handed_out(colours: Any, tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    for number, trial in enumerate(bigain.evaluate(colours, coloured(4), rules=FIXED, records=str(path)), 1):
+        assert json.loads(path.read_text().splitlines()[-1]) == trial.record
+        assert len(path.read_text().splitlines()) == number
+    with pytest.raises(UsageError, match="exists"):
+        bigain.evaluate(colours, coloured(4), rules=FIXED, records=str(path))
+    assert bigain.evaluate(colours, coloured(2), rules=FIXED, records=str(path), replace=True).summary().count == 2
+    assert len(path.read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"resume": True}, "none are named"),
+        ({"records": "r.txt"}, "Name a .jsonl file"),
+        ({"records": "r.jsonl", "resume": True, "replace": True}, "Choose one"),
+        ({"records": "nowhere/r.jsonl"}, "does not exist"),
+        ({"against": "tome:0.5"}, "not among the specs"),
+    ],
+)
+def test_what_a_run_cannot_do_is_refused_at_once(colours: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        bigain.evaluate(colours, coloured(2), **options)
+
+
+def test_without_specs_the_models_own_is_compared_with_none(network: Any) -> None:
+    assert bigain.evaluate(network, coloured(1), ()).specs == tuple(dict.fromkeys(("none", network.compress)))
 
 
 def test_the_published_protocol_takes_260_evaluations_for_37_labels(models: dict[str, Path]) -> None:

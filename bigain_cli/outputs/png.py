@@ -1,4 +1,4 @@
-"""Pictures as PNG bytes that carry the settings they were made with, and the way back from such bytes.
+"""Images as PNG bytes that carry the settings they were made with, and the way back from such bytes.
 
 One entry named `bigain`, in JSON. Must not know networks.
 """
@@ -19,7 +19,7 @@ ENTRY = "bigain"
 
 
 def png(image: Image, settings: dict[str, Any]) -> bytes:
-    """Return the picture with its settings inside; the same picture and settings give the same bytes."""
+    """Return the image with its settings inside; the same image and settings give the same bytes."""
     from PIL.PngImagePlugin import PngInfo
 
     entries, stream = PngInfo(), io.BytesIO()
@@ -29,7 +29,7 @@ def png(image: Image, settings: dict[str, Any]) -> bytes:
 
 
 def settings_of(path: str) -> dict[str, Any]:
-    """Return the settings that a picture was made with."""
+    """Return the settings that an image was generated with."""
     from PIL import Image
 
     try:
@@ -38,28 +38,28 @@ def settings_of(path: str) -> dict[str, Any]:
             text = image.info.get(ENTRY)
     except OSError as problem:
         why = problem.strerror or "not a PNG that can be read"
-        raise UsageError(path, why, "Give a picture that bigain generate has written.") from problem
+        raise UsageError(path, why, "Give an image that bigain generate has written.") from problem
     except (ValueError, SyntaxError, Image.DecompressionBombError) as problem:
-        raise UsageError(path, f"broken PNG ({problem})", "Give a whole picture.") from problem
+        raise UsageError(path, f"broken PNG ({problem})", "Give a complete file.") from problem
     if text is None:
-        hint = "Only pictures of bigain generate carry theirs, and editors and chats often drop them."
+        hint = "Only images of bigain generate carry theirs, and editors and chats often drop them."
         raise UsageError(path, "no settings in it", hint)
     try:
         settings = json.loads(text)
     except ValueError as problem:
-        raise UsageError(path, f"its settings are broken ({problem})", "Give an unaltered picture.") from problem
+        raise UsageError(path, f"its settings are broken ({problem})", "Give an unaltered image.") from problem
     if not isinstance(settings, dict):
-        raise UsageError(path, "its settings are no table", "Give an unaltered picture.")
+        raise UsageError(path, "its settings are no table", "Give an unaltered image.")
     return settings
 
 
-def tiled(pictures: Sequence[Image], columns: int) -> Image:
-    """Return one picture of equally large ones, row by row, white where there are too few of them."""
+def tiled(images: Sequence[Image], columns: int) -> Image:
+    """Return one image of equally large ones, row by row, white where there are too few of them."""
     from PIL import Image
 
-    width, height = pictures[0].size
-    grid = Image.new("RGB", (columns * width, -(-len(pictures) // columns) * height), "white")
-    for number, picture in enumerate(pictures):
+    width, height = images[0].size
+    grid = Image.new("RGB", (columns * width, -(-len(images) // columns) * height), "white")
+    for number, image in enumerate(images):
         down, across = divmod(number, columns)
-        grid.paste(picture, (across * width, down * height))
+        grid.paste(image, (across * width, down * height))
     return grid

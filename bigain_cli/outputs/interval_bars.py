@@ -12,7 +12,7 @@ _ROOM = 0.04
 
 
 def span(places: Sequence[Standing]) -> tuple[float, float]:
-    """Return the axis' ends; the first place is the winner's. Who was judged by other draws has no place on it."""
+    """Return the axis' ends; the first is the winner's. Labels scored on other draws have no place on it."""
     places = [place for place in places if not isnan(place.behind)]
     far = [place.behind + (place.radius or 0) for place in places[1:]]
     if not far:

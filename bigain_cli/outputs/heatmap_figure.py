@@ -1,4 +1,4 @@
-"""One picture's evidence as a panel: the picture, the winner against the runner-up, and against the empty prompt."""
+"""One image's evidence as a figure: the image, the winner against the runner-up, and against the empty prompt."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bigain_cli.evidence import Evidence, Exhibit
-from bigain_cli.outputs.counts import counted
-from bigain_cli.outputs.folder import name_of, save
-from bigain_cli.outputs.plotting import DIVERGING, png_of, reach, shown
+from bigain_cli.outputs.files import name_of, save
+from bigain_cli.outputs.plotting import DIVERGING, png_of, reach, title_text
+from bigain_cli.outputs.text import counted
 from bigain_cli.ranking import Ranking
 
 if TYPE_CHECKING:
@@ -18,14 +18,14 @@ EMPTY = "the empty prompt"
 
 
 def save_panel(folder: Path, ranking: Ranking) -> Path | None:
-    """Save a ranking's panel, if it has anything to show."""
+    """Save a ranking's figure, if it has any map."""
     if ranking.exhibit is None or not ranking.exhibit.maps:
         return None
     return save(folder, name_of(ranking.id, ".png"), png_of(panel(ranking, ranking.exhibit)))
 
 
 def panel(ranking: Ranking, exhibit: Exhibit) -> Figure:
-    """Draw the picture and its maps side by side, the maps on one scale."""
+    """Plot the image and its maps side by side, the maps on one scale."""
     from matplotlib.figure import Figure
 
     tall = min(max(exhibit.picture.height / exhibit.picture.width, 0.4), 2.5)
@@ -33,10 +33,10 @@ def panel(ranking: Ranking, exhibit: Exhibit) -> Figure:
     figure = Figure(figsize=(0.4 + 3.5 * columns, 1.2 + 3.0 * tall), layout="constrained")
     axes = figure.subplots(1, columns)
     axes[0].imshow(exhibit.picture, interpolation="nearest" if exhibit.picture.width < 128 else "antialiased")
-    axes[0].set_title(shown(ranking.id.rpartition("/")[2] or ranking.id), fontsize=10, parse_math=False)
+    axes[0].set_title(title_text(ranking.id.rpartition("/")[2] or ranking.id), fontsize=10, parse_math=False)
     end = reach(*(evidence.map for evidence in exhibit.maps))
     for place, evidence in zip(axes[1:], exhibit.maps, strict=True):
-        _draw(figure, place, evidence, exhibit, ranking.label, end)
+        _plot_map(figure, place, evidence, exhibit, ranking.label, end)
     for place in axes:
         place.set_xticks([])
         place.set_yticks([])
@@ -44,12 +44,12 @@ def panel(ranking: Ranking, exhibit: Exhibit) -> Figure:
     return figure
 
 
-def _draw(figure: Figure, axes: Any, evidence: Evidence, exhibit: Exhibit, winner: str, end: float) -> None:
-    """Draw one map over the extent of the picture, with its scale."""
+def _plot_map(figure: Figure, axes: Any, evidence: Evidence, exhibit: Exhibit, winner: str, end: float) -> None:
+    """Plot one map over the extent of the image, with its scale."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     size = exhibit.picture.size
-    drawn = axes.imshow(
+    plotted = axes.imshow(
         evidence.map,
         cmap=DIVERGING,
         vmin=-end,
@@ -58,8 +58,8 @@ def _draw(figure: Figure, axes: Any, evidence: Evidence, exhibit: Exhibit, winne
         interpolation="nearest",
     )
     against = EMPTY if evidence.against is None else evidence.against
-    axes.set_title(f"{shown(winner, 24)} against {shown(against, 24)}", fontsize=10, parse_math=False)
-    bar = figure.colorbar(drawn, ax=axes, orientation="horizontal", shrink=0.9, pad=0.03, extend="both", aspect=30)
+    axes.set_title(f"{title_text(winner, 24)} against {title_text(against, 24)}", fontsize=10, parse_math=False)
+    bar = figure.colorbar(plotted, ax=axes, orientation="horizontal", shrink=0.9, pad=0.03, extend="both", aspect=30)
     bar.ax.tick_params(labelsize=8)
     bar.locator, bar.formatter = MaxNLocator(4, symmetric=True), FuncFormatter(lambda value, _: f"{value:.2g}")
     bar.update_ticks()
@@ -70,10 +70,12 @@ def _draw(figure: Figure, axes: Any, evidence: Evidence, exhibit: Exhibit, winne
 
 
 def notable(evidence: Evidence) -> bool:
-    """Tell whether more than a hundredth of the gap belongs to no place."""
+    """Say whether more than a hundredth of the gap belongs to no place."""
     return abs(evidence.remainder) > 0.01 * abs(evidence.gap)
 
 
 def _headline(ranking: Ranking) -> str:
     state = "" if ranking.decided else " (undecided)"
-    return f"{shown(ranking.label)}{state}, probability {ranking.probability:.2f}, {counted(ranking.draws, 'draw')}"
+    return (
+        f"{title_text(ranking.label)}{state}, probability {ranking.probability:.2f}, {counted(ranking.draws, 'draw')}"
+    )

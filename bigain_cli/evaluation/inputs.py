@@ -1,0 +1,44 @@
+"""What is evaluated: the chosen images of a dataset, the labels to choose between, the right label of each class.
+
+What cannot be evaluated is refused here, before a model is loaded. Torch-free.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bigain_cli.evaluation.dataset import Dataset, open_dataset, refuse_mixture
+from bigain_cli.evaluation.drawing import Drawing, share_of
+from bigain_cli.evaluation.matching import labels_for
+from bigain_cli.evaluation.selection import choose
+from bigain_cli.labels import LabelSet
+from bigain_cli.rules import Rules
+
+
+@dataclass(frozen=True)
+class EvaluationInputs:
+    """A dataset, the chosen part of it, and its labels."""
+
+    whole: Dataset
+    chosen: Dataset
+    labels: LabelSet
+    label_of_class: tuple[str, ...]
+
+
+def evaluation_inputs(
+    dataset: str | Dataset,
+    *,
+    labels: str | None = None,
+    limit: int | None = None,
+    per_class: int | None = None,
+    seed: int = 0,
+    rules: Rules | None = None,
+    generate: Drawing | None = None,
+) -> EvaluationInputs:
+    """Choose images and labels as `evaluate` does, or say why that cannot be."""
+    whole = open_dataset(dataset) if isinstance(dataset, str) else dataset
+    if generate is not None:
+        share_of(generate, whole)
+    chosen = choose(whole, limit, per_class, seed)
+    refuse_mixture(chosen, rules or Rules())
+    return EvaluationInputs(whole, chosen, *labels_for(chosen, labels))

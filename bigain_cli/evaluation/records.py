@@ -1,0 +1,119 @@
+"""Records of an evaluation in a file, one a line: those of an earlier run are read, new ones added.
+
+In: a path, and what the records of this run look like; out: records by spec. Torch-free. Must not know how records are
+made.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bigain_cli.errors import UsageError
+from bigain_cli.outputs.files import IN_PLACE, check_target, explained, open_target
+from bigain_cli.outputs.json import line
+from bigain_cli.outputs.resume import recorded
+
+Answers = dict[str, dict[str, dict[str, Any]]]  # by spec, then by id
+_COSTS = ("draws", "evaluations", "seconds", "gflop")
+_NEEDED = ("label", "truth", "error", "decided", "probability", "rank", "evidence", *_COSTS)
+
+
+@dataclass(frozen=True)
+class RecordsFound:
+    """What a file of records holds already."""
+
+    answers: int = 0
+    failures: int = 0  # among the answers
+    others: int = 0  # records of other settings or images
+    torn: bool = False  # whether the last line was incomplete, and was removed
+    unknown: str = ""  # if there is no answer: an image that has these settings, and is not in the dataset
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the records of this run look like: the specs by fingerprint, and the true labels by id."""
+
+    specs: Mapping[str, str]
+    truths: Mapping[str, Sequence[str]]
+
+
+class RecordFile:
+    """A .jsonl file, or, without a path, nothing that lasts; what cannot be written is refused on construction."""
+
+    def __init__(self, path: str | None, resume: bool = False, replace: bool = False) -> None:
+        self._path, self._resume, self._replace = path, resume, replace
+        if path is None:
+            if resume:
+                raise UsageError("--resume", "continues records, and none are named", "Add --records FILE.jsonl.")
+            return
+        if Path(path).suffix.lower() not in IN_PLACE:
+            raise UsageError(f"--records {path}", "grows line by line", "Name a .jsonl file.")
+        if resume and replace:
+            raise UsageError("--resume --force", "one keeps the records, the other replaces them", "Choose one.")
+        check_target(path, replace, resume)
+
+    def read(self, expected: Expected) -> tuple[Answers, RecordsFound]:
+        """Return what a summary needs of the records of an earlier run; remove a torn last line."""
+        answers: Answers = {spec: {} for spec in expected.specs.values()}
+        if self._path is None or not self._resume:
+            return answers, RecordsFound()
+        torn = recorded(self._path, "").repaired
+        others, unknown = 0, ""
+        for spec, record in self._lines(expected):
+            if spec is not None and record["id"] in expected.truths:
+                self._check(record, expected.truths[record["id"]])
+                answers[spec][record["id"]] = needed(record)
+            else:
+                others += 1
+                unknown = unknown or (record["id"] if spec is not None else "")
+        found = [record for of_spec in answers.values() for record in of_spec.values()]
+        failures = sum("error" in record for record in found)
+        return answers, RecordsFound(len(found), failures, others, torn, "" if found else unknown)
+
+    def earlier(self, expected: Expected) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the whole records of an earlier run, each with its spec."""
+        for spec, record in self._lines(expected) if self._resume else ():
+            if spec is not None and record["id"] in expected.truths:
+                yield spec, record
+
+    @contextmanager
+    def writer(self) -> Iterator[Callable[[dict[str, Any]], None]]:
+        """Lend a function that adds a record, on the disk before it returns."""
+        if self._path is None:
+            yield lambda record: None
+            return
+        path = self._path
+        with open_target(path, self._replace, self._resume) as stream:
+
+            def write(record: dict[str, Any]) -> None:
+                with explained(path):
+                    stream.write(line(record) + b"\n")
+                    stream.flush()
+
+            yield write
+
+    def _lines(self, expected: Expected) -> Iterator[tuple[str | None, dict[str, Any]]]:
+        """Yield every record with its spec, or with None if it has other settings."""
+        if self._path is not None and Path(self._path).exists():
+            with Path(self._path).open("rb") as file:
+                for record in map(json.loads, file):
+                    yield expected.specs.get((record.get("settings") or {}).get("fingerprint", "")), record
+
+    def _check(self, record: Mapping[str, Any], truth: Sequence[str]) -> None:
+        """Refuse a record of another verb, and one of an image that had another label then."""
+        if "truth" not in record:
+            why = f"{record['id']} was recorded by another verb, without its label"
+            raise UsageError(str(self._path), why, "Name another file.")
+        if record["truth"] != truth:
+            why = f"{record['id']} had another label then: the dataset has changed"
+            raise UsageError(str(self._path), why, "Begin anew with --force, or name other records.")
+
+
+def needed(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a summary needs of a record, so that a long run takes little memory."""
+    return {key: record[key] for key in _NEEDED if key in record}
