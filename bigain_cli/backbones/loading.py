@@ -39,6 +39,11 @@ def load(model: str = DEFAULT_MODEL, device: str = "auto", dtype: str = "auto") 
     return assemble(Parts(reference.name, folder, place, kind))
 
 
+def as_backbone(model: str | Backbone) -> Backbone:
+    """Load a model that is given by its name; a backbone passes through."""
+    return load(model) if isinstance(model, str) else model
+
+
 def assemble(parts: Parts) -> Backbone:
     """Put a backbone together from the parts of a diffusers folder."""
     families = {"unet": "unet", "transformer": "dit"}

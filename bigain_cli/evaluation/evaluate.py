@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from bigain_cli.backbones.base import Backbone
+from bigain_cli.backbones.loading import as_backbone
 from bigain_cli.evaluation.dataset import Dataset, open_dataset
 from bigain_cli.evaluation.drawing import Drawing, drawable
 from bigain_cli.evaluation.matching import labels_for
@@ -18,7 +19,7 @@ from bigain_cli.rules import Rules
 
 
 def evaluate(
-    backbone: Backbone,
+    backbone: Backbone | str,
     dataset: str | Dataset,
     specs: Sequence[str] = ("none",),
     *,
@@ -37,6 +38,7 @@ def evaluate(
     With a `drawing`, pictures are drawn under every spec, too, and compared with those of the whole dataset; with
     `limit=0` nothing else is done.
     """
+    backbone = as_backbone(backbone)
     whole = open_dataset(dataset) if isinstance(dataset, str) else dataset
     chosen = choose(whole, limit, per_class, seed)
     label_set, answers = labels_for(chosen, labels)
