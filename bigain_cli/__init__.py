@@ -1,9 +1,10 @@
 """Classify images zero-shot with a diffusion model, and generate images with the same one.
 
 >>> import bigain
->>> for ranking in bigain.classify("colours", ["photo.jpg"], ["red", "green"]):
+>>> backbone = bigain.load("colours")
+>>> for ranking in bigain.classify(backbone, ["photo.jpg"], ["red", "green"]):
 ...     print(ranking.label, ranking.probability)
->>> for sample in bigain.generate("colours", "red", count=2):
+>>> for sample in bigain.generate(backbone, "red", count=2):
 ...     sample.image.save(f"{sample.seed}.png")
 """
 
