@@ -16,6 +16,7 @@ from PIL.Image import Image, Resampling
 from torch import Tensor
 
 from bigain_cli.backbones.base import Backbone
+from bigain_cli.backbones.loading import as_backbone
 from bigain_cli.compress import Handle, Report, Spec, Term, compressed, parse
 from bigain_cli.compress.hooks import Seen
 from bigain_cli.compress.score import laplacian
@@ -73,10 +74,10 @@ class Inspection:
 
 
 def inspect(
-    backbone: Backbone, image: OneImage, spec: str | Spec, times: Sequence[int] = TIMES, seed: int = 0
+    backbone: Backbone | str, image: OneImage, spec: str | Spec, times: Sequence[int] = TIMES, seed: int = 0
 ) -> Inspection:
     """Let a compression act on an image at some timesteps, and keep what it decides."""
-    spec = parse(spec)
+    backbone, spec = as_backbone(backbone), parse(spec)
     spec = spec.by_level() if backbone.prefixed else spec
     _check(backbone, spec, times)
     image = load_image(image)
