@@ -30,7 +30,7 @@ def load(model: str = DEFAULT_MODEL, device: str = "auto", dtype: str = "auto") 
             raise UsageError(f"--dtype {dtype}", f"{model} is a closed form in float32", "Leave out --dtype.")
         return cast(Backbone, attribute(CLOSED_FORMS[reference.where])(place, kind))
     if reference.kind == "file":
-        from bigain_cli.backbones.single import open_single
+        from bigain_cli.backbones.single_file import open_single
 
         parts = open_single(reference.name, Path(reference.where), place, kind)
         return cast(Backbone, attribute(BACKBONES[NETWORKS["unet"]])(parts))
