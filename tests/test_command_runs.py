@@ -371,7 +371,7 @@ def test_what_a_closed_vocabulary_does_not_know_is_refused_with_near_names(place
         (["--device", "meta"], ["--device meta"]),
         (["--dtype", "float8"], ["--dtype float8", "float16"]),
         (["-l", "red", "--jsonl"], ["one label", "--reject"]),
-        (["-t", "a {}"], ["--template", "classes"]),
+        (["-t", "a {}"], ["--template", "class names"]),
     ],
 )
 def test_what_only_the_model_can_refuse_is_refused(place: Path, flags: list[str], words: list[str]) -> None:
