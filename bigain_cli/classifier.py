@@ -30,7 +30,7 @@ from bigain_cli.images import Images, Picture, Reader, sources_of, view_of
 from bigain_cli.labels import LabelSet
 from bigain_cli.maps import Lens
 from bigain_cli.ranking import Failure, Ranking
-from bigain_cli.reader import InOrder
+from bigain_cli.reader.order import InOrder
 from bigain_cli.registry import DEFAULT_SCORE, SCHEDULES, SCORES, attribute
 from bigain_cli.residuals import Residuals, automatic
 from bigain_cli.rules import Rules, placed

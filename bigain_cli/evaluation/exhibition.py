@@ -27,7 +27,7 @@ def gallery(found: Gallery, table: Callable[..., str], mark: str) -> list[str]:
         gaps = {name: found.differences(name) for name in found.shown if name != found.against}
         rows = [[name, *(signed(gap[measure]) for measure in first.estimates)] for name, gap in gaps.items()]
         parts += [f"{mark}Differences to {found.against}, over the same seeds", table(("spec", *heads), rows)]
-    return [*parts, _notes(found)]
+    return [*parts, _image_notes(found)]
 
 
 def _cells(quality: Quality) -> list[str]:
@@ -41,7 +41,7 @@ def _about(about: Mapping[str, Any]) -> str:
     return f"{counts}; {how}, batch {about['batch']}; against as many real ones, seen by {about['feature']}"
 
 
-def _notes(found: Gallery) -> str:
+def _image_notes(found: Gallery) -> str:
     about = found.about
     parts = [
         "Intervals: 95 % (distances: generated pictures resampled, which tells of spread, not of bias; Wilson's for "

@@ -15,7 +15,7 @@ from bigain_cli.errors import UsageError
 from bigain_cli.quality.intervals import Array, Interval, resamples, wilson
 
 NEIGHBOURS = 3
-ROWS_AT_ONCE = 256
+PROBES_AT_ONCE = 256
 
 
 def precision(generated: Array, real: Array, weights: Array) -> tuple[Interval, Array]:
@@ -36,8 +36,8 @@ def inside(points: Array, others: Array, neighbours: int = NEIGHBOURS) -> NDArra
         raise UsageError("precision and recall", why, f"Give more than {neighbours}, better thousands.")
     cloud = torch.from_numpy(np.ascontiguousarray(others))
     # The nearest of all is the point itself.
-    radii = torch.cat([_distances(rows, cloud).kthvalue(neighbours + 1).values for rows in cloud.split(ROWS_AT_ONCE)])
-    probes = torch.from_numpy(np.ascontiguousarray(points)).split(ROWS_AT_ONCE)
+    radii = torch.cat([_distances(rows, cloud).kthvalue(neighbours + 1).values for rows in cloud.split(PROBES_AT_ONCE)])
+    probes = torch.from_numpy(np.ascontiguousarray(points)).split(PROBES_AT_ONCE)
     found: NDArray[np.bool_] = torch.cat([(_distances(rows, cloud) <= radii).any(1) for rows in probes]).numpy()
     return found
 
