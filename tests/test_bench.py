@@ -124,10 +124,10 @@ def test_it_agrees_with_a_stopwatch(models, quick) -> None:
     turns_taken = sum(sum(timing.seconds) for timing in found.timings)
     assert turns_taken == pytest.approx(found.seconds["timing"], rel=0.1)
     assert heard == [(done, 12) for done in range(1, 13)]
-    for timing in found.timings:
-        watched = timing.watched
+    for each in found.timings:
+        watched = each.watched
         assert watched.inside > 0 and watched.outside > 0 and watched.memory > 2**20
-        assert (watched.bookkeeping > 0) == (timing.compress != "none") and watched.bookkeeping < watched.inside
+        assert (watched.bookkeeping > 0) == (each.compress != "none") and watched.bookkeeping < watched.inside
 
 
 def test_what_a_pass_takes_is_the_report_of_the_compression(models, quick) -> None:

@@ -71,12 +71,12 @@ def lines_of(steps: list[bigain.Ranking], pause: float, monkeypatch: pytest.Monk
     now = [100.0]
     for module in (meter, standings):
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    with ClassifyProgress(Talk(quiet=False, verbose=False), watch=True) as progress:
+    with ClassifyProgress(Talk(quiet=False, verbose=False), watch=True) as display:
         for step in steps:
             now[0] += pause
-            progress.show(step)
-            assert ("left" in progress.status()) == bool(progress._under_way)
-    assert not progress._lines, "nothing is kept of what is done"
+            display.show(step)
+            assert ("left" in display.status()) == bool(display._under_way)
+    assert not display._lines, "nothing is kept of what is done"
     return capsys.readouterr().err.splitlines()
 
 
