@@ -1,4 +1,4 @@
-"""Accuracy against what a picture takes, a mark for each spec with its interval and that of its difference."""
+"""Accuracy against cost per image, a mark for each spec with its interval and that of its difference."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STEP = 0.014  # between marks, as a share of the axis
 
 
 def chart_of(summary: Summary) -> Figure:
-    """Draw all specs; without operations to count, against evaluations."""
+    """Plot all specs; without operations to count, against evaluations."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4.6 + 0.1 * len(summary.outcomes)), layout="constrained")
@@ -49,7 +49,7 @@ def chart_of(summary: Summary) -> Figure:
         if places != costs:
             words += " Marks of nearly one cost are moved apart."
         axes.annotate(words, (0.01, 0.01), xycoords="axes fraction", fontsize=7, alpha=0.8)
-    axes.set_xlabel("GFLOP a picture" if counted else "evaluations a picture")
+    axes.set_xlabel("GFLOP per image" if counted else "evaluations per image")
     axes.set_ylabel("mean average precision, %" if summary.many else "top-1 accuracy, %")
     about = summary.about
     axes.set_title(shown(f"{about['model']} on {about['dataset']}, n = {summary.count}", 80), fontsize=10)
