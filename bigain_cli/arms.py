@@ -1,6 +1,7 @@
-"""From labels to the arms of a contest: names, and the texts a backbone is to be told for each.
+"""From labels to the prompts that a backbone is given for each of them.
 
-A closed vocabulary is told names, a text encoder prompts. Must not know tensors or how scoring works.
+A model with a closed vocabulary gets class names, one with a text encoder gets prompts. Must not know tensors or how
+scoring works.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ NONE = "none"
 
 @dataclass(frozen=True)
 class Arm:
-    """A label and its texts; the empty text is the model without a condition."""
+    """A label and its prompts; the empty prompt is the model without a condition."""
 
     name: str
     texts: tuple[str, ...]
@@ -30,7 +31,7 @@ def arms_of(
     vocabulary: Vocabulary | None,
     usual: str = DEFAULT_TEMPLATE,
 ) -> tuple[Arm, ...]:
-    """Return one arm for each label, and, to reject with, one for none of them; without templates by the usual one."""
+    """Return the prompts of each label, with `reject` "none", too; `usual` is the template if none is given."""
     chosen = [label for label in labels.labels if not (reject and label.name.casefold() == NONE)]
     for label in set(labels.labels) - set(chosen):
         if label.prompts:
@@ -38,23 +39,23 @@ def arms_of(
                 f"label {label.name!r}", "has prompts of its own, but --reject needs the name", "Rename it."
             )
     if vocabulary is None:
-        asked = templates or (usual,)
-        arms = [Arm(label.name, prompts_for(label, asked, override=bool(templates))) for label in chosen]
+        used = templates or (usual,)
+        found = [Arm(label.name, prompts_for(label, used, override=bool(templates))) for label in chosen]
     else:
-        arms = _known(chosen, templates, vocabulary)
+        found = _known(chosen, templates, vocabulary)
     if reject:
-        arms.append(Arm(NONE, ("",)))
-    if len(arms) < 2:
+        found.append(Arm(NONE, ("",)))
+    if len(found) < 2:
         spelled = " without spaces (red,green)" if labels.origin == LISTED else ""  # a shell would have cut it there
         raise UsageError(labels.origin, "one label cannot be ranked", f"Give at least two{spelled}, or add --reject.")
-    return tuple(arms)
+    return tuple(found)
 
 
 def _known(labels: Sequence[Label], templates: Sequence[str], vocabulary: Vocabulary) -> list[Arm]:
     """Match every label with a class; by its name or else by the prompts it came with."""
     if templates:
-        raise UsageError("--template", "this model is told classes, not sentences", "Leave out --template.")
-    arms, seen = [], dict[int, str]()
+        raise UsageError("--template", "this model knows class names, not sentences", "Leave out --template.")
+    found, seen = [], dict[int, str]()
     for label in labels:
         by_prompt = label.prompts and all(vocabulary.knows(prompt) for prompt in label.prompts)
         texts = label.prompts if by_prompt and not vocabulary.knows(label.name) else (label.name,)
@@ -65,8 +66,8 @@ def _known(labels: Sequence[Label], templates: Sequence[str], vocabulary: Vocabu
                     f"are the same class {number} of this model",
                     "Keep one.",
                 )
-        arms.append(Arm(label.name, texts))
-    return arms
+        found.append(Arm(label.name, texts))
+    return found
 
 
 def as_label_set(labels: str | LabelSet | Sequence[str] | Mapping[str, str | Sequence[str]]) -> LabelSet:
@@ -80,10 +81,10 @@ def as_label_set(labels: str | LabelSet | Sequence[str] | Mapping[str, str | Seq
     else:
         made = [Label(name) for name in labels]
     if any(not isinstance(label.name, str) for label in made):
-        raise UsageError("labels", "a label is no text", "Give names, or a mapping from names to prompts.")
+        raise UsageError("labels", "a label is not a text", "Give names, or a mapping from names to prompts.")
     made = [Label(label.name.strip(), label.prompts) for label in made]
     names = [label.name for label in made]
     for name in names:
         if not name or names.count(name) > 1:
-            raise UsageError("labels", f"{name!r} comes twice" if name else "one is empty", "Give each label once.")
+            raise UsageError("labels", f"{name!r} is given twice" if name else "one is empty", "Give each label once.")
     return LabelSet(tuple(made), "the labels given")

@@ -1,4 +1,4 @@
-"""One image's contest: which draws come next, for which labels, and where everybody stands.
+"""Successive elimination of labels for one image: which draws come next, for which labels, and how labels rank.
 
 In: blocks of errors; out: the next block's size, the labels still in the race, a Ranking's numbers.
 Keeps the whole error table. Must not know images, networks or names beyond the labels'.
@@ -19,7 +19,7 @@ from bigain_cli.rules import Rules
 
 
 class Contest:
-    """Successive elimination over shared draws."""
+    """Drops labels over shared draws, block by block."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Contest:
         self._score, self._floor, self.additive = attribute(score.losses), score.floor, score.additive
         self._ties = np.argsort(np.argsort(np.asarray(labels, dtype=object)))
         self._errors = np.empty((0, len(labels)))
-        self._left_at = np.full(len(labels), np.iinfo(np.int64).max)  # draws at which a label was dropped
+        self._dropped_at = np.full(len(labels), np.iinfo(np.int64).max)  # draws at which a label was dropped
         self.alive = np.ones(len(labels), dtype=bool)
         self.evaluations = 0
 
@@ -63,31 +63,31 @@ class Contest:
 
     def _block(self) -> int:
         if self.rules.deadline is not None:
-            return 1  # so that there is a look at the clock after every draw
+            return 1  # so that the clock is read after every draw
         if not self.schedule.staged:
             return self.schedule.block
         ends = np.cumsum([len(stage) for stage in self.schedule.staged])
         return next((int(end) - self.draws for end in ends if end > self.draws), 0)
 
-    def record(self, errors: NDArray[np.float64]) -> None:
-        """Take a block of errors [draws labels] (NaN for labels out of the race) and drop who cannot win."""
+    def add_errors(self, errors: NDArray[np.float64]) -> None:
+        """Take a block of errors [draws labels] (NaN: out of the race) and drop the labels that cannot win."""
         self._errors = np.concatenate([self._errors, errors])
         self.evaluations += len(errors) * self.cost
         losses = self._losses()
         leader = estimators.leader_of(losses, self.alive, self._ties)
         kept = self._keep(losses, self.alive, leader, self.rules.confidence, self._floor)
-        self._left_at[self.alive & ~kept] = self.draws
+        self._dropped_at[self.alive & ~kept] = self.draws
         self.alive = kept
 
     def ranking(self, id: str, settings: dict[str, Any], seconds: float | None, finished: bool) -> Ranking:
         """Rank: those in the race by their mean, the others behind, by when they left and by their mean then."""
         losses = self._losses()
-        leader, order, means = self._places(losses)
+        leader, order, means = self._ordered(losses)
         contenders = self._contenders(losses, leader)
         shares = estimators.probabilities(losses, leader, self.temperature, self._floor)
         counts = (~np.isnan(losses)).sum(axis=0)
         behind, errors, radii = self._gaps(losses, leader)
-        standings = tuple(
+        ranked = tuple(
             Standing(
                 self.labels[k],
                 float(shares[k]),
@@ -100,10 +100,10 @@ class Contest:
             )
             for k in order
         )
-        gap, interval = _between(standings[1]) if len(standings) > 1 else (None, None)
+        gap, interval = _between(ranked[1]) if len(ranked) > 1 else (None, None)
         return Ranking(
             id=id,
-            standings=standings,
+            standings=ranked,
             decided=bool(contenders.sum() == 1),
             gap=gap,
             gap_interval=interval,
@@ -114,35 +114,35 @@ class Contest:
             settings=settings,
         )
 
-    def front(self) -> tuple[int, int | None, float]:
-        """Return who leads, who follows, and the gap between them over the draws they share: all of them."""
+    def first_two(self) -> tuple[int, int | None, float]:
+        """Return the leader, the runner-up, and the gap between them over the draws they share: all of them."""
         losses = self._losses()
-        leader, order, _ = self._places(losses)
+        leader, order, _ = self._ordered(losses)
         if len(order) < 2:
             return leader, None, 0.0
         second = int(order[1])
         assert not np.isnan(losses[:, [leader, second]]).any()
         return leader, second, float(self._gaps(losses, leader)[0][second])
 
-    def mean_loss_of(self, arm: int) -> float:
-        """Return what the score takes a label's draws for."""
-        return float(np.nanmean(self._losses()[:, arm]))
+    def mean_loss_of(self, label: int) -> float:
+        """Return a label's mean loss under the score."""
+        return float(np.nanmean(self._losses()[:, label]))
 
     def mean_loss(self, errors: Sequence[float]) -> float:
-        """Return what the score would take these errors for, one a draw."""
+        """Return the mean loss of these errors under the score, one a draw."""
         return float(self._score(np.asarray(errors)[:, None]).mean())
 
-    def _places(self, losses: estimators.Table) -> tuple[int, NDArray[np.int64], NDArray[np.float64]]:
+    def _ordered(self, losses: estimators.Table) -> tuple[int, NDArray[np.int64], NDArray[np.float64]]:
         """Return the leader, all labels in order, and their means."""
         means = np.nanmean(losses, axis=0)
-        order = np.lexsort((self._ties, means, -self._left_at))
+        order = np.lexsort((self._ties, means, -self._dropped_at))
         return estimators.leader_of(losses, self.alive, self._ties), order, means
 
     def _losses(self) -> estimators.Table:
         return self._score(self._errors)
 
     def _contenders(self, losses: estimators.Table, leader: int) -> estimators.Mask:
-        """Return who is not told apart from the leader; schedules without a test of their own get the race's."""
+        """Return the labels not told apart from the leader; schedules without a test get the race's."""
         if self._keep in (estimators.race, estimators.ttest):
             return self.alive
         return estimators.race(losses, self.alive, leader, self.rules.confidence, self._floor)

@@ -1,4 +1,4 @@
-"""What can go wrong, said in three parts: what failed, why, what to try.
+"""What can go wrong, in three parts: what failed, why, what to try.
 
 Every error a user can cause is one of these; each kind carries the exit code of the command.
 """
@@ -24,7 +24,7 @@ class BigainError(Exception):
 
 
 class UsageError(BigainError):
-    """The command or call was asked for something that cannot be done: unknown names, bad files, bad numbers."""
+    """The command or call cannot be carried out: unknown names, bad files, bad numbers."""
 
     exit_code = 2
 
@@ -45,12 +45,21 @@ class InputError(BigainError):
 
 
 def near(name: str, known: Iterable[str], most: int = 3) -> list[str]:
-    """Return the known names that look most like a misspelt one."""
+    """Return the known names that are most like a misspelt one."""
     by_folded = {entry.casefold(): entry for entry in known}
     return [by_folded[match] for match in difflib.get_close_matches(name.casefold(), by_folded, n=most, cutoff=0.5)]
 
 
-def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
-    """Phrase the near names as a hint, or fall back to another one."""
-    names = near(name, known)
-    return f"Did you mean {' or '.join(names)}?" if names else otherwise
+def did_you_mean(name: str, known: Iterable[str], otherwise: str | None = None) -> str:
+    """Phrase the near names as a hint, or fall back to another one: by default, all that are known."""
+    known = list(known)
+    if names := near(name, known):
+        return f"Did you mean {' or '.join(names)}?"
+    return f"Known: {', '.join(known)}." if otherwise is None else otherwise
+
+
+def check_known(kind: str, name: str, known: Iterable[str], why: str = "unknown") -> None:
+    """Refuse a name that is not among the known ones, with the near ones as a hint."""
+    known = list(known)
+    if name not in known:
+        raise UsageError(f"{kind} {name}", why, did_you_mean(name, known))

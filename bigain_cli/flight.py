@@ -1,7 +1,7 @@
-"""One picture on its way through a contest: asks for its next evaluations and takes their errors.
+"""One image while it is classified: which evaluations come next, and what their errors mean for its labels.
 
-Prompts become labels here: a label's error in a draw is the mean over its prompts. With a tally, the empty prompt
-flies along, first in every draw, and changes nothing else. Must not know networks.
+Prompts become labels here: a label's error in a draw is the mean over its prompts. For heatmaps the empty prompt is
+evaluated, too, first in every draw, and changes nothing else. Must not know networks.
 """
 
 from __future__ import annotations
@@ -24,81 +24,83 @@ from bigain_cli.tally import Tally
 
 @dataclass(frozen=True)
 class Empty:
-    """The empty prompt: its number, and the arm that it is, if it is one; that arm is the last."""
+    """The empty prompt: its number, and the label that it is, if it is one; that label is the last."""
 
     prompt: int
-    arm: int | None
+    label: int | None
 
 
 @dataclass
 class Flight:
-    """A picture, its draws and its contest; `place` is its place in the output."""
+    """An image, its draws and the elimination of its labels; `place` is its place in the output."""
 
     place: int
     id: str
     latent: Tensor  # [c h w]
     draws: Draws
-    contest: Contest
-    started: float  # time.monotonic() when the picture was taken in
-    view: Image | None = None  # the picture as the model sees it, where it is to be shown
-    empty: Empty | None = None  # where there are to be maps
-    tally: Tally = field(default_factory=Tally)
+    elimination: Contest
+    started: float  # time.monotonic() when the image was taken in
+    view: Image | None = None  # the image as the model sees it, where an output shows it
+    empty: Empty | None = None  # for heatmaps
+    heatmap_sums: Tally = field(default_factory=Tally)
 
     @property
     def pending(self) -> int:
         """Evaluations in the next block."""
-        return self.contest.next_draws() * self.contest.cost
+        return self.elimination.next_draws() * self.elimination.cost
 
-    def job(self) -> Job:
+    def next_job(self) -> Job:
         """Return the next block's work."""
-        block = self.draws.block(self.contest.draws, self.contest.next_draws())
-        ends = np.cumsum(self.contest.costs)
+        block = self.draws.block(self.elimination.draws, self.elimination.next_draws())
+        ends = np.cumsum(self.elimination.costs)
         prompts = [
             prompt
-            for arm in np.flatnonzero(self.contest.alive)
-            for prompt in range(ends[arm] - self.contest.costs[arm], ends[arm])
+            for label in np.flatnonzero(self.elimination.alive)
+            for prompt in range(ends[label] - self.elimination.costs[label], ends[label])
         ]
         if self.empty is not None:
             prompts = [self.empty.prompt, *(prompt for prompt in prompts if prompt != self.empty.prompt)]
         return Job(self.latent, block, prompts)
 
-    def of_labels(self, errors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the errors that the contest is about: without those of an empty prompt that only flies along."""
+    def label_errors(self, errors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the errors of the labels' prompts, without an empty prompt that is there for heatmaps only."""
         if self.empty is None:
             return errors
-        racing = self.empty.arm is not None and self.contest.alive[self.empty.arm]
-        return np.column_stack([errors[:, 1:], errors[:, 0]]) if racing else errors[:, 1:]
+        competes = self.empty.label is not None and self.elimination.alive[self.empty.label]
+        return np.column_stack([errors[:, 1:], errors[:, 0]]) if competes else errors[:, 1:]
 
-    def take(self, errors: NDArray[np.float32], sums: NDArray[np.float32] | None = None) -> None:
-        """Enter a block's errors [draws prompts], and their maps [prompts h w], into the contest."""
-        alive = np.flatnonzero(self.contest.alive)
+    def add_errors(self, errors: NDArray[np.float32], sums: NDArray[np.float32] | None = None) -> None:
+        """Take a block's errors [draws prompts], and their maps [prompts h w]."""
+        alive = np.flatnonzero(self.elimination.alive)
         if self.empty is not None and sums is not None:
-            sums = np.concatenate([sums, sums[:1]])  # the empty prompt is the last arm, too, if it is one
-            self.tally.add(sums, errors[:, 0], [int(arm) for arm in alive], self.contest.costs[alive])
-        errors = self.of_labels(errors)
-        ends = np.cumsum(self.contest.costs[alive])
-        table = np.full((len(errors), len(self.contest.alive)), np.nan)
-        for arm, end in zip(alive, ends, strict=True):
-            table[:, arm] = errors[:, end - self.contest.costs[arm] : end].mean(axis=1, dtype=np.float64)
-        self.contest.record(table)
+            sums = np.concatenate([sums, sums[:1]])  # the empty prompt is the last label, too, if it is one
+            self.heatmap_sums.add(sums, errors[:, 0], [int(label) for label in alive], self.elimination.costs[alive])
+        errors = self.label_errors(errors)
+        ends = np.cumsum(self.elimination.costs[alive])
+        table = np.full((len(errors), len(self.elimination.alive)), np.nan)
+        for label, end in zip(alive, ends, strict=True):
+            table[:, label] = errors[:, end - self.elimination.costs[label] : end].mean(axis=1, dtype=np.float64)
+        self.elimination.add_errors(table)
 
-    def restart(self, contest: Contest) -> None:
-        """Forget all draws."""
-        self.contest, self.tally = contest, Tally()
+    def restart(self, elimination: Contest) -> None:
+        """Drop all draws and start again."""
+        self.elimination, self.heatmap_sums = elimination, Tally()
 
-    def exhibit(self) -> Exhibit | None:
-        """Return what there is to look at."""
+    def evidence(self) -> Exhibit | None:
+        """Return what an output can show: the image, and its evidence maps."""
         if self.view is None:
             return None
         empty = self.empty
-        return Exhibit(self.view, self.tally.evidence(self.contest, empty.arm) if empty is not None else ())
+        return Exhibit(
+            self.view, self.heatmap_sums.evidence(self.elimination, empty.label) if empty is not None else ()
+        )
 
-    def over(self, deadline: float | None) -> bool:
+    def finished(self, deadline: float | None) -> bool:
         """Tell whether there is nothing more to do, or no more time to do it in."""
-        return self.contest.next_draws() == 0 or (deadline is not None and self.seconds() >= deadline)
+        return self.elimination.next_draws() == 0 or (deadline is not None and self.seconds() >= deadline)
 
     def seconds(self) -> float:
-        """Time since the picture was taken in."""
+        """Return the time since the image was taken in."""
         return time.monotonic() - self.started
 
 

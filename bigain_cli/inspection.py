@@ -1,6 +1,6 @@
-"""What a compression does to one picture: at each block and time, who stays, who joins whom, what is left of it.
+"""What a compression does to one image: at each block and timestep, which tokens are kept and which are merged.
 
-In: a backbone, a picture, a spec, times; out: looks, as arrays and numbers. One pass a time, with the empty prompt.
+In: a backbone, an image, a spec, timesteps; out: arrays and numbers. One pass per timestep, with the empty prompt.
 """
 
 from __future__ import annotations
@@ -16,19 +16,20 @@ from PIL.Image import Image, Resampling
 from torch import Tensor
 
 from bigain_cli.backbones.base import Backbone
+from bigain_cli.backbones.loading import as_backbone
 from bigain_cli.compress import Handle, Report, Spec, Term, compressed, parse
 from bigain_cli.compress.hooks import Seen
 from bigain_cli.compress.score import laplacian
 from bigain_cli.draws import Block, Draws
 from bigain_cli.errors import UsageError
-from bigain_cli.images import digest, view_of
+from bigain_cli.images import OneImage, digest, load_image, view_of
 
 TIMES = (100, 500, 900)
 
 
 @dataclass(frozen=True)
 class Look:
-    """One operator at one block at one time; arrays are laid out as the tokens are."""
+    """One operator at one block at one timestep; arrays are laid out as the tokens are."""
 
     t: int
     term: str
@@ -41,7 +42,7 @@ class Look:
     anchors: NDArray[np.bool_]  # [h w] destinations, or what keys are sampled from
     clusters: NDArray[np.int64]  # [h w]
     stays: NDArray[np.bool_]  # [h w]
-    left: NDArray[np.float32]  # [h w 3] the picture after the same merging or pooling, 0 … 1
+    left: NDArray[np.float32]  # [h w 3] the image after the same merging or pooling, 0 … 1
 
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers."""
@@ -61,7 +62,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Inspection:
-    """All looks at one picture."""
+    """What was seen of one image."""
 
     picture: Image
     looks: tuple[Look, ...]
@@ -73,12 +74,13 @@ class Inspection:
 
 
 def inspect(
-    backbone: Backbone, image: Image, spec: str | Spec, times: Sequence[int] = TIMES, seed: int = 0
+    backbone: Backbone | str, image: OneImage, spec: str | Spec, times: Sequence[int] = TIMES, seed: int = 0
 ) -> Inspection:
-    """Let a compression act on a picture at some times, and keep what it decides."""
-    spec = parse(spec)
+    """Let a compression act on an image at some timesteps, and keep what it decides."""
+    backbone, spec = as_backbone(backbone), parse(spec)
     spec = spec.by_level() if backbone.prefixed else spec
     _check(backbone, spec, times)
+    image = load_image(image)
     view = view_of(image, backbone.latent_shape[1:])
     block = Draws(seed, digest(image), backbone.latent_shape, grid=times).block(0, len(times))
     latent, nothing = backbone.encode(image)[None], backbone.condition([""])
@@ -96,13 +98,15 @@ def inspect(
 
 def _check(backbone: Backbone, spec: Spec, times: Sequence[int]) -> None:
     if not spec:
-        raise UsageError("compression 'none'", "there is nothing to look at", "Write -c lgtm:0.5, for example.")
+        raise UsageError("compression 'none'", "there is nothing to inspect", "Write -c lgtm:0.5, for example.")
     if not tuple(backbone.sites()):
         why = f"{backbone.name} has no network whose tokens could be merged"
         raise UsageError(f"compression '{spec}'", why, "Choose another model.")
     for t in times:
         if not 0 <= t < backbone.length:
-            raise UsageError(f"time {t}", f"this model's go from 0 to {backbone.length - 1}", "Write -t 100,500,900.")
+            raise UsageError(
+                f"timestep {t}", f"this model's go from 0 to {backbone.length - 1}", "Write -t 100,500,900."
+            )
 
 
 def _each(block: Block, device: torch.device) -> list[Block]:
@@ -112,7 +116,7 @@ def _each(block: Block, device: torch.device) -> list[Block]:
 
 
 def _look(t: int, seen: Seen, handle: Handle, view: Image) -> Look:
-    """Turn what was seen into arrays."""
+    """Turn an observation into arrays."""
     term = _term(handle, seen)
     grid, plan = seen.grid, seen.plan
     pixels = np.asarray(view.resize((grid.w, grid.h), Resampling.BOX), dtype=np.float32) / 255

@@ -1,6 +1,6 @@
-"""From residuals to places: per-pixel errors, added up over the draws of each (picture, prompt) of a round.
+"""Heatmaps: where in the image the evidence lies, from per-pixel errors added up over draws.
 
-In: residuals of batches; out: sums [prompts h w] of each job, which add up to its errors. Must not know statistics.
+Pixel errors of a round first, then the running sums of one image, then the maps that its ranking carries.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ def relative(first: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Lens:
-    """How residuals are brought to pixels, and what a draw weighs."""
+    """How a residual is split over pixels, and what a draw weighs."""
 
     absolute: bool
     patch: int  # of pixels in the channels of the network's input
     weigh: Weigh
 
-    def __call__(self, rest: Tensor) -> Tensor:
+    def __call__(self, residual: Tensor) -> Tensor:
         """Return what each pixel adds to a row's error."""  # [b c h w] -> [b h w]
-        values = rest.abs() if self.absolute else rest.square()
-        return F.pixel_shuffle(values, self.patch).sum(1) / rest[0].numel()
+        values = residual.abs() if self.absolute else residual.square()
+        return F.pixel_shuffle(values, self.patch).sum(1) / residual[0].numel()
 
 
 class Sums:
     """The maps of a round; every draw's first prompt gives the draw its weight."""
 
-    def __init__(self, lens: Lens, shapes: Sequence[tuple[int, int]], device: torch.device) -> None:
-        self._lens, self._shapes = lens, shapes  # (draws, prompts) of each job
+    def __init__(self, pixel_errors: Lens, shapes: Sequence[tuple[int, int]], device: torch.device) -> None:
+        self._pixel_errors, self._shapes = pixel_errors, shapes  # (draws, prompts) of each job
         self._slots: list[int] = []  # where each evaluation is added
         leads: list[int] = []  # the first evaluation of each one's draw
         first = 0
@@ -61,17 +61,17 @@ class Sums:
         self._errors = torch.zeros(len(leads), device=device)
         self._count, self._done, self._totals = first, 0, torch.zeros(0)
 
-    def add(self, rest: Tensor, errors: Tensor) -> None:
-        """Take the next batch; rows beyond the last evaluation only fill it up."""  # [b c h w], [b]
-        rows = slice(self._done, min(self._done + len(rest), len(self._slots)))
+    def add(self, residual: Tensor, errors: Tensor) -> None:
+        """Add the next batch; rows beyond the last evaluation only fill it up."""  # [b c h w], [b]
+        rows = slice(self._done, min(self._done + len(residual), len(self._slots)))
         count = rows.stop - rows.start
         self._errors[rows] = errors[:count]
-        plates = self._lens(rest[:count])
-        plates = plates * self._lens.weigh(self._errors[self._leads[rows]])[:, None, None]
+        maps = self._pixel_errors(residual[:count])
+        maps = maps * self._pixel_errors.weigh(self._errors[self._leads[rows]])[:, None, None]
         if not len(self._totals):
-            self._totals = plates.new_zeros(self._count, *plates.shape[1:])
-        for slot, plate in zip(self._slots[rows], plates, strict=True):  # one by one: the same order every time
-            self._totals[slot] += plate
+            self._totals = maps.new_zeros(self._count, *maps.shape[1:])
+        for slot, pixels in zip(self._slots[rows], maps, strict=True):  # one by one: the same order every time
+            self._totals[slot] += pixels
         self._done = rows.stop
 
     def split(self) -> list[Tensor]:

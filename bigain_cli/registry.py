@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bigain_cli.errors import UsageError, did_you_mean
+from bigain_cli.errors import check_known
 
 
 @dataclass(frozen=True)
@@ -155,9 +155,10 @@ SAMPLERS = {
 }
 DEFAULT_SAMPLER = "ddim"  # of a model that was not measured
 DTYPES = ("float32", "float16", "bfloat16")
-BACKBONES = {
-    "unet": "bigain_cli.backbones.unet:load_unet",
-    "dit": "bigain_cli.backbones.dit:load_dit",
+BACKBONES = {  # by the name of the network's class in diffusers
+    "UNet2DConditionModel": "bigain_cli.backbones.unet:load_unet",
+    "DiTTransformer2DModel": "bigain_cli.backbones.dit:load_dit",
+    "Transformer2DModel": "bigain_cli.backbones.dit:load_dit",
 }
 CLOSED_FORMS = {"colours": "bigain_cli.backbones.mixture:load_colours"}
 MODELS = {
@@ -182,10 +183,10 @@ OUTPUTS = {
     "jsonl": Output(
         "bigain_cli.outputs.json:JsonLines", "one flushed line per image; can be resumed", (".jsonl", ".ndjson"), top=5
     ),
-    "csv": Output("bigain_cli.outputs.columns:Csv", "comma-separated columns", (".csv",)),
-    "tsv": Output("bigain_cli.outputs.columns:Tsv", "tab-separated columns, never quoted", (".tsv",)),
+    "csv": Output("bigain_cli.outputs.csv_tsv:Csv", "comma-separated columns", (".csv",)),
+    "tsv": Output("bigain_cli.outputs.csv_tsv:Tsv", "tab-separated columns, never quoted", (".tsv",)),
     "html": Output(
-        "bigain_cli.outputs.html:Html", "one page to look at, with pictures and maps", (".html", ".htm"), True, 5
+        "bigain_cli.outputs.html_report:Html", "one page to look at, with pictures and maps", (".html", ".htm"), True, 5
     ),
 }
 _TEST = {"split": "test"}
@@ -278,6 +279,10 @@ def attribute(target: str) -> Any:
 
 def entry(kind: str, name: str, table: dict[str, Any]) -> Any:
     """Look a name up, or say what it may have been meant to be."""
-    if name not in table:
-        raise UsageError(f"{kind} {name}", "unknown", did_you_mean(name, table, f"Known: {', '.join(table)}."))
+    check_known(kind, name, table)
     return table[name]
+
+
+def rows_of(table: Mapping[str, Any], *fields: str) -> list[dict[str, Any]]:
+    """Return what a list of the table shows: each name with some fields, and what it is."""
+    return [{"name": name, **{key: getattr(line, key) for key in (*fields, "about")}} for name, line in table.items()]

@@ -1,8 +1,8 @@
-"""From latents, draws and prompts to errors: which noise did the network see, and how far off was it.
+"""From latents, draws and prompts to denoising errors: how far the predicted noise is from the noise that was added.
 
 Packs (image, draw, prompt) triples into batches, draws outermost: those of several images into batches of one size,
-or, on a CPU, each image's own, the last one short; computes what no label enters once per draw; moves one array to the
-host per round. float32 from the subtraction on. Must not know statistics.
+or, on a CPU, each image's own, the last one short; computes the part that no label enters once per draw; moves one
+array to the host per round. float32 from the subtraction on. Must not know statistics.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TOKENS_AT_ONCE = {"cpu": 10240, "cuda": 131072, "mps": 16384}
 MOST_AT_ONCE = {"cpu": 40, "cuda": 128, "mps": 32}
 TILE = 8  # rows: in batches of its multiples a row's bits do not depend on its place, see `steady`
 SHORTEST = 16  # rows of a short batch: from here on rows had the bits of larger batches, with 8 and one thread not
-LEAST_FEW = 8  # rows of a batch of what is run once a draw
+LEAST_FEW = 8  # rows of a batch of the part that is run once a draw
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Job:
 
     @property
     def evaluations(self) -> int:
-        """Return the number of network evaluations this takes."""
+        """Return the number of network evaluations of this job."""
         return len(self.block) * len(self.prompts)
 
 
@@ -54,7 +54,7 @@ class Drawn(NamedTuple):
 
 
 class Residuals:
-    """Scores jobs with one backbone; remembers a batch size that fitted, and, with a lens, the last round's maps."""
+    """Scores jobs with one backbone; keeps a batch size that fits, and, with `pixel_errors`, the last round's maps."""
 
     def __init__(
         self,
@@ -62,23 +62,23 @@ class Residuals:
         conditions: Conditions,
         absolute: bool,
         batch: int,
-        squeeze: Squeeze,
-        lens: Lens | None = None,
+        shared_work: Squeeze,
+        pixel_errors: Lens | None = None,
     ) -> None:
         self.backbone, self.conditions = backbone, conditions
-        self.absolute, self.squeeze, self.lens = absolute, squeeze, lens
+        self.absolute, self.shared_work, self.pixel_errors = absolute, shared_work, pixel_errors
         self.sums: list[NDArray[np.float32]] = []  # [prompts h w] of each job of the last round
         self.batch = steady(batch)
 
     def __call__(self, jobs: Sequence[Job]) -> list[NDArray[np.float32]]:
         """Return each job's errors."""  # [draws prompts] each
-        while (flat := self._tried(jobs)) is None:
+        while (flat := self._errors_if_they_fit(jobs)) is None:
             self._halve()
         ends = np.cumsum([job.evaluations for job in jobs])
         pieces = np.split(flat, ends[:-1])
         return [piece.reshape(len(job.block), len(job.prompts)) for piece, job in zip(pieces, jobs, strict=True)]
 
-    def _tried(self, jobs: Sequence[Job]) -> NDArray[np.float32] | None:
+    def _errors_if_they_fit(self, jobs: Sequence[Job]) -> NDArray[np.float32] | None:
         """Return all errors of a round, or None when memory ran out."""
         self.sums = []
         groups = [jobs] if packed(self.backbone.device) else [[job] for job in jobs]
@@ -99,29 +99,33 @@ class Residuals:
         noisy = self.backbone.mix(clean, noise, t)
         seeds = torch.cat([job.block.seeds for job in jobs]).to(device)
         draws = Drawn(noisy, noise, t, seeds)
-        common = Common.join([self._common(draws, rows) for rows in self._batches(len(t), few_of(self.batch))])
+        shared = Common.join([self._shared_part(draws, rows) for rows in self._batches(len(t), few_of(self.batch))])
         pairs, prompts = (index.to(device) for index in triples(jobs))
         batches = self._batches(len(pairs), self.batch)
-        sums = Sums(self.lens, [(len(job.block), len(job.prompts)) for job in jobs], device) if self.lens else None
-        errors = [self._measure(draws, common, pairs[rows], prompts[rows], sums) for rows in batches]
+        sums = (
+            Sums(self.pixel_errors, [(len(job.block), len(job.prompts)) for job in jobs], device)
+            if self.pixel_errors
+            else None
+        )
+        errors = [self._batch_errors(draws, shared, pairs[rows], prompts[rows], sums) for rows in batches]
         if sums is not None:
             self.sums += [part.cpu().numpy() for part in sums.split()]
         return torch.cat(errors)[: len(pairs)]
 
-    def _common(self, draws: Drawn, rows: Tensor) -> Common:
-        """Run what all labels have in common, once per (image, draw)."""
-        return self.squeeze.common(draws.noisy[rows], draws.t[rows], draws.seeds[rows])
+    def _shared_part(self, draws: Drawn, rows: Tensor) -> Common:
+        """Run the part that all labels share, once per (image, draw)."""
+        return self.shared_work.shared_part(draws.noisy[rows], draws.t[rows], draws.seeds[rows])
 
-    def _measure(self, draws: Drawn, common: Common, pairs: Tensor, prompts: Tensor, sums: Sums | None) -> Tensor:
-        """Run one batch."""  # [b]
+    def _batch_errors(self, draws: Drawn, shared: Common, pairs: Tensor, prompts: Tensor, sums: Sums | None) -> Tensor:
+        """Return the errors of one batch."""  # [b]
         rows = Rows(pairs, draws.seeds[pairs], prompts)
         conditions = self.conditions.take(prompts)
-        guess = self.squeeze.noise(draws.noisy[pairs], draws.t[pairs], conditions, common, rows)
-        rest = guess - draws.noise[pairs]
-        flat = rest.flatten(1)
+        predicted = self.shared_work.noise(draws.noisy[pairs], draws.t[pairs], conditions, shared, rows)
+        residual = predicted - draws.noise[pairs]
+        flat = residual.flatten(1)
         errors = flat.abs().mean(1) if self.absolute else flat.square().mean(1)
         if sums is not None:
-            sums.add(rest, errors)
+            sums.add(residual, errors)
         return errors
 
     def _batches(self, count: int, size: int) -> Iterator[Tensor]:
@@ -141,7 +145,7 @@ class Residuals:
 
 
 def triples(jobs: Sequence[Job]) -> tuple[Tensor, Tensor]:
-    """Return which (image, draw) pair and which prompt each evaluation is about: draws outside, prompts inside."""
+    """Return the (image, draw) pair and the prompt of each evaluation: draws outside, prompts inside."""
     pairs, prompts, first = [], [], 0
     for job in jobs:
         count = len(job.block)
@@ -161,10 +165,10 @@ def steady(batch: int) -> int:
 
 
 def packed(device: torch.device) -> bool:
-    """Tell whether batches all have one size and hold rows of several images.
+    """Tell whether all batches have one size and hold rows of several images.
 
-    A GPU likes that. On a CPU filling up is lost time, and a short batch is nearly as fast for each row; but a row's
-    last bits can differ between sizes, so that the size must depend on nothing but the row's own image.
+    That is faster on a GPU. On a CPU filling up is lost time, and a short batch is nearly as fast for each row; but a
+    row's last bits can differ between sizes, so the size must depend on nothing but the row's own image.
     """
     return device.type != "cpu"
 
@@ -177,7 +181,7 @@ def sizes(count: int, batch: int, device: torch.device) -> list[int]:
 
 
 def few_of(batch: int) -> int:
-    """Return the batch size for what is run once a draw: a large batch would be mostly filling."""
+    """Return the batch size for the part that is run once a draw: a large batch would be mostly filling."""
     return min(batch, steady(max(LEAST_FEW, batch // 4)))
 
 

@@ -1,4 +1,4 @@
-"""How far to go for one image: the schedule, the confidence, and what may be spent.
+"""When to stop with one image: the schedule, the confidence, and the limits of draws, evaluations and seconds.
 
 Plain numbers, checked on construction. Must not know numpy, torch or what a draw is made of.
 """
@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bigain_cli.errors import UsageError, did_you_mean
+from bigain_cli.errors import UsageError, check_known
 from bigain_cli.registry import SCHEDULES, SCORES, Score
 
 
@@ -26,9 +27,9 @@ class Rules:
     score: str | None = None  # the model's own
 
     def __post_init__(self) -> None:
-        _known("schedule", self.schedule, SCHEDULES)
+        check_known("--schedule", self.schedule, SCHEDULES, "unknown schedule")
         if self.score is not None:
-            _known("score", self.score, SCORES)
+            check_known("--score", self.score, SCORES, "unknown score")
         if not (math.isfinite(self.confidence) and 0.5 <= self.confidence < 1):
             raise UsageError(
                 f"--confidence {self.confidence:g}",
@@ -51,8 +52,16 @@ class Rules:
 
     @property
     def most_draws(self) -> int:
-        """The most draws a label may take: the ones asked for, or the schedule's own."""
+        """The most draws a label may take: those that are set, or the schedule's own."""
         return self.draws or SCHEDULES[self.schedule].draws
+
+    def most_evaluations(self, prompts: Sequence[int], planned: bool) -> int:
+        """Return the most evaluations of one image, given each label's prompts; making a plan takes one more a draw."""
+        most = self.most_draws * sum(prompts)
+        if stages := SCHEDULES[self.schedule].staged:
+            most = len(stages[0]) * sum(prompts) + len(stages[1]) * sum(sorted(prompts)[-5:])
+        most += self.most_draws * planned
+        return most if self.budget is None else min(most, self.budget)
 
     def for_model(self, score: str, draws: int | None = None) -> Rules:
         """Return these rules with the model's own score and fewer draws if it needs no more, unless they say so."""
@@ -61,7 +70,7 @@ class Rules:
         return dataclasses.replace(self, score=self.score or score, draws=draws if fewer else self.draws)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what a record says of these rules; limits that are not set are left out."""
+        """Return the rules as a record holds them; limits that are not set are left out."""
         limits = {name: getattr(self, name) for name in ("budget", "deadline") if getattr(self, name) is not None}
         return {
             "schedule": self.schedule,
@@ -73,15 +82,8 @@ class Rules:
 
 
 def placed(name: str) -> Score:
-    """Return a score whose errors have a place in the picture, or refuse it."""
+    """Return a score whose errors can be mapped onto the image, or refuse it."""
     if not SCORES[name].weigh:
-        why = "votes have no place in the picture that would add up to the gap"
+        why = "votes cannot be mapped onto the image: no pixels would add up to the gap"
         raise UsageError(f"maps of the score {name}", why, "Use --score l2, l1 or norm.")
     return SCORES[name]
-
-
-def _known(kind: str, name: str, table: dict[str, Any]) -> None:
-    if name not in table:
-        raise UsageError(
-            f"--{kind} {name}", f"unknown {kind}", did_you_mean(name, table, f"Known: {', '.join(table)}.")
-        )

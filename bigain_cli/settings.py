@@ -1,6 +1,6 @@
-"""What a run was asked for, as it stands in every record, and its fingerprint.
+"""The settings of a classification, as every record holds them, and their fingerprint.
 
-Two runs with one fingerprint make the same records; batch size and device are left out on purpose.
+Two runs with one fingerprint write the same records; batch size and device are left out on purpose.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ def temperature_of(rules: Rules, backbone: Backbone) -> float | None:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that a result depends on, the picture aside."""
+    """Everything that a result depends on, except the image."""
 
-    arms: tuple[Arm, ...]
+    competing: tuple[Arm, ...]
     rules: Rules
     seed: int = 0
     compress: Spec = NOTHING
@@ -43,12 +43,12 @@ class Settings:
             "seed": self.seed,
             **self.rules.to_dict(),
             "dtype": str(backbone.dtype).removeprefix("torch."),
-            "labels": len(self.arms),
+            "labels": len(self.competing),
         }
         if (temperature := temperature_of(self.rules, backbone)) is not None:
             public["temperature"] = temperature
         if templates:
             public["templates"] = list(templates)
-        hidden = {"weights": backbone.identity, "arms": [[arm.name, *arm.texts] for arm in self.arms]}
+        hidden = {"weights": backbone.identity, "arms": [[label.name, *label.texts] for label in self.competing]}
         text = json.dumps({**public, **hidden, "model": ""}, sort_keys=True).encode()  # weights say which model
         return {**public, "fingerprint": hashlib.blake2b(text, digest_size=8).hexdigest()}

@@ -1,8 +1,4 @@
-"""Compression while scoring: which plan each row of a batch uses, one plan per draw for all labels.
-
-In: a handle on a compressed network, and batches of (image, draw) pairs; out: contexts for forward passes. A plan
-comes from what no label enters, or, where that does not reach, from a pass with the empty prompt.
-"""
+"""The work that all labels of a draw share."""
 
 from __future__ import annotations
 
@@ -25,7 +21,7 @@ from bigain_cli.errors import UsageError
 
 @contextmanager
 def squeezed(backbone: Backbone, spec: Spec, latent: tuple[int, int] | None = None) -> Iterator[Handle | None]:
-    """Let a spec act on a backbone's network, if it asks for anything, and leave the network as it was."""
+    """Let a spec act on a backbone's network, unless it is none, and leave the network as it was."""
     if not spec:
         yield None
         return
@@ -38,7 +34,7 @@ def squeezed(backbone: Backbone, spec: Spec, latent: tuple[int, int] | None = No
 
 @dataclass(frozen=True)
 class Common:
-    """What all labels of a draw have in common, one row per (image, draw)."""
+    """The part of an evaluation that all labels of a draw share, one row per (image, draw)."""
 
     prefix: Shared | None
     plans: Plans
@@ -53,7 +49,7 @@ class Common:
 
 
 class Rows(NamedTuple):
-    """Which (image, draw) pair each row of a batch belongs to, that draw's operator seed, and its prompt."""
+    """The (image, draw) pair of each row of a batch, that draw's operator seed, and its prompt."""
 
     pairs: Tensor  # [b]
     seeds: Tensor  # [b]
@@ -61,45 +57,46 @@ class Rows(NamedTuple):
 
 
 class Squeeze:
-    """Tells a compressed network what its rows are; without a handle there is only the prefix to share.
+    """Runs the work that all labels of a draw share: the prefix, and the plans of a compression.
 
-    A compiled network cannot stop once its plans are made: its `planner` is the same network, not compiled.
+    A plan comes from the prefix, or, where that does not reach, from a pass with the empty prompt. A compiled network
+    cannot stop once its plans are made: its `planner` is the same network, not compiled.
     """
 
     def __init__(
-        self, backbone: Backbone, share: bool, handle: Handle | None = None, planner: Backbone | None = None
+        self, backbone: Backbone, share: bool, compression: Handle | None = None, planner: Backbone | None = None
     ) -> None:
-        self.backbone, self.share, self.handle = backbone, share and backbone.prefixed, handle
+        self.backbone, self.share, self.compression = backbone, share and backbone.prefixed, compression
         self._planner = planner or backbone
-        self._nothing = backbone.condition([""]) if self.extra else None
+        self._empty_prompt = backbone.condition([""]) if self.extra else None
 
     @property
     def extra(self) -> int:
-        """Return the evaluations that plans take per draw, beside those of the labels: one, or none."""
-        if self.handle is None or not self.handle.shared:
+        """Return the evaluations per draw that plans take beside those of the labels: one, or none."""
+        if self.compression is None or not self.compression.shared:
             return 0
-        return int(not (self.share and self.handle.shared == self.handle.first))
+        return int(not (self.share and self.compression.shared == self.compression.first))
 
-    def common(self, noisy: Tensor, t: Tensor, seeds: Tensor) -> Common:
-        """Run what no label enters, and keep the plans that are made on the way."""  # [b c h w], [b], [b]
-        if self.handle is None:
+    def shared_part(self, noisy: Tensor, t: Tensor, seeds: Tensor) -> Common:
+        """Run the part that no label enters, and keep the plans that are made in it."""  # [b c h w], [b], [b]
+        if self.compression is None:
             return Common(self._prefix(noisy, t), {})
-        with self.handle.seeds(seeds, torch.full_like(seeds, -1)), self.handle.record() as plans:
+        with self.compression.seeds(seeds, torch.full_like(seeds, -1)), self.compression.record() as plans:
             prefix = self._prefix(noisy, t)
-            if self._nothing is not None:
-                nothing = self._nothing.take(torch.zeros_like(t))
-                with self.handle.only_plans():
-                    self._planner.noise(noisy, t, nothing, prefix)
+            if self._empty_prompt is not None:
+                empty = self._empty_prompt.take(torch.zeros_like(t))
+                with self.compression.only_plans():
+                    self._planner.noise(noisy, t, empty, prefix)
         return Common(prefix, dict(plans))
 
-    def noise(self, noisy: Tensor, t: Tensor, conditions: Conditions, common: Common, rows: Rows) -> Tensor:
+    def noise(self, noisy: Tensor, t: Tensor, conditions: Conditions, shared: Common, rows: Rows) -> Tensor:
         """Predict the noise of a batch whose rows belong to the given (image, draw) pairs."""
-        prefix = common.prefix.take(rows.pairs) if common.prefix is not None else None
+        prefix = shared.prefix.take(rows.pairs) if shared.prefix is not None else None
         with ExitStack() as stack:
-            if self.handle is not None:
-                stack.enter_context(self.handle.seeds(rows.seeds, rows.prompts))
-            if self.handle is not None and common.plans:
-                stack.enter_context(self.handle.replay(common.plans, rows.pairs))
+            if self.compression is not None:
+                stack.enter_context(self.compression.seeds(rows.seeds, rows.prompts))
+            if self.compression is not None and shared.plans:
+                stack.enter_context(self.compression.replay(shared.plans, rows.pairs))
             return self.backbone.noise(noisy, t, conditions, prefix)
 
     def _prefix(self, noisy: Tensor, t: Tensor) -> Shared | None:

@@ -155,14 +155,14 @@ def _become(request: dict[str, Any]) -> None:
 
 
 def picture(name: str | Path, colour: str = "red", turn: int = 0, size: tuple[int, int] = (32, 24)) -> None:
-    """Save a picture of one colour under a shadow that depends on `turn`."""
+    """Save an image of one colour under a shadow that depends on `turn`."""
     shadow = Image.linear_gradient("L").rotate(37 * turn, fillcolor=turn % 251).resize(size).point(lambda v: v // 3)
     flat = Image.new("RGB", size, COLOURS[colour])
     Image.composite(Image.new("RGB", size, (60 + turn % 90, 60, 60)), flat, shadow).save(name)
 
 
 def gallery(folder: Path, count: int) -> list[str]:
-    """Fill a folder with numbered pictures of three colours, and return their names."""
+    """Fill a folder with numbered images of three colours, and return their names."""
     folder.mkdir()
     names = [f"{number:02}.png" for number in range(count)]
     for number, name in enumerate(names):

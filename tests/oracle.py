@@ -65,5 +65,5 @@ def play(errors: NDArray[np.float64], rules: Rules) -> Ranking:
     while count := contest.next_draws():
         block = errors[contest.draws : contest.draws + count].copy()
         block[:, ~contest.alive] = np.nan
-        contest.record(block)
+        contest.add_errors(block)
     return contest.ranking("image", {}, None, finished=True)

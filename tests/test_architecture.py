@@ -44,9 +44,11 @@ ROOMS = [
     "evaluation",
     "benchmark",
     "cli",
+    "__main__",
+    "alias",
 ]
 LIGHT = ["cli", "registry", "errors", "images", "labels", "evidence", "ranking", "rules", "models", "outputs"]
-LIGHT += ["benchmark.asked", "benchmark.shapes", "benchmark.figures"]
+LIGHT += ["benchmark.shapes", "benchmark.figures"]
 SEPARATE = [
     ("backbones/unet", "backbones/dit"),
     ("backbones/unet", "backbones/mixture"),

@@ -21,12 +21,11 @@ from hypothesis import strategies as st
 
 import bigain_cli as bigain
 from bigain_cli.benchmark import candidates, turns
-from bigain_cli.benchmark.figures import Spread, Timing, Watched, ratios
+from bigain_cli.benchmark.figures import Spread, Timing, Watched, as_markdown, as_text, ratios
 from bigain_cli.benchmark.machine import forget_peak, peak_memory
 from bigain_cli.benchmark.shapes import CONTEXT, SHAPES
 from bigain_cli.benchmark.sketch import load_random
 from bigain_cli.benchmark.task import draws_for, set_task
-from bigain_cli.cli.timings import as_markdown, as_text
 from bigain_cli.compress import compressed, parse
 from bigain_cli.compress.flops import forward_flops
 from bigain_cli.compress.plan import Grid
@@ -146,7 +145,7 @@ def test_a_closed_form_is_timed_and_has_no_network(quick) -> None:
     (timing,) = found["timings"]
     assert timing["evaluations_per_second"] > 0 and timing["gflop"] is None and timing["outside_milliseconds"] is None
     assert found["attention"] is None and found["parameters"] is None
-    assert "colours" in as_text(found) and as_markdown(found).count("\n|---|") == 1
+    assert "colours" in as_text(found) and as_markdown(found).count("\n| --- |") == 1
 
 
 def test_the_peak_of_memory_can_start_anew() -> None:
@@ -228,7 +227,7 @@ def test_compiled_networks_keep_their_compression(name: str, spec: str, models, 
             contest = [
                 stack.enter_context(candidates.candidate(task, parse(each), False, compile)) for each in ("none", spec)
             ]
-            twice = [each.residuals([task.job])[0] for _ in range(2) for each in contest]
+            twice = [each.denoising([task.job])[0] for _ in range(2) for each in contest]
             errors[compile] = [torch.from_numpy(each) for each in twice]
     torch.testing.assert_close(errors[True], errors[False], rtol=1e-4, atol=1e-5)
     plain, squeezed = errors[True][:2]

@@ -27,7 +27,7 @@ SUFFIXES = {"table": ".txt"}
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a picture, a folder of seven, and a folder of odd files."""
+    """Return a folder with an image, a folder of seven, and a folder of odd files."""
     folder = tmp_path_factory.mktemp("place")
     commands.picture(folder / "photo.jpg")
     commands.gallery(folder / "photos", 7)
@@ -224,7 +224,7 @@ def test_standard_streams_that_are_closed_do_no_harm(place: Path) -> None:
 
 
 def one(place: Path, *flags: str, **options: Any) -> dict[str, Any]:
-    """Classify one picture and return its record."""
+    """Classify one image and return its record."""
     result = warm("classify", "photos/01.png", *LABELS, "--jsonl", *flags, cwd=place, **options)
     assert result.code == 0, result.err
     (record,) = result.records

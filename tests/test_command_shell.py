@@ -16,6 +16,7 @@ import typer
 from commands import LABELS, run
 
 from bigain_cli.cli.app import answer, app
+from bigain_cli.cli.options import PANELS
 from bigain_cli.errors import UsageError
 
 HEAVY = ("torch", "numpy", "diffusers", "transformers", "huggingface_hub")
@@ -38,7 +39,7 @@ json.dump(results, sys.stdout)
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a picture, label files good and bad, a list of paths and earlier results."""
+    """Return a folder with an image, label files good and bad, a list of paths and earlier results."""
     folder = tmp_path_factory.mktemp("place")
     commands.picture(folder / "photo.jpg")
     commands.gallery(folder / "photos", 3)
@@ -294,17 +295,39 @@ def test_help_starts_with_a_verb_and_ends_with_two_examples_that_run(place: Path
     helps = answers([["--help"], ["classify", "--help"], ["generate", "--help"], ["list", "--help"]], place)
     shown = [example for _, out, _, _ in helps for example in examples(out)]
     verbs = [re.search(r"Usage:.*\n\n +(\w+) ", out)[1] for _, out, _, _ in helps]  # type: ignore[index]
-    assert verbs == ["Classify", "Rank", "Draw", "List"]
+    assert verbs == ["Classify", "Rank", "Generate", "List"]
     assert all(len(examples(out)) == 2 for _, out, _, _ in helps)
-    planned = [shlex.split(example)[1:] for example in shown]
-    planned = [arguments + ["--dry-run"] * (arguments[0] != "list") for arguments in planned]
-    assert [code for code, *_ in answers(planned, place)] == [0] * 8
+    for verb, *arguments in (shlex.split(example)[1:] for example in shown):
+        assert typer.main.get_command(app).commands[verb].make_context(verb, arguments), "its flags are all there"
+    light = [example for example in shown if example.startswith(("bigain list", "bigain classify"))]
+    planned = [[*shlex.split(example)[1:], *["--dry-run"] * ("classify" in example)] for example in light]
+    assert [code for code, *_ in answers(planned, place)] == [0] * 5
     real = {example for example in shown if "-m colours" in example or "--model colours" in example}
     results = [run(*shlex.split(example)[1:], cwd=place) for example in sorted(real)]
     assert [(result.code, result.err) for result in results] == [(0, "")] * 3
     assert b"photo.jpg" in results[0].out and all(
         (place / result.out.decode().strip()).exists() for result in results[1:]
     )
+
+
+VERBS = ["classify", "generate", "bench", "train"]
+
+
+def options_in(help_text: str) -> set[str]:
+    return set(re.findall(r"^  (?:-\w, )?(--[\w-]+)", help_text, re.MULTILINE))
+
+
+def test_help_fits_a_screen_and_help_all_adds_the_rest(place: Path) -> None:
+    found = answers([[verb, flag] for verb in VERBS for flag in ("--help", "--help-all")], place)
+    for verb, (_, usual, _, _), (_, everything, _, _) in zip(VERBS, found[::2], found[1::2], strict=True):
+        assert len(usual.splitlines()) <= 48 and len(options_in(usual)) <= 24, verb
+        headings = re.findall(r"^(\w+):$", usual, re.MULTILINE)
+        assert headings == [each for each in PANELS if each in headings] and "More" not in headings
+        assert options_in(usual) < options_in(everything) and "\nMore:\n" in everything
+        params = typer.main.get_command(app).commands[verb].params
+        assert options_in(everything) - {"--help"} == {
+            each.opts[0] for each in params if each.param_type_name == "option"
+        }
 
 
 def test_completion_knows_the_verbs() -> None:

@@ -24,7 +24,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with a folder of pictures, the second of them broken."""
     folder = tmp_path_factory.mktemp("place")
     commands.gallery(folder / "photos", COUNT)
-    (folder / "photos" / "00-broken.png").write_text("no picture")
+    (folder / "photos" / "00-broken.png").write_text("no image")
     return folder
 
 
@@ -99,8 +99,8 @@ def test_an_interrupted_run_leaves_a_valid_file(place: Path, tmp_path: Path, suf
     code, said = interrupted(place, target, how)
     word = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}[how]
     assert code == 128 + how and said.endswith(f"bigain: {word}\n") and "Traceback" not in said
-    assert f"{target} has what was answered until now; " in said
-    assert ("go on with --resume" in said) == (suffix == "jsonl")
+    assert f"{target} has the results until now; " in said
+    assert ("continue with --resume" in said) == (suffix == "jsonl")
     assert list(tmp_path.iterdir()) == [target]
     text = target.read_text()
     records: list[Any] = {
@@ -115,17 +115,17 @@ def test_an_interrupted_run_leaves_a_valid_file(place: Path, tmp_path: Path, suf
 @pytest.mark.parametrize(
     ("name", "more", "said"),
     [
-        ("x.txt", ("--jsonl",), "x.txt has what was answered until now; only a .jsonl file can be gone on with\n"),
-        ("x.jsonl", ("--force",), "x.jsonl has what was answered until now; go on with --resume (and no --force)\n"),
+        ("x.txt", ("--jsonl",), "x.txt has the results until now; only a .jsonl file can be continued\n"),
+        ("x.jsonl", ("--force",), "x.jsonl has the results until now; continue with --resume (and no --force)\n"),
         ("/dev/null", ("--jsonl",), None),
     ],
 )
-def test_going_on_is_advised_only_where_it_is_possible(
+def test_continuing_is_advised_only_where_it_is_possible(
     place: Path, tmp_path: Path, name: str, more: tuple[str, ...], said: str | None
 ) -> None:
     (tmp_path / "x.jsonl").write_text("")
     code, told = interrupted(place, tmp_path / name, signal.SIGINT, *more)
-    assert code == 130 and (said in told if said else "what was answered" not in told)
+    assert code == 130 and (said in told if said else "has the results" not in told)
 
 
 def test_an_interrupted_report_says_so(place: Path, tmp_path: Path) -> None:

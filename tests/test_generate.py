@@ -1,4 +1,4 @@
-"""The library's pictures: equal to diffusers' own pipelines', and the same whatever is drawn beside them."""
+"""The library's images: equal to diffusers' own pipelines', and the same whatever is drawn beside them."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def run(pipe: Any, sampler: str, *arguments: Any, **options: Any) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("sampler", "kind", "guidance"), CASES)
-def test_pictures_equal_those_of_stable_diffusions_pipeline(
+def test_images_equal_those_of_stable_diffusions_pipeline(
     sampler: str, kind: str, guidance: float, backbones, pipelines, exact
 ) -> None:
     negative = "a bird" if guidance > 1 else ""
@@ -95,12 +95,12 @@ def test_pictures_equal_those_of_stable_diffusions_pipeline(
     generators = [torch.Generator().manual_seed(5) for _ in PROMPTS]  # for the latents, and the noise of the steps
     words = {"prompt": PROMPTS, "negative_prompt": [negative] * 2, "width": 24, "height": 16}
     theirs = run(pipelines[kind], sampler, **words, guidance_scale=guidance, generator=generators)
-    assert np.ptp(theirs, axis=0).max() > 0.01, "the pictures must differ, or the test says nothing"
+    assert np.ptp(theirs, axis=0).max() > 0.01, "the images must differ, or the test says nothing"
     np.testing.assert_allclose(np.stack(exact), theirs, atol=1e-4)
 
 
 @pytest.mark.parametrize(("sampler", "guidance"), [("ddim", 4.0), ("ddim", 1.0), ("dpm++", 4.0)])
-def test_pictures_equal_those_of_dits_pipeline(sampler: str, guidance: float, dit: Path, exact) -> None:
+def test_images_equal_those_of_dits_pipeline(sampler: str, guidance: float, dit: Path, exact) -> None:
     backbone = bigain.load(str(dit), device="cpu")
     pipe = DiTPipeline.from_pretrained(dit)
     if sampler != "ddim":  # the published DiT does not clip; where a folder says so, we do it with every sampler
@@ -114,7 +114,7 @@ def test_pictures_equal_those_of_dits_pipeline(sampler: str, guidance: float, di
 
 @pytest.mark.parametrize("kind", ["epsilon", "dit"])
 @pytest.mark.parametrize("compress", ["none", "lgtm:0.5@levels=all", "tome:0.5@levels=all+iekvd:2@0.8:1.2@levels=all"])
-def test_a_picture_does_not_depend_on_its_company_to_the_last_bit(kind: str, compress: str, backbones) -> None:
+def test_an_image_does_not_depend_on_its_company_to_the_last_bit(kind: str, compress: str, backbones) -> None:
     options = {"steps": 3, "sampler": "euler-a", "compress": compress, "guidance": 3.0}
     many = list(bigain.generate(backbones[kind], ["1", "4", "5"], count=3, seed=1, **options))
     assert [(sample.prompt, sample.seed) for sample in many] == [(p, s) for p in "145" for s in (1, 2, 3)]
@@ -188,7 +188,7 @@ def test_steps_are_told_and_samples_come_in_order(backbones) -> None:
 
 @pytest.mark.parametrize("compress", ["none", "lgtm:0.5", "tome:0.5"])
 @pytest.mark.parametrize("model", ["epsilon", "v", "dit"])
-def test_the_size_of_a_batch_changes_a_picture_by_a_rounding_at_most(backbones, model: str, compress: str) -> None:
+def test_the_size_of_a_batch_changes_an_image_by_a_rounding_at_most(backbones, model: str, compress: str) -> None:
     one, eight = (
         arrays(bigain.generate(backbones[model], "4", count=3, steps=6, compress=compress, batch=batch)).astype(int)
         for batch in (1, 8)
@@ -210,7 +210,7 @@ def test_a_batch_that_does_not_fit_is_halved(backbones, monkeypatch: pytest.Monk
     samples = list(bigain.generate(backbone, "1", count=3, steps=2))
     assert np.array_equal(arrays(samples), expected) and {sample.settings["batch"] for sample in samples} == {1}
     monkeypatch.setattr(backbone.network, "forward", lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError()))
-    with pytest.raises(bigain.BigainError, match="a single picture does not fit"):
+    with pytest.raises(bigain.BigainError, match="a single image does not fit"):
         list(bigain.generate(backbone, "1", steps=2))
 
 
@@ -233,12 +233,12 @@ def test_numbers_that_are_none_are_an_error(models) -> None:
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
-        ("epsilon", {"size": (17, 16)}, "draws in steps of 2 pixels. Nearest: --size 16x16"),
+        ("epsilon", {"size": (17, 16)}, "generates in steps of 2 pixels. Nearest: --size 16x16"),
         ("dit", {"size": (16, 32)}, "knows its places at 16x16 only"),
         ("epsilon", {"size": (0, 16)}, "at least one pixel"),
         ("epsilon", {"steps": 0}, "--steps 0: must be at least 1"),
         ("epsilon", {"steps": 1001}, "this model's schedule has 1000"),
-        ("leading", {"steps": 999, "sampler": "dpm++"}, "ends before the first of them. Ask for at most 500"),
+        ("leading", {"steps": 999, "sampler": "dpm++"}, "ends before the first of them. Take at most 500"),
         ("epsilon", {"guidance": float("nan")}, "--guidance nan: not a number"),
         ("epsilon", {"guidance": 1, "negative": "a"}, "does nothing without guidance"),
         ("epsilon", {"sampler": "dimm"}, "Did you mean ddim"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import re
 import signal
 import subprocess
 import sys
@@ -17,6 +16,10 @@ from commands import Result, environment, run, start, warm
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from test_command_runs import terminal
+
+from bigain_cli.errors import UsageError
+from bigain_cli.sampler.image_paths import image_names
+from bigain_cli.sampler.png_settings import check_kinds
 
 FAST = ("-m", "colours", "--steps", "4")
 Command = Callable[..., Result]
@@ -41,7 +44,7 @@ def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_picture_is_written_and_can_be_drawn_again_to_the_same_bytes(command: Command, tmp_path: Path) -> None:
+def test_an_image_is_written_and_can_be_generated_again_to_the_same_bytes(command: Command, tmp_path: Path) -> None:
     first = command("red", *FAST, "--seed", "3", "--sampler", "euler-a", "--guidance", "2", "-o", "red.png")
     assert (first.code, first.out, first.err) == (0, b"red.png\n", "")
     said = settings(tmp_path / "red.png")
@@ -52,7 +55,7 @@ def test_a_picture_is_written_and_can_be_drawn_again_to_the_same_bytes(command: 
     assert (tmp_path / "again.png").read_bytes() == (tmp_path / "red.png").read_bytes()
 
 
-def test_a_grid_too_can_be_drawn_again(command: Command, tmp_path: Path) -> None:
+def test_a_grid_too_can_be_generated_again(command: Command, tmp_path: Path) -> None:
     assert command("red", "blue", *FAST, "-n", "3", "--grid", "-o", "grid.png").code == 0
     assert command("--again", "grid.png").out == b"grid-0.png\n"
     assert (tmp_path / "grid.png").read_bytes() == (tmp_path / "grid-0.png").read_bytes()
@@ -60,10 +63,10 @@ def test_a_grid_too_can_be_drawn_again(command: Command, tmp_path: Path) -> None
     assert command("red", *FAST, "-n", "7", "--grid", "-o", "one.png").code == 0
     assert extent(tmp_path / "one.png") == (24, 24)
     with Image.open(tmp_path / "one.png") as grid:
-        assert grid.crop((8, 16, 24, 24)).getcolors() == [(128, (255, 255, 255))], "cells without a picture are white"
+        assert grid.crop((8, 16, 24, 24)).getcolors() == [(128, (255, 255, 255))], "cells without an image are white"
 
 
-def test_a_picture_is_the_same_file_whatever_is_drawn_beside_it(command: Command, tmp_path: Path) -> None:
+def test_an_image_is_the_same_file_whatever_is_generated_beside_it(command: Command, tmp_path: Path) -> None:
     many = command("green", "red", *FAST, "-n", "5", "-o", "many")
     assert many.out.decode().split() == [
         f"many/{colour}-{seed}.png" for colour in ("green", "red") for seed in range(5)
@@ -85,12 +88,14 @@ def test_prompts_come_from_lists_and_records_say_what_was_made(command: Command,
 
 
 def test_prompts_that_would_have_one_name_have_two(command: Command, tmp_path: Path) -> None:
-    made = command("grey", "GREY!?", "", "ünïcode", *FAST, "-o", "x/", "--dry-run")
-    names = re.findall(r"file +x/(.*)", made.out.decode())
-    assert names == ["grey-0.png", "grey-2-0.png", "empty-0.png", "ünïcode-0.png"] and files(tmp_path) == []
+    made = command("grey", "gray", "GREY", *FAST, "-n", "2", "-o", "x/")
+    names = ["grey-0.png", "grey-1.png", "gray-0.png", "gray-1.png", "grey-2-0.png", "grey-2-1.png"]
+    assert made.out.decode().split() == [f"x/{name}" for name in names] and files(tmp_path / "x") == sorted(names)
+    odd = image_names(("grey", "GREY!?", "", "ünïcode"), 1, 0)
+    assert odd == ["grey-0.png", "grey-2-0.png", "empty-0.png", "ünïcode-0.png"]
 
 
-def test_pictures_are_classified_as_what_they_were_drawn_as(tmp_path: Path) -> None:
+def test_images_are_classified_as_what_they_were_generated_as(tmp_path: Path) -> None:
     colours = ["red", "green", "blue"]
     assert warm("generate", *colours, "-n", "4", "-m", "colours", "-o", "drawn/", cwd=tmp_path).code == 0
     found = warm("classify", "drawn/", "-l", ",".join(colours), "-m", "colours", "--jsonl", cwd=tmp_path)
@@ -123,7 +128,7 @@ def test_a_model_that_moved_is_named_and_another_is_refused(models, command: Com
     assert command("--again", "cat.png", "-o", "copy.png", "-m", "./there").code == 0
     assert (tmp_path / "cat.png").read_bytes() == (tmp_path / "copy.png").read_bytes()
     other = command("--again", "cat.png", "-o", "other.png", "-m", "colours")
-    assert other.code == 2 and "not the weights that drew cat.png" in other.err
+    assert other.code == 2 and "not the weights that generated cat.png" in other.err
     assert "bigain generate tabby -c lgtm:0.5 --sampler ddim --steps 2 --guidance 4.0 --seed 0" in other.err
 
 
@@ -137,8 +142,8 @@ def altered(path: Path, **changes: object) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"version": "9.0.0"}, "bigain 9.0.0 drew it and"),
-        ({"weights": "other"}, "not the weights that drew"),
+        ({"version": "9.0.0"}, "bigain 9.0.0 generated it and"),
+        ({"weights": "other"}, "not the weights that generated"),
         ({"steps": "many"}, "cannot be"),
         ({"sampler": "newest"}, "unknown sampler"),
         ({"size": None}, "cannot be"),
@@ -163,10 +168,10 @@ def test_other_libraries_are_noted(command: Command, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "no prompt: nothing to draw."),
+        ([], "no prompt: nothing to generate."),
         (["--prompts-from", "/dev/null"], "no prompt: /dev/null holds none."),
         (["--prompts-from", "absent.txt"], "--prompts-from absent.txt: No such file"),
-        (["--prompts-from", "latin.txt"], "--prompts-from latin.txt: line 2 is not UTF-8."),
+        (["--prompts-from", "latin.txt"], "--prompts-from latin.txt, line 2: not UTF-8"),
         (["red", "red"], "prompt 'red': given 2 times"),
         (["red", " red  "], "prompt 'red': given 2 times"),
         (["red", "-n", "0"], "-n 0: must be at least 1"),
@@ -178,14 +183,14 @@ def test_other_libraries_are_noted(command: Command, tmp_path: Path) -> None:
         (["red", "-c", "lgtm:0.5"], "compression 'lgtm:0.5"),
         (["red", "-c", "nonsense:1"], "nonsense"),
         (["crimson"], "label 'crimson': not among the 11 classes"),
-        (["red", "-o", "latin.txt/", "--dry-run"], "latin.txt: a file, not a folder"),
+        (["red", "-o", "latin.txt/"], "latin.txt: exists and is no folder"),
         (["red", "-o", "x.jpg"], "-o x.jpg: only PNG files are written: they carry their settings. Use x.png"),
-        (["red", "-n", "2", "-o", "x.png"], "-o x.png: one file for 2 pictures"),
-        (["red", "-n", "2", "-o", "-"], "-o -: one file for 2 pictures"),
+        (["red", "-n", "2", "-o", "x.png"], "-o x.png: one file for 2 images"),
+        (["red", "-n", "2", "-o", "-"], "-o -: one file for 2 images"),
         (["red", "-o", "-", "--jsonl"], "both go to stdout"),
         (["red", "-o", "there.png"], "there.png: exists. --force"),
         (["red", "-n", "3", "-o", "full"], "full/red-1.png: exists. --force"),
-        (["red", "-o", "there.png/x/"], "there.png/x: there.png is not a folder"),
+        (["red", "-o", "there.png/x/"], "there.png/x: cannot be made"),
         (["red", "-o", "no/such/x.png"], "the folder no/such does not exist"),
         (["red", "-o", "/proc/none/"], "/proc/none: cannot be made"),
         (["red", "--dtype", "float8"], "--dtype float8: unknown"),
@@ -220,14 +225,14 @@ def test_a_prompt_that_is_not_unicode_is_a_mistake(tmp_path: Path) -> None:
     assert failed.code == 2 and "not UTF-8" in failed.err
 
 
-def test_mistakes_and_plans_need_no_torch(tmp_path: Path) -> None:
+def test_mistakes_and_help_need_no_torch(tmp_path: Path) -> None:
     code = (
         "import sys; from bigain_cli.cli import respond\n"
         "sys.argv = ['bigain', *sys.argv[1:]]\n"
         "code = respond()\n"
         "sys.exit(70 if {'torch', 'numpy'} & set(sys.modules) else code)\n"
     )
-    for arguments, expected in ((["red", "--dry-run"], 0), (["red", "--steps", "0"], 2), (["--help"], 0)):
+    for arguments, expected in ((["red", "--steps", "0"], 2), (["--help"], 0)):
         script = [sys.executable, "-c", code, "generate", *arguments]
         plain = environment()
         assert subprocess.run(script, cwd=tmp_path, capture_output=True, env=plain).returncode == expected
@@ -241,7 +246,7 @@ def wait_for(process, folder: Path, count: int) -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
-def test_an_interrupted_run_leaves_whole_pictures(number: int, code: int, tmp_path: Path) -> None:
+def test_an_interrupted_run_leaves_whole_images(number: int, code: int, tmp_path: Path) -> None:
     options = ("-n", "4000", "-m", "colours", "--steps", "50", "-o", "out/")
     with start("generate", "red", *options, cwd=tmp_path) as process:
         wait_for(process, tmp_path / "out", 5)
@@ -271,8 +276,5 @@ def test_a_closed_pipe_ends_the_run_quietly(tmp_path: Path) -> None:
     [("sampler", 7), ("sampler", None), ("compress", 5), ("seed", 1e400), ("seed", True), ("steps", 5.5), ("size", 8)],
 )
 def test_altered_settings_are_refused_by_name(name: str, value: object, tmp_path: Path) -> None:
-    from bigain_cli.cli.order import check_kinds
-    from bigain_cli.errors import UsageError
-
     with pytest.raises(UsageError, match=f"its setting '{name}' cannot be"):
         check_kinds("a.png", {name: value})

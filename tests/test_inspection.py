@@ -12,13 +12,13 @@ from PIL import Image
 
 import bigain_cli as bigain
 from bigain_cli.cli.app import answer
-from bigain_cli.errors import BigainError, UsageError
+from bigain_cli.errors import BigainError, InputError, UsageError
 from bigain_cli.inspection import Look, inspect
 from bigain_cli.outputs.looks import _kept, figure_of
 from bigain_cli.outputs.plotting import png_of
 
 
-def looks(folder: Path, spec: str, picture: Image.Image, times: tuple[int, ...] = (100, 900)) -> tuple[Look, ...]:
+def looks(folder: Path, spec: str, picture: object, times: tuple[int, ...] = (100, 900)) -> tuple[Look, ...]:
     backbone = bigain.load(str(folder), device="cpu")
     found = inspect(backbone, picture, spec, times)
     assert not any(module._forward_pre_hooks for module in backbone.network.modules())
@@ -58,6 +58,20 @@ def test_pooling_shows_its_cells_and_its_time(models, pictures) -> None:
         assert (np.bincount(look.clusters.ravel()) == 4).all()
 
 
+def test_an_image_may_be_given_in_any_form(models, pictures, tmp_path: Path) -> None:
+    image = pictures[0][1]
+    image.save(tmp_path / "a.png")
+    expected, *others = (
+        [look.to_dict() for look in looks(models["epsilon"], "lgtm:0.5", given, (500,))]
+        for given in (image, np.asarray(image), tmp_path / "a.png")
+    )
+    assert others == [expected] * 2
+    (tmp_path / "b.png").write_bytes(b"text")
+    for given, kind in ((tmp_path / "b.png", InputError), (tmp_path, UsageError), ([], UsageError)):
+        with pytest.raises(kind):
+            looks(models["epsilon"], "lgtm:0.5", given)
+
+
 def test_looks_are_drawn(models, pictures) -> None:
     found = looks(models["epsilon"], "lgtm:0.5@blocks=0+iekvd:2@blocks=1", pictures[0][1], (500,))
     figure = figure_of(pictures[0][1], found, "<b>$x_.png")
@@ -94,7 +108,7 @@ def test_what_left_is_told_from_any_picture(paper: str, models, pictures) -> Non
 
 def test_what_cannot_be_inspected_is_said(models, pictures) -> None:
     backbone = bigain.load(str(models["epsilon"]), device="cpu")
-    for spec, times, why in (("none", (1,), "nothing to look at"), ("lgtm:0.5", (1000,), "go from 0 to 999")):
+    for spec, times, why in (("none", (1,), "nothing to inspect"), ("lgtm:0.5", (1000,), "go from 0 to 999")):
         with pytest.raises(UsageError, match=why):
             inspect(backbone, pictures[0][1], spec, times)
     with pytest.raises(UsageError, match="colours has no network"):

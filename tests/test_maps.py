@@ -156,7 +156,7 @@ def test_the_empty_prompt_is_the_only_extra_work(models, pictures) -> None:
 
 
 def test_votes_have_no_place() -> None:
-    with pytest.raises(UsageError, match=r"maps of the score vote: votes have no place.*--score l2, l1 or norm"):
+    with pytest.raises(UsageError, match=r"maps of the score vote: votes cannot be mapped.*--score l2, l1 or norm"):
         bigain.Run(bigain.load("colours"), ["red", "green"], rules=bigain.Rules(score="vote"), maps=True)
 
 

@@ -16,13 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from bigain_cli.errors import UsageError
+from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.outputs import Layout
-from bigain_cli.outputs.columns import COLUMNS, Csv, Tsv
-from bigain_cli.outputs.files import open_target
+from bigain_cli.outputs.csv_tsv import COLUMNS, Csv, Tsv
+from bigain_cli.outputs.files import open_target, replacing
 from bigain_cli.outputs.json import Json, JsonLines
 from bigain_cli.outputs.resume import Recorded, recorded
-from bigain_cli.outputs.table import Table, safe
+from bigain_cli.outputs.table import Table
+from bigain_cli.outputs.text import safe
 from bigain_cli.ranking import Failure, Ranking, Standing
 
 settings.register_profile("unhurried", deadline=None)  # a busy machine is no failure
@@ -246,6 +247,22 @@ def test_an_interrupt_keeps_what_there_is_and_a_crash_does_not(
         raise problem
     assert path.read_bytes() == left
     assert [entry.name for entry in tmp_path.iterdir()] == ["x.csv"]
+
+
+@pytest.mark.parametrize("problem", [KeyboardInterrupt, ZeroDivisionError])
+def test_a_replaced_file_is_the_new_one_or_as_it_was(tmp_path: Path, problem: type[BaseException]) -> None:
+    path = tmp_path / "x.npz"
+    path.write_bytes(b"old")
+    with pytest.raises(problem), replacing(path, "x") as temporary:
+        temporary.write_bytes(b"half")
+        assert path.read_bytes() == b"old"
+        raise problem
+    assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["x.npz"]
+    with replacing(path, "x") as temporary:
+        temporary.write_bytes(b"new")
+    assert path.read_bytes() == b"new" and os.listdir(tmp_path) == ["x.npz"]
+    with pytest.raises(BigainError, match=r"x: cannot be written \(No such file"), replacing(path, "x"):
+        pass
 
 
 def test_lines_grow_in_place(tmp_path: Path) -> None:

@@ -13,17 +13,17 @@ import pytest
 from commands import LABELS, picture
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from PIL import Image
 
 import bigain_cli as bigain
 from bigain_cli.cli.app import answer
 from bigain_cli.errors import UsageError
 from bigain_cli.evidence import Evidence, Exhibit
-from bigain_cli.outputs import lettering
-from bigain_cli.outputs.folder import make_folder, name_of, save
-from bigain_cli.outputs.lettering import fonts_for
-from bigain_cli.outputs.panel import panel, save_panel
-from bigain_cli.outputs.plotting import png_of, require_plotting, shown
+from bigain_cli.outputs import plotting
+from bigain_cli.outputs.files import make_folder, name_of, save
+from bigain_cli.outputs.heatmap_figure import panel, save_panel
+from bigain_cli.outputs.plotting import png_of, require_plotting, title_text
 from bigain_cli.ranking import Ranking, Standing
 
 IDS = [
@@ -99,25 +99,37 @@ def test_panels_are_the_same_bytes_every_time_and_have_a_place_for_each_map() ->
     assert panel(one, one.exhibit).get_suptitle().endswith(", 1 draw")
 
 
-@pytest.mark.parametrize("label", ["猫犬", "🐈", "\U00012000", "ไทย", "cat\N{COMBINING ACUTE ACCENT}", "\U0001d52d"])
-def test_any_label_is_drawn_without_a_warning(label: str) -> None:
+@pytest.mark.parametrize(
+    "label", ["猫犬", "🐈", "\U00012000", "ไทย", "שלום", "cat\N{COMBINING ACUTE ACCENT}", "\U0001d52d", "\udce9"]
+)
+def test_any_label_is_rendered_without_a_word_on_stderr(label: str, capfd: pytest.CaptureFixture[str]) -> None:
     strange = ranking(f"{label}.jpg", label)
     assert png_of(panel(strange, strange.exhibit)).startswith(b"\x89PNG")
-    _, missing = fonts_for(frozenset(label))
-    assert (shown(label) == label) == (not missing), "what a font has stays, what none has is spelt out"
-    assert len(shown(40 * label)) <= 40 and not fonts_for(frozenset(shown(40 * label)))[1]
+    assert capfd.readouterr().err == "" and len(title_text(40 * label)) <= 42
 
 
-def test_fonts_are_found_by_their_characters(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = lettering._letters("DejaVu Sans")
-    assert fonts_for(frozenset("aé漢"))[0][0] == "DejaVu Sans" and plain > set(range(33, 127))
-    only = next(chr(code) for code in sorted(lettering._letters("STIXGeneral") - plain) if chr(code).isprintable())
-    assert fonts_for(frozenset({only, "a"}))[1] == frozenset() and len(fonts_for(frozenset({only, "a"}))[0]) == 2
-    assert shown(only) == only
-    monkeypatch.setattr(lettering, "_names", lambda: ("DejaVu Sans", "no such font"))
-    fonts_for.cache_clear()
-    assert shown(only + "a") == only.encode("unicode_escape").decode() + "a"
-    fonts_for.cache_clear()
+def test_a_label_from_the_right_does_not_turn_its_title() -> None:
+    assert (
+        title_text("שלום") == "\u2068שלום\u2069"
+        and title_text("猫a") == "猫a"
+        and title_text("a\x1b\n") == "a\ufffd\ufffd"
+    )
+
+
+def test_characters_are_taken_from_further_fonts(monkeypatch: pytest.MonkeyPatch) -> None:
+    def characters(name: str) -> set[int]:
+        return set(get_font(findfont(FontProperties(family=[name]))).get_charmap())
+
+    only = next(
+        each for each in sorted(characters("STIXGeneral") - characters("DejaVu Sans")) if chr(each).isprintable()
+    )
+    rendered = []
+    for fallbacks in ((), ("STIXGeneral",)):
+        monkeypatch.setattr(plotting, "FALLBACKS", fallbacks)
+        plotting._families.cache_clear()
+        rendered.append([png_of(panel(found, found.exhibit)) for found in (ranking("a", chr(only)), ranking("a", "é"))])
+    plotting._families.cache_clear()
+    assert rendered[0][0] != rendered[1][0] and rendered[0][1] == rendered[1][1]
 
 
 def test_nothing_to_show_is_nothing_to_save(tmp_path: Path) -> None:
@@ -136,7 +148,9 @@ def test_folders_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
 
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"--heatmap: matplotlib .* not installed\. pip install 'bigain\[see\]'"):
+    with pytest.raises(
+        UsageError, match=r"--heatmap: matplotlib plots it, and it is not installed\. pip install 'bigain\[see\]'"
+    ):
         require_plotting("--heatmap")
 
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import bigain_cli as bigain
-from bigain_cli.cli.catalogue import folder_of
 from bigain_cli.estimators import fitted_temperature, probabilities, shares_at
+from bigain_cli.models import folder_of
 from bigain_cli.registry import MODELS
 
 
@@ -143,17 +143,17 @@ def test_the_exam_fits_one_if_there_are_enough_pictures(warm: Path, monkeypatch:
 
     from bigain_cli.backbones.phrases import Phrases
     from bigain_cli.train import exam
-    from bigain_cli.train.pictures import Pictures
+    from bigain_cli.train.pictures import LabelledImages
 
     backbone = bigain.load(str(warm), device="cpu")
     card = bigain.backbones.card.Card.read(warm)
     phrases = Phrases(dict(list(card.classes.items())[:2]), card.templates)
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (6, 3, 32, 32), generator=generator, dtype=torch.uint8)
-    pictures = Pictures(pixels, torch.tensor([0, 1] * 3), tuple(phrases.classes))
+    pictures = LabelledImages(pixels, torch.tensor([0, 1] * 3), tuple(phrases.classes))
     monkeypatch.setattr(exam, "DRAWS", 8)
-    *_, few = exam.examine(backbone, phrases, pictures, 6, 0)
+    *_, few = exam.validate(backbone, phrases, pictures, 6, 0)
     monkeypatch.setattr(exam, "ENOUGH", 5)
-    *_, enough = exam.examine(backbone, phrases, pictures, 6, 0)
+    *_, enough = exam.validate(backbone, phrases, pictures, 6, 0)
     assert few.temperature is None and dataclasses.replace(enough, temperature=None) == few
     assert enough.temperature is None or enough.temperature > 0

@@ -21,12 +21,10 @@ from PIL import Image
 
 from bigain_cli.evidence import Evidence, Exhibit
 from bigain_cli.outputs import Layout
-from bigain_cli.outputs.article import verdict_of
-from bigain_cli.outputs.facts import facts
-from bigain_cli.outputs.html import Html
-from bigain_cli.outputs.intervals import beyond, part, span
+from bigain_cli.outputs.html_article import map_of, thumbnail, verdict_of
+from bigain_cli.outputs.html_report import Html
+from bigain_cli.outputs.interval_bars import beyond, part, span
 from bigain_cli.outputs.plotting import DIVERGING, reach
-from bigain_cli.outputs.thumbnails import map_of, thumbnail
 from bigain_cli.ranking import Failure, Ranking, Standing
 
 EVIL = "<script>document.title='owned'</script>"
@@ -139,13 +137,31 @@ def test_settings_name_every_label_and_whether_none_was_one() -> None:
     for results in (RESULTS, []):
         text = page(results)
         settings = text.partition("<dl>")[2].partition("</dl>")[0]
-        assert re.findall("<li>(.*?)</li>", settings) == [html.escape(label) for label in LABELS]
+        found = re.findall("<li>(.*?)</li>", settings)
+        assert [html.unescape(each) for each in found] == list(LABELS)
+        assert not any(set("<>\"'") & set(each) for each in found)
         assert "<dt>labels (6)</dt>" in settings and "<dt>reject</dt><dd>on</dd>" in settings
         assert "<dt>reject</dt><dd>off</dd>" in page(results, reject=False)
-    told = {"templates": ["a {}.", "the {}."], "compression": {"sites": 3, "saved": 0.5}, "score": "l1"}
-    text = facts(told, Layout(LABELS))
+    sink, stream = Html(Layout(LABELS)), io.BytesIO()
+    sink.open(stream)
+    sink.describe({"templates": ["a {}.", "the {}."], "compression": {"sites": 3, "saved": 0.5}, "score": "l1"})
+    sink.close()
+    text = stream.getvalue().decode().partition("<dl>")[2]
     assert re.findall("<li>(.*?)</li>", text)[:4] == ["a {}.", "the {}.", "sites: 3", "saved: 0.5"]
     assert "<dt>score</dt><dd>l1</dd>" in text
+
+
+def test_a_remark_keeps_its_lines_and_is_escaped() -> None:
+    sink, stream = Html(), io.BytesIO()
+    sink.open(stream)
+    sink.remark(f"spec  top-1\n{EVIL}\u202e  50")
+    sink.describe({"model": QUOTES, EVIL: {QUOTES: [EVIL]}})
+    sink.close()
+    text = stream.getvalue().decode()
+    Structure(text)
+    assert EVIL not in text and QUOTES not in text
+    remark = re.search("<pre[^>]*>(.*?)</pre>", text, re.S)[1]
+    assert html.unescape(remark) == f"spec  top-1\n{EVIL}\\u202e  50"
 
 
 def test_the_maps_of_an_image_have_one_scale_that_is_shown() -> None:

@@ -1,8 +1,9 @@
-"""The live table: bars that close in, what is out of the race in grey, an honest bound on the time left."""
+"""Progress: lines now and then, a live table with bars that close in, an honest bound on the time left."""
 
 from __future__ import annotations
 
 import dataclasses
+import io
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,9 +12,10 @@ from PIL import Image
 from rich.console import Console
 
 import bigain_cli as bigain
-from bigain_cli.cli import talk
-from bigain_cli.cli.standings import WIDTH, bar, clock, most_left, table
-from bigain_cli.cli.talk import Progress, Talk
+from bigain_cli.cli import meter, standings
+from bigain_cli.cli.meter import StepMeter, clock
+from bigain_cli.cli.standings import WIDTH, ClassifyProgress, bar, most_left, plain, table
+from bigain_cli.cli.talk import Talk
 from bigain_cli.ranking import Standing
 
 LABELS = ["red", "orange", "pink", "brown", "purple", "grey"]
@@ -64,23 +66,24 @@ def test_the_time_left_is_a_bound_that_falls(steps: list[bigain.Ranking]) -> Non
     assert [clock(seconds) for seconds in (0.4, 75, 3700)] == ["0:00", "1:15", "1:01:40"]
 
 
-def told(steps: list[bigain.Ranking], pause: float, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> list[str]:
-    """Return what is said without a terminal about steps that are so many seconds apart."""
+def lines_of(steps: list[bigain.Ranking], pause: float, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> list[str]:
+    """Return the lines written without a terminal about steps that are so many seconds apart."""
     now = [100.0]
-    monkeypatch.setattr(talk, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    with Progress(Talk(quiet=False, verbose=False), watch=True) as progress:
+    for module in (meter, standings):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    with ClassifyProgress(Talk(quiet=False, verbose=False), watch=True) as progress:
         for step in steps:
             now[0] += pause
             progress.show(step)
-            assert ("left" in progress._status()) == bool(progress._under_way)
-    assert not progress._told, "nothing is kept of what is done"
+            assert ("left" in progress.status()) == bool(progress._under_way)
+    assert not progress._lines, "nothing is kept of what is done"
     return capsys.readouterr().err.splitlines()
 
 
 @pytest.mark.parametrize(("pause", "count"), [(0.0, 1), (0.1, 1), (0.3, 2), (0.5, 4), (1.0, 8), (60.0, 8)])
 def test_plain_lines_are_a_second_apart(pause: float, count: int, steps, monkeypatch, capsys) -> None:
     assert len(steps) == 8
-    lines = told(steps, pause, monkeypatch, capsys)
+    lines = lines_of(steps, pause, monkeypatch, capsys)
     assert len(lines) == max(count - (pause >= 1), 1), "the first line is due a second after the start"
     assert lines[-1].startswith("'x\\x1b[31m.png': done, 64 draws")
     assert all(": running, " in line for line in lines[:-1])
@@ -89,15 +92,38 @@ def test_plain_lines_are_a_second_apart(pause: float, count: int, steps, monkeyp
 def test_each_image_under_way_has_lines_of_its_own(steps, monkeypatch, capsys) -> None:
     others = [dataclasses.replace(step, id="other.png") for step in steps]
     both = [step for pair in zip(steps, others, strict=True) for step in pair]
-    lines = told(both, 0.6, monkeypatch, capsys)
+    lines = lines_of(both, 0.6, monkeypatch, capsys)
     assert len(lines) == 2 * 8 - 2 and sum("'other.png'" in line for line in lines) == 7
 
 
 def test_a_plain_line_tells_pace_and_gap(steps, monkeypatch, capsys) -> None:
-    (line,) = told(steps, 0.1, monkeypatch, capsys)
+    (line,) = lines_of(steps, 0.1, monkeypatch, capsys)
     last = steps[-1]
     low, high = last.gap_interval
     assert f"64 draws, {last.evaluations} evaluations, {last.evaluations / 0.8:.1f}/s, " in line
     assert f", gap {last.gap:.3g} [{low:.2g}, {high:.2g}], {len(last.contenders)} in the race: {last.label} " in line
     one = dataclasses.replace(steps[0], draws=1, evaluations=1, gap=None, gap_interval=None)
-    assert ": running, 1 draw, 1 evaluation, 2.0/s, gap -, " in talk.plain(one, 2.0)
+    assert ": running, 1 draw, 1 evaluation, 2.0/s, gap -, " in plain(one, 2.0)
+
+
+def test_a_step_meter_writes_a_line_now_and_then(monkeypatch, capsys) -> None:
+    now = [100.0]
+    monkeypatch.setattr(meter, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    with StepMeter(Talk(quiet=False, verbose=False), "training", "images", before=100) as progress:
+        for done in range(100, 140, 4):
+            progress.show(done, 200, "loss 0.1")
+            now[0] += 4.0
+    expected = [f"bigain: {done}/200 images, loss 0.1, {clock(200 - done)} left" for done in (112, 124, 136)]
+    assert capsys.readouterr().err.splitlines() == expected, "an earlier run's steps make this one no faster"
+    with StepMeter(Talk(quiet=True, verbose=False), "training", "images") as progress:
+        now[0] += 60.0
+        progress.show(1, 2)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_long_note_is_cut_before_the_count_and_the_time_left() -> None:
+    for width in (60, 80, 120):
+        console = Console(width=width, file=io.StringIO())
+        console.print(meter._bar("training 5/10 images", 0.5, "1:00 left, " + "loss 0.1234, " * 8))
+        (line,) = console.file.getvalue().splitlines()
+        assert line.startswith("training 5/10 images ") and " 1:00 left, loss" in line

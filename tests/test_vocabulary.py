@@ -54,7 +54,7 @@ def test_a_label_may_be_told_by_its_prompt() -> None:
 
 
 def test_templates_are_refused() -> None:
-    with pytest.raises(UsageError, match="told classes, not sentences"):
+    with pytest.raises(UsageError, match="knows class names, not sentences"):
         arms_of(as_label_set(["tabby", "tench"]), ("a {}",), False, KNOWN)
 
 

@@ -21,7 +21,7 @@ from bigain_cli.errors import ModelError
 
 @dataclass(frozen=True)
 class Conditions:
-    """What the network is told, one row per prompt: text embeddings [k n d], or class ids [k]."""
+    """The conditions of a network, one row per prompt: text embeddings [k n d], or class ids [k]."""
 
     rows: Tensor
 
@@ -34,7 +34,7 @@ class Conditions:
 
 
 class Shared(Protocol):
-    """What a network has computed before it looks at a label, one row per (image, draw)."""
+    """The part of a network's work that no label enters, one row per (image, draw)."""
 
     def take(self, index: Tensor) -> Shared:
         """Return the rows at `index`."""
@@ -49,26 +49,26 @@ class Backbone(Protocol):
     device: torch.device
     dtype: torch.dtype
     length: int  # timesteps of the noise schedule
-    steps: tuple[int, int]  # those worth drawing from, low ≤ t < high
+    steps: tuple[int, int]  # those that draws are taken from, low ≤ t < high
     schedule: Mapping[str, Any]  # the schedule as a diffusers scheduler's configuration, for samplers
     latent_shape: tuple[int, int, int]
-    scale: int  # pixels along a side of a place of the latent
-    elastic: bool  # whether latents of other heights and widths make sense to the network
-    patch: int  # pixels along an axis that lie in the channels of one place in model space; else 1
-    vocabulary: Vocabulary | None  # the names a label-conditioned model knows; None: any text
-    prefixed: bool  # whether something runs before any label is looked at
+    scale: int  # pixels along a side of one latent position
+    elastic: bool  # whether the network takes latents of other heights and widths
+    patch: int  # pixels along an axis that are channels of one position in model space; else 1
+    vocabulary: Vocabulary | None  # the class names of a label-conditioned model; None: any text
+    prefixed: bool  # whether part of the network runs before the label enters
     temperature: float | None  # of the probabilities under its own score, if it was fitted
     score: str  # the score that was measured to be best
     compress: str  # the compression that was measured to be best for classifying
     draws: int | None  # beyond which more draws were measured not to pay
-    template: str  # the sentence to ask for a label by
-    sampling: Sampling  # how it is best drawn from
+    template: str  # of a label's prompt
+    sampling: Sampling  # the best settings for generating
 
     def encode(self, image: Image) -> Tensor:
         """Return the image in model space, float32, deterministic (a VAE's mean, not a sample)."""  # [c h w]
 
     def decode(self, latents: Tensor) -> list[Image]:
-        """Return pictures from model space."""  # of [b c h w]
+        """Return images from model space."""  # of [b c h w]
 
     def condition(self, prompts: Sequence[str]) -> Conditions:
         """Return embeddings or class ids; the empty prompt stands for no condition."""
@@ -120,7 +120,7 @@ TO_NOISE: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
 
 @dataclass(frozen=True)
 class Process:
-    """A variance-preserving forward process, x_t = a x + s ε, and the network's way of speaking about it."""
+    """A variance-preserving forward process, x_t = a x + s ε, and the network's prediction type."""
 
     a: Tensor  # [steps] float32
     s: Tensor  # [steps] float32

@@ -1,6 +1,6 @@
-"""What a backbone's folder says of itself beyond diffusers' own files: `bigain.json`. Torch-free.
+"""A model's card, `bigain.json`: what its folder holds beyond diffusers' own files. Torch-free.
 
-Measured recommendations (score, temperature, compression, range of times), the patch of its pixels, the words it knows.
+Measured recommendations (score, temperature, compression, range of times), its patch size, the words it knows.
 """
 
 from __future__ import annotations
@@ -8,21 +8,23 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bigain_cli.errors import ModelError
 from bigain_cli.labels.templates import usual
+from bigain_cli.models import Reference, folder_of, present
+from bigain_cli.registry import DEFAULT_MODEL, MODELS
 
 FILE = "bigain.json"
-TRAINING = "training"  # where `bigain train` keeps what is no part of the model
+TRAINING = "training"  # the folder of `bigain train` for files that are no part of the model
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a backbone is best drawn from; None leaves it to the family, or to the sampler."""
+    """The best settings for generating; None leaves a setting to the family, or to the sampler."""
 
     compress: str = "none"
     guidance: float | None = None
@@ -36,27 +38,27 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Card:
-    """A backbone's own settings; the defaults are those of a model that nothing is known about."""
+    """A model's own settings; the defaults are for a model of which nothing was measured."""
 
     score: str = "l2"
     temperature: float | None = None  # of the probabilities under `score`, in its units
     compress: str = "none"
-    draws: int | None = None  # the most that a label is worth
+    draws: int | None = None  # the most per label that were measured to pay
     sampling: Sampling = field(default_factory=Sampling)
-    times: tuple[float, float] = (0.0, 1.0)  # the part of the schedule that is worth drawing from
-    patch: int = 1  # pixels of a side that a U-Net without a VAE gets as one place
+    times: tuple[float, float] = (0.0, 1.0)  # the part of the schedule that draws are taken from
+    patch: int = 1  # pixels along a side that a U-Net without a VAE takes as one position
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     templates: tuple[str, ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)  # data, recipe, device, accuracy: for people
 
     @property
     def template(self) -> str:
-        """Return the sentence to ask for a label by."""
+        """Return the template of a label's prompt."""
         return usual(self.templates)
 
     @staticmethod
     def read(folder: Path) -> Card:
-        """Read the card of a folder; without one, nothing is known."""
+        """Read the card of a folder; without one, the defaults."""
         path = folder / FILE
         if not path.exists():
             return Card()
@@ -67,7 +69,7 @@ class Card:
 
     @staticmethod
     def effective(text: str) -> str:
-        """Return a card's text without what it tells people only: the model acts the same whatever that says.
+        """Return a card's text without the part for people only, which changes nothing in the model.
 
         The order stays as it is written: that of the classes numbers a table's labels.
         """
@@ -76,10 +78,10 @@ class Card:
 
     @staticmethod
     def of(content: dict[str, Any]) -> Card:
-        """Make a card of plain values, refusing what is no card."""
+        """Make a card of plain values, or refuse them."""
         known = {entry.name for entry in dataclasses.fields(Card)}
-        if strange := sorted(content.keys() - known):
-            raise ValueError(f"unknown entry {strange[0]!r}")
+        if unknown := sorted(content.keys() - known):
+            raise ValueError(f"unknown entry {unknown[0]!r}")
         values: dict[str, Any] = dict(content)
         values["classes"] = {name: _texts(names) for name, names in values.get("classes", {}).items()}
         values["templates"] = _texts(values.get("templates", ()))
@@ -108,7 +110,29 @@ class Card:
 
 
 def _texts(values: Any) -> tuple[str, ...]:
-    """Return a list of texts, and refuse a single one, which would fall to letters."""
+    """Return a list of texts, and refuse a single one, which would be split into letters."""
     if isinstance(values, str) or not all(isinstance(value, str) for value in values):
-        raise TypeError(f"{values!r} is no list of texts")
+        raise TypeError(f"{values!r} is not a list of texts")
     return tuple(values)
+
+
+def list_models(cache: Path) -> list[dict[str, Any]]:
+    """Return all known models: whether each can be loaded without a download into `cache`, and the card it brings."""
+    return [
+        {
+            "name": name,
+            "present": not model.hub or present(Reference(name, "hub", model.hub), cache),
+            "default": name == DEFAULT_MODEL,
+            "about": model.about,
+            "source": model.hub or "in the package",
+            "card": dataclasses.asdict(Card.read(folder_of(model))) if model.folder else None,
+        }
+        for name, model in MODELS.items()
+    ]
+
+
+def model_pages() -> Iterator[str]:
+    """Yield the model cards of the package's own models, as they stand beside the weights."""
+    for name, model in MODELS.items():
+        if model.folder:
+            yield (folder_of(model) / "README.md").read_text(encoding="utf-8").replace("# ", f"# {name}: ", 1)

@@ -19,14 +19,14 @@ from bigain_cli.backbones.vocabulary import Vocabulary
 from bigain_cli.compress.sites import Site, sites_of
 from bigain_cli.errors import ModelError
 
-GUIDANCE = 4.0  # as DiT's authors drew
+GUIDANCE = 4.0  # of DiT's authors
 
 
 class LabelDiT:
     """A label-conditioned DiT."""
 
     family = "dit"
-    elastic = False  # its places are numbered for one grid
+    elastic = False  # its position embeddings are made for one grid
     prefixed = False
     patch = 1
 
@@ -47,12 +47,12 @@ class LabelDiT:
 
     @property
     def device(self) -> torch.device:
-        """Where the network's weights are."""
+        """Return the device of the network's weights."""
         return next(self.network.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the network computes in."""
+        """Return the dtype of the network's weights."""
         return next(self.network.parameters()).dtype
 
     def encode(self, image: Image) -> Tensor:
@@ -60,11 +60,11 @@ class LabelDiT:
         return self.codec.encode(image, self.latent_shape)
 
     def decode(self, latents: Tensor) -> list[Image]:
-        """Return the VAE's pictures, or the pixels."""
+        """Return the VAE's images, or the pixels."""
         return self.codec.decode(latents)
 
     def condition(self, prompts: Sequence[str]) -> Conditions:
-        """Return class ids; the empty prompt is the class that stood in for a dropped label in training."""
+        """Return class ids; the empty prompt is the class that training used for a dropped label."""
         assert self.vocabulary is not None
         return Conditions(torch.tensor([self.vocabulary.find(prompt) for prompt in prompts], device=self.device))
 
@@ -73,7 +73,7 @@ class LabelDiT:
         return self.process.mix(clean, noise, t)
 
     def noise(self, noisy: Tensor, t: Tensor, conditions: Conditions, shared: None = None) -> Tensor:
-        """Return ε̂; the learned variance ends here."""  # [b c h w]
+        """Return ε̂, without the learned variance."""  # [b c h w]
         output = self.network(noisy.to(self.dtype), timestep=t, class_labels=conditions.rows, return_dict=False)[0]
         return self.process.to_noise(output[:, : noisy.shape[1]], noisy, t)
 

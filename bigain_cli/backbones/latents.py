@@ -1,4 +1,7 @@
-"""Between pictures and a model's own space: a VAE's mean, or pixels in patches. Always float32, one at a time."""
+"""Between images and a model's own space: a VAE's mean, or pixels in patches. Always float32, one at a time.
+
+Upright RGB images in, tensors in −1 … 1 out and back; the short side is resized to fit, the centre is kept.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from bigain_cli.errors import ModelError
 
 @dataclass(frozen=True)
 class Codec:
-    """A VAE (or None for pixels), and where the network's input is; pixels come in patches of patch × patch."""
+    """A VAE (or None for pixels) and its device; pixels come in patches of patch × patch."""
 
     vae: Any
     device: torch.device
@@ -41,12 +44,12 @@ class Codec:
 
     @property
     def scale(self) -> int:
-        """Return how many pixels lie along a side of a latent's place."""
+        """Return the number of pixels along a side of one latent position."""
         return self.patch if self.vae is None else int(2 ** (len(self.vae.config.block_out_channels) - 1))
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> list[Image]:
-        """Return pictures, one by one, so that none depends on its company."""
+        """Return images, decoded one by one, so that none depends on the others."""
         return [as_picture(self._pixels(latent)) for latent in latents.float()]
 
     def _pixels(self, latent: Tensor) -> Tensor:
@@ -60,7 +63,7 @@ class Codec:
 
     @torch.inference_mode()
     def encode(self, image: Image, shape: tuple[int, int, int]) -> Tensor:
-        """Return the picture in model space."""  # [c h w]
+        """Return the image in model space."""  # [c h w]
         _, height, width = shape
         pixels = fit(image, (height * self.scale, width * self.scale)).to(self.device)
         if self.vae is None:

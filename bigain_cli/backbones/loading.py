@@ -1,4 +1,4 @@
-"""`load`: from a model's name, a device and a dtype to a backbone. The only place that tells families apart."""
+"""`load`: from a model's name, a device and a dtype to a backbone. The only place that distinguishes families."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import torch
 
 from bigain_cli import registry
 from bigain_cli.backbones.base import Backbone
-from bigain_cli.errors import ModelError, UsageError, did_you_mean
+from bigain_cli.errors import ModelError, UsageError, check_known
 from bigain_cli.models import fetch, resolve
 from bigain_cli.registry import BACKBONES, CLOSED_FORMS, DEFAULT_MODEL, attribute
 
 if TYPE_CHECKING:
     from bigain_cli.backbones.parts import Parts
 
+NETWORKS = {"unet": "UNet2DConditionModel", "transformer": "DiTTransformer2DModel"}  # unless model_index.json names it
 DTYPES = {name: getattr(torch, name) for name in registry.DTYPES}
 
 
@@ -29,37 +30,41 @@ def load(model: str = DEFAULT_MODEL, device: str = "auto", dtype: str = "auto") 
             raise UsageError(f"--dtype {dtype}", f"{model} is a closed form in float32", "Leave out --dtype.")
         return cast(Backbone, attribute(CLOSED_FORMS[reference.where])(place, kind))
     if reference.kind == "file":
-        from bigain_cli.backbones.single import open_single
+        from bigain_cli.backbones.single_file import open_single
 
         parts = open_single(reference.name, Path(reference.where), place, kind)
-        return cast(Backbone, attribute(BACKBONES["unet"])(parts))
+        return cast(Backbone, attribute(BACKBONES[NETWORKS["unet"]])(parts))
     from bigain_cli.backbones.parts import Parts
 
     folder = fetch(reference) if reference.kind == "hub" else Path(reference.where)
     return assemble(Parts(reference.name, folder, place, kind))
 
 
+def as_backbone(model: str | Backbone) -> Backbone:
+    """Load a model that is given by its name; a backbone passes through."""
+    return load(model) if isinstance(model, str) else model
+
+
 def assemble(parts: Parts) -> Backbone:
     """Put a backbone together from the parts of a diffusers folder."""
-    families = {"unet": "unet", "transformer": "dit"}
-    family = next((families[part] for part in families if parts.has(part)), None)
-    if family is None:
+    part = next(filter(parts.has, NETWORKS), None)
+    if part is None:
         hint = "A diffusers folder has unet/ or transformer/ beside model_index.json."
         if (parts.folder / "config.json").is_file():
             hint = f"This looks like one part of a model: try -m {parts.folder.resolve().parent}."
         raise ModelError(f"model {parts.name}", "no U-Net and no transformer in it", hint)
-    declared = parts.index.get("transformer", [None, "DiTTransformer2DModel"])[1]
-    if family == "dit" and declared not in ("DiTTransformer2DModel", "Transformer2DModel"):
+    declared = parts.index.get(part, [None, NETWORKS[part]])[1]
+    if declared not in BACKBONES:
         raise ModelError(
             f"model {parts.name}",
             f"{declared} is not supported",
             "Supported: Stable Diffusion 1.x and 2.x, and DiT.",
         )
-    return cast(Backbone, attribute(BACKBONES[family])(parts))
+    return cast(Backbone, attribute(BACKBONES[declared])(parts))
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device asked for, or the best there is; refuse one that is not there."""
+    """Return the named device, or the best there is; refuse one that is not there."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
@@ -81,9 +86,8 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """Return the dtype asked for; by default float16 on CUDA (finer than bfloat16), float32 elsewhere."""
+    """Return the named dtype; by default float16 on CUDA (finer than bfloat16), float32 elsewhere."""
     if name == "auto":
         return torch.float16 if device.type == "cuda" else torch.float32
-    if name not in DTYPES:
-        raise UsageError(f"--dtype {name}", "unknown", did_you_mean(name, DTYPES, f"Known: auto, {', '.join(DTYPES)}."))
+    check_known("--dtype", name, ("auto", *DTYPES))
     return DTYPES[name]

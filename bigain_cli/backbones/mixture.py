@@ -62,7 +62,7 @@ class Mixture:
         return fit(image, (self.latent_shape[1], self.latent_shape[2])).to(self.device)
 
     def decode(self, latents: Tensor) -> list[Image]:
-        """Return the pictures as they are."""
+        """Return the latents as images: they are pixels."""
         return [as_picture(latent) for latent in latents]
 
     def condition(self, prompts: Sequence[str]) -> Conditions:
@@ -78,10 +78,10 @@ class Mixture:
         """Return E[ε | x_t, c], by way of the chosen parametrisation."""
         a, s = self._process.at(t)
         clean = self._expected_clean(noisy, a, s, conditions.rows)
-        return self._process.to_noise(self._speak(clean, noisy, a, s), noisy, t)
+        return self._process.to_noise(self._output(clean, noisy, a, s), noisy, t)
 
     def shared(self, noisy: Tensor, t: Tensor) -> None:
-        """Return nothing: each class looks at the image on its own."""
+        """Return nothing: the classes share no work."""
         return
 
     def sites(self) -> tuple[Site, ...]:
@@ -104,16 +104,16 @@ class Mixture:
         return (self.classes == rows[:, None]) | (rows[:, None] == len(self.names))  # [b m]
 
     def _expected_clean(self, noisy: Tensor, a: Tensor, s: Tensor, rows: Tensor) -> Tensor:
-        """Return E[x | x_t, c]: each component's own answer, weighted by how well it explains x_t."""
+        """Return E[x | x_t, c]: each component's own estimate, weighted by how well it explains x_t."""
         variance = a**2 * self.sigma**2 + s**2  # [b 1 1 1]
-        rests = noisy.unsqueeze(1) - a.unsqueeze(1) * self.means  # [b m c h w]
-        logs = -rests.flatten(2).square().sum(2) / (2 * variance.flatten(1))  # [b m]
+        residuals = noisy.unsqueeze(1) - a.unsqueeze(1) * self.means  # [b m c h w]
+        logs = -residuals.flatten(2).square().sum(2) / (2 * variance.flatten(1))  # [b m]
         weights = logs.masked_fill(~self._members(rows), -torch.inf).softmax(1)
         means = torch.einsum("bm,mchw->bchw", weights, self.means)
         return means + a * self.sigma**2 / variance * (noisy - a * means)
 
-    def _speak(self, clean: Tensor, noisy: Tensor, a: Tensor, s: Tensor) -> Tensor:
-        """Say what a network of this prediction type would say."""
+    def _output(self, clean: Tensor, noisy: Tensor, a: Tensor, s: Tensor) -> Tensor:
+        """Return the output of a network with this prediction type."""
         noise = (noisy - a * clean) / s
         return {
             "epsilon": noise,
@@ -146,7 +146,7 @@ SHADES = (0.8, 1.0, 1.2)
 
 
 def load_colours(device: torch.device, dtype: torch.dtype) -> Mixture:
-    """Make the mixture of flat pictures in three shades of each basic colour."""
+    """Make the mixture of flat images in three shades of each basic colour."""
     shades, classes = [], []
     for number, colour in enumerate(COLOURS.values()):
         for shade in SHADES:

@@ -26,7 +26,7 @@ SAMPLES, SAMPLE_BYTES = 64, 4096
 
 @dataclass(frozen=True)
 class Parts:
-    """Where a model's parts are, and in which dtype and on which device they are wanted."""
+    """A model's folder, and the dtype and device to load its parts with."""
 
     name: str
     folder: Path
@@ -41,7 +41,7 @@ class Parts:
 
     @cached_property
     def card(self) -> Card:
-        """Return what the folder says of itself."""
+        """Return the model's card."""
         return Card.read(self.folder)
 
     def has(self, part: str) -> bool:
@@ -100,7 +100,7 @@ class Parts:
 
     @property
     def identity(self) -> str:
-        """Return a digest of what a folder is configured to do and of evenly spaced samples of all weights."""
+        """Return a digest of the configurations and of evenly spaced samples of all weights."""
         digest = hashlib.blake2b(digest_size=8)
         parts = (path for path in self.folder.glob("*/*") if path.parent.name != TRAINING)
         for path in sorted([*self.folder.glob("*.json"), *parts]):
@@ -159,7 +159,7 @@ def sample(path: Path, digest: Any) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep diffusers and transformers from talking: what matters comes as errors."""
+    """Silence diffusers and transformers: what matters comes as errors."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 

@@ -28,7 +28,7 @@ class Phrases:
         return [fill(template, word) for word in self.classes[name] for template in self.templates]
 
     def question(self, name: str) -> str:
-        """Return the sentence to ask for a class by: the command's own, if the model was told it."""
+        """Return the prompt for a class: from the command's own template, if the model was trained with it."""
         return fill(usual(self.templates), self.classes[name][0])
 
     def folded(self, prompt: str) -> str:
@@ -39,9 +39,9 @@ class Phrases:
             return ""
         if text in self._sentences:
             return text
-        strange = [word for word in words if word not in self._words]
-        if strange:
-            raise self._refusal(prompt, f"this model does not know the word {strange[0]!r}", strange[0])
+        unknown = [word for word in words if word not in self._words]
+        if unknown:
+            raise self._refusal(prompt, f"this model does not know the word {unknown[0]!r}", unknown[0])
         found = self._named(words)
         if len(found) != 1:
             why = f"names several classes ({', '.join(found)})" if found else "names none of its classes"

@@ -1,7 +1,7 @@
-"""The part of a text-conditioned network that runs before it first looks at the text: computed once per draw.
+"""The prefix cache: the part of a text-conditioned network before the text enters, computed once per draw.
 
-A forward pass is stopped at the first attention that reads the text; what had finished by then is kept and
-given back in the passes that follow, row by row. No forward is copied, so any U-Net of diffusers will do.
+A forward pass is stopped at the first attention to the text; the outputs of the modules that finished before are
+kept and used in the passes that follow, row by row. No forward is copied, so any U-Net of diffusers will do.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bigain_cli.backbones.base import join, pick
 
 @dataclass(frozen=True)
 class Prefix:
-    """Outputs of the outermost modules that finished before any text was read, one row per (image, draw)."""
+    """Outputs of the outermost modules that finish before the text enters, one row per (image, draw)."""
 
     outputs: Mapping[str, Any]
 
@@ -33,11 +33,11 @@ class Prefix:
 
 
 class _Reached(Exception):
-    """The first module that reads the text was reached."""
+    """The first attention to the text was reached."""
 
 
 class _Given(nn.Module):
-    """Stands in for a module whose output is known."""
+    """Replaces a module whose output is known."""
 
     def __init__(self, output: Any) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class _Given(nn.Module):
 
 
 def run_prefix(network: nn.Module, text: Tensor, forward: Callable[[], Any]) -> Prefix:
-    """Run `forward` up to the first attention that is handed `text`, and return what had finished."""
+    """Run `forward` up to the first attention to `text`, and return the outputs before it."""
     finished: dict[str, Any] = {}
     handles = []
     for name, module in network.named_modules():
@@ -72,7 +72,7 @@ def run_prefix(network: nn.Module, text: Tensor, forward: Callable[[], Any]) -> 
 
 @contextmanager
 def given(network: nn.Module, prefix: Prefix) -> Iterator[None]:
-    """Let the prefix's modules answer from what is known, for one pass."""
+    """Let the prefix's modules return their known outputs, for one pass."""
     swapped: list[tuple[nn.Module, str, nn.Module]] = []
     try:
         for name, output in prefix.outputs.items():

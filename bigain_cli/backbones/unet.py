@@ -22,9 +22,9 @@ from bigain_cli.compress.sites import Site, sites_of
 from bigain_cli.errors import ModelError, UsageError
 
 PROMPTS_AT_ONCE = 32
-POOLED = ("addition_embed_type", "text")  # the same text embedding once more, pooled and added to the time
-GUIDANCE = 7.5  # as Stable Diffusion's authors drew
-# Stable Diffusion's oldest folders say nothing of these, and diffusers' pipeline sets them right in the same way.
+POOLED = ("addition_embed_type", "text")  # the text embedding once more, pooled and added to the time embedding
+GUIDANCE = 7.5  # of Stable Diffusion's authors
+# Stable Diffusion's oldest folders leave these out; diffusers' pipeline sets them in the same way.
 LATENT_SCHEDULE = {"clip_sample": False, "steps_offset": 1}
 
 
@@ -48,7 +48,7 @@ class TextUNet:
         self.sampling = card.sampling.guided(GUIDANCE)
         self.schedule = parts.config("scheduler") | (LATENT_SCHEDULE if codec.vae is not None else {})
         self.scale = codec.scale
-        self._phrases = Phrases(card.classes, card.templates) if card.classes else None
+        self._vocabulary = Phrases(card.classes, card.templates) if card.classes else None
         config: Any = network.config
         self.latent_shape = (config.in_channels, *_pair(config.sample_size))
         self.patch = codec.patch
@@ -56,12 +56,12 @@ class TextUNet:
 
     @property
     def device(self) -> torch.device:
-        """Where the network's weights are."""
+        """Return the device of the network's weights."""
         return next(self.network.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the network computes in."""
+        """Return the dtype of the network's weights."""
         return next(self.network.parameters()).dtype
 
     def encode(self, image: Image) -> Tensor:
@@ -70,20 +70,20 @@ class TextUNet:
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> list[Image]:
-        """Return the VAE's pictures, or the pixels."""
+        """Return the VAE's images, or the pixels."""
         return self.codec.decode(latents)
 
     def condition(self, prompts: Sequence[str]) -> Conditions:
         """Return text embeddings [k n d], computed a few at a time."""
-        if self._phrases is not None:
-            prompts = [self._phrases.folded(prompt) for prompt in prompts]
+        if self._vocabulary is not None:
+            prompts = [self._vocabulary.folded(prompt) for prompt in prompts]
         most = self.tokenizer.model_max_length
         rows = []
         for start in range(0, len(prompts), PROMPTS_AT_ONCE):
             texts = list(prompts[start : start + PROMPTS_AT_ONCE])
             with quiet():
                 ids = self.tokenizer(texts, padding="max_length", max_length=most).input_ids
-            _fits(texts, ids, most)
+            _refuse_long(texts, ids, most)
             encoder = self.text_encoder
             rows.append(encoder(torch.tensor(ids, device=encoder.device))[0].to(self.device, self.dtype))
         return Conditions(torch.cat(rows))
@@ -102,15 +102,15 @@ class TextUNet:
         return self.process.to_noise(output[:, : noisy.shape[1]], noisy, t)
 
     def shared(self, noisy: Tensor, t: Tensor) -> Prefix:
-        """Run what comes before the first look at the text."""
+        """Run the part of the network before the first attention to the text."""
         text = self._empty.expand(len(noisy), -1, -1)
         return run_prefix(self.network, text, lambda: self._forward(noisy, t, text))
 
     @property
     def prefixed(self) -> bool:
-        """Tell whether something runs before the text is read, and may be kept: a compiled network would not notice.
+        """Tell whether part of the network runs before the text enters and can be cached; a compiled network cannot.
 
-        Where the text is added to the time, every module reads it.
+        Where the text is added to the time embedding, it enters every module.
         """
         config: Any = self.network.config
         if config.addition_embed_type is not None:
@@ -147,8 +147,8 @@ def load_unet(parts: Parts) -> TextUNet:
 
 def _refuse_unknown(parts: Parts, config: dict[str, Any]) -> None:
     reasons = {
-        "addition_embed_type": "it wants more than a text embedding (Stable Diffusion XL does)",
-        "class_embed_type": "it wants class embeddings beside the text",
+        "addition_embed_type": "it needs more than a text embedding (as Stable Diffusion XL does)",
+        "class_embed_type": "it needs class embeddings beside the text",
         "encoder_hid_dim_type": "it projects its condition in a way that is not supported",
     }
     for key, reason in reasons.items():
@@ -168,8 +168,8 @@ def _pair(size: int | Sequence[int]) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
-def _fits(texts: Sequence[str], ids: Sequence[Sequence[int]], most: int) -> None:
-    """Refuse a prompt of which the text encoder would read the beginning only."""
+def _refuse_long(texts: Sequence[str], ids: Sequence[Sequence[int]], most: int) -> None:
+    """Refuse a prompt that the text encoder would cut off."""
     for text, row in zip(texts, ids, strict=True):
         if len(row) > most:
             raise UsageError(f"prompt {text!r}", f"{len(row)} tokens; this text encoder reads {most}", "Shorten it.")

@@ -1,6 +1,7 @@
-"""The closed vocabulary of a label-conditioned model: names, synonyms and numbers to class ids.
+"""The closed vocabularies: class names of a label-conditioned model, prompts of a small text-conditioned one.
 
-Refuses what the model cannot know and lists near names. Must not know tensors.
+Names, synonyms and numbers to class ids; prompts to the spelling that the model knows. Refuses what a model cannot
+know and lists near names. Must not know tensors.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Vocabulary:
     def find(self, name: str) -> int:
         """Return the class id of a name, a synonym, or a number such as 207; the empty name is no class at all."""
         if not name.strip():
-            return self._nothing()
+            return self._no_class()
         ids = self._ids.get(folded(name), [])
         if len(ids) == 1:
             return ids[0]
@@ -52,7 +53,7 @@ class Vocabulary:
                 f"label {name!r}", f"names several classes of this model: {choices}", "Use one of the numbers."
             )
         raise UsageError(
-            f"label {name!r}", f"not among the {len(self.names)} classes this model knows", self._way_out(name)
+            f"label {name!r}", f"not among the {len(self.names)} classes this model knows", self._hint(name)
         )
 
     def knows(self, name: str) -> bool:
@@ -63,16 +64,16 @@ class Vocabulary:
             return False
         return True
 
-    def _nothing(self) -> int:
+    def _no_class(self) -> int:
         if self.unconditional is None:
             raise UsageError(
                 "the empty prompt",
                 "this model was trained without an unconditional class",
-                "Leave out --reject, or draw with --guidance 1.",
+                "Leave out --reject, or generate with --guidance 1.",
             )
         return self.unconditional
 
-    def _way_out(self, name: str) -> str:
+    def _hint(self, name: str) -> str:
         words = set(folded(name).split())
         names = [form for form in self._ids if words & set(form.split())][:4]
         names = names or near(folded(name), self._ids) or near(folded(name).split(" ")[-1], self._ids)

@@ -1,6 +1,6 @@
-"""`bench`: specs on one backbone, timed in turn inside one run. The composition root of this room.
+"""`bench`: time specs on one backbone, in turn, inside one run.
 
-Times what classifying does with a network, through the same code: draws, shared prefix, shared plans, full batches.
+Times the work of classifying, through the same code: draws, shared prefix, shared plans, full batches.
 Never prints; out of memory is an error, not a smaller batch.
 """
 
@@ -14,10 +14,10 @@ from typing import Any
 import torch
 
 from bigain_cli.backbones.base import Backbone
+from bigain_cli.backbones.loading import as_backbone
 from bigain_cli.benchmark import machine
-from bigain_cli.benchmark.asked import check_asked
 from bigain_cli.benchmark.candidates import candidate, compiling
-from bigain_cli.benchmark.figures import Benchmark, Conditions, Timing
+from bigain_cli.benchmark.figures import Benchmark, Conditions, Timing, check_options
 from bigain_cli.benchmark.task import Task, set_task
 from bigain_cli.benchmark.turns import Step, Turns
 from bigain_cli.compress.plan import Grid
@@ -26,11 +26,11 @@ from bigain_cli.compress.spec import Spec, parse
 from bigain_cli.errors import UsageError
 from bigain_cli.residuals import sizes
 
-WARM_UP, WARM_UP_COMPILED = 1, 3  # a graph may be made anew until everything was seen once
+WARM_UP, WARM_UP_COMPILED = 1, 3  # a graph may be compiled again until every input was seen once
 
 
 def bench(
-    backbone: Backbone,
+    backbone: Backbone | str,
     specs: Sequence[str | Spec] = (),
     *,
     labels: int = 8,
@@ -42,43 +42,43 @@ def bench(
     size: int | None = None,
     step: Step = lambda done, of: None,
 ) -> Benchmark:
-    """Time specs against the uncompressed network; `step` hears of every turn.
+    """Time specs against the uncompressed network; `step` is called after every turn.
 
-    A turn is one picture's draws with all labels. `prefix` says whether what no label enters is computed once a
-    draw; by default that is done where it can be: on a U-Net that is not compiled.
+    A turn is one image's draws with all labels. `prefix` says whether the part that no label enters is computed once
+    a draw; by default it is where that is possible: on a U-Net that is not compiled.
     """
     clock = _Stages()
-    check_asked(labels=labels, draws=draws, batch=batch, rounds=rounds, prefix=prefix, compile=compile)
-    task = set_task(backbone, labels, draws, batch, size)
-    prefix = _shares(task.backbone, prefix, compile)
+    check_options(labels=labels, draws=draws, batch=batch, rounds=rounds, prefix=prefix, compile=compile)
+    task = set_task(as_backbone(backbone), labels, draws, batch, size)
+    prefix = _prefix_shared(task.backbone, prefix, compile)
     warm_up = WARM_UP_COMPILED if compile else WARM_UP
     with ExitStack() as stack:
         stack.enter_context(compiling() if compile else nullcontext())
-        ready = (candidate(task, spec, prefix, compile) for spec in _contest(task.backbone, specs))
-        contest = [stack.enter_context(each) for each in ready]
-        turns = Turns(contest, task, step, of=(warm_up + rounds + 1) * len(contest))
-        clock.note("preparing")
+        ready = (candidate(task, spec, prefix, compile) for spec in _in_order(task.backbone, specs))
+        networks = [stack.enter_context(each) for each in ready]
+        turns = Turns(networks, task, step, of=(warm_up + rounds + 1) * len(networks))
+        clock.end("preparing")
         turns.warm_up(warm_up)
-        clock.note("warming_up")
+        clock.end("warming_up")
         seconds, peak, aside = turns.timed(rounds)
-        clock.note("timing", finding_the_peak=aside)
-        watched = turns.watched()
-        clock.note("watching")
+        clock.end("timing", finding_the_peak=aside)
+        profiles = turns.profiles()
+        clock.end("watching")
     timings = tuple(
         Timing(str(each.spec), task.job.evaluations, mine, seconds[0], each.flops, seen)
-        for each, mine, seen in zip(contest, seconds, watched, strict=True)
+        for each, mine, seen in zip(networks, seconds, profiles, strict=True)
     )
     return Benchmark(_conditions(task, rounds, warm_up, prefix, compile), timings, peak, clock.seconds)
 
 
-def _contest(backbone: Backbone, specs: Sequence[str | Spec]) -> list[Spec]:
+def _in_order(backbone: Backbone, specs: Sequence[str | Spec]) -> list[Spec]:
     """Return the specs as classifying would use them, each once, the uncompressed network first."""
     read = [parse(spec) for spec in specs]
     return list(dict.fromkeys([Spec(), *(spec.by_level() if backbone.prefixed else spec for spec in read)]))
 
 
-def _shares(backbone: Backbone, prefix: bool | None, compile: bool) -> bool:
-    """Say whether to share what no label enters; refuse where that was asked for in vain."""
+def _prefix_shared(backbone: Backbone, prefix: bool | None, compile: bool) -> bool:
+    """Say whether to share the part that no label enters; refuse a request that cannot be met."""
     if prefix and not backbone.prefixed:
         why = f"nothing of {backbone.name} runs before the label enters"
         raise UsageError("--prefix", why, "Leave it out.")
@@ -86,21 +86,21 @@ def _shares(backbone: Backbone, prefix: bool | None, compile: bool) -> bool:
 
 
 class _Stages:
-    """Notes how long each stage took."""
+    """Measures how long each stage takes."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self._since = time.perf_counter()
 
-    def note(self, stage: str, **within: float) -> None:
-        """End a stage; what took its seconds within it is a stage of its own."""
+    def end(self, stage: str, **within: float) -> None:
+        """End a stage; a part of it that is named is a stage of its own."""
         now = time.perf_counter()
         self.seconds |= {stage: now - self._since - sum(within.values()), **within}
         self._since = now
 
 
 def _conditions(task: Task, rounds: int, warm_up: int, prefix: bool, compile: bool) -> Conditions:
-    """Say under which conditions all this was measured."""
+    """Return the conditions of the measurement."""
     backbone, device, dtype = task.backbone, task.backbone.device, task.backbone.dtype
     sites = tuple(backbone.sites())
     root: Any = network_of(backbone) if sites else None

@@ -1,7 +1,7 @@
-"""One spec, ready to take its turns: a network of its own with the same weights, compressed, compiled if wanted.
+"""One spec, ready to be timed: a copy of the network that shares its weights, compressed, compiled if wanted.
 
-Each spec stays on its own double, so that nothing is put on or taken off between turns, and a compiled network
-keeps its graph. The weights are shared; the caller's network is never touched.
+Each spec stays on its own copy, so that nothing is added or removed between turns, and a compiled network keeps its
+graph. The caller's network is never touched.
 """
 
 from __future__ import annotations
@@ -34,29 +34,29 @@ class Candidate:
     """One spec with all that its turns need."""
 
     spec: Spec
-    residuals: Residuals
-    networks: tuple[nn.Module, ...]  # what is called; a closed form has none
-    works: tuple[Work, ...]  # the blocks that can be watched
+    denoising: Residuals
+    networks: tuple[nn.Module, ...]  # that are called; a closed form has none
+    works: tuple[Work, ...]  # the blocks that can be profiled
     flops: int | None  # of one pass by itself
 
 
 @contextmanager
 def candidate(task: Task, spec: Spec, prefix: bool, compile: bool) -> Iterator[Candidate]:
-    """Prepare a spec on a double of the task's backbone."""
+    """Prepare a spec on a copy of the backbone."""
     backbone = task.backbone
     if not tuple(backbone.sites()):
         with squeezed(backbone, spec):  # refuses any but none
-            yield Candidate(spec, _residuals(task, Squeeze(backbone, prefix)), (), (), None)
+            yield Candidate(spec, _denoising(task, Squeeze(backbone, prefix)), (), (), None)
         return
-    double, latent = double_of(backbone), Grid(*backbone.latent_shape[1:])
-    root = network_of(double)
-    with compressed(double, spec, steps=backbone.length, latent=latent) as handle:
+    copied, latent = double_of(backbone), Grid(*backbone.latent_shape[1:])
+    root = network_of(copied)
+    with compressed(copied, spec, steps=backbone.length, latent=latent) as compression:
         called: tuple[Any, ...] = (_compiled(root), Plain(root)) if compile else (root,)
-        runner, planner = (_with(double, root, each) for each in (called[0], called[-1]))
-        squeeze = Squeeze(runner, prefix, handle if spec else None, planner)
-        context = task.told.rows.shape[1] if task.told.rows.ndim == 3 else 1
-        flops = handle.report(latent, context).flops_after
-        yield Candidate(spec, _residuals(task, squeeze), called, () if compile else handle.works, flops)
+        runner, planner = (_with(copied, root, each) for each in (called[0], called[-1]))
+        shared_work = Squeeze(runner, prefix, compression if spec else None, planner)
+        context = task.conditions.rows.shape[1] if task.conditions.rows.ndim == 3 else 1
+        flops = compression.report(latent, context).flops_after
+        yield Candidate(spec, _denoising(task, shared_work), called, () if compile else compression.works, flops)
 
 
 def _compiled(root: nn.Module) -> Any:
@@ -65,7 +65,7 @@ def _compiled(root: nn.Module) -> Any:
 
 
 class Plain(nn.Module):
-    """Calls a network that is compiled elsewhere as it is, to make plans; what watches it stays out of the graph."""
+    """Calls the uncompiled network, to make plans; the hooks of a profile stay out of the graph."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class Plain(nn.Module):
 
 @contextmanager
 def compiling() -> Iterator[None]:
-    """Let torch keep graphs for every spec and tell networks apart by their hooks, as it does not by default."""
+    """Let torch keep graphs for every spec and tell networks apart by their hooks, which it does not by default."""
     import torch._dynamo as dynamo
 
     limits = {"recompile_limit": GRAPHS, "accumulated_recompile_limit": GRAPHS}
@@ -92,8 +92,8 @@ def compiling() -> Iterator[None]:
         raise BigainError("--compile", f"the network cannot be compiled ({reason})", hint) from problem
 
 
-def _residuals(task: Task, squeeze: Squeeze) -> Residuals:
-    return Residuals(squeeze.backbone, task.told, False, task.batch, squeeze)
+def _denoising(task: Task, shared_work: Squeeze) -> Residuals:
+    return Residuals(shared_work.backbone, task.conditions, False, task.batch, shared_work)
 
 
 def double_of(backbone: Backbone) -> Backbone:
@@ -105,8 +105,8 @@ def double_of(backbone: Backbone) -> Backbone:
 
 def _with(backbone: Backbone, root: nn.Module, other: Any) -> Backbone:
     """Return the backbone around another network."""
-    double = copy.copy(backbone)
+    other_backbone = copy.copy(backbone)
     for name, value in vars(backbone).items():
         if value is root:
-            setattr(double, name, other)
-    return double
+            setattr(other_backbone, name, other)
+    return other_backbone

@@ -1,4 +1,4 @@
-"""What a benchmark found: each spec's times, what they mean, and under which conditions. Must not import torch.
+"""What a benchmark found, as numbers, text or Markdown: each spec's times, under which conditions. Torch-free.
 
 Ratios are taken within a round, where both sides met the same machine, and only then summed up.
 """
@@ -6,9 +6,12 @@ Ratios are taken within a round, where both sides met the same machine, and only
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from bigain_cli.errors import UsageError
+from bigain_cli.outputs.text import aligned, markdown
 
 
 @dataclass(frozen=True)
@@ -152,3 +155,73 @@ class Benchmark:
 def short(value: float) -> float:
     """Return a number to six digits."""
     return float(f"{value:.6g}")
+
+
+def check_options(*, prefix: bool | None, compile: bool, **counts: int | None) -> None:
+    """Refuse counts below one, and a prefix of its own in a network that runs as a whole."""
+    for option, value in counts.items():
+        if value is not None and value < 1:
+            raise UsageError(f"--{option} {value}", "must be at least 1", "Leave it out for what suits the model.")
+    if prefix and compile:
+        why = "a compiled network runs as a whole: nothing of it is kept before the labels enter"
+        raise UsageError("--prefix --compile", why, "Choose one of them.")
+
+
+Found = dict[str, Any]
+COLUMNS: dict[str, Callable[[Found], str]] = {
+    "spec": lambda row: row["compress"],
+    "evals/s": lambda row: f"{row['evaluations_per_second']:.4g}",
+    "ms/eval [min, max]": lambda row: spread(row["milliseconds"]),
+    "times as fast [min, max]": lambda row: spread(row["ratio"]),
+    "GFLOP": lambda row: _number(row["gflop"], "{:.5g}"),
+    "of peak": lambda row: _number(row["share_of_peak"], "{:.1%}"),
+    "outside ms": lambda row: _number(row["outside_milliseconds"], "{:.3g}"),
+    "bookkeeping ms": lambda row: _number(row["bookkeeping_milliseconds"], "{:.3g}"),
+    "peak GiB": lambda row: f"{row['peak_memory'] / 2**30:.2f}",
+}
+
+
+def as_text(found: Found) -> str:
+    """Lay out for a terminal."""
+    return "\n".join([*conditions(found), "", aligned(tuple(COLUMNS), _rows(found))])
+
+
+def as_markdown(found: Found) -> str:
+    """Lay out for a document."""
+    return "\n".join([*(f"{line}  " for line in conditions(found)), "", markdown(tuple(COLUMNS), _rows(found))])
+
+
+def conditions(found: Found) -> list[str]:
+    """Say under which conditions the numbers hold."""
+    weights = "random weights" if found["weights"] == "random" else f"weights {found['weights']}"
+    many = "" if found["parameters"] is None else f", {found['parameters'] / 1e6:.1f} M parameters"
+    width, height = found["size"]
+    filled = f", {found['filled']} rows of the last one filled up" if found["filled"] else ""
+    shared = "what no label enters computed once a draw" if found["prefix"] else "everything computed for each label"
+    made = "compiled" if found["compile"] else "not compiled"
+    kernel = "" if found["attention"] is None else f"attention: {found['attention']}; "
+    return [
+        f"{found['model']} ({weights}{many}) at {width}x{height} in {found['dtype']}",
+        f"{found['device_name']} ({found['device']}), {found['threads']} CPU threads, torch {found['torch']}",
+        f"a turn: {found['labels']} labels x {found['draws']} draws = {found['evaluations']} evaluations "
+        f"in batches of {found['batch']}{filled}; {shared}, {made}",
+        f"{found['rounds']} rounds, every spec in turn, after {found['warm_up']} to warm up",
+        f"{kernel}peak: {_peak(found['peak_gflop_per_second'])} in a matrix product; memory: {found['memory']}",
+    ]
+
+
+def spread(value: dict[str, float]) -> str:
+    """Write a median with the range around it."""
+    return f"{value['median']:.4g} [{value['low']:.4g}, {value['high']:.4g}]"
+
+
+def _rows(found: Found) -> list[list[str]]:
+    return [[cell(row) for cell in COLUMNS.values()] for row in found["timings"]]
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else form.format(value)
+
+
+def _peak(gflop: float) -> str:
+    return f"{gflop:.4g} GFLOP/s" if gflop < 1e4 else f"{gflop / 1e3:.4g} TFLOP/s"

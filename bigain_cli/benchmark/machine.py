@@ -21,7 +21,7 @@ STATUS, RESET, STAT = (Path("/proc/self") / name for name in ("status", "clear_r
 
 
 def wait(device: torch.device) -> None:
-    """Wait until the device has done all it was asked for."""
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

@@ -1,7 +1,7 @@
 """Backbones of random weights: the network a configuration describes, at its real size, without a download.
 
 In: an alias with a published shape, or a diffusers folder's configurations; out: the backbone contract. Text
-encoder and VAE are stood in for, since only the network's time is wanted: nothing can be classified with it.
+encoder and VAE are stubs, since only the network's time is measured: it cannot classify.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ INITIALISED = (nn.Linear, nn.Conv2d, nn.GroupNorm, nn.LayerNorm, nn.Embedding)
 
 @dataclass(frozen=True)
 class Sketch(Parts):
-    """A model's configurations, with weights to be made up."""
+    """A model's configurations, with random weights."""
 
     configs: Configs
     about: Mapping[str, Any]  # model_index.json
@@ -46,12 +46,12 @@ class Sketch(Parts):
 
     @cached_property
     def card(self) -> Card:
-        """Return what the folder says of itself."""
+        """Return the model's card."""
         return self.settings
 
     @property
     def identity(self) -> str:
-        """Say that these are nobody's weights."""
+        """Return the name of all random weights."""
         return "random"
 
     def has(self, part: str) -> bool:

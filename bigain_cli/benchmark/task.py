@@ -1,7 +1,4 @@
-"""What a turn is: one random picture, some draws, some labels, in full batches, at a size the network allows.
-
-In: a backbone and what was asked for; out: a Task. Values are random, since they do not change the time.
-"""
+"""The timed networks of a benchmark, and the work that each does in a turn."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from bigain_cli.backbones.base import Backbone, Conditions
-from bigain_cli.classifier import ROUNDS_OF
+from bigain_cli.classifier import BATCHES_A_ROUND
 from bigain_cli.draws import Draws
 from bigain_cli.errors import UsageError
 from bigain_cli.registry import SCHEDULES
@@ -22,46 +19,46 @@ BLOCK = SCHEDULES["race"].block
 
 @dataclass(frozen=True)
 class Task:
-    """What every turn has to do."""
+    """The work of every turn: one random image, some draws, some labels, in full batches."""
 
     backbone: Backbone
     job: Job
-    told: Conditions
+    conditions: Conditions
     batch: int
 
     @property
     def labels(self) -> int:
         """Return the number of labels."""
-        return len(self.told)
+        return len(self.conditions)
 
 
 def set_task(backbone: Backbone, labels: int, draws: int | None, batch: int | None, size: int | None) -> Task:
-    """Set the task: by default so many draws as classifying takes at a time."""
+    """Return the work, by default with as many draws as classifying takes at a time; values are random."""
     backbone = _sized(backbone, size)
     batch = automatic(backbone, BLOCK * labels) if batch is None else steady(batch)
     block = Draws(0, b"", backbone.latent_shape, backbone.steps).block(0, draws or draws_for(batch, labels))
     generator = torch.Generator().manual_seed(0)
     latent = torch.randn(backbone.latent_shape, generator=generator).to(backbone.device)
-    return Task(backbone, Job(latent, block, range(labels)), _told(backbone, labels), batch)
+    return Task(backbone, Job(latent, block, range(labels)), _label_conditions(backbone, labels), batch)
 
 
 def draws_for(batch: int, labels: int) -> int:
     """Return draws that fill batches as classifying fills them.
 
-    What is run once a draw (a prefix, a plan) is run in batches, too: up to a block's size they are as large as the
-    batch; beyond, classifying takes pictures in until a round fills a few batches, a block of draws of each.
+    The part that runs once a draw (a prefix, a plan) runs in batches, too: up to a block's size they are as large as
+    the batch; beyond, classifying takes images in until a round fills a few batches, a block of draws of each.
     """
-    return batch if batch <= BLOCK else BLOCK * -(-ROUNDS_OF * batch // (BLOCK * labels))
+    return batch if batch <= BLOCK else BLOCK * -(-BATCHES_A_ROUND * batch // (BLOCK * labels))
 
 
 def _sized(backbone: Backbone, size: int | None) -> Backbone:
-    """Return the backbone for pictures of another size."""
+    """Return the backbone for images of another size."""
     channels, height, width = backbone.latent_shape
     scale = backbone.scale
     if size is None or height == width == size / scale:
         return backbone
     if not backbone.elastic:
-        why = f"{backbone.name} knows its places at {width * scale}x{height * scale} only"
+        why = f"{backbone.name} works at {width * scale}x{height * scale} only"
         raise UsageError(f"--size {size}", why, "Leave out --size, or let --random-weights build another size.")
     if size < 1 or size % scale:
         near = max(1, round(size / scale)) * scale
@@ -71,8 +68,8 @@ def _sized(backbone: Backbone, size: int | None) -> Backbone:
     return other
 
 
-def _told(backbone: Backbone, labels: int) -> Conditions:
-    """Return what the network is told: as many rows as there are labels."""
+def _label_conditions(backbone: Backbone, labels: int) -> Conditions:
+    """Return the network's conditions: one row for each label."""
     if backbone.vocabulary is None:
         rows = backbone.condition([""]).rows
         return Conditions(rows.repeat(labels, *[1] * (rows.ndim - 1)))

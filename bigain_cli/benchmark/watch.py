@@ -1,4 +1,4 @@
-"""Where a turn's time goes: inside the network, and there on compression's own bookkeeping.
+"""Where a turn's time goes: inside the network, and there on compression's own overhead.
 
 Waits for the device at each mark, so a watched turn is never a timed one. Marks are plain hooks, gone afterwards.
 """
@@ -25,12 +25,12 @@ class Clock:
         self.runs = False
 
     def start(self, *_: Any) -> None:
-        """Begin, or begin anew."""
+        """Start, or start again."""
         wait(self._device)
         self._since, self.runs = time.perf_counter(), True
 
     def stop(self, *_: Any) -> None:
-        """End; where nothing has begun, nothing ends."""
+        """Stop, if it runs."""
         if self.runs:
             wait(self._device)
             self.total += time.perf_counter() - self._since
@@ -41,30 +41,30 @@ class Clock:
 def watched(
     networks: Sequence[nn.Module], works: Sequence[Work], device: torch.device
 ) -> Iterator[tuple[Clock, Clock]]:
-    """Lend two clocks: of the networks, and of what the seam does before and behind the parts that it touches."""
-    inside, bookkeeping = Clock(device), Clock(device)
+    """Lend two clocks: of the networks, and of the compression's hooks before and behind the parts they touch."""
+    inside, overhead = Clock(device), Clock(device)
 
     def leave(*_: Any) -> None:
-        bookkeeping.stop()  # a pass that ends once all plans are made ends in the middle of one
+        overhead.stop()  # a pass that ends once all plans are made ends in the middle of one
         inside.stop()
 
     handles = [network.register_forward_pre_hook(inside.start, prepend=True) for network in networks]
     for part in {id(part): part for work in works for part in _parts(work)}.values():
         handles += [
-            part.register_forward_pre_hook(bookkeeping.start, prepend=True),
-            part.register_forward_pre_hook(bookkeeping.stop),
-            part.register_forward_hook(bookkeeping.start, prepend=True),
-            part.register_forward_hook(bookkeeping.stop),
+            part.register_forward_pre_hook(overhead.start, prepend=True),
+            part.register_forward_pre_hook(overhead.stop),
+            part.register_forward_hook(overhead.start, prepend=True),
+            part.register_forward_hook(overhead.stop),
         ]
     handles += [network.register_forward_hook(leave, always_call=True) for network in networks]
     try:
-        yield inside, bookkeeping
+        yield inside, overhead
     finally:
         for handle in handles:
             handle.remove()
 
 
 def _parts(work: Work) -> list[nn.Module]:
-    """Return the modules at which the seam may act."""
+    """Return the modules that may have a compression's hooks."""
     block = work.site.block
     return [part for part in (block, block.attn1, block.attn2, block.ff) if part is not None]

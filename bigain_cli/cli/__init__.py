@@ -22,7 +22,7 @@ SELDOM = (20_000, 50, 100)  # importing makes much and drops nothing: looking fo
 
 
 class Terminated(KeyboardInterrupt):
-    """The process was asked to end (SIGTERM)."""
+    """The process was terminated (SIGTERM)."""
 
 
 def main() -> NoReturn:
@@ -32,7 +32,7 @@ def main() -> NoReturn:
 
 
 def respond() -> int:
-    """Run the command and return its exit code, when everything has been said."""
+    """Run the command and return its exit code, after the last output."""
     _open_standard_streams()
     signal.signal(signal.SIGTERM, _terminate)
     code = _guarded()
@@ -44,7 +44,7 @@ def respond() -> int:
         code = _say(f"bigain: stdout: {problem.strerror}", 1)
         _forget(1)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # all is said; nobody needs a traceback from the clearing up
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # all is written; nobody needs a traceback from the clearing up
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     return code
 

@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import json
 import time
-import warnings
 from typing import Annotated, Any
 
 import typer
 
 from bigain_cli import __version__
-from bigain_cli.benchmark.asked import check_asked
-from bigain_cli.cli.forms import JSON, MARKDOWN, TEXT, chosen_form
+from bigain_cli.benchmark.figures import as_markdown, as_text, check_options
 from bigain_cli.cli.meter import StepMeter
-from bigain_cli.cli.options import Device, Dtype, Model, Quiet, check_output
-from bigain_cli.cli.request import check_machine
+from bigain_cli.cli.options import (
+    JSON,
+    MARKDOWN,
+    TEXT,
+    Device,
+    Dtype,
+    Model,
+    Quiet,
+    check_machine,
+    check_output,
+    chosen_form,
+    effort_option,
+    model_option,
+    more_option,
+    output_option,
+)
 from bigain_cli.cli.talk import Talk
-from bigain_cli.cli.timings import as_markdown, as_text
 from bigain_cli.compress import Spec, parse
 from bigain_cli.models import resolve
 from bigain_cli.outputs.files import check_target, write_whole
@@ -30,49 +41,50 @@ def bench(
     model: Model = DEFAULT_MODEL,
     compress: Annotated[
         list[str] | None,
-        typer.Option(
+        model_option(
             "--compress",
             "-c",
-            help="Token compression to time, again for each; none is always timed, first (see: bigain list operators).",
-            show_default="none",
+            metavar="SPEC",
+            help="A compression to time; repeatable (bigain list operators).",
+            show_default="none, which is always timed",
         ),
     ] = None,
+    random_weights: Annotated[
+        bool, model_option("--random-weights", help="Make weights up: real sizes without a download.")
+    ] = False,
     device: Device = "auto",
     dtype: Dtype = "auto",
-    random_weights: Annotated[
-        bool, typer.Option("--random-weights", help="Make weights up: real sizes without a download.")
-    ] = False,
     size: Annotated[
-        int | None, typer.Option(metavar="PIXELS", help="Side of the pictures.", show_default="the model's own")
+        int | None, effort_option(metavar="PIXELS", help="Side of the images.", show_default="by model")
     ] = None,
-    labels: Annotated[int, typer.Option(metavar="K", help="Labels that share a draw.")] = 8,
+    labels: Annotated[int, effort_option(metavar="K", help="Labels that share a draw.")] = 8,
     draws: Annotated[
-        int | None, typer.Option(help="Draws of a turn; a turn is K × draws evaluations.", show_default="full batches")
+        int | None, effort_option(help="Draws per turn: K × draws evaluations.", show_default="full batches")
     ] = None,
+    rounds: Annotated[int, effort_option(help="Rounds; every spec has one turn in each.")] = 5,
     batch: Annotated[
         int | None,
-        typer.Option(
+        more_option(
             help="Evaluations at once, rounded down to 1, 2, 4 or a multiple of 8.",
             show_default="by device and model",
         ),
     ] = None,
-    rounds: Annotated[int, typer.Option(help="Rounds; every spec has one turn in each.")] = 5,
     prefix: Annotated[
         bool | None,
-        typer.Option(
+        more_option(
             "--prefix/--no-prefix",
-            help="Compute what no label enters once a draw, or anew for each.",
+            help="Compute the blocks before the first prompt once per draw, or for each label.",
             show_default="where possible",
         ),
     ] = None,
-    compile: Annotated[bool, typer.Option("--compile", help="Time networks that torch.compile made.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Write one JSON document.")] = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Write a Markdown table.")] = False,
+    compile: Annotated[bool, more_option("--compile", help="Time networks compiled by torch.compile.")] = False,
+    as_json: Annotated[bool, output_option("--json", help="Write one JSON document.")] = False,
+    markdown: Annotated[bool, output_option("--markdown", help="Write a Markdown table.")] = False,
     output: Annotated[
         str | None,
-        typer.Option("--output", "-o", metavar="FILE", help="A .txt, .md or .json file.", show_default="stdout"),
+        output_option("--output", "-o", metavar="FILE", help="A .txt, .md or .json file.", show_default="stdout"),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    force: Annotated[bool, output_option("--force", help="Replace an existing file.")] = False,
     quiet: Quiet = False,
 ) -> int:
     """Time compressions side by side.
@@ -83,7 +95,7 @@ def bench(
       bigain bench -m sd2 --random-weights --dtype bfloat16 -c lgtm:0.7 -c iekvd:2 --markdown
     """
     counts = {"labels": labels, "draws": draws, "batch": batch, "rounds": rounds}
-    check_asked(prefix=prefix, compile=compile, **counts)
+    check_options(prefix=prefix, compile=compile, **counts)
     check_machine(device, dtype)
     specs = [parse(text) for text in compress or ()]
     check_output(output, "speed.md")
@@ -92,8 +104,7 @@ def bench(
     if output is not None:
         check_target(output, force)
     resolve(model)
-    talk = Talk(quiet, verbose=False)
-    warnings.showwarning = talk.warn
+    talk = Talk.start(quiet)
     options = {**counts, "prefix": prefix, "compile": compile}
     found = _found(talk, (model, device, dtype), random_weights, size, specs, options)
     data = encode(layout(found) + "\n")
@@ -107,7 +118,7 @@ def bench(
 def _found(
     talk: Talk, model: tuple[str, str, str], random: bool, size: int | None, specs: list[Spec], options: dict[str, Any]
 ) -> dict[str, Any]:
-    """Load or make the model, and time it; the stages of all this are part of what is found."""
+    """Load or make the model, and time it; how long each stage took is part of the result."""
     began = time.perf_counter()
     from bigain_cli import bench, load_random
     from bigain_cli import load as load_real

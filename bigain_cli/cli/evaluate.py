@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from bigain_cli.cli.forms import chosen_form
 from bigain_cli.cli.inquiry import PAGES, Inquiry, check, generated_images
-from bigain_cli.cli.options import Device, Dtype, Model, Quiet, check_output
+from bigain_cli.cli.options import Device, Dtype, Model, Quiet, check_output, chosen_form
 from bigain_cli.cli.talk import Talk
 from bigain_cli.registry import DATASETS, DEFAULT_FEATURE, DEFAULT_MODEL, FEATURES, SCHEDULES, SCORES
 from bigain_cli.rules import Rules

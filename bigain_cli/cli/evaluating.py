@@ -16,11 +16,11 @@ from bigain_cli.cli.meter import StepMeter
 from bigain_cli.cli.talk import Talk
 from bigain_cli.errors import UsageError
 from bigain_cli.models import resolve
-from bigain_cli.outputs.counts import counted
 from bigain_cli.outputs.files import open_target, write_whole
-from bigain_cli.outputs.html import Html
+from bigain_cli.outputs.html_report import Html
 from bigain_cli.outputs.plotting import drawn
 from bigain_cli.outputs.sink import Layout, encode, opened
+from bigain_cli.outputs.text import counted
 
 TOP = 5  # labels in a page
 FAILURES = 3  # that are named one by one

@@ -7,8 +7,7 @@ import os
 from dataclasses import dataclass, fields
 from typing import Any
 
-from bigain_cli.cli.forms import FORMS
-from bigain_cli.cli.request import check_machine
+from bigain_cli.cli.options import FORMS, check_machine
 from bigain_cli.errors import UsageError
 from bigain_cli.evaluation.drawing import Drawing
 from bigain_cli.evaluation.records import RecordFile

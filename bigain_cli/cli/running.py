@@ -1,58 +1,53 @@
-"""Carries a classify request out: loads, resumes, streams outcomes to the output, counts failures."""
+"""Runs `classify`: loads the model, continues a file, streams results to the output, counts failures."""
 
 from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, BinaryIO
+from typing import Any
 
-from bigain_cli.cli.inputs import sources
+from bigain_cli.cli.options import load_model
 from bigain_cli.cli.request import Request
-from bigain_cli.cli.talk import Progress, Talk
+from bigain_cli.cli.standings import ClassifyProgress
+from bigain_cli.cli.talk import Talk
 from bigain_cli.labels import LabelSet, presets, read_labels
 from bigain_cli.models import resolve
-from bigain_cli.outputs.counts import counted
-from bigain_cli.outputs.files import check_target, open_target
-from bigain_cli.outputs.folder import make_folder
-from bigain_cli.outputs.panel import save_panel
+from bigain_cli.outputs.files import make_folder, open_target
+from bigain_cli.outputs.heatmap_figure import save_panel
 from bigain_cli.outputs.plotting import can_map
 from bigain_cli.outputs.resume import Recorded, recorded
 from bigain_cli.outputs.sink import Layout, Sink, opened
-from bigain_cli.outputs.table import safe
+from bigain_cli.outputs.text import counted, safe
 from bigain_cli.ranking import Failure, Ranking
 from bigain_cli.registry import OUTPUTS, attribute
 
-TABLE_TOP = 5
-
 
 def carry_out(request: Request, talk: Talk) -> int:
-    """Classify everything asked for; return 1 if any input failed, else 0."""
+    """Classify every image; return 1 if any input failed, else 0."""
     labels = read_labels(request.labels, presets())
     talk.detail(f"labels: {labels.origin}, {len(labels.labels)} of them")
-    if request.output is not None:
-        check_target(request.output, request.force, request.resume)
+    request.check_output()
     folder = make_folder(request.heatmap) if request.heatmap is not None else None
     resolve(request.model)
     with ExitStack() as open_files:
-        found = sources(request, open_files)
+        found = request.sources(open_files)
         run = _prepared(request, labels, talk)
         done = _recorded(request, run.settings["fingerprint"], talk)
         failures, first = done.failures, ""
-        wanted = (source for source in found if source.id not in done.ids)
+        remaining = (source for source in found if source.id not in done.ids)
         with (
             _kept(request, talk),
-            _sink(request, [arm.name for arm in run.arms]) as sink,
-            Progress(talk, request.watch) as progress,
+            _sink(request, [label.name for label in run.competing]) as sink,
+            ClassifyProgress(talk, request.watch) as progress,
         ):
-            for outcome in run.standings(wanted):
+            for outcome in run.standings(remaining):
                 if outcome.finished:
-                    progress.step_aside()
-                    if folder is not None and isinstance(outcome, Ranking):
-                        save_panel(folder, outcome)  # before the record: what is recorded is not done again
-                    sink.write(outcome.to_dict(_top(request)), outcome)
+                    with progress.aside():
+                        if folder is not None and isinstance(outcome, Ranking):
+                            save_panel(folder, outcome)  # before the record: what is recorded is not done again
+                        sink.write(outcome.to_dict(request.top_labels), outcome)
                     if isinstance(outcome, Failure):
                         failures, first = failures + 1, first or outcome.message
                 progress.show(outcome)
@@ -73,10 +68,10 @@ def _kept(request: Request, talk: Talk) -> Iterator[None]:
     except KeyboardInterrupt:
         if output is not None and request.grows and _stamp(output):
             talk.note(
-                f"{output} has what was answered until now; go on with --resume{' (and no --force)' * request.force}"
+                f"{output} has the results until now; continue with --resume{' (and no --force)' * request.force}"
             )
         elif _stamp(output) != before:  # a second interruption may have kept it from being written
-            talk.note(f"{output} has what was answered until now; only a .jsonl file can be gone on with")
+            talk.note(f"{output} has the results until now; only a .jsonl file can be continued")
         raise
 
 
@@ -89,14 +84,11 @@ def _stamp(output: str | None) -> tuple[int, int] | None:
 
 
 def _prepared(request: Request, labels: LabelSet, talk: Talk) -> Any:
-    """Load the model and make it read the labels."""
-    from bigain_cli import Run, load
+    """Load the model and encode the labels' prompts."""
+    from bigain_cli import Run
 
-    started = time.monotonic()
-    backbone = load(request.model, request.device, request.dtype)
-    pictures = OUTPUTS[request.format].pictures
-    kind = str(backbone.dtype).removeprefix("torch.")
-    talk.detail(f"model: {request.model} on {backbone.device} in {kind}, loaded in {time.monotonic() - started:.1f} s")
+    backbone = load_model(request.model, request.device, request.dtype, talk)
+    with_images = OUTPUTS[request.format].pictures
     run = Run(
         backbone,
         labels,
@@ -107,8 +99,8 @@ def _prepared(request: Request, labels: LabelSet, talk: Talk) -> Any:
         compress=request.compress,
         batch=request.batch,
         timing=request.timing,
-        maps=request.heatmap is not None or (pictures and can_map(request.rules.score or backbone.score)),
-        views=pictures,
+        maps=request.heatmap is not None or (with_images and can_map(request.rules.score or backbone.score)),
+        views=with_images,
     )
     if run.report is not None:
         talk.detail(f"compression:\n{run.report}")
@@ -133,24 +125,10 @@ def _recorded(request: Request, fingerprint: str, talk: Talk) -> Recorded:
 def _sink(request: Request, names: list[str]) -> Iterator[Sink]:
     """Open the output, and close it so that it is valid however the run ends."""
     colour = request.output is None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    layout = Layout(tuple(names), _top(request) or 1, colour, request.reject)
+    layout = Layout(tuple(names), request.top_labels or 1, colour, request.reject)
     sink: Sink = attribute(OUTPUTS[request.format].sink)(layout)
-    with _stream(request) as stream, opened(sink, stream, request.output or "stdout"):
-        yield sink
-
-
-@contextmanager
-def _stream(request: Request) -> Iterator[BinaryIO]:
-    if request.output is None:
-        yield sys.stdout.buffer
-    else:
-        with open_target(request.output, request.force, request.resume) as stream:
-            yield stream
-
-
-def _top(request: Request) -> int:
-    """Return how many labels to show: as suits the format; in a table more for a single picture."""
-    if request.top is not None:
-        return request.top
-    single = len(request.inputs) == 1 and request.files_from is None and not os.path.isdir(request.inputs[0])
-    return TABLE_TOP if request.format == "table" and single else OUTPUTS[request.format].top
+    with ExitStack() as open_files:
+        stream = sys.stdout.buffer
+        if request.output is not None:
+            stream = open_files.enter_context(open_target(request.output, request.force, request.resume))
+        yield open_files.enter_context(opened(sink, stream, request.output or "stdout"))

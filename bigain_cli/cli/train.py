@@ -1,100 +1,99 @@
-"""`bigain train`: options in, a recipe and a job out; what happens is told on stderr, the result on stdout."""
+"""`bigain train`: options in, a job out; progress goes to stderr, the finished folder to stdout."""
 
 from __future__ import annotations
 
+import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from bigain_cli.cli.options import Device, Quiet, check_output
+from bigain_cli.cli.meter import StepMeter
+from bigain_cli.cli.options import (
+    Device,
+    Quiet,
+    check_output,
+    effort_option,
+    input_option,
+    label_option,
+    model_option,
+    more_option,
+    output_option,
+)
 from bigain_cli.cli.talk import Talk
 from bigain_cli.errors import UsageError
-from bigain_cli.train.holdings import checkpoint_of, strange, trained
-from bigain_cli.train.recipe import ARCHITECTURES, EXAM, PRECISIONS, SHARE, TEMPLATES, WIDTHS, Recipe
+from bigain_cli.labels.templates import fill
+from bigain_cli.train.holdings import checkpoint_of, clear, foreign_file, missing, trained
+from bigain_cli.train.job import (
+    HELD_OUT,
+    VALIDATION,
+    Event,
+    ImagesRead,
+    TrainingJob,
+    TrainingProgress,
+    ValidationProgress,
+    read_synonyms,
+)
+from bigain_cli.train.recipe import ABOUT, TEMPLATES, WIDTHS, Recipe, load_recipe
 
-_R = Recipe
+
+def _key(name: str, panel: str, default: str | None = None) -> Any:
+    """Make the option of a recipe's key; where it is not given, the recipe file decides."""
+    return typer.Option(
+        help=f"{ABOUT[name]}.", show_default=default or str(getattr(Recipe, name)), rich_help_panel=panel
+    )
+
+
+_BY_ARCH = ", ".join(f"{value} for {name}" for name, value in WIDTHS.items())
+_DATA = "A folder with a folder of images per class, or safetensors with jpeg, offsets, labels and classes."
 
 
 def train(
-    folder: Annotated[
-        str | None, typer.Argument(metavar="[FOLDER]", help="A folder with a folder of pictures for each class.")
-    ] = None,
-    output: Annotated[
-        str | None, typer.Option("--output", "-o", metavar="BACKBONE", help="Folder to write the backbone to.")
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="Instead of a folder: safetensors with jpeg, offsets, labels and classes."),
-    ] = None,
+    data: Annotated[str | None, typer.Argument(metavar="[DATA]", help=_DATA, rich_help_panel="Input")] = None,
     held_out: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SHARE|PATH",
-            help="Pictures to measure accuracy on: a share of each class, or more data.",
-            show_default=SHARE,
-        ),
-    ] = None,
-    exam: Annotated[
-        int | None,
-        typer.Option(min=0, help="Held-out pictures to classify at the end; 0 for none.", show_default=str(EXAM)),
-    ] = None,
-    arch: Annotated[str, typer.Option(help=f"{', '.join(ARCHITECTURES)}.")] = _R.arch,
-    size: Annotated[int, typer.Option(help="Pixels of a picture's side.")] = _R.size,
-    patch: Annotated[int, typer.Option(help="Pixels of a token's side: 1, 2 or 4.")] = _R.patch,
-    width: Annotated[
-        int | None,
-        typer.Option(
-            help="Channels at the widest grid, or of the transformer.",
-            show_default=", ".join(f"{value} for {name}" for name, value in WIDTHS.items()),
-        ),
-    ] = None,
-    depth: Annotated[int | None, typer.Option(help="Blocks of a transformer.", show_default=str(_R.depth))] = None,
-    images: Annotated[int, typer.Option(help="Pictures to show, repetitions counted.")] = _R.images,
-    batch: Annotated[int, typer.Option(help="Pictures in a step.")] = _R.batch,
-    rate: Annotated[float, typer.Option(help="Highest learning rate; it ends in half a cosine.")] = _R.rate,
-    warmup: Annotated[int, typer.Option(help="Pictures until the highest rate.")] = _R.warmup,
-    decay: Annotated[float, typer.Option(help="Weight decay.")] = _R.decay,
-    ema: Annotated[float, typer.Option(help="How much of the weights' average stays at a step.")] = _R.ema,
-    drop: Annotated[float, typer.Option(help="Share of pictures shown without their label.")] = _R.drop,
-    contrast: Annotated[
-        float, typer.Option(help="Weight of telling the right label from a wrong one; 0: a plain diffusion model.")
-    ] = _R.contrast,
-    sharpness: Annotated[
-        float | None, typer.Option(help="How sharply the two are compared.", show_default=f"{_R.sharpness:g}")
-    ] = None,
-    contrast_from: Annotated[
-        float | None,
-        typer.Option(
-            help="Share of the training that goes by before the two are compared.",
-            show_default=f"{_R.contrast_from:g}",
-        ),
-    ] = None,
-    tilt: Annotated[
-        float, typer.Option(help="Times are drawn as u^tilt: above 1 the clean end comes more often.")
-    ] = _R.tilt,
-    flip: Annotated[bool, typer.Option("--flip/--no-flip", help="Mirror half of the pictures.")] = _R.flip,
-    precision: Annotated[str, typer.Option(help=f"{', '.join(PRECISIONS)}.")] = _R.precision,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = _R.seed,
+        str, input_option(metavar="SHARE|PATH", help="Images to validate on: a share of each class, or more data.")
+    ] = f"{HELD_OUT:g}",
     synonyms: Annotated[
-        str | None, typer.Option(metavar="FILE", help='Other names of classes, as {"automobile": ["car"]}.')
+        str | None, label_option(metavar="FILE", help='Other names of classes, as {"automobile": ["car"]}.')
     ] = None,
     template: Annotated[
         list[str] | None,
-        typer.Option("--template", "-t", help="Sentence to learn a class by, {} its name; repeatable."),
+        label_option("--template", "-t", help="Sentence to learn a class by, {} its name; repeatable."),
     ] = None,
+    arch: Annotated[str | None, _key("arch", "Model")] = None,
+    size: Annotated[int | None, _key("size", "Model")] = None,
+    width: Annotated[int | None, _key("width", "Model", _BY_ARCH)] = None,
     start: Annotated[
-        str | None,
-        typer.Option("--from", metavar="MODEL", help="Begin from the weights of a backbone that was trained before."),
+        str | None, model_option("--from", metavar="MODEL", help="Start from the weights of a backbone trained before.")
     ] = None,
+    images: Annotated[int | None, _key("images", "Effort")] = None,
+    batch: Annotated[int | None, _key("batch", "Effort")] = None,
+    rate: Annotated[float | None, _key("rate", "Effort")] = None,
+    precision: Annotated[str | None, _key("precision", "Effort")] = None,
+    seed: Annotated[int | None, _key("seed", "Effort")] = None,
+    recipe: Annotated[
+        str | None,
+        effort_option(metavar="FILE.toml", help="These settings and all others; options override it."),
+    ] = None,
+    recipe_template: Annotated[
+        bool, effort_option("--recipe-template", help="Print the recipe that these options make, and stop.")
+    ] = False,
     device: Device = "auto",
-    every: Annotated[int, typer.Option(min=1, help="Pictures between checkpoints and sample grids.")] = 50_000,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace what the folder holds.")] = False,
+    validation: Annotated[
+        int | None,
+        more_option(min=0, help="Held-out images to classify at the end; 0 for none.", show_default=str(VALIDATION)),
+    ] = None,
+    output: Annotated[
+        str | None, output_option("--output", "-o", metavar="FOLDER", help="Where to write the backbone.")
+    ] = None,
+    resume: Annotated[bool, output_option("--resume", help="Continue from the last checkpoint.")] = False,
+    force: Annotated[bool, output_option("--force", help="Replace what the folder holds.")] = False,
+    every: Annotated[int, more_option(min=1, help="Images between checkpoints and sample grids.")] = 50_000,
     quiet: Quiet = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Name every picture that is left out.")] = False,
+    verbose: Annotated[bool, more_option("--verbose", "-v", help="Name every image that is left out.")] = False,
 ) -> int:
     """Train a small backbone on a folder of class folders.
 
@@ -102,38 +101,36 @@ def train(
     Examples:
       bigain train photos/ -o mymodel
       bigain train photos/ -o mymodel --from mini --rate 3e-4
-      bigain train --data cifar10_train.safetensors --held-out cifar10_val.safetensors -o mini
+      bigain train --recipe-template --arch dit > recipe.toml
     """
     check_output(output, "mymodel")
-    if arch not in ARCHITECTURES:
-        Recipe(arch=arch)
-    aside = _held_out(held_out or SHARE)
-    for wrong, what, why in (
-        (depth is not None and arch != "dit", "--depth", "a U-Net has three levels, whatever is asked for"),
-        (sharpness is not None and not contrast, "--sharpness", "nothing is compared without --contrast"),
-        (contrast_from is not None and not contrast, "--contrast-from", "nothing is compared without --contrast"),
-        (bool(template) and arch == "dit", "--template", "a transformer is told class numbers, not sentences"),
-        (bool(exam) and aside == 0, "--exam", "no pictures are held out"),
-    ):
-        if wrong:
-            raise UsageError(what, why, "Leave it out.")
-    width = WIDTHS[arch] if width is None else width
-    given: dict[str, Any] = {"depth": depth, "sharpness": sharpness, "contrast_from": contrast_from}
-    recipe = Recipe(
-        arch=arch, size=size, patch=patch, width=width, images=images, batch=batch,
-        rate=rate, warmup=warmup, decay=decay, ema=ema, drop=drop, contrast=contrast,
-        tilt=tilt, flip=flip, precision=precision, seed=seed,
-        **{name: value for name, value in given.items() if value is not None},
-    )  # fmt: skip
-    source = _source(folder, data)
-    target = _target(output, (folder, data, held_out), resume, force)
+    given: dict[str, Any] = {"arch": arch, "size": size, "width": width, "images": images, "batch": batch}
+    given |= {"rate": rate, "precision": precision, "seed": seed}
+    chosen = load_recipe(recipe, {key: value for key, value in given.items() if value is not None})
+    if recipe_template:
+        typer.echo(chosen.to_toml(), nl=False)
+        return 0
+    if data is None:
+        raise UsageError("no data", "there is nothing to train on", "Give a folder of class folders.")
+    if output is None:
+        raise UsageError("no output", "nowhere to write the backbone", "Add -o FOLDER.")
+    aside = _held_out(held_out)
+    job = TrainingJob(
+        chosen,
+        data,
+        Path(output),
+        aside,
+        read_synonyms(synonyms) if synonyms else {},
+        template or TEMPLATES,
+        device=device,
+        every=every,
+        validation=(VALIDATION if aside else 0) if validation is None else validation,
+        start=start or "",
+    )
+    _request(job, resume, force)
     talk = Talk(quiet, verbose)
     warnings.showwarning = talk.warn
-    from bigain_cli.cli.training import Wish, carry_out
-
-    asked = EXAM if exam is None else exam
-    wish = Wish(source, target, recipe, aside, asked, synonyms, tuple(template or TEMPLATES), start, device, every)
-    return carry_out(wish, resume, talk)
+    return _run(job, resume, talk)
 
 
 def _held_out(text: str) -> float | str:
@@ -147,31 +144,73 @@ def _held_out(text: str) -> float | str:
     return share
 
 
-def _source(folder: str | None, data: str | None) -> str:
-    if (folder is None) == (data is None):
-        what = "no data" if folder is None else f"{folder} and --data {data}"
-        raise UsageError(what, "one source of pictures is needed", "Give FOLDER, or --data FILE.")
-    return folder or data or ""
-
-
-def _target(output: str | None, sources: Sequence[str | None], resume: bool, force: bool) -> Path:
-    """Return the folder to write, refusing one that holds anything else."""
-    if output is None:
-        raise UsageError("no output", "nowhere to write the backbone", "Add -o FOLDER.")
-    target = Path(output)
+def _request(job: TrainingJob, resume: bool, force: bool) -> None:
+    """Refuse contradictions, what is not there, and a folder that holds anything else."""
+    if job.templates != TEMPLATES and job.recipe.arch == "dit":
+        raise UsageError("--template", "a transformer reads class numbers, not sentences", "Leave it out.")
+    if job.validation and job.held_out == 0:
+        raise UsageError("--validation", "no images are held out", "Leave it out.")
     if resume and force:
-        raise UsageError("--resume --force", "one keeps the training, the other begins anew", "Choose one.")
-    if target.exists() and not target.is_dir():
-        raise UsageError(output, "a file, not a folder", "Name a folder.")
-    for source in sources:
-        if source and Path(source).is_dir() and target.resolve().is_relative_to(Path(source).resolve()):
-            raise UsageError(output, f"inside {source}, where it would pass for a class", "Name a folder elsewhere.")
+        raise UsageError("--resume --force", "one continues the training, the other starts again", "Choose one.")
+    for template in job.templates:
+        fill(template, "")
+    if job.folder.exists() and not job.folder.is_dir():
+        raise UsageError(str(job.folder), "a file, not a folder", "Name a folder.")
+    folder = job.folder.resolve()
+    for source in (job.images, job.held_out):
+        if not isinstance(source, str):
+            continue
+        if not os.path.exists(source):
+            hint = "Give a folder of class folders, or a .safetensors file."
+            raise UsageError(source, "no such folder or file", hint)
+        if os.path.isdir(source) and folder.is_relative_to(Path(source).resolve()):
+            why = f"inside {source}, where it would pass for a class"
+            raise UsageError(str(job.folder), why, "Name a folder elsewhere.")
+    _refuse_folder(job.folder, resume, force)
+
+
+def _refuse_folder(folder: Path, resume: bool, force: bool) -> None:
     if resume:
-        if not checkpoint_of(target).is_file():
-            raise UsageError("--resume", f"no checkpoint in {output} to go on from", "Leave out --resume to begin.")
-    elif target.is_dir() and trained(target):
+        if not checkpoint_of(folder).is_file():
+            why = f"no checkpoint in {folder} to continue from"
+            raise UsageError("--resume", why, "Leave out --resume to start.")
+    elif folder.is_dir() and trained(folder):
         if not force:
-            raise UsageError(output, "holds a backbone already", "--resume to go on, --force to begin anew.")
-    elif target.is_dir() and (other := strange(target)):
-        raise UsageError(output, f"holds other things ({other}, …)", "Name a new folder.")
-    return target
+            raise UsageError(str(folder), "holds a backbone already", "--resume to continue, --force to start again.")
+    elif folder.is_dir() and (other := foreign_file(folder)):
+        raise UsageError(str(folder), f"holds other things ({other}, …)", "Name a new folder.")
+
+
+def _run(job: TrainingJob, resume: bool, talk: Talk) -> int:
+    """Train, reporting how it goes; print the folder at the end."""
+    from bigain_cli.train.trainer import train as events_of
+
+    made = missing(job.folder)
+    try:
+        _report(events_of(job, resume), talk)
+    except KeyboardInterrupt:
+        if checkpoint_of(job.folder).is_file():
+            talk.note(f"{job.folder} holds the last checkpoint: repeat the command with --resume (without --force)")
+        else:
+            talk.note("there is no checkpoint yet: repeat the command to start again")
+            clear(job.folder, made)
+        raise
+    typer.echo(job.folder)
+    return 0
+
+
+def _report(events: Iterator[Event], talk: Talk) -> None:
+    """Write what happens to stderr: progress as a bar, everything else as lines."""
+    stage = ""
+    with ExitStack() as bars:
+        for event in events:
+            if isinstance(event, TrainingProgress | ValidationProgress):
+                if event.stage != stage:
+                    bars.close()
+                    stage, meter = event.stage, StepMeter(talk, event.stage, "images", before=event.images)
+                    bars.enter_context(meter)
+                meter.show(event.images, event.of, str(event))
+                continue
+            talk.note(str(event))
+            for reason in event.skipped if isinstance(event, ImagesRead) else ():
+                talk.detail(f"left out: {reason}")

@@ -1,6 +1,6 @@
 """Token compression: `with compressed(pipeline, "lgtm:0.7"): …` on any U-Net, DiT or PixArt of diffusers.
 
-Specs are read and operators listed without torch; everything else is loaded when it is first asked for.
+Specs are read and operators listed without torch; everything else is loaded on first use.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 __all__ = ["OPERATORS", "Handle", "Report", "Site", "Spec", "Term", "apply", "compressed", "parse", "sites_of"]
 
 _LATER = {
-    "Handle": "seam",
-    "apply": "seam",
-    "compressed": "seam",
-    "Report": "report",
-    "Site": "sites",
-    "sites_of": "sites",
+    "Handle": "bigain_cli.compress.seam",
+    "apply": "bigain_cli.compress.seam",
+    "compressed": "bigain_cli.compress.seam",
+    "Report": "bigain_cli.compress.report",
+    "Site": "bigain_cli.compress.sites",
+    "sites_of": "bigain_cli.compress.sites",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(f"module {__name__} has no attribute {name}")
-    return getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
+    return getattr(importlib.import_module(_LATER[name]), name)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from bigain_cli.errors import UsageError, did_you_mean
 
 PLACE = ("levels", "blocks")
-MERGING = ("stride", *PLACE, "plan", "share", "bias")
+MERGING = (*PLACE, "plan", "share", "bias")
+IN_CELLS = ("stride", *MERGING)
 
 
 @dataclass(frozen=True)
@@ -31,24 +32,24 @@ OPERATORS: dict[str, Entry] = {
         "bigain_cli.compress.merging:laplacian_gated",
         "ratio",
         "Laplacian-gated token merging",
-        ("mode", "gate", "pad", *MERGING),
+        ("mode", "gate", "pad", *IN_CELLS),
         ("compat",),
     ),
     "tome": Entry(
         "bigain_cli.compress.merging:random_cells",
         "ratio",
         "token merging, a random destination per cell",
-        ("mode", *MERGING),
+        ("mode", *IN_CELLS),
         ("fixed", "unshared"),
     ),
     "sito": Entry(
-        "bigain_cli.compress.merging:similarity_pruned", "ratio", "pruning by similarity, recovered by copy", MERGING
+        "bigain_cli.compress.merging:similarity_pruned", "ratio", "pruning by similarity, recovered by copy", IN_CELLS
     ),
     "abm": Entry(
         "bigain_cli.compress.abm:AdaptiveBlocks",
         "ratio",
         "smooth cells collapse to one token each",
-        ("mode", "pad", *MERGING),
+        ("mode", "pad", *IN_CELLS),
     ),
     "iekvd": Entry(
         "bigain_cli.compress.pooling:Pooling",
@@ -64,8 +65,7 @@ OPERATORS: dict[str, Entry] = {
 def entry(name: str, text: str) -> Entry:
     """Return an operator's line, or say which operators there are."""
     if name not in OPERATORS:
-        known = f"Operators: {', '.join(OPERATORS)}."
-        raise UsageError(f"compression '{text}'", f"unknown operator '{name}'", did_you_mean(name, OPERATORS, known))
+        raise UsageError(f"compression '{text}'", f"unknown operator '{name}'", did_you_mean(name, OPERATORS))
     return OPERATORS[name]
 
 
@@ -150,3 +150,13 @@ OPTIONS: dict[str, Option] = {
     "plan": _choice("shared", "per-label"),
     "share": _choice("block", "level"),
 }
+
+
+def list_operators() -> list[dict[str, object]]:
+    """Return all operators with what their numbers mean and the modifiers that may follow."""
+    rows: list[dict[str, object]] = []
+    for name, line in OPERATORS.items():
+        takes = {key: f"{key}=({option.expects})" for key, option in OPTIONS.items()} | {"alpha": f"({ALPHAS})"}
+        modifiers = [f"@{word}" for word in (*line.variants, *(takes.get(key, key) for key in line.options))]
+        rows.append({"name": name, "takes": line.amount, "about": line.about, "modifiers": modifiers})
+    return rows

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from bigain_cli.evaluation.measures import Outcome
 from bigain_cli.evaluation.pairs import Difference
 from bigain_cli.evaluation.summary import Summary
-from bigain_cli.outputs.plotting import shown
+from bigain_cli.outputs.plotting import title_text
 from bigain_cli.quality.intervals import Interval
 
 if TYPE_CHECKING:
@@ -40,19 +40,19 @@ def chart_of(summary: Summary) -> Figure:
             fillstyle="none",  # marks may lie on each other
             capsize=3,
             elinewidth=1,
-            label=shown(spec, 60),
+            label=title_text(spec, 60),
         )
         if (gap := _gap(summary, spec)) is not None:
             axes.errorbar(*place, yerr=_reach(gap), fmt="none", ecolor=line.get_color(), elinewidth=4, alpha=0.5)
     if len(summary.outcomes) > 1:
-        words = f"Thin: 95 % interval of each. Thick: of its difference to {shown(summary.against, 40)}, paired."
+        words = f"Thin: 95 % interval of each. Thick: of its difference to {title_text(summary.against, 40)}, paired."
         if places != costs:
             words += " Marks of nearly one cost are moved apart."
         axes.annotate(words, (0.01, 0.01), xycoords="axes fraction", fontsize=7, alpha=0.8)
     axes.set_xlabel("GFLOP per image" if counted else "evaluations per image")
     axes.set_ylabel("mean average precision, %" if summary.many else "top-1 accuracy, %")
     about = summary.about
-    axes.set_title(shown(f"{about['model']} on {about['dataset']}, n = {summary.count}", 80), fontsize=10)
+    axes.set_title(title_text(f"{about['model']} on {about['dataset']}, n = {summary.count}", 80), fontsize=10)
     axes.set_xlim(min(*costs, *places) - beside, max(*costs, *places) + beside)
     axes.grid(alpha=0.3)
     low, high = axes.get_ylim()

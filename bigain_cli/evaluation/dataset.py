@@ -83,8 +83,8 @@ def open_dataset(name: str, download: bool = False) -> Dataset:
             raise UsageError("--download", f"{name} is no known dataset", f"Write KIND:DIR, as pets:{name}.")
         return _from_album(name)
     if kind not in DATASETS:
-        hint = did_you_mean(kind, DATASETS, f"Known: {', '.join(DATASETS)}.")
-        raise UsageError(f"dataset {name}", f"no such folder or file, and no dataset is called {kind}", hint)
+        why = f"no such folder or file, and no dataset is called {kind}"
+        raise UsageError(f"dataset {name}", why, did_you_mean(kind, DATASETS))
     if not folder:
         raise UsageError(f"dataset {name}", "says no folder", f"Write {kind}:DIR.")
     entry = DATASETS[kind]

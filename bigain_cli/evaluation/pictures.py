@@ -19,11 +19,10 @@ from bigain_cli.evaluation.dataset import Case, Dataset
 from bigain_cli.evaluation.drawing import Drawing, share_of
 from bigain_cli.evaluation.selection import by_class, shuffled
 from bigain_cli.evaluation.store import Arrays, Store
-from bigain_cli.images import fitted
-from bigain_cli.outputs.pictures import png, tiled
+from bigain_cli.images import Picture, fitted, prepare
+from bigain_cli.outputs.png import png, tiled
 from bigain_cli.quality.comparison import Quality, checked, compare_features
 from bigain_cli.quality.features import Rows, load_feature
-from bigain_cli.reader import Picture, prepare
 from bigain_cli.registry import MEASURES
 from bigain_cli.residuals import automatic, out_of_memory
 from bigain_cli.sampler.generation import Generation, Sample, Step

@@ -12,8 +12,7 @@ from bigain_cli.evaluation.measures import Outcome
 from bigain_cli.evaluation.pairs import Difference
 from bigain_cli.evaluation.several import Gap, Precision
 from bigain_cli.evaluation.summary import Summary
-from bigain_cli.outputs.counts import counted
-from bigain_cli.outputs.grid import aligned, markdown
+from bigain_cli.outputs.text import aligned, counted, markdown
 from bigain_cli.quality.intervals import Interval
 
 Table = tuple[tuple[str, ...], list[list[str]]]

@@ -48,7 +48,9 @@ def from_json(text: str, origin: str) -> tuple[Label, ...]:
     try:
         document = json.loads(text, object_pairs_hook=_Pairs)
     except json.JSONDecodeError as error:
-        raise UsageError(f"{origin}, line {error.lineno}", f"not valid JSON ({error.msg})", "Mend the file") from error
+        raise UsageError(
+            f"{origin}, line {error.lineno}", f"not valid JSON ({error.msg})", "Correct the file"
+        ) from error
     except RecursionError as error:
         raise UsageError(origin, "nested too deeply", _JSON_SHAPE) from error
     if not isinstance(document, list):
@@ -73,7 +75,7 @@ def from_csv(text: str, origin: str) -> tuple[Label, ...]:
                 place = row[index].strip() if 0 <= index < len(row) else ""
                 classes.add(f"line {reader.line_num}", row[name].strip(), place, row[prompt].strip())
     except csv.Error as error:
-        raise UsageError(f"{origin}, line {reader.line_num}", f"not valid CSV ({error})", "Mend the file") from error
+        raise UsageError(f"{origin}, line {reader.line_num}", f"not valid CSV ({error})", "Correct the file") from error
     return _distinct(classes.entries(), origin)
 
 

@@ -53,6 +53,14 @@ def presets() -> dict[str, Path]:
     return {path.stem: path for path in sorted(home.glob("*.csv"))}
 
 
+def list_presets() -> list[dict[str, object]]:
+    """Return all label presets: how many labels each has, and where it comes from."""
+    return [
+        {"name": name, "labels": len(read_labels(str(path), {}).labels), "source": str(path)}
+        for name, path in presets().items()
+    ]
+
+
 def _from_file(path: str, origin: str) -> tuple[Label, ...]:
     """Read a label file in the format of its suffix."""
     parse = FORMATS.get(Path(path).suffix.lower(), from_lines)
@@ -63,13 +71,16 @@ def _from_file(path: str, origin: str) -> tuple[Label, ...]:
 
 
 def _text(path: str, origin: str) -> str:
-    """Read a file as UTF-8, with or without a byte order mark."""
     try:
-        data = Path(path).read_bytes()
+        return decoded(Path(path).read_bytes(), origin)
     except PermissionError as error:
         raise UsageError(origin, "no permission to read it", "Check its permissions") from error
     except OSError as error:
         raise UsageError(origin, f"cannot be read ({error.strerror})", "Check the path") from error
+
+
+def decoded(data: bytes, origin: str) -> str:
+    """Read UTF-8, with or without a byte order mark; a mistake is named by its line."""
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

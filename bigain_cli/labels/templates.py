@@ -32,7 +32,7 @@ def prompts_for(label: Label, templates: Sequence[str], override: bool = False) 
 
 
 def usual(templates: Sequence[str]) -> str:
-    """Return the template to ask by if nobody names one: the command's own, or the first that a model was told."""
+    """Return the template to use if none is given: the command's own, or the first of the model's."""
     return templates[0] if templates and DEFAULT_TEMPLATE not in templates else DEFAULT_TEMPLATE
 
 

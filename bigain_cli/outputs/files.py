@@ -1,4 +1,4 @@
-"""Open a file for a run's records so that under its final name there is never half a document.
+"""Write files so that under their final names there is never half a document; folders, and a file name for every id.
 
 JSON Lines grow in place, line by line; anything else is written under a temporary name and renamed at the end.
 """
@@ -6,16 +6,38 @@ JSON Lines grow in place, line by line; anything else is written under a tempora
 # os.path says no where pathlib raises: names too long, folders that are closed.
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 from bigain_cli.errors import BigainError, UsageError
-from bigain_cli.outputs.counts import counted
+from bigain_cli.outputs.text import counted
 
 IN_PLACE = (".jsonl", ".ndjson")
+LONGEST = 120  # bytes of a plain name: file systems allow 255, and there are temporary names beside it
+_PLAIN = re.compile(r"\w[\w.() -]*")
+_MARKED = re.compile(r".*-[0-9a-f]{12}")
+
+
+@contextmanager
+def replacing(final: Path, path: str, temporary: str = "") -> Iterator[Path]:
+    """Lend a temporary path in the same folder; what is written there gets the final name at the end.
+
+    It is brought to the disk first, and removed after any failure. Messages name the `path` that the user gave.
+    """
+    part = final.with_name(temporary or f".bigain-{os.getpid()}-{os.urandom(4).hex()}.part")
+    try:
+        yield part
+        with explained(path):
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
+            part.replace(final)
+    finally:
+        part.unlink(missing_ok=True)  # once renamed it is there no more
 
 
 @contextmanager
@@ -30,36 +52,39 @@ def open_target(path: str, force: bool = False, append: bool = False) -> Iterato
         with _opened(target, "ab" if append else "wb", path) as stream:
             yield stream
         return
-    final = target.resolve()  # a link stays a link
-    temporary = final.with_name(f".bigain-{os.getpid()}-{os.urandom(4).hex()}.part")
-    try:
-        with _opened(temporary, "xb", path) as stream:
-            try:
-                yield stream
-            except (KeyboardInterrupt, BigainError):
-                _settle(stream, temporary, final, path)
-                raise
-            _settle(stream, temporary, final, path)
-    finally:
-        temporary.unlink(missing_ok=True)  # once renamed it is there no more
+    stopped: BaseException | None = None
+    with (
+        replacing(target.resolve(), path) as temporary,  # a link stays a link
+        _opened(temporary, "xb", path) as stream,
+    ):
+        try:
+            yield stream
+        except (KeyboardInterrupt, BigainError) as problem:
+            stopped = problem
+        with explained(path):
+            stream.flush()
+    if stopped is not None:
+        raise stopped
 
 
 def write_whole(path: str, data: bytes, force: bool = False) -> None:
     """Write a file in one piece: after whatever interruption it is there as a whole, or as it was before."""
     check_target(path, force)
     target = Path(path)
-    if _is_special(target):
-        with _opened(target, "wb", path) as stream:
-            stream.write(data)
-        return
-    final = target.resolve()  # a link stays a link
-    temporary = final.with_name(f".bigain-{os.getpid()}-{os.urandom(4).hex()}.part")
-    try:
-        with _opened(temporary, "xb", path) as stream:
-            _write(stream, data, path)
-            _settle(stream, temporary, final, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with explained(path):
+        if _is_special(target):
+            target.write_bytes(data)
+            return
+        with replacing(target.resolve(), path) as temporary:
+            temporary.write_bytes(data)
+
+
+def save(folder: Path, name: str, data: bytes) -> Path:
+    """Write a file whole or not at all; one of the same name is replaced."""
+    target = folder / name
+    with explained(str(target)), replacing(target, str(target)) as temporary:
+        temporary.write_bytes(data)
+    return target
 
 
 def check_target(path: str, force: bool = False, append: bool = False) -> None:
@@ -105,19 +130,41 @@ def explained(path: str) -> Iterator[None]:
         raise BigainError(path, f"cannot be written ({error.strerror})", "Check the disk.") from error
 
 
-def _write(stream: BinaryIO, data: bytes, path: str) -> None:
-    with explained(path):
-        stream.write(data)
-
-
-def _settle(stream: BinaryIO, temporary: Path, final: Path, path: str) -> None:
-    """Bring the bytes to the disk and give them their final name."""
-    with explained(path):
-        stream.flush()
-        os.fsync(stream.fileno())
-        temporary.replace(final)
-
-
 def _is_special(target: Path) -> bool:
-    """Tell a pipe or a device, such as /dev/stdout, from a file."""
+    """Say whether this is a pipe or a device, such as /dev/stdout, and no file."""
     return os.path.exists(target) and not os.path.isfile(target)
+
+
+def check_folder(path: str) -> None:
+    """Refuse a folder that cannot be made or written to, without making it."""
+    folder = Path(path).absolute()
+    above = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
+    if not os.path.isdir(above):
+        why = "exists and is no folder" if above == folder else f"cannot be made ({above} is no folder)"
+        raise UsageError(path, why, "Name another folder")
+    if not os.access(above, os.W_OK | os.X_OK):
+        why = "no permission to write here" if above == folder else f"cannot be made (no permission in {above})"
+        raise UsageError(path, why, "Name another folder, or check the permissions")
+
+
+def make_folder(path: str) -> Path:
+    """Make the folder, or say why it cannot be written to."""
+    check_folder(path)
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(path, f"cannot be made ({error.strerror})", "Name another folder") from error
+    return folder
+
+
+def name_of(id: str, suffix: str) -> str:
+    """Return a plain file name as it is; of anything else, what is readable and a digest that makes it unique."""
+    if _PLAIN.fullmatch(id) and not _MARKED.fullmatch(id) and len(os.fsencode(id)) <= LONGEST:
+        return id + suffix
+    mark = hashlib.blake2b(id.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+    last = id.rstrip("/").rpartition("/")[2]
+    stem = last.rpartition(".")[0] or last
+    last = re.sub(r"[^\w.()-]+", "_", stem).strip("._-")
+    last = last.encode("utf-8", "ignore")[:LONGEST].decode("utf-8", "ignore")
+    return f"{last or 'image'}-{mark}{suffix}"

@@ -1,27 +1,66 @@
-"""What a compression does to a picture, drawn: a row for each block, a figure for each time."""
+"""What a compression does to an image: a table of its numbers, and a figure for each timestep with a row a block."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bigain_cli.outputs.plotting import shown
+from bigain_cli.outputs.files import name_of, save
+from bigain_cli.outputs.plotting import png_of, title_text
+from bigain_cli.outputs.text import aligned
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
     from PIL.Image import Image
 
-    from bigain_cli.inspection import Look
+    from bigain_cli.inspection import Inspection, Look
 
-MERGING = ("Laplacian score, destinations", "merged groups", "what stays", "what is left of the picture")
+COLUMNS = ("t", "operator", "grid", "tokens", "keys", "groups", "largest", "laplacian", "site")
+MERGING = ("Laplacian score, destinations", "merged groups", "tokens kept", "image after merging")
 POOLING = ("Laplacian score, samples", "cells of keys", "queries", "what keys are made from")
 
-CHEQUER = ((0.62, 0.0, 0.44), (0.9, 0.2, 0.68))  # stands for no token: one never has two colours
+CHEQUER = (
+    (0.62, 0.0, 0.44),
+    (0.9, 0.2, 0.68),
+)  # in place of a token that was merged away: a token never has two colours
+
+
+def as_text(document: dict[str, Any]) -> str:
+    """Lay the numbers out in columns, with what the compression saves and the figures' files below."""
+    about = document["compression"]
+    saved = f"{about['compress']}: {about['saved']:.1%} of a pass saved"
+    table = aligned(COLUMNS, [_cells(look) for look in document["looks"]], left=len(COLUMNS))
+    return "\n".join([table, saved, *document.get("pictures", {}).values()])
+
+
+def _cells(look: dict[str, Any]) -> tuple[str, ...]:
+    scores = look["laplacian"]
+    means = " / ".join("-" if scores[name] is None else f"{scores[name]:.3g}" for name in ("anchors", "stay", "leave"))
+    more = f" (+{len(look['serves']) - 1})" if len(look["serves"]) > 1 else ""
+    grid, tokens = "x".join(map(str, look["grid"])), f"{look['tokens']} -> {look['queries']}"
+    counts = (str(look[name]) for name in ("keys", "groups", "largest"))
+    return str(look["t"]), look["operator"], grid, tokens, *counts, means, look["site"] + more
+
+
+def figure_name(id: str, t: int) -> str:
+    """Return the file name of an image's figure at one timestep."""
+    return name_of(id, f"-t{t}.png")
+
+
+def save_figures(folder: Path, id: str, found: Inspection) -> dict[str, str]:
+    """Save a figure for each timestep, and return where each is."""
+    saved = {}
+    for t, looks in groupby(found.looks, key=lambda look: look.t):
+        data = png_of(figure_of(found.picture, list(looks), id.rpartition("/")[2] or id))
+        saved[str(t)] = str(save(folder, figure_name(id, t), data))
+    return saved
 
 
 def figure_of(picture: Image, looks: Sequence[Look], name: str) -> Figure:
-    """Draw all blocks at one time."""
+    """Plot all blocks at one timestep."""
     from matplotlib.figure import Figure
 
     tall = min(max(picture.height / picture.width, 0.4), 2.5)
@@ -32,23 +71,23 @@ def figure_of(picture: Image, looks: Sequence[Look], name: str) -> Figure:
         for place in row:
             place.set_xticks([])
             place.set_yticks([])
-    figure.suptitle(f"{shown(name)} at time {looks[0].t}", fontsize=12, parse_math=False)
+    figure.suptitle(f"{title_text(name)} at timestep {looks[0].t}", fontsize=12, parse_math=False)
     return figure
 
 
 def _row(figure: Figure, axes: Any, look: Look, picture: Image) -> None:
-    """Draw one block."""
+    """Plot one block."""
     import numpy as np
 
     rows, columns = look.score.shape
     extent = (-0.5, columns - 0.5, rows - 0.5, -0.5)
     grey = np.asarray(picture.convert("L").resize((columns, rows)), dtype=float) / 255
     axes[0].imshow(picture, extent=extent, interpolation="nearest" if picture.width < 128 else "antialiased")
-    axes[0].set_title(shown(look.term), fontsize=10, parse_math=False)
+    axes[0].set_title(title_text(look.term), fontsize=10, parse_math=False)
     more = f" and {len(look.serves) - 1} more" if len(look.serves) > 1 else ""
     axes[0].set_ylabel(_wrapped(look.site) + more, fontsize=7, parse_math=False)
-    drawn = axes[1].imshow(look.score, cmap="viridis", extent=extent)
-    figure.colorbar(drawn, ax=axes[1], shrink=0.8, pad=0.02).ax.tick_params(labelsize=7)
+    plotted = axes[1].imshow(look.score, cmap="viridis", extent=extent)
+    figure.colorbar(plotted, ax=axes[1], shrink=0.8, pad=0.02).ax.tick_params(labelsize=7)
     y, x = look.anchors.nonzero()
     axes[1].scatter(x, y, s=_dot(look), c="white", edgecolors="black", linewidths=0.4)
     hues = _hues(look.clusters)
@@ -81,7 +120,7 @@ def _hues(clusters: NDArray) -> NDArray:
 
 
 def _coloured(clusters: NDArray, hues: NDArray, grey: NDArray) -> NDArray:
-    """Tint each group over the grey picture; who is alone stays grey."""
+    """Tint each group over the grey image; a token by itself stays grey."""
     import numpy as np
 
     sizes = np.bincount(clusters.ravel())
@@ -91,7 +130,7 @@ def _coloured(clusters: NDArray, hues: NDArray, grey: NDArray) -> NDArray:
 
 
 def _join(axes: Any, look: Look, hues: NDArray) -> None:
-    """Draw a line from each token to the one that stands for it, which gets a dot of its group's colour."""
+    """Plot a line from each token to the one that represents it, which gets a dot of its group's colour."""
     import numpy as np
     from matplotlib.collections import LineCollection
 
@@ -114,7 +153,7 @@ def _dot(look: Look) -> float:
 
 
 def _kept(look: Look, picture: Image) -> NDArray:
-    """Show the tokens that stay, and a chequer, finer than tokens, instead of the others."""
+    """Return the image with a chequer, finer than tokens, in place of those that were merged away."""
     import numpy as np
 
     rows, columns = look.score.shape

@@ -1,4 +1,4 @@
-"""What every output format fulfils: open a stream, write records one by one, close with the stream left open.
+"""What every output format fulfils: open a stream, write records one by one, end them without closing the stream.
 
 A sink is built with a `Layout`; formats take from it what concerns them.
 """

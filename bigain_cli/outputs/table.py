@@ -5,19 +5,16 @@ Nothing from a file name or a label reaches the terminal as a control character.
 
 from __future__ import annotations
 
-import re
 from typing import BinaryIO
 
 from bigain_cli.outputs.sink import PLAIN, Layout, Record, encode
+from bigain_cli.outputs.text import cell_width, pad, safe
 from bigain_cli.ranking import Failure, Ranking
 
 _WIDEST = 40  # cells that a column of labels takes at most; longer ones push their line
 _GAP = 30  # the widest gap: -1.23e-05 [-1.2e-05, -1.2e-05]
 _COLOURS = {"decided": "\x1b[32m", "undecided": "\x1b[33m", "error": "\x1b[31m"}
 _RESET = "\x1b[0m"
-_UNSAFE = re.compile(  # control characters, line and paragraph ends, marks that reorder text, half characters
-    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
-)
 
 
 class Table:
@@ -64,10 +61,10 @@ class Table:
 
     def _line(self, label: str, probability: str, verdict: str, runner_up: str, gap: str, evals: str, name: str) -> str:
         names = [pad(safe(text), self._label) for text in (label, runner_up)]
-        told = f"{verdict:<9}"
+        state = f"{verdict:<9}"
         if self._colour and verdict in _COLOURS:
-            names[0], told = (f"{_COLOURS[verdict]}{text}{_RESET}" for text in (names[0], told))
-        return f"{names[0]}  {probability:>4}  {told}  {names[1]}  {gap:<{_GAP}}  {evals:>6}  {safe(name)}"
+            names[0], state = (f"{_COLOURS[verdict]}{text}{_RESET}" for text in (names[0], state))
+        return f"{names[0]}  {probability:>4}  {state}  {names[1]}  {gap:<{_GAP}}  {evals:>6}  {safe(name)}"
 
 
 GAP_TITLE = "gap [interval]"
@@ -81,22 +78,3 @@ def gap(record: Record) -> str:
         return f"{record['gap']:.3g}"
     low, high = record["gap_interval"]
     return f"{record['gap']:.3g} [{low:.2g}, {high:.2g}]"
-
-
-def safe(text: str) -> str:
-    """Spell out the characters that would move a terminal's cursor or reorder its text."""
-    return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
-
-
-def cell_width(text: str) -> int:
-    """Count the terminal cells a text takes; CJK characters take two."""
-    if text.isascii():
-        return len(text)
-    from rich.cells import cell_len
-
-    return cell_len(text)
-
-
-def pad(text: str, width: int) -> str:
-    """Fill a text with blanks up to a number of cells."""
-    return text + " " * (width - cell_width(text))

@@ -1,4 +1,4 @@
-"""From prompts to pictures with the network that classifies. A wish is read without torch; the rest is loaded later."""
+"""From prompts to images with the network that classifies. Options are read without torch; the rest is loaded later."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The way from noise to a clean latent: diffusers' scheduler steps, our ε.
 
-In: a backbone's schedule, one generator for each picture; out: latents after every step. Must not know pictures.
+In: a backbone's schedule, one random generator per image; out: latents after every step. Must not know images.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ def make_scheduler(backbone: Backbone, name: str, steps: int) -> Any:
         warnings.simplefilter("ignore", DeprecationWarning)  # between diffusers and numpy
         kind = attribute(chosen.scheduler)
         # Not `from_config`, which imports every scheduler there is: seconds, with SciPy.
-        told = {**backbone.schedule, **chosen.options, "prediction_type": "epsilon"}
+        config = {**backbone.schedule, **chosen.options, "prediction_type": "epsilon"}
         if steps == backbone.length:
-            told["timestep_spacing"] = "trailing"  # the one way to take every step; others take some twice
+            config["timestep_spacing"] = "trailing"  # the one way to take every step; others take some twice
         known = inspect.signature(kind.__init__).parameters
-        scheduler = kind(**{key: value for key, value in told.items() if key in known})
+        scheduler = kind(**{key: value for key, value in config.items() if key in known})
         scheduler.set_timesteps(steps)  # on the CPU: reading a time must not wait for the device
     if scheduler.timesteps.max() > backbone.length - 1:
         why = "with its offset this model's schedule ends before the first of them"
-        raise UsageError(f"--steps {steps}", why, f"Ask for at most {backbone.length // 2}, or choose another sampler.")
+        raise UsageError(f"--steps {steps}", why, f"Take at most {backbone.length // 2}, or choose another sampler.")
     if chosen.multistep:
         _leave_out_repeats(scheduler)
     return scheduler
@@ -53,14 +53,14 @@ def _leave_out_repeats(scheduler: Any) -> None:
 
 
 class Descent:
-    """A batch on its way down; picture by picture its noise comes from a generator of its own, on the CPU."""
+    """A batch on its way from noise to images; each image has its own random generator, on the CPU."""
 
     def __init__(self, backbone: Backbone, sampler: str, steps: int) -> None:
         self._backbone, self._random = backbone, SAMPLERS[sampler].random
         self._scheduler = make_scheduler(backbone, sampler, steps)
         own = "clip_sample" in self._scheduler.config  # this one keeps clean pixels in their range by itself
-        said = backbone.schedule.get("clip_sample", False) and not own
-        self._range = float(backbone.schedule.get("clip_sample_range", 1.0)) if said else None
+        clips = backbone.schedule.get("clip_sample", False) and not own
+        self._range = float(backbone.schedule.get("clip_sample_range", 1.0)) if clips else None
 
     def __len__(self) -> int:
         return len(self._scheduler.timesteps)

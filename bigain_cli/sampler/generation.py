@@ -1,6 +1,6 @@
-"""`generate`: prompts in, a stream of pictures out; image i of a prompt depends on the prompt and seed + i alone.
+"""`generate`: prompts in, a stream of images out; image i of a prompt depends on the prompt and seed + i alone.
 
-The second composition root: the same backbone and the same compression as in classifying. Never prints, never exits.
+The same backbone and the same compression as in classification. Never prints, never exits.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from torch import Tensor
 
 from bigain_cli import __version__
 from bigain_cli.backbones.base import Backbone, Conditions
+from bigain_cli.backbones.loading import as_backbone
 from bigain_cli.backbones.precision import leave_float16
 from bigain_cli.compress import Handle, Spec, parse
 from bigain_cli.errors import BigainError
 from bigain_cli.registry import DEFAULT_SAMPLER, SAMPLERS
 from bigain_cli.residuals import out_of_memory, steady
-from bigain_cli.sampler.batches import pictures_at_once
+from bigain_cli.sampler.batches import images_at_once
 from bigain_cli.sampler.descent import Descent
 from bigain_cli.sampler.guide import Guide
 from bigain_cli.sampler.sizes import latent_shape, pixels
@@ -39,7 +40,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture, and everything that it depends on."""
+    """An image, and everything that it depends on."""
 
     image: Image
     prompt: str
@@ -52,7 +53,7 @@ class Sample:
 
 
 def generate(
-    backbone: Backbone,
+    backbone: Backbone | str,
     prompts: str | Sequence[str],
     *,
     count: int = 1,
@@ -65,7 +66,7 @@ def generate(
     compress: str | Spec | None = None,
     batch: int | None = None,
 ) -> Iterator[Sample]:
-    """Draw `count` pictures of each prompt, prompt by prompt; what is left out is chosen as suits the backbone."""
+    """Generate `count` images of each prompt, prompt by prompt; None leaves a choice to the backbone."""
     wish = Wish(sampler, steps, guidance, negative, size, seed, compress, batch)
     generation = Generation(backbone, [prompts] if isinstance(prompts, str) else prompts, wish, count)
     return (event for event in generation.events() if isinstance(event, Sample))
@@ -74,11 +75,12 @@ def generate(
 class Generation:
     """A generation under way: prompts conditioned once, then batch after batch."""
 
-    def __init__(self, backbone: Backbone, prompts: Sequence[str], wish: Wish, count: int = 1) -> None:
-        self.backbone, self.prompts = backbone, tuple(prompts)
+    def __init__(self, backbone: Backbone | str, prompts: Sequence[str], wish: Wish, count: int = 1) -> None:
+        self.backbone = backbone = as_backbone(backbone)
+        self.prompts = tuple(prompts)
         check_prompts(self.prompts, count, wish.seed)
         self._shape = latent_shape(backbone, wish.size)
-        self._batch = pictures_at_once(backbone, self._shape, wish.batch)
+        self._batch = images_at_once(backbone, self._shape, wish.batch)
         spec = parse(backbone.sampling.compress if wish.compress is None else wish.compress)
         self._spec = spec.by_level() if backbone.prefixed else spec
         self.wish = self._decided(wish)
@@ -94,7 +96,7 @@ class Generation:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Return what every picture depends on, beside its prompt and its seed."""
+        """Return what every image depends on, beside its prompt and its seed."""
         import diffusers
 
         wish = self.wish
@@ -118,15 +120,15 @@ class Generation:
         with squeezed(self.backbone, self._spec, self._shape[1:]) as handle:
             at = 0
             while at < len(self._jobs):
-                images = yield from self._drawn(handle, at)
+                images = yield from self._generated(handle, at)
                 if images is None:
                     continue
                 for (place, seed), image in zip(self._jobs[at:], images, strict=False):
                     yield Sample(image, self.prompts[place], seed, self.settings)
                 at += self._batch
 
-    def _drawn(self, handle: Handle | None, at: int) -> Generator[Step, None, list[Image] | None]:
-        """Return the pictures of the batch that begins at a job, or nothing if it must be tried again."""
+    def _generated(self, handle: Handle | None, at: int) -> Generator[Step, None, list[Image] | None]:
+        """Return the images of the batch that begins at a job, or nothing if it must be tried again."""
         jobs = [self._jobs[min(at + i, len(self._jobs) - 1)] for i in range(self._batch)]  # filled up with repeats
         rows = torch.tensor([place for place, _ in jobs], device=self.backbone.device)
         seeds = [seed for _, seed in jobs]
@@ -144,7 +146,7 @@ class Generation:
             return None
 
     def _decoded(self, latents: Tensor, wanted: int) -> list[Image] | None:
-        """Return the pictures, or nothing if the numbers were too large for float16."""
+        """Return the images, or nothing if the numbers were too large for float16."""
         if bool(latents.isfinite().all()):
             return self.backbone.decode(latents[:wanted])
         if self.backbone.dtype == torch.float16:
@@ -179,14 +181,14 @@ class Generation:
         )
 
     def _conditions(self) -> tuple[Conditions, Conditions]:
-        """Read the prompts, and the one to move away from if there is any guidance."""
+        """Encode the prompts, and the one to move away from if there is any guidance."""
         told = self.backbone.condition(self.prompts)
         return told, told if self._guidance == 1 else self.backbone.condition([self.wish.negative])
 
     def _halve(self) -> None:
         if self._batch == 1:
             hint = "Try --dtype bfloat16, a smaller --size, a smaller model, or --device cpu."
-            raise BigainError("out of memory", "a single picture does not fit", hint)
+            raise BigainError("out of memory", "a single image does not fit", hint)
         self._batch = steady(self._batch // 2)
         if self.backbone.device.type == "cuda":
             torch.cuda.empty_cache()

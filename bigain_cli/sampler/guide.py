@@ -1,4 +1,4 @@
-"""Classifier-free guidance: what the network sees with the prompt, moved away from what it sees without.
+"""Classifier-free guidance: the noise predicted with the prompt, moved away from that without.
 
 ε = ε_u + g (ε_c − ε_u). At g = 1 or 0 one of the halves is not run. Must not know schedulers.
 """

@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from bigain_cli.errors import UsageError
 from bigain_cli.sampler.wish import written
 
-
-class Extent(Protocol):
-    """What a backbone says of the size of its pictures, before or after its weights are read."""
-
-    @property
-    def name(self) -> str:
-        """As the user gave it."""
-
-    @property
-    def latent_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width."""
-
-    @property
-    def scale(self) -> int:
-        """Pixels along a side of a place of the latent."""
-
-    @property
-    def elastic(self) -> bool:
-        """Whether latents of other heights and widths make sense to the network."""
-
-    @property
-    def length(self) -> int:
-        """Timesteps of the noise schedule."""
+if TYPE_CHECKING:
+    from bigain_cli.backbones.base import Backbone
 
 
-def latent_shape(backbone: Extent, size: tuple[int, int] | None) -> tuple[int, int, int]:
-    """Return the shape of latents for a picture's width and height, or the model's own."""
+def latent_shape(backbone: Backbone, size: tuple[int, int] | None) -> tuple[int, int, int]:
+    """Return the shape of latents for an image's width and height, or the model's own."""
     channels, height, width = backbone.latent_shape
     scale = backbone.scale
     own = (width * scale, height * scale)
@@ -41,20 +20,22 @@ def latent_shape(backbone: Extent, size: tuple[int, int] | None) -> tuple[int, i
         return backbone.latent_shape
     what = f"--size {written(size)}"
     if not backbone.elastic:
-        hint = f"Leave out --size, or make the picture of {written(own)} larger afterwards."
+        hint = f"Leave out --size, or enlarge the image of {written(own)} afterwards."
         raise UsageError(what, f"{backbone.name} knows its places at {written(own)} only", hint)
     if any(side % scale for side in size):
         fits = (max(1, round(size[0] / scale)) * scale, max(1, round(size[1] / scale)) * scale)
-        raise UsageError(what, f"{backbone.name} draws in steps of {scale} pixels", f"Nearest: --size {written(fits)}.")
+        raise UsageError(
+            what, f"{backbone.name} generates in steps of {scale} pixels", f"Nearest: --size {written(fits)}."
+        )
     return channels, size[1] // scale, size[0] // scale
 
 
-def pixels(backbone: Extent, shape: tuple[int, int, int]) -> tuple[int, int]:
-    """Return the width and height of a latent's picture."""
+def pixels(backbone: Backbone, shape: tuple[int, int, int]) -> tuple[int, int]:
+    """Return the width and height of a latent's image."""
     return shape[2] * backbone.scale, shape[1] * backbone.scale
 
 
-def check_steps(backbone: Extent, steps: int) -> None:
+def check_steps(backbone: Backbone, steps: int) -> None:
     """Refuse more steps than a schedule has."""
     if steps > backbone.length:
-        raise UsageError(f"--steps {steps}", f"this model's schedule has {backbone.length}", "Ask for fewer.")
+        raise UsageError(f"--steps {steps}", f"this model's schedule has {backbone.length}", "Take fewer.")

@@ -1,4 +1,4 @@
-"""What all pictures of a run have in common: how they are sampled, and how large. Checked on construction.
+"""What all images of a run have in common: how they are sampled, and how large. Checked on construction.
 
 None leaves a choice to the model. Must not know torch.
 """
@@ -19,7 +19,7 @@ MOST_SEED = 2**63 - 1
 
 @dataclass(frozen=True)
 class Wish:
-    """How to draw; `size` is width and height in pixels, and picture i of a prompt has the seed `seed` + i."""
+    """How to generate; `size` is width and height in pixels, and image i of a prompt has the seed `seed` + i."""
 
     sampler: str | None = None
     steps: int | None = None
@@ -37,7 +37,7 @@ class Wish:
 
     def _problems(self) -> Iterator[tuple[bool, str, str, str]]:
         name, steps, guidance = self.sampler, self.steps, self.guidance
-        hint = did_you_mean(name or "", SAMPLERS, f"Known: {', '.join(SAMPLERS)}.")
+        hint = did_you_mean(name or "", SAMPLERS)
         yield name is not None and name not in SAMPLERS, f"--sampler {name}", "unknown sampler", hint
         few = "must be at least 1"
         yield steps is not None and steps < 1, f"--steps {steps}", few, "20 to 50 are usual."
@@ -47,7 +47,7 @@ class Wish:
         why = "a prompt to move away from does nothing without guidance"
         yield idle, "--negative with --guidance 1", why, "Raise --guidance, or leave out --negative."
         small = self.size is not None and min(self.size) < 1
-        yield small, f"--size {written(self.size)}", "a picture has at least one pixel", "Write it as 512x512."
+        yield small, f"--size {written(self.size)}", "an image has at least one pixel", "Write it as 512x512."
         range_of = 0 <= self.seed <= MOST_SEED
         yield not range_of, f"--seed {self.seed}", "not from 0 to 2^63 - 1", "Choose another number."
         none = self.batch is not None and self.batch < 1
@@ -55,17 +55,17 @@ class Wish:
 
 
 def check_prompts(prompts: Sequence[str], count: int, seed: int) -> None:
-    """Refuse prompts and seeds that make no pictures, or the same ones twice."""
+    """Refuse prompts and seeds that make no images, or the same ones twice."""
     if not prompts:
-        raise UsageError("no prompt", "nothing to draw", 'Give one, such as "a photo of a dog".')
+        raise UsageError("no prompt", "nothing to generate", 'Give one, such as "a photo of a dog".')
     if count < 1:
-        raise UsageError(f"-n {count}", "must be at least 1", "Say how many pictures of each prompt.")
+        raise UsageError(f"-n {count}", "must be at least 1", "Write how many images of each prompt.")
     if seed + count - 1 > MOST_SEED:
         raise UsageError(f"--seed {seed}", f"-n {count} goes beyond 2^63 - 1", "Choose a smaller one.")
     for prompt, times in Counter(prompt.strip() for prompt in prompts).items():
         if times > 1:
-            why = f"given {times} times, and would be drawn alike each time"
-            raise UsageError(f"prompt {prompt!r}", why, "Give it once, with -n for more pictures.")
+            why = f"given {times} times, and would give the same each time"
+            raise UsageError(f"prompt {prompt!r}", why, "Give it once, with -n for more images.")
 
 
 def written(size: tuple[int, int] | None) -> str:

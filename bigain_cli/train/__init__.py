@@ -1,4 +1,4 @@
-"""Train a small diffusion backbone on labelled pictures, and write it as a folder that loads like any other.
+"""Train a small diffusion backbone on labelled images, and write it as a folder that loads like any other.
 
-In: pictures in memory and a recipe; out: a folder, and progress as a stream. Must not know the command.
+In: images and a recipe; out: a folder, and progress as a stream. Must not know the command.
 """

@@ -1,4 +1,4 @@
-"""A trained backbone's accuracy on pictures it has not seen, by the classifier that users run."""
+"""A trained backbone's accuracy on images it has not seen, by the classifier that users run."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from bigain_cli.estimators import fitted_temperature
 from bigain_cli.quality.intervals import wilson
 from bigain_cli.ranking import Ranking
 from bigain_cli.rules import Rules
-from bigain_cli.train.pictures import Pictures
+from bigain_cli.train.pictures import LabelledImages
 
 DRAWS = 16
-ENOUGH = 100  # pictures to fit a temperature to
+ENOUGH = 100  # images to fit a temperature to
 
 
 @dataclass(frozen=True)
-class Mark:
-    """How many were right, and what was asked."""
+class Validation:
+    """How many images were classified, and how many of them right."""
 
     right: int
     count: int
@@ -40,24 +40,31 @@ class Mark:
     def __str__(self) -> str:
         low, high = self.interval
         share = f"{100 * self.right / self.count:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
-        return f"{share} of {self.count} held-out pictures, {self.draws} draws a label"
+        return f"{share} of {self.count} held-out images, {self.draws} draws per label"
 
 
-def examine(backbone: Backbone, phrases: Phrases, pictures: Pictures, count: int, seed: int) -> Iterator[int | Mark]:
-    """Classify some pictures, drawn by the seed, among all classes; yield how many are done, and the mark at last."""
-    order = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(seed))[:count].tolist()
-    classes = list(phrases.classes)
+def validate(
+    backbone: Backbone, phrases: Phrases, images: LabelledImages, count: int, seed: int
+) -> Iterator[int | Validation]:
+    """Classify some images, chosen by the seed, among all classes; yield how many are done, and the result at last."""
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:count].tolist()
     rules = Rules(schedule="fixed", draws=DRAWS, score=backbone.score)
-    told = [phrases.question(name) if backbone.vocabulary is None else phrases.classes[name][0] for name in classes]
-    labels = {str(number): text for number, text in enumerate(told)}  # names may be what no label is called
+    labels = {str(number): text for number, text in enumerate(questions(backbone, phrases))}  # names may be no labels
     answers = []
-    results = classify(backbone, _shown(pictures, order), labels, rules=rules, seed=seed)
+    results = classify(backbone, _chosen(images, order), labels, rules=rules, seed=seed)
     for done, (number, result) in enumerate(zip(order, results, strict=True), 1):
         if isinstance(result, Ranking):
-            answers.append((result, int(pictures.labels[number])))
+            answers.append((result, int(images.labels[number])))
         yield done
     right = sum(result.label == str(label) for result, label in answers)
-    yield Mark(right, len(order), DRAWS, _temperature(answers, list(labels)))
+    yield Validation(right, len(order), DRAWS, _temperature(answers, list(labels)))
+
+
+def questions(backbone: Backbone, phrases: Phrases) -> list[str]:
+    """Return the prompt of every class: a sentence, or the name alone where the backbone reads no sentences."""
+    if backbone.vocabulary is None:
+        return [phrases.question(name) for name in phrases.classes]
+    return [names[0] for names in phrases.classes.values()]
 
 
 def _temperature(answers: list[tuple[Ranking, int]], names: list[str]) -> float | None:
@@ -70,6 +77,6 @@ def _temperature(answers: list[tuple[Ranking, int]], names: list[str]) -> float 
     return fitted_temperature(gaps, errors, np.array([label for _, label in answers]))
 
 
-def _shown(pictures: Pictures, order: list[int]) -> Iterator[tuple[str, Image]]:
+def _chosen(images: LabelledImages, order: list[int]) -> Iterator[tuple[str, Image]]:
     for number in order:
-        yield str(number), pictures.image(number)
+        yield str(number), images.image(number)

@@ -1,6 +1,6 @@
-"""A trained learner as a diffusers folder: safetensors, a card for the machine and one for people.
+"""A trained trainable as a diffusers folder: safetensors, a card for the machine and one for people.
 
-Parts are written beside the old ones and exchanged at the end, `model_index.json` last. Must not know the training.
+Parts are written beside the old ones and swapped at the end, `model_index.json` last. Must not know the training.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from bigain_cli.backbones.parts import quiet
 from bigain_cli.backbones.phrases import Phrases
 from bigain_cli.errors import BigainError
 from bigain_cli.train.holdings import FRESH, INDEX, PARTS, README
-from bigain_cli.train.networks import Learner, TextLearner
+from bigain_cli.train.networks import TrainableBackbone, TrainableUNet
 from bigain_cli.train.recipe import Recipe
 
 SCHEDULE = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2", "prediction_type": "epsilon"}
@@ -36,7 +36,7 @@ def make_process(device: torch.device) -> Process:
 
 def write_backbone(
     folder: Path,
-    learner: Learner,
+    trainable: TrainableBackbone,
     weights: Mapping[str, Tensor],
     recipe: Recipe,
     phrases: Phrases,
@@ -49,7 +49,7 @@ def write_backbone(
     with _explained(folder):
         fresh.mkdir(parents=True)
         try:
-            _write(fresh, learner, weights, recipe, phrases)
+            _write(fresh, trainable, weights, recipe, phrases)
             (fresh / FILE).write_text(card.to_json(), encoding="utf-8")
             (fresh / README).write_text(text, encoding="utf-8")
             _exchange(fresh, folder)
@@ -57,14 +57,16 @@ def write_backbone(
             shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _write(folder: Path, learner: Learner, weights: Mapping[str, Tensor], recipe: Recipe, phrases: Phrases) -> None:
+def _write(
+    folder: Path, trainable: TrainableBackbone, weights: Mapping[str, Tensor], recipe: Recipe, phrases: Phrases
+) -> None:
     from diffusers import DDIMScheduler
 
     with quiet():
-        if isinstance(learner, TextLearner):
-            _save(learner.network, weights, "network.", folder / "unet")
-            _save(learner.text_encoder, weights, "text_encoder.", folder / "text_encoder")
-            _save_tokenizer(learner.tokenizer, folder / "tokenizer")
+        if isinstance(trainable, TrainableUNet):
+            _save(trainable.network, weights, "network.", folder / "unet")
+            _save(trainable.text_encoder, weights, "text_encoder.", folder / "text_encoder")
+            _save_tokenizer(trainable.tokenizer, folder / "tokenizer")
             index: dict[str, Any] = {
                 "_class_name": "StableDiffusionPipeline",
                 "unet": ["diffusers", "UNet2DConditionModel"],
@@ -72,7 +74,7 @@ def _write(folder: Path, learner: Learner, weights: Mapping[str, Tensor], recipe
                 "tokenizer": ["transformers", "CLIPTokenizer"],
             }
         else:
-            _save(learner.network, weights, "network.", folder / "transformer")
+            _save(trainable.network, weights, "network.", folder / "transformer")
             names = {str(number): ", ".join(words) for number, words in enumerate(phrases.classes.values())}
             index = {
                 "_class_name": "DiTPipeline",
@@ -86,7 +88,7 @@ def _write(folder: Path, learner: Learner, weights: Mapping[str, Tensor], recipe
 
 
 def _save(module: Any, weights: Mapping[str, Tensor], prefix: str, folder: Path) -> None:
-    """Save a network with other weights than it has now, in float16; the network itself goes on as it is."""
+    """Save a network with other weights than it has now, in float16; the network itself stays as it is."""
     chosen = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
     other = copy.deepcopy(module).cpu()
     other.load_state_dict({name: value.detach().cpu() for name, value in chosen.items()}, strict=False)

@@ -1,7 +1,7 @@
-"""Weights to begin from instead of chance: another trained backbone's.
+"""Weights to start from instead of random ones: another trained backbone's.
 
-The network's shape must be the same. What classes and words share by name keeps what it was taught; new ones begin
-by chance. Must not know the training.
+The network's shape must be the same. Classes and words of the same name keep their weights; new ones start from
+random ones. Must not know the training.
 """
 
 from __future__ import annotations
@@ -21,68 +21,68 @@ from torch import Tensor, nn
 from bigain_cli.backbones.card import Card
 from bigain_cli.errors import ModelError, UsageError
 from bigain_cli.models import resolve
-from bigain_cli.train.networks import Learner, TextLearner, dit_config, unet_config
+from bigain_cli.train.networks import TrainableBackbone, TrainableUNet, dit_config, unet_config
 from bigain_cli.train.recipe import Recipe
 
 OPTIONS = {  # by what a network's configuration calls them
-    "sample_size": "--size or --patch",
-    "in_channels": "--patch",
-    "patch_size": "--patch",
+    "sample_size": "--size, or the recipe's patch",
+    "in_channels": "the recipe's patch",
+    "patch_size": "the recipe's patch",
     "block_out_channels": "--width",
     "num_attention_heads": "--width",
-    "num_layers": "--depth",
+    "num_layers": "the recipe's depth",
 }
 NETWORKS = ("text_encoder", "transformer", "unet")
 CLASS_TABLE = "class_embedder.embedding_table.weight"
 
 
 @dataclass(frozen=True)
-class Heritage:
-    """A backbone to begin from."""
+class WarmStart:
+    """A backbone to start from."""
 
     name: str
     folder: Path
     card: Card
 
     def about(self) -> dict[str, Any]:
-        """Return what is to be known about it, in plain values."""
-        mark = hashlib.blake2b(digest_size=8)
+        """Return what is known about it, in plain values."""
+        digest = hashlib.blake2b(digest_size=8)
         for part in NETWORKS:
             for path in sorted((self.folder / part).glob("*.safetensors")):
-                mark.update(path.read_bytes())
+                digest.update(path.read_bytes())
         kept = ("data", "shown", "minutes", "device", "recipe", "start")
         facts = {key: value for key, value in self.card.about.items() if key in kept}
-        return {"model": self.name, "weights": mark.hexdigest(), **facts}
+        return {"model": self.name, "weights": digest.hexdigest(), **facts}
 
 
-def heritage(name: str, recipe: Recipe) -> Heritage:
-    """Find a backbone to begin from: one that `bigain train` has made, of the recipe's shape."""
+def warm_start(name: str, recipe: Recipe) -> WarmStart:
+    """Find a backbone to start from: one that `bigain train` has made, of the recipe's shape."""
     reference = resolve(name)
     folder = Path(reference.where)
     card = Card.read(folder) if reference.kind == "folder" else Card()
     if "recipe" not in card.about:
         raise UsageError(f"--from {name}", "not a backbone made by bigain train", "Train one, or leave --from out.")
-    source = Heritage(name, folder, card)
+    source = WarmStart(name, folder, card)
     _refuse_other(source, recipe)
     return source
 
 
-def bequeath(source: Heritage, learner: Learner, classes: Sequence[str]) -> None:
-    """Give a learner the weights of a backbone, where their names are the same."""
+def copy_weights(source: WarmStart, trainable: TrainableBackbone, classes: Sequence[str]) -> None:
+    """Give a trainable the weights of a backbone, where their names are the same."""
     with torch.no_grad():
-        if isinstance(learner, TextLearner):
-            _fill(source, learner.network, _tensors(source.folder / "unet"))
-            _fill_text(source, learner)
+        if isinstance(trainable, TrainableUNet):
+            _fill(source, trainable.network, _tensors(source.folder / "unet"))
+            _fill_text(source, trainable)
         else:
             weights = _tensors(source.folder / "transformer")
             names = list(source.card.classes)
             old = [*(names.index(name) if name in names else None for name in classes), len(names)]
             for key in [key for key in weights if key.endswith(CLASS_TABLE)]:
-                weights[key] = _rows(weights[key], learner.network.state_dict()[key], old)
-            _fill(source, learner.network, weights)
+                weights[key] = _rows(weights[key], trainable.network.state_dict()[key], old)
+            _fill(source, trainable.network, weights)
 
 
-def _refuse_other(source: Heritage, recipe: Recipe) -> None:
+def _refuse_other(source: WarmStart, recipe: Recipe) -> None:
     """Refuse a network of another shape, by the option that would make it the same."""
     what = f"--from {source.name}"
     theirs_arch = source.card.about["recipe"].get("arch")
@@ -99,36 +99,36 @@ def _refuse_other(source: Heritage, recipe: Recipe) -> None:
         mine = list(mine) if isinstance(mine, tuple) else mine
         if key in config and theirs.get(key) != mine:
             why = f"has another {key} ({theirs.get(key)}, not {mine}): {option}"
-            raise UsageError(what, why, "Give the shape that it was trained with: its README.md tells it.")
+            raise UsageError(what, why, "Give the shape that it was trained with, as its README.md says.")
 
 
-def _fill_text(source: Heritage, learner: TextLearner) -> None:
-    """Give a text encoder what another knows: every word by its name, the rest as far as the sentences are long."""
+def _fill_text(source: WarmStart, trainable: TrainableUNet) -> None:
+    """Copy a text encoder's weights: every word's by its name, positions' up to the longest sentence."""
     weights = _tensors(source.folder / "text_encoder")
     content = json.loads((source.folder / "tokenizer" / "tokenizer.json").read_text(encoding="utf-8"))
     known: dict[str, int] = content["model"]["vocab"]
-    vocabulary: dict[str, int] = learner.tokenizer.get_vocab()
-    mine = learner.text_encoder.state_dict()
+    vocabulary: dict[str, int] = trainable.tokenizer.get_vocab()
+    mine = trainable.text_encoder.state_dict()
     words = sorted(vocabulary, key=lambda word: vocabulary[word])
     places = next(key for key in mine if key.endswith("position_embedding.weight"))
     tokens = next(key for key in mine if key.endswith("token_embedding.weight"))
     weights[tokens] = _rows(weights[tokens], mine[tokens], [known.get(word) for word in words])
     count = len(weights[places])
     weights[places] = _rows(weights[places], mine[places], [n if n < count else None for n in range(len(mine[places]))])
-    _fill(source, learner.text_encoder, weights)
+    _fill(source, trainable.text_encoder, weights)
 
 
 def _rows(theirs: Tensor, mine: Tensor, old: Sequence[int | None]) -> Tensor:
-    """Return a table with rows of another, or of its own where that has none."""
+    """Return a table with rows of another, or its own where the other has none."""
     rows = [mine[row] if other is None else theirs[other].to(mine) for row, other in enumerate(old)]
     return torch.stack(rows)
 
 
-def _fill(source: Heritage, network: nn.Module, weights: Mapping[str, Tensor]) -> None:
+def _fill(source: WarmStart, network: nn.Module, weights: Mapping[str, Tensor]) -> None:
     mine = network.state_dict()
     wrong = [key for key, value in _learned(mine) if key not in weights or weights[key].shape != value.shape]
     if wrong:
-        raise ModelError(f"--from {source.name}", f"its {wrong[0]} does not fit", "Train anew, without --from.")
+        raise ModelError(f"--from {source.name}", f"its {wrong[0]} does not fit", "Train without --from.")
     network.load_state_dict({key: weights[key].to(value) for key, value in _learned(mine)}, strict=False)
 
 

@@ -1,4 +1,4 @@
-"""What a trained backbone's folder holds, by name: all that a new training may replace. Torch-free."""
+"""The output folder of a training: which files in it a training made, and may replace. Torch-free."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def checkpoint_of(folder: Path) -> Path:
 
 
 def trained(folder: Path) -> bool:
-    """Tell whether a training has left a checkpoint or a backbone here."""
+    """Tell whether this folder holds a training's checkpoint or backbone."""
     return checkpoint_of(folder).is_file() or "recipe" in Card.read(folder).about
 
 
-def strange(folder: Path) -> str | None:
-    """Name something that no training has made, in a folder without a backbone; one killed early leaves traces."""
+def foreign_file(folder: Path) -> str | None:
+    """Name a file that no training made, in a folder without a backbone; one killed early leaves traces."""
     ours = {path for pattern in MADE for path in (folder / TRAINING).glob(pattern)}
     for path in sorted(folder.iterdir()):
         if path.name == TRAINING and path.is_dir():
@@ -43,13 +43,13 @@ def missing(folder: Path) -> list[Path]:
 
 
 def clear(folder: Path, made: Iterable[Path]) -> None:
-    """Remove the empty folders that a training made which left nothing, the inner ones first."""
+    """Remove the empty folders of a training that wrote nothing, the inner ones first."""
     with contextlib.suppress(OSError):  # not empty
         for path in (folder / TRAINING, *made):
             path.rmdir()
 
 
-def forget(folder: Path) -> None:
+def remove_checkpoints(folder: Path) -> None:
     """Remove an earlier training's checkpoint and sample grids, and nothing else."""
     for pattern in MADE:
         for path in (folder / TRAINING).glob(pattern):

@@ -1,4 +1,4 @@
-"""The training itself: a stream of steps, and a state that can be saved and taken up again to the same weights.
+"""The training itself: a stream of steps, and a state that can be saved and continued from to the same weights.
 
 All randomness is keyed by the seed and the step, so a state holds no generators. Never prints, never writes.
 """
@@ -18,18 +18,18 @@ from torch import Tensor
 from bigain_cli.backbones.base import Process
 from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.train.checkpoint import State
-from bigain_cli.train.networks import Learner
+from bigain_cli.train.networks import TrainableBackbone
 from bigain_cli.train.objective import draw, losses
-from bigain_cli.train.pictures import Pictures
+from bigain_cli.train.pictures import LabelledImages
 from bigain_cli.train.recipe import Recipe, differences
 
-LOOK = 50  # steps between looks at the device: each waits for it
+SYNC_EVERY = 50  # steps between reads from the device: each waits for it
 CLIP = 1.0  # the largest norm of a step's gradient
 
 
 @dataclass(frozen=True)
 class Step:
-    """What one step saw: losses stay on the device until somebody looks."""
+    """The losses of one step, still on the device."""
 
     number: int  # steps done, this one included
     error: Tensor
@@ -38,27 +38,27 @@ class Step:
 
 
 class Training:
-    """A learner, its average and its optimiser, going through the pictures."""
+    """A trainable, its average and its optimiser, going through the images."""
 
     def __init__(
         self,
         recipe: Recipe,
-        learner: Learner,
+        trainable: TrainableBackbone,
         process: Process,
-        pictures: Pictures,
+        images: LabelledImages,
         device: torch.device,
         words: dict[str, Any],
         start: dict[str, Any] | None = None,
     ) -> None:
-        self.start = start  # whose weights it began from
+        self.start = start  # whose weights it started from
         self.recipe, self.process, self.device, self.words = recipe, process, device, words
-        with self._fitting("The pictures and the network do not fit: fewer pictures, or a smaller --size or --width."):
-            self.learner = learner.to(device)
-            self.pixels, self.labels = pictures.pixels.to(device), pictures.labels.to(device)
-        self.data = digest(pictures)
+        with self._fitting("The images and the network do not fit: fewer images, or a smaller --size or --width."):
+            self.trainable = trainable.to(device)
+            self.pixels, self.labels = images.pixels.to(device), images.labels.to(device)
+        self.data = digest(images)
         self.step, self.seconds = 0, 0.0
-        self.names = [name for name, _ in learner.named_parameters()]
-        self.weights = list(learner.parameters())
+        self.names = [name for name, _ in trainable.named_parameters()]
+        self.weights = list(trainable.parameters())
         self.average = [weight.detach().clone() for weight in self.weights]
         self.optimiser = torch.optim.AdamW(
             self.weights, lr=recipe.rate, betas=(0.9, 0.99), weight_decay=recipe.decay, fused=device.type != "mps"
@@ -72,13 +72,13 @@ class Training:
             started = time.monotonic()
             with self._fitting("Lower --batch, or --width, or --size."):
                 step = self._advance()
-            if step.number % LOOK == 0 or step.number == self.recipe.steps:
+            if step.number % SYNC_EVERY == 0 or step.number == self.recipe.steps:
                 step.error.item()  # waits, so that the time of what was queued counts here
             self.seconds += time.monotonic() - started
             yield step
 
     def state(self) -> State:
-        """Return everything that going on takes, on the CPU; refuse weights that are lost."""
+        """Return everything it takes to continue, on the CPU; refuse weights that are not finite."""
         if not all(bool(torch.isfinite(weight).all()) for weight in self.weights):
             raise BigainError(f"step {self.step}", "the weights are not finite", "Lower --rate, or use float32.")
         tensors = {f"weight.{name}": weight.detach() for name, weight in zip(self.names, self.weights, strict=True)}
@@ -92,15 +92,15 @@ class Training:
         return State(kept, self.step, self.recipe.to_dict(), self.data, self.seconds, self.words, self.start)
 
     def restore(self, state: State) -> None:
-        """Go back to a saved state; refuse one of another recipe or of other pictures."""
+        """Go back to a saved state; refuse one of another recipe or of other images."""
         if found := differences(state.recipe, self.recipe.to_dict()):
             why = f"the checkpoint was made with other settings ({'; '.join(found)})"
-            raise UsageError("--resume", why, "Give the same ones, or begin anew with --force.")
+            raise UsageError("--resume", why, "Give the same ones, or start again with --force.")
         if state.data != self.data:
-            hint = "Give the same data, the same --held-out too, or begin anew with --force."
-            raise UsageError("--resume", "the checkpoint was made on other pictures", hint)
+            hint = "Give the same data, the same --held-out too, or start again with --force."
+            raise UsageError("--resume", "the checkpoint was made on other images", hint)
         if state.words not in ({}, self.words):
-            hint = "Give the same ones, or begin anew with --force."
+            hint = "Give the same ones, or start again with --force."
             raise UsageError("--resume", "the checkpoint was made with other --synonyms, --template or --from", hint)
         self._refuse_others(state.tensors)
         with torch.no_grad():
@@ -140,10 +140,10 @@ class Training:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         chosen = self._chosen()
-        sample = draw(self.pixels[chosen], self.labels[chosen], self.learner, recipe, len(self.process), self.step)
+        sample = draw(self.pixels[chosen], self.labels[chosen], self.trainable, recipe, len(self.process), self.step)
         with self._precision():
-            seen = losses(self.learner, sample, self.process, recipe, recipe.contrasts(self.step))
-        self.scaler.scale(seen.total).backward()
+            loss = losses(self.trainable, sample, self.process, recipe, recipe.contrasts(self.step))
+        self.scaler.scale(loss.total).backward()
         self.scaler.unscale_(self.optimiser)
         norm = torch.nn.utils.clip_grad_norm_(self.weights, CLIP)
         self.scaler.step(self.optimiser)
@@ -151,8 +151,8 @@ class Training:
         self.optimiser.zero_grad(set_to_none=True)
         torch._foreach_lerp_(self.average, [weight.detach() for weight in self.weights], 1 - recipe.ema_at(self.step))
         self.step += 1
-        self._watch(norm)
-        return Step(self.step, seen.error.detach(), seen.contrast.detach(), rate)
+        self._check_finite(norm)
+        return Step(self.step, loss.error.detach(), loss.contrast.detach(), rate)
 
     @contextmanager
     def _fitting(self, hint: str) -> Iterator[None]:
@@ -162,8 +162,8 @@ class Training:
         except torch.OutOfMemoryError as problem:
             raise BigainError(f"the memory of {self.device}", "is too small for this training", hint) from problem
 
-    def _watch(self, norm: Tensor) -> None:
-        """Stop at once when the weights are lost; looked at now and then, because looking waits for the device."""
+    def _check_finite(self, norm: Tensor) -> None:
+        """Stop when the weights are lost; checked now and then, because reading waits for the device."""
         if self.step % 100:
             return
         lost = self.scaler.get_scale() < 1 if self.scaler.is_enabled() else not torch.isfinite(norm)
@@ -175,7 +175,7 @@ class Training:
         return nullcontext() if kind == torch.float32 else torch.autocast(self.device.type, kind)
 
     def _chosen(self) -> Tensor:
-        """Return the step's pictures: every one comes once before any comes twice."""
+        """Return the step's images: every one comes once before any comes twice."""
         count, batch = len(self.labels), self.recipe.batch
         places = range(self.step * batch, (self.step + 1) * batch)
         return torch.stack([self._epoch(place // count)[place % count] for place in places]).to(self.device)
@@ -187,10 +187,10 @@ class Training:
         return self._order[1]
 
 
-def digest(pictures: Pictures) -> str:
-    """Name pictures by what they are."""
-    mark = hashlib.blake2b(digest_size=8)
-    for tensor in (pictures.pixels, pictures.labels):
-        mark.update(tensor.numpy().tobytes())
-    mark.update("\n".join(pictures.classes).encode())
-    return mark.hexdigest()
+def digest(images: LabelledImages) -> str:
+    """Identify images by their content."""
+    found = hashlib.blake2b(digest_size=8)
+    for tensor in (images.pixels, images.labels):
+        found.update(tensor.numpy().tobytes())
+    found.update("\n".join(images.classes).encode())
+    return found.hexdigest()

@@ -1,4 +1,4 @@
-"""What is to be known about a trained backbone, as data and as a page for people."""
+"""What is known about a trained backbone, as data and as a page for people."""
 
 from __future__ import annotations
 
@@ -10,29 +10,28 @@ from typing import Any
 import torch
 
 from bigain_cli.backbones.phrases import Phrases
-from bigain_cli.outputs.counts import counted
-from bigain_cli.train.exam import Mark
+from bigain_cli.outputs.text import counted
+from bigain_cli.train.exam import Validation
 from bigain_cli.train.loop import Training
-from bigain_cli.train.recipe import Recipe
 
 
-def describe(recipe: Recipe, source: str, count: int, training: Training, mark: Mark | None) -> dict[str, Any]:
+def describe(source: str, training: Training, validation: Validation | None) -> dict[str, Any]:
     """Return the facts of a training."""
-    parameters = sum(weight.numel() for weight in training.weights)
     facts: dict[str, Any] = {
         "data": source,
-        "pictures": count,
-        "shown": training.step * recipe.batch,
-        "parameters": parameters,
-        "recipe": recipe.to_dict(),
+        "pictures": len(training.labels),
+        "shown": training.step * training.recipe.batch,
+        "parameters": sum(weight.numel() for weight in training.weights),
+        "recipe": training.recipe.to_dict(),
         "device": _device(training.device),
         "torch": torch.__version__,
         "minutes": round(training.seconds / 60, 1),
     }
     if training.start is not None:
         facts["start"] = training.start
-    if mark is not None:
-        facts["held_out"] = {"right": mark.right, "of": mark.count, "draws": mark.draws, "text": str(mark)}
+    if validation is not None:
+        counts = {"right": validation.right, "of": validation.count, "draws": validation.draws}
+        facts["held_out"] = {**counts, "text": str(validation)}
     return facts
 
 
@@ -45,10 +44,10 @@ def card_of(name: str, phrases: Phrases, facts: Mapping[str, Any]) -> str:
     accuracy = facts.get("held_out", {}).get("text", "not measured yet")
     return f"""# {_escaped(name)}
 
-A {kind} of {facts["parameters"] / 1e6:.1f} M parameters for pictures of {recipe["size"]}×{recipe["size"]} pixels,
+A {kind} of {facts["parameters"] / 1e6:.1f} M parameters for images of {recipe["size"]}×{recipe["size"]} pixels,
 trained with `bigain train`. Load it with `bigain classify … -m {name}`, or with diffusers.
 
-- Data: {_escaped(facts["data"])}, {facts["pictures"]:,} pictures; {facts["shown"]:,} shown.
+- Data: {_escaped(facts["data"])}, {facts["pictures"]:,} images; trained on {facts["shown"]:,}, repetitions counted.
 - Device: {facts["device"]}, torch {facts["torch"]}, {facts["minutes"]} minutes.
 - Accuracy: {accuracy}.
 - Recipe: {_settings(recipe)}.{begun}
@@ -57,17 +56,17 @@ It knows these classes, by these names, and nothing else:
 
 {words}
 
-Use it as a demonstration and a test bench on pictures like those it was trained on.
+Use it as a demonstration and a test bench on images like those it was trained on.
 """
 
 
 def _begun(start: Mapping[str, Any]) -> str:
-    """Return a line on the backbone that a training began from."""
-    told = (
-        f"{start.get('shown', 0):,} pictures in {start.get('minutes', 0)} minutes on {start.get('device', 'a device')}"
+    """Return a line on the backbone that a training started from."""
+    effort = (
+        f"{start.get('shown', 0):,} images in {start.get('minutes', 0)} minutes on {start.get('device', 'a device')}"
     )
     earlier = _begun(start["start"]) if "start" in start else ""
-    return f"\n- Began from {_escaped(start['model'])}: {told}; {_settings(start.get('recipe', {}))}.{earlier}"
+    return f"\n- Started from {_escaped(start['model'])}: {effort}; {_settings(start.get('recipe', {}))}.{earlier}"
 
 
 def _settings(recipe: Mapping[str, Any]) -> str:

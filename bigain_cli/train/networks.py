@@ -1,4 +1,4 @@
-"""The networks a recipe asks for, as learners: noisy pictures, times and rows of a prompt table in, ε̂ out.
+"""The networks of a recipe, ready to train: noisy images, times and rows of a prompt table in, ε̂ out.
 
 Row i·v … of the table are the v sentences of class i; the last row is the empty prompt. Must not know the training.
 """
@@ -20,11 +20,11 @@ HEAD = 16  # channels of an attention head
 LEVELS = 3
 
 
-class Learner(nn.Module):
-    """A network and what it takes to tell it a class."""
+class TrainableBackbone(nn.Module):
+    """A network, and the table of its prompts."""
 
     network: Any
-    ids: Tensor  # [rows n] the table's sentences, if the network reads any
+    ids: Tensor  # [rows n] the table's sentences, if the network reads sentences
     variants: Tensor  # [classes] how many rows each class has
     starts: Tensor  # [classes] its first row
     empty: int  # the row of no condition
@@ -35,7 +35,7 @@ class Learner(nn.Module):
         return self.starts[labels] + (chance * count).long().clamp(max=count - 1)
 
 
-class TextLearner(Learner):
+class TrainableUNet(TrainableBackbone):
     """A U-Net with a text encoder, trained together."""
 
     def __init__(self, recipe: Recipe, phrases: Phrases) -> None:
@@ -63,7 +63,7 @@ class TextLearner(Learner):
         return output
 
 
-class LabelLearner(Learner):
+class TrainableDiT(TrainableBackbone):
     """A DiT; its own embedding of a dropped class is the last row."""
 
     def __init__(self, recipe: Recipe, classes: int) -> None:
@@ -81,12 +81,14 @@ class LabelLearner(Learner):
         return output
 
 
-def make_learner(recipe: Recipe, phrases: Phrases) -> Learner:
+def make_trainable(recipe: Recipe, phrases: Phrases) -> TrainableBackbone:
     """Make the recipe's network with its starting weights; in eval mode, because dropping labels is the objective's."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        learner = TextLearner(recipe, phrases) if recipe.arch == "unet" else LabelLearner(recipe, len(phrases.classes))
-    return learner.eval()
+        trainable = (
+            TrainableUNet(recipe, phrases) if recipe.arch == "unet" else TrainableDiT(recipe, len(phrases.classes))
+        )
+    return trainable.eval()
 
 
 def unet_config(recipe: Recipe) -> dict[str, Any]:

@@ -16,23 +16,23 @@ from torch import Tensor
 
 from bigain_cli.backbones.base import Process
 from bigain_cli.estimators import TINY
-from bigain_cli.train.networks import Learner
+from bigain_cli.train.networks import TrainableBackbone
 from bigain_cli.train.recipe import Recipe
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One step's batch: what is shown, how noisy, and as what."""
+    """One step's batch: what is trained on, how noisy, and as what."""
 
     clean: Tensor  # [b c h w] in −1 … 1
     noise: Tensor  # [b c h w]
     t: Tensor  # [b]
     rows: Tensor  # [b] of the prompt table
     wrong: Tensor  # [b] rows of other classes
-    told: Tensor  # [b] whether the label was shown at all
+    label_shown: Tensor  # [b] whether the network was given the label
 
 
-def draw(pixels: Tensor, labels: Tensor, learner: Learner, recipe: Recipe, steps: int, step: int) -> Sample:
+def draw(pixels: Tensor, labels: Tensor, trainable: TrainableBackbone, recipe: Recipe, steps: int, step: int) -> Sample:
     """Draw everything random of a step; the same (seed, step) always draws the same."""
     device = pixels.device
     generator = torch.Generator(device).manual_seed(recipe.seed * 1_000_003 + step)
@@ -44,40 +44,40 @@ def draw(pixels: Tensor, labels: Tensor, learner: Learner, recipe: Recipe, steps
     if recipe.flip:
         clean = torch.where(chance[0, :, None, None, None] < 0.5, as_input(pixels.flip(-1), recipe), clean)
     noise = torch.randn(clean.shape, device=device, generator=generator)
-    told = chance[1] >= recipe.drop
-    rows = torch.where(told, learner.rows(labels, chance[2]), learner.empty)
-    classes = len(learner.variants)
+    label_shown = chance[1] >= recipe.drop
+    rows = torch.where(label_shown, trainable.rows(labels, chance[2]), trainable.empty)
+    classes = len(trainable.variants)
     others = (labels + 1 + (chance[3] * (classes - 1)).long().clamp(max=classes - 2)) % classes
-    return Sample(clean, noise, t, rows, learner.rows(others, chance[4]), told)
+    return Sample(clean, noise, t, rows, trainable.rows(others, chance[4]), label_shown)
 
 
 def as_input(pixels: Tensor, recipe: Recipe) -> Tensor:
-    """Return eight-bit pictures as the network takes them; a U-Net gets every patch as one place."""
+    """Return eight-bit images as the network takes them; a U-Net gets every patch as one place."""
     values = pixels.float() / 127.5 - 1
     return F.pixel_unshuffle(values, recipe.patch) if recipe.arch == "unet" else values
 
 
 @dataclass(frozen=True)
 class Losses:
-    """What a step saw: `total` is to be minimised, the others are told."""
+    """The losses of a step: `total` is to be minimised, the others are reported."""
 
     total: Tensor
     error: Tensor
     contrast: Tensor
 
 
-def losses(learner: Learner, sample: Sample, process: Process, recipe: Recipe, contrasted: bool) -> Losses:
+def losses(trainable: TrainableBackbone, sample: Sample, process: Process, recipe: Recipe, contrasted: bool) -> Losses:
     """Return the loss, the mean error of ε̂ and the contrast term; without contrast, wrong labels are not run."""
     noisy = process.mix(sample.clean, sample.noise, sample.t)
     if not contrasted:
-        right = errors(learner(noisy, sample.t, sample.rows), sample.noise)
+        right = errors(trainable(noisy, sample.t, sample.rows), sample.noise)
         return Losses(_balanced(right), right.mean(), right.new_zeros(()))
     twice = (torch.cat([each, each]) for each in (noisy, sample.t))
-    output = learner(*twice, torch.cat([sample.rows, sample.wrong]))
+    output = trainable(*twice, torch.cat([sample.rows, sample.wrong]))
     right, wrong = errors(output, torch.cat([sample.noise, sample.noise])).chunk(2)
     comparison = F.softplus(-recipe.sharpness * (wrong.log() - right.log()))
-    told = sample.told.float()
-    contrast = (comparison * told).sum() / told.sum().clamp(min=1)
+    counted = sample.label_shown.float()
+    contrast = (comparison * counted).sum() / counted.sum().clamp(min=1)
     return Losses(_balanced(right) + recipe.contrast * contrast, right.mean(), contrast)
 
 

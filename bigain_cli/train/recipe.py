@@ -1,55 +1,58 @@
-"""What a training is: everything that its weights depend on, the pictures aside. Torch-free."""
+"""What a training is: everything that its weights depend on, the images aside; as a TOML file, too. Torch-free."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from bigain_cli.errors import UsageError, did_you_mean
 
-ARCHITECTURES = {
-    "unet": "a U-Net that is told sentences by a small text encoder; attention at three levels",
-    "dit": "a transformer that is told class numbers",
-}
 PRECISIONS = ("float32", "bfloat16", "float16")
 TEMPLATES = ("{}", "a {}", "a photo of a {}", "a photo of a {}.", "a picture of a {}", "an image of a {}")
 WIDTHS = {"unet": 32, "dit": 96}
+ARCHITECTURES = tuple(WIDTHS)
 PATCHES = (1, 2, 4)
-SHARE, EXAM = "0.1", 200  # of each class held out, and how many of all are classified at the end
 SEEDS = 2**32 - 1  # the largest seed: others are made of it by counting up
+HEAD = "# For `bigain train --recipe FILE.toml`. Options of the command override it; keys may be left out.\n"
+
+
+def _key(default: Any, about: str) -> Any:
+    """Declare a key of the recipe, with what it means."""
+    return field(default=default, metadata={"about": about})
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train: the network's shape, how many pictures it sees, and the objective."""
+    """How to train: the network's shape, how many images it sees, and the objective."""
 
-    arch: str = "unet"
-    size: int = 32  # pixels of a picture's side
-    patch: int = 2  # pixels of a token's side
-    width: int = 32  # channels of the widest grid, or of the transformer
-    depth: int = 4  # blocks of a transformer; a U-Net has three levels
-    images: int = 400_000  # pictures shown, repetitions counted
-    batch: int = 64
-    rate: float = 1e-3
-    warmup: int = 6_400  # pictures until the full rate
-    decay: float = 0.01
-    ema: float = 0.999
-    drop: float = 0.1  # share of pictures shown without their label
-    contrast: float = 0.0  # weight of telling the right label from a wrong one
-    sharpness: float = 30.0  # of that comparison: how many times the relative gap; too sharp, and gaps shrink
-    contrast_from: float = 0.0  # share of the training that goes by before it
-    tilt: float = 1.0  # times are drawn as u^tilt: above 1 more of them are at the clean end
-    flip: bool = True
-    precision: str = "float32"
-    seed: int = 0
+    arch: str = _key("unet", "Network: unet, which reads sentences, or dit, which reads class numbers")
+    size: int = _key(32, "Pixels of an image's side")
+    patch: int = _key(2, "Pixels of a token's side: 1, 2 or 4")
+    width: int = _key(32, "Channels of a U-Net's widest grid, or of a transformer")
+    depth: int = _key(4, "Blocks of a transformer; a U-Net has three levels")
+    images: int = _key(400_000, "Images to train on, repetitions counted")
+    batch: int = _key(64, "Images per step")
+    rate: float = _key(1e-3, "Highest learning rate; it ends in half a cosine")
+    warmup: int = _key(6_400, "Images until the highest learning rate")
+    decay: float = _key(0.01, "Weight decay")
+    ema: float = _key(0.999, "Decay of the moving average of the weights, per step")
+    drop: float = _key(0.1, "Share of images that are trained on without their label")
+    contrast: float = _key(0.0, "Weight of the loss that compares the right label with a wrong one; 0: plain diffusion")
+    sharpness: float = _key(30.0, "Factor of the relative gap in that comparison; too high, and gaps shrink")
+    contrast_from: float = _key(0.0, "Share of the training after which that loss sets in")
+    tilt: float = _key(1.0, "Exponent of the random timesteps, u^tilt: above 1, more of them have little noise")
+    flip: bool = _key(True, "Mirror half of the images")
+    precision: str = _key("float32", "float32, bfloat16 or float16")
+    seed: int = _key(0, "Seed of everything random")
 
     def __post_init__(self) -> None:
-        for wrong, what, why, hint in self._problems():
-            if wrong:
-                raise UsageError(what, why, hint)
+        _check(vars(self), lambda key, value: f"{key} {value}")
 
     @property
     def grid(self) -> int:
@@ -61,8 +64,8 @@ class Recipe:
         """Return how many times the weights change."""
         return math.ceil(self.images / self.batch)
 
-    def shown(self, step: int) -> int:
-        """Return how many of the pictures asked for a step has come to; the last batch may go beyond them."""
+    def images_after(self, step: int) -> int:
+        """Return how many images have been seen after a step, at most `images`: the last batch may go beyond."""
         return min(step * self.batch, self.images)
 
     def rate_at(self, step: int) -> float:
@@ -82,38 +85,88 @@ class Recipe:
         """Return the recipe in plain values."""
         return dataclasses.asdict(self)
 
-    def _problems(self) -> Iterator[tuple[bool, str, str, str]]:
-        known = did_you_mean(self.arch, ARCHITECTURES, f"Known: {', '.join(ARCHITECTURES)}.")
-        yield self.arch not in ARCHITECTURES, f"--arch {self.arch}", "unknown", known
-        precisions = f"Known: {', '.join(PRECISIONS)}."
-        yield self.precision not in PRECISIONS, f"--precision {self.precision}", "unknown", precisions
-        yield self.patch not in PATCHES, f"--patch {self.patch}", "not supported", "Use 1, 2 or 4."
-        multiple = self.patch * (4 if self.arch == "unet" else 1)
-        uneven = self.size < 2 * multiple or self.size % multiple != 0
-        yield uneven, f"--size {self.size}", f"must be a multiple of {multiple}, at least twice", "Try 32 or 64."
-        unit = 16 if self.arch == "dit" else 8
-        narrow = self.width < unit or self.width % unit != 0
-        yield narrow, f"--width {self.width}", f"must be a multiple of {unit}", f"Try {WIDTHS.get(self.arch, 32)}."
-        for name, least in (("depth", 1), ("images", 1), ("batch", 1), ("warmup", 0), ("seed", 0)):
-            value = getattr(self, name)
-            yield value < least, f"--{name} {value}", f"must be at least {least}", "Raise it."
-        yield self.seed > SEEDS, f"--seed {self.seed}", f"must be at most {SEEDS}", "Lower it."
-        most = f"more than the {self.images} pictures to be shown"
-        yield self.batch > self.images, f"--batch {self.batch}", most, "Lower it, or raise --images."
-        for name in ("rate", "sharpness", "tilt"):
-            value = getattr(self, name)
-            yield not (0 < value < math.inf), f"--{name} {value:g}", "must be a positive number", "Raise it."
-        for name in ("decay", "contrast"):
-            value = getattr(self, name)
-            yield not (0 <= value < math.inf), f"--{name} {value:g}", "must not be negative", "0 switches it off."
-        for name in ("ema", "drop", "contrast_from"):
-            value = getattr(self, name)
-            yield (
-                not (0 <= value < 1),
-                f"--{name.replace('_', '-')} {value:g}",
-                "must be from 0 up to, but not including, 1",
-                "Lower it.",
-            )
+    def to_toml(self) -> str:
+        """Write a recipe file, with a comment on every key."""
+        return HEAD + "".join(f"{key} = {json.dumps(value)}  # {ABOUT[key]}\n" for key, value in self.to_dict().items())
+
+
+ABOUT = {key.name: key.metadata["about"] for key in dataclasses.fields(Recipe)}
+KEYS = {key.name: type(key.default) for key in dataclasses.fields(Recipe)}
+Named = Callable[[str, Any], str]  # how an error calls a key and its value
+
+
+def load_recipe(path: str | None, given: Mapping[str, Any]) -> Recipe:
+    """Make a recipe of a file and of values given as options, which override it."""
+    found = {} if path is None else _read(path)
+    values = {**found, **given}
+    values.setdefault("width", WIDTHS.get(values.get("arch", Recipe.arch), Recipe.width))
+
+    def named(key: str, value: Any) -> str:
+        in_file = key in found and key not in given
+        return f"{path}, {key} = {json.dumps(value)}" if in_file else f"--{key} {value}"
+
+    everything = {key: values.get(key, getattr(Recipe, key)) for key in KEYS}
+    _check(everything, named)
+    recipe = Recipe(**everything)
+    for wrong, key, why in (
+        (recipe.arch == "unet", "depth", "a U-Net has three levels"),
+        (not recipe.contrast, "sharpness", "labels are not compared while contrast is 0"),
+        (not recipe.contrast, "contrast_from", "labels are not compared while contrast is 0"),
+    ):
+        value = everything[key]
+        if wrong and value != getattr(Recipe, key):
+            raise UsageError(named(key, value), f"has no effect: {why}", "Leave it out.")
+    return recipe
+
+
+def _read(path: str) -> dict[str, Any]:
+    """Read a recipe file; refuse keys that a recipe does not have, and values of another type."""
+    try:
+        found = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as problem:
+        hint = "bigain train --recipe-template prints one to begin with."
+        raise UsageError(f"--recipe {path}", f"cannot be read ({problem})", hint) from problem
+    for key, value in found.items():
+        if key not in KEYS:
+            raise UsageError(f"{path}, {key}", "not a key of a recipe", did_you_mean(key, KEYS))
+        if KEYS[key] is float and type(value) is int:
+            found[key] = float(value)
+        elif type(value) is not KEYS[key]:
+            raise UsageError(f"{path}, {key} = {value!r}", f"not of type {KEYS[key].__name__}", "Change its value.")
+    return found
+
+
+def _check(values: Mapping[str, Any], named: Named) -> None:
+    """Refuse values that no training can have."""
+    for wrong, key, why, hint in _problems(**values):
+        if wrong:
+            raise UsageError(named(key, values[key]), why, hint)
+
+
+def _problems(
+    arch: str, size: int, patch: int, width: int, images: int, batch: int, precision: str, seed: int, **others: Any
+) -> Iterator[tuple[bool, str, str, str]]:
+    yield arch not in ARCHITECTURES, "arch", "unknown", did_you_mean(arch, ARCHITECTURES)
+    yield precision not in PRECISIONS, "precision", "unknown", did_you_mean(precision, PRECISIONS)
+    yield patch not in PATCHES, "patch", "not supported", "Use 1, 2 or 4."
+    multiple = patch * (4 if arch == "unet" else 1)
+    uneven = size < 2 * multiple or size % multiple != 0
+    yield uneven, "size", f"must be a multiple of {multiple}, at least twice", "Try 32 or 64."
+    unit = 16 if arch == "dit" else 8
+    narrow = width < unit or width % unit != 0
+    yield narrow, "width", f"must be a multiple of {unit}", f"Try {WIDTHS.get(arch, 32)}."
+    counts = {"depth": others["depth"], "images": images, "batch": batch, "warmup": others["warmup"], "seed": seed}
+    for key, value in counts.items():
+        least = 0 if key in ("warmup", "seed") else 1
+        yield value < least, key, f"must be at least {least}", "Raise it."
+    yield seed > SEEDS, "seed", f"must be at most {SEEDS}", "Lower it."
+    yield batch > images, "batch", f"more than the {images} images of the training", "Lower it, or raise --images."
+    for key in ("rate", "sharpness", "tilt"):
+        yield not (0 < others[key] < math.inf), key, "must be a positive number", "Raise it."
+    for key in ("decay", "contrast"):
+        yield not (0 <= others[key] < math.inf), key, "must not be negative", "0 switches it off."
+    for key in ("ema", "drop", "contrast_from"):
+        yield not (0 <= others[key] < 1), key, "must be from 0 up to, but not including, 1", "Lower it."
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

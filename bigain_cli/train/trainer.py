@@ -1,4 +1,4 @@
-"""`train`: a recipe and pictures in, a backbone's folder out, and events on the way. The composition root of this room.
+"""`train`: a job in, a backbone's folder out, and events on the way. The composition root of this room.
 
 `FOLDER/training/` holds the checkpoint and the sample grids; the folder itself is a usable model from the first
 checkpoint on. Never prints.
@@ -6,8 +6,9 @@ checkpoint on. Never prints.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,106 +19,118 @@ from bigain_cli.backbones.card import Card
 from bigain_cli.backbones.loading import choose_device, load
 from bigain_cli.backbones.phrases import Phrases
 from bigain_cli.errors import BigainError, ModelError, UsageError
+from bigain_cli.outputs.files import write_whole
+from bigain_cli.outputs.png import png, tiled
+from bigain_cli.sampler import generate
 from bigain_cli.train.checkpoint import load_state, save_state
-from bigain_cli.train.events import Done, Examined, Report, Resumed, Saved
-from bigain_cli.train.exam import Mark, examine
+from bigain_cli.train.exam import Validation, questions, validate
 from bigain_cli.train.folder import make_process, write_backbone
-from bigain_cli.train.heritage import bequeath, heritage
-from bigain_cli.train.holdings import checkpoint_of, forget
-from bigain_cli.train.loop import LOOK, Step, Training
+from bigain_cli.train.heritage import WarmStart, copy_weights, warm_start
+from bigain_cli.train.holdings import checkpoint_of, remove_checkpoints
+from bigain_cli.train.job import (
+    Done,
+    Event,
+    HeldOut,
+    ImagesRead,
+    Resumed,
+    Saved,
+    TrainingJob,
+    TrainingProgress,
+    ValidationProgress,
+)
+from bigain_cli.train.loop import SYNC_EVERY, Step, Training
 from bigain_cli.train.modelcard import card_of, describe
-from bigain_cli.train.networks import Learner, make_learner
-from bigain_cli.train.pictures import Pictures
-from bigain_cli.train.preview import save_grid
-from bigain_cli.train.recipe import TEMPLATES, Recipe
+from bigain_cli.train.networks import make_trainable
+from bigain_cli.train.pictures import LabelledImages, load_images, split
+from bigain_cli.train.recipe import Recipe
 from bigain_cli.train.words import make_phrases
 
 SCORE = "norm"  # better than l2 on every model that was trained so far: README.md, what was measured
 PATIENCE = 10.0  # seconds of training after which a report is due, however slow the steps
+COLUMNS, ROWS, STEPS, GUIDANCE = 8, 10, 20, 2.0  # of a grid of samples
 
 
-@dataclass(frozen=True)
-class Job:
-    """What to train on, how, and where to."""
-
-    recipe: Recipe
-    pictures: Pictures
-    held_out: Pictures | None
-    folder: Path
-    synonyms: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    templates: Sequence[str] = TEMPLATES
-    source: str = ""
-    device: str = "auto"
-    every: int = 50_000  # pictures between checkpoints
-    exam: int = 200  # held-out pictures that are classified at the end
-    previews: bool = True
-    start: str = ""  # a backbone whose weights to begin from
-
-
-def train(job: Job, resume: bool = False) -> Iterator[Resumed | Report | Saved | Examined | Done]:
-    """Train to the end, giving an account of it; take up a checkpoint if asked to, else forget an earlier one."""
+def train(job: TrainingJob, resume: bool = False) -> Iterator[Event]:
+    """Train to the end, reporting how it goes; continue from a checkpoint if asked to, else remove an earlier one."""
     device = device_for(job.recipe, job.device)
-    held_out = job.held_out and job.held_out.named_as(job.pictures.classes)
-    phrases = make_phrases(job.pictures.classes, job.synonyms, job.templates)
+    start = _start(job) if job.start and not resume else None  # refused before all images are read
+    images, held_out = yield from _read(job)
+    held_out = held_out and held_out.named_as(images.classes)
+    phrases = make_phrases(images.classes, job.synonyms, job.templates)
     words: dict[str, Any] = {
         "classes": {name: list(names) for name, names in phrases.classes.items()},
         "templates": [*job.templates],
         **({"from": job.start} if job.start else {}),
     }
     state = load_state(checkpoint_of(job.folder)) if resume else None
-    learner = make_learner(job.recipe, phrases)
-    about = state.start if state is not None else _inherited(job, learner, phrases)
-    training = Training(job.recipe, learner, make_process(device), job.pictures, device, words, about)
+    trainable = make_trainable(job.recipe, phrases)
+    if start is not None:
+        copy_weights(start, trainable, list(phrases.classes))
+    about = state.start if state is not None else start.about() if start is not None else None
+    training = Training(job.recipe, trainable, make_process(device), images, device, words, about)
     if state is not None:
         training.restore(state)
-        yield Resumed(job.recipe.shown(training.step))
+        yield Resumed(job.recipe.images_after(training.step), job.recipe.images)
         _publish(job, training, phrases)  # whatever ended it may have come before, or in the middle of, this
     else:
-        forget(job.folder)
+        remove_checkpoints(job.folder)
     _make(checkpoint_of(job.folder).parent)
     yield from _steps(job, training, phrases)
-    mark = None
-    if held_out and job.exam:
-        for found in examine(_backbone(job), phrases, held_out, job.exam, job.recipe.seed):
-            if isinstance(found, Mark):
-                mark = found
-            else:
-                yield Examined(found, min(job.exam, len(held_out)))
-    _publish(job, training, phrases, mark)
-    yield Done(str(job.folder), training.seconds, str(mark) if mark is not None else None)
+    validation = None
+    if held_out and job.validation:
+        validation = yield from _validate(job, phrases, held_out)
+    _publish(job, training, phrases, validation)
+    yield Done(str(job.folder), training.seconds, str(validation) if validation is not None else None)
 
 
 def device_for(recipe: Recipe, name: str) -> torch.device:
-    """Return the device asked for, if it can do what the recipe wants."""
+    """Return the device of that name, if it can do what the recipe wants."""
     device = choose_device(name)
     if recipe.precision == "float16" and device.type != "cuda":
         raise UsageError("--precision float16", f"needs a CUDA device, and this is {device.type}", "Use bfloat16.")
     return device
 
 
-def _inherited(job: Job, learner: Learner, phrases: Phrases) -> dict[str, Any] | None:
-    """Give a learner the weights to begin from, if there are any, and return whose they are."""
-    if not job.start:
-        return None
-    source = heritage(job.start, job.recipe)
+def _start(job: TrainingJob) -> WarmStart:
+    source = warm_start(job.start, job.recipe)
     if source.folder.resolve() == job.folder.resolve():
         raise UsageError(f"--from {job.start}", "would be overwritten", "Name another folder with -o.")
-    bequeath(source, learner, list(phrases.classes))
-    return source.about()
+    return source
 
 
-def _steps(job: Job, training: Training, phrases: Phrases) -> Iterator[Report | Saved]:
+def _read(job: TrainingJob) -> Generator[Event, None, tuple[LabelledImages, LabelledImages | None]]:
+    """Read the images to train on, and those that are held out."""
+    images = yield from _loaded(job.images, job.recipe.size)
+    if isinstance(job.held_out, int | float):
+        images, held_out = split(images, job.held_out, job.recipe.seed) if job.held_out else (images, None)
+        if held_out is not None:
+            yield HeldOut(len(held_out))
+        return images, held_out
+    held_out = None if job.held_out is None else (yield from _loaded(job.held_out, job.recipe.size))
+    return images, held_out
+
+
+def _loaded(source: LabelledImages | str, size: int) -> Generator[Event, None, LabelledImages]:
+    if isinstance(source, LabelledImages):
+        return source
+    started = time.monotonic()
+    images = load_images(source, size)
+    yield ImagesRead(source, len(images), len(images.classes), images.skipped, time.monotonic() - started)
+    return images
+
+
+def _steps(job: TrainingJob, training: Training, phrases: Phrases) -> Iterator[Event]:
     """Take the steps that are left, with reports and checkpoints on the way."""
     recipe, pace = job.recipe, _Pace(training)
     apart = max(1, job.every // recipe.batch)
     for step in training.run():
         last = step.number == recipe.steps
-        if last or step.number % LOOK == 0 or pace.waiting > PATIENCE:
+        if last or step.number % SYNC_EVERY == 0 or pace.waiting > PATIENCE:
             yield pace.report(step)
         if last or step.number % apart == 0:
             save_state(checkpoint_of(job.folder), training.state())
             _publish(job, training, phrases)
-            yield Saved(recipe.shown(step.number), _preview(job, phrases, step) if job.previews else "")
+            yield Saved(recipe.images_after(step.number), _preview(job, phrases, step) if job.previews else "")
 
 
 class _Pace:
@@ -131,12 +144,25 @@ class _Pace:
         """Return the seconds of training since the last report."""
         return self._training.seconds - self._seconds
 
-    def report(self, step: Step) -> Report:
+    def report(self, step: Step) -> TrainingProgress:
         recipe = self._training.recipe
         pace = (step.number - self._step) * recipe.batch / max(self.waiting, 1e-9)
         self._step, self._seconds = step.number, self._training.seconds
-        left = (recipe.steps - step.number) * recipe.batch / pace
-        return Report(recipe.shown(step.number), float(step.error), float(step.contrast), step.rate, pace, left)
+        done = recipe.images_after(step.number)
+        return TrainingProgress(done, recipe.images, float(step.error), float(step.contrast), step.rate, pace)
+
+
+def _validate(
+    job: TrainingJob, phrases: Phrases, held_out: LabelledImages
+) -> Generator[Event, None, Validation | None]:
+    """Classify held-out images with the backbone that was written last."""
+    validation = None
+    for found in validate(_backbone(job), phrases, held_out, job.validation, job.recipe.seed):
+        if isinstance(found, Validation):
+            validation = found
+        else:
+            yield ValidationProgress(found, min(job.validation, len(held_out)))
+    return validation
 
 
 def _make(folder: Path) -> None:
@@ -146,27 +172,35 @@ def _make(folder: Path) -> None:
         raise BigainError(str(folder), f"cannot be made ({problem.strerror})", "Name another folder.") from problem
 
 
-def _backbone(job: Job) -> Backbone:
+def _backbone(job: TrainingJob) -> Backbone:
     return load(str(job.folder.absolute()), job.device)
 
 
-def _preview(job: Job, phrases: Phrases, step: Step) -> str:
-    grid = checkpoint_of(job.folder).with_name(f"samples-{job.recipe.shown(step.number):09d}.png")
-    save_grid(_backbone(job), phrases, grid, job.recipe.seed)
-    return str(grid)
+def _preview(job: TrainingJob, phrases: Phrases, step: Step) -> str:
+    """Generate every class a few times, the same noise down every column, and write a grid of them."""
+    path = checkpoint_of(job.folder).with_name(f"samples-{job.recipe.images_after(step.number):09d}.png")
+    backbone, seed = _backbone(job), job.recipe.seed
+    prompts = questions(backbone, phrases)[:ROWS]
+    samples = generate(
+        backbone, prompts, count=COLUMNS, sampler="ddim", steps=STEPS, guidance=GUIDANCE, seed=seed, compress="none"
+    )
+    grid = tiled([sample.image for sample in samples], COLUMNS)
+    write_whole(str(path), png(grid, {"prompts": prompts, "seed": seed, "steps": STEPS}), force=True)
+    return str(path)
 
 
-def _publish(job: Job, training: Training, phrases: Phrases, mark: Mark | None = None) -> None:
+def _publish(job: TrainingJob, training: Training, phrases: Phrases, validation: Validation | None = None) -> None:
     """Write the averaged weights as a backbone, with what is known about them.
 
     What the folder recommends stays, for somebody may have measured it; accuracy and temperature are the weights' own.
     """
-    about = describe(job.recipe, job.source, len(job.pictures), training, mark)
+    source = job.source or (Path(job.images).resolve().name if isinstance(job.images, str) else "")
+    about = describe(source, training, validation)
     card = _card(job.folder, job.recipe)
-    if mark is None and card.about.get("shown") == about["shown"]:
+    if validation is None and card.about.get("shown") == about["shown"]:
         about |= {key: value for key, value in card.about.items() if key == "held_out"}
     else:
-        card = replace(card, temperature=mark.temperature if mark is not None else None)
+        card = replace(card, temperature=validation.temperature if validation is not None else None)
     card = replace(
         card,
         patch=job.recipe.patch if job.recipe.arch == "unet" else 1,
@@ -175,7 +209,7 @@ def _publish(job: Job, training: Training, phrases: Phrases, mark: Mark | None =
         about=about,
     )
     text = card_of(job.folder.absolute().name, phrases, about)
-    write_backbone(job.folder, training.learner, training.averaged(), job.recipe, phrases, card, text)
+    write_backbone(job.folder, training.trainable, training.averaged(), job.recipe, phrases, card, text)
 
 
 def _card(folder: Path, recipe: Recipe) -> Card:

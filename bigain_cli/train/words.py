@@ -18,7 +18,7 @@ RENAME = "Rename one, or drop a synonym."
 
 
 def make_phrases(classes: Sequence[str], synonyms: Mapping[str, Sequence[str]], templates: Sequence[str]) -> Phrases:
-    """Return the classes with all their names; refuse names that say nothing, or the same as another's."""
+    """Return the classes with all their names; refuse empty names, and names of two classes."""
     unknown = [name for name in synonyms if name not in classes]
     if unknown:
         raise UsageError("--synonyms", f"{unknown[0]!r} is no class of this data", f"Classes: {', '.join(classes)}.")

@@ -78,7 +78,7 @@ def test_equal_meaning_has_one_text(text: str, canonical: str) -> None:
         ("lgtmm:0.5", "compression 'lgtmm:0.5': unknown operator 'lgtmm'. Did you mean lgtm?"),
         (
             "zzz:1",
-            "compression 'zzz:1': unknown operator 'zzz'. Operators: lgtm, tome, sito, abm, iekvd, todo, avg.",
+            "compression 'zzz:1': unknown operator 'zzz'. Known: lgtm, tome, sito, abm, iekvd, todo, avg.",
         ),
         ("lgtm", "compression 'lgtm': 'lgtm' needs a ratio. Write lgtm:0.5."),
         ("tome@fixed", "compression 'tome@fixed': 'tome' needs a ratio. Write tome:0.5@fixed."),

@@ -19,7 +19,7 @@ from bigain_cli.cli.evaluate import evaluate
 from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.evaluation.dataset import open_dataset
 from bigain_cli.evaluation.pictures import Studio
-from bigain_cli.outputs.pictures import settings_of
+from bigain_cli.outputs.png import settings_of
 from bigain_cli.sampler.generation import Generation
 
 FAST = ("--limit", "0", "--steps", "2", "--device", "cpu")

@@ -22,11 +22,11 @@ from bigain_cli.backbones.card import Card
 from bigain_cli.errors import BigainError, ModelError
 from bigain_cli.train import folder as folder_room
 from bigain_cli.train.checkpoint import load_state
-from bigain_cli.train.events import Done, Examined, Report, Resumed, Saved
-from bigain_cli.train.exam import Mark, examine
-from bigain_cli.train.holdings import checkpoint_of, forget, strange, trained
+from bigain_cli.train.exam import Validation, validate
+from bigain_cli.train.holdings import checkpoint_of, foreign_file, remove_checkpoints, trained
+from bigain_cli.train.job import Done, Resumed, Saved, TrainingProgress, ValidationProgress
 from bigain_cli.train.objective import as_input
-from bigain_cli.train.pictures import Pictures, _small
+from bigain_cli.train.pictures import LabelledImages, _small
 from bigain_cli.train.trainer import train
 
 ARCHES = ("unet", "dit")
@@ -36,13 +36,18 @@ PARTS = {"unet": {"unet", "text_encoder", "tokenizer"}, "dit": {"transformer"}}
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Return a job for each architecture, carried out, with odd class names and some pictures held out."""
+    """Return a job for each architecture, carried out, with odd class names and some images held out."""
     jobs = {}
     for arch in ARCHES:
-        pictures = cases.toy(24, classes=ODD)
         folder = tmp_path_factory.mktemp(arch) / "model"
         jobs[arch] = cases.job(
-            folder, arch, pictures=pictures, held_out=cases.toy(8, 1, classes=ODD), exam=2, every=16, source="a_b<c>"
+            folder,
+            arch,
+            images=cases.toy(24, classes=ODD),
+            held_out=cases.toy(8, 1, classes=ODD),
+            validation=2,
+            every=16,
+            source="a_b<c>",
         )
         *_, done = train(jobs[arch])
         assert isinstance(done, Done) and done.accuracy is not None
@@ -53,18 +58,18 @@ def weights(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.glob("*/*.safetensors")}
 
 
-def learner_of(job: Any) -> Any:
-    """Return a learner with the averaged weights of a job's last checkpoint."""
-    training = cases.training(job.recipe, job.pictures)
+def averaged_of(job: Any) -> Any:
+    """Return a trainable with the averaged weights of a job's last checkpoint."""
+    training = cases.training(job.recipe, job.images)
     state = load_state(checkpoint_of(job.folder))
     with torch.no_grad():
         for name, weight in zip(training.names, training.weights, strict=True):
             weight.copy_(state.tensors[f"average.{name}"])
-    return training.learner
+    return training.trainable
 
 
 @pytest.mark.parametrize("arch", ARCHES)
-def test_pictures_are_served_as_they_were_trained(made: dict[str, Any], arch: str) -> None:
+def test_images_are_served_as_they_were_trained(made: dict[str, Any], arch: str) -> None:
     job, backbone = made[arch], bigain.load(str(made[arch].folder), "cpu")
     for shape in ((16, 16), (33, 20), (9, 40)):
         picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8))
@@ -80,17 +85,17 @@ def test_pictures_are_served_as_they_were_trained(made: dict[str, Any], arch: st
 @pytest.mark.parametrize("arch", ARCHES)
 def test_the_folder_predicts_what_the_average_does(made: dict[str, Any], arch: str) -> None:
     job, backbone = made[arch], bigain.load(str(made[arch].folder), "cpu")
-    learner = learner_of(job)
+    trainable = averaged_of(job)
     phrases = cases.phrases(ODD)
     prompts = [phrases.sentences(name)[1] if arch == "unet" else phrases.classes[name][0] for name in ODD]
     count = len(prompts[:1]) if arch == "dit" else 6
-    rows = torch.tensor([*(number * count + count // 6 for number in range(len(ODD))), learner.empty])
+    rows = torch.tensor([*(number * count + count // 6 for number in range(len(ODD))), trainable.empty])
     generator = torch.Generator().manual_seed(2)
     clean, noise = torch.randn(2, 5, *backbone.latent_shape, generator=generator)
     t = torch.tensor([0, 10, 300, 700, 999])
     noisy = backbone.mix(clean, noise, t)
     with torch.no_grad():
-        expected = learner(noisy, t, rows)
+        expected = trainable(noisy, t, rows)
         found = backbone.noise(noisy, t, backbone.condition([*prompts, ""]))
         shuffled = backbone.noise(noisy, t, backbone.condition([*prompts[1:], prompts[0], ""]))
     torch.testing.assert_close(found, expected, rtol=5e-3, atol=5e-3)
@@ -153,7 +158,7 @@ def test_the_cards_say_what_was_done(made: dict[str, Any], arch: str) -> None:
     assert card.about["recipe"] == job.recipe.to_dict() and card.about["pictures"] == 24 and card.about["shown"] == 24
     assert card.about["held_out"]["of"] == 2 and card.about["held_out"]["text"] in page
     assert list(card.classes) == list(ODD) and card.classes["T_shirt"] == ("T shirt",)
-    assert r"- \# \<b\>\*747\*\</b\>" in page and r"Data: a\_b\<c\>, 24 pictures" in page
+    assert r"- \# \<b\>\*747\*\</b\>" in page and r"Data: a\_b\<c\>, 24 images" in page
     assert page.startswith("# model\n") and Card.of(json.loads(card.to_json())) == card
 
 
@@ -187,21 +192,21 @@ def test_a_cards_times_are_steps_of_the_schedule(times: tuple[float, float]) -> 
     assert 0 <= low < high <= 1000
 
 
-def test_the_exam_is_what_the_command_would_say(made: dict[str, Any]) -> None:
+def test_validation_gives_what_the_command_would_say(made: dict[str, Any]) -> None:
     for job in made.values():
         backbone = bigain.load(str(job.folder), "cpu")
-        *done, mark = examine(backbone, cases.phrases(ODD), job.held_out, 2, seed=5)
+        *done, validation = validate(backbone, cases.phrases(ODD), job.held_out, 2, seed=5)
         assert done == [1, 2]
         order = torch.randperm(8, generator=torch.Generator().manual_seed(5))[:2].tolist()
         shown = [(str(number), job.held_out.image(number)) for number in order]
         labels = [name.replace("_", " ") for name in ODD]
-        rules = bigain.Rules(schedule="fixed", draws=mark.draws)
+        rules = bigain.Rules(schedule="fixed", draws=validation.draws)
         found = bigain.classify(backbone, shown, labels, rules=rules, seed=5)
         right = sum(
             getattr(each, "label", None) == labels[int(job.held_out.labels[number])]
             for number, each in zip(order, found, strict=True)
         )
-        assert (mark.right, mark.count) == (right, 2)
+        assert (validation.right, validation.count) == (right, 2)
 
 
 @pytest.mark.parametrize(("right", "count"), [(0, 1), (1, 1), (0, 20), (7, 20), (20, 20), (431, 500)])
@@ -209,25 +214,25 @@ def test_the_interval_is_wilsons(right: int, count: int) -> None:
     from scipy.stats import binomtest
 
     expected = binomtest(right, count).proportion_ci(method="wilson")
-    low, high = Mark(right, count, 16).interval
+    low, high = Validation(right, count, 16).interval
     assert low == pytest.approx(expected.low, abs=1e-6) and high == pytest.approx(expected.high, abs=1e-6)
 
 
-def test_templates_of_ones_own_are_what_is_asked_and_drawn(tmp_path: Path) -> None:
+def test_templates_of_ones_own_are_classified_and_generated_with(tmp_path: Path) -> None:
     short = cases.recipe(images=4)
     seen, held_out = cases.toy(4, classes=("lung", "knee")), cases.toy(2, 1, classes=("lung", "knee"))
-    told = {"recipe": short, "pictures": seen, "held_out": held_out, "templates": ("X-ray: {}",)}
-    *_, done = train(cases.job(tmp_path / "x", exam=1, previews=True, **told))
+    given = {"recipe": short, "images": seen, "held_out": held_out, "templates": ("X-ray: {}",)}
+    *_, done = train(cases.job(tmp_path / "x", validation=1, previews=True, **given))
     assert done.accuracy is not None
     with Image.open(tmp_path / "x" / "training" / "samples-000000004.png") as grid:
         assert grid.size == (8 * 16, 2 * 16)
 
 
-def test_events_count_the_pictures_asked_for(tmp_path: Path) -> None:
+def test_events_count_the_images_of_the_recipe(tmp_path: Path) -> None:
     job = cases.job(tmp_path / "x", "dit", recipe=cases.recipe("dit", images=10, batch=4), every=1)
     events = list(train(job))
     assert [event.images for event in events if isinstance(event, Saved)] == [4, 8, 10]
-    assert [event.images for event in events if isinstance(event, Report)] == [10]
+    assert [event.images for event in events if isinstance(event, TrainingProgress)] == [10]
     assert Card.read(job.folder).about["shown"] == 12
 
 
@@ -239,8 +244,8 @@ def test_checkpoints_do_not_count_in_the_pace(tmp_path: Path, monkeypatch: pytes
     saved = trainer.save_state
     monkeypatch.setattr(trainer, "save_state", lambda *given: (now.__setitem__(0, now[0] + 1000.0), saved(*given)))
     job = cases.job(tmp_path / "x", "dit", recipe=cases.recipe("dit", images=40, batch=4), every=4)
-    reports = [event for event in train(job) if isinstance(event, Report)]
-    assert [report.pace for report in reports] == [pytest.approx(4.0)] and reports[0].left == 0
+    reports = [event for event in train(job) if isinstance(event, TrainingProgress)]
+    assert [report.pace for report in reports] == [pytest.approx(4.0)]
 
 
 def test_a_training_in_the_place_of_another_leaves_nothing_of_it(tmp_path: Path) -> None:
@@ -253,25 +258,25 @@ def test_a_training_in_the_place_of_another_leaves_nothing_of_it(tmp_path: Path)
     assert {path.name for path in folder.iterdir()} == kept
 
 
-def test_forgetting_removes_a_training_and_nothing_else(tmp_path: Path) -> None:
+def test_removing_a_training_removes_nothing_else(tmp_path: Path) -> None:
     room = tmp_path / "training"
     room.mkdir()
     for name in ("checkpoint.safetensors", ".checkpoint.safetensors.part", "samples-000000016.png", "notes.txt"):
         (room / name).touch()
-    forget(tmp_path)
-    assert [path.name for path in room.iterdir()] == ["notes.txt"] and strange(tmp_path) == "training/notes.txt"
+    remove_checkpoints(tmp_path)
+    assert [path.name for path in room.iterdir()] == ["notes.txt"] and foreign_file(tmp_path) == "training/notes.txt"
     (room / "notes.txt").unlink()
-    assert strange(tmp_path) is None
-    forget(tmp_path)
+    assert foreign_file(tmp_path) is None
+    remove_checkpoints(tmp_path)
     assert list(tmp_path.iterdir()) == []
-    forget(tmp_path / "nowhere")
+    remove_checkpoints(tmp_path / "nowhere")
     (room / "cat").mkdir(parents=True)  # a data set's own folder of that name
     (room / "cat" / "a.png").touch()
-    forget(tmp_path)
-    assert (room / "cat" / "a.png").exists() and strange(tmp_path) == "training/cat" and not trained(tmp_path)
+    remove_checkpoints(tmp_path)
+    assert (room / "cat" / "a.png").exists() and foreign_file(tmp_path) == "training/cat" and not trained(tmp_path)
 
 
-def test_an_earlier_training_is_forgotten_only_when_nothing_speaks_against_the_new_one(tmp_path: Path) -> None:
+def test_an_earlier_training_is_removed_only_when_nothing_speaks_against_the_new_one(tmp_path: Path) -> None:
     folder = tmp_path / "x"
     list(train(cases.job(folder, "dit")))
     before = checkpoint_of(folder).read_bytes()
@@ -310,23 +315,23 @@ def test_an_interruption_in_the_middle_of_the_exchange_leaves_a_model(
 @pytest.mark.parametrize("lost", ["model_index.json", "transformer", "bigain.json"])
 def test_resuming_heals_a_folder_that_was_torn(tmp_path: Path, lost: str) -> None:
     folder = tmp_path / "x"
-    job = cases.job(folder, "dit", held_out=cases.toy(4, 1), exam=1)
+    job = cases.job(folder, "dit", held_out=cases.toy(4, 1), validation=1)
     list(train(job))
     before = weights(folder)
     path = folder / lost
     path.unlink() if path.is_file() else path.rename(folder / ".new")
     *rest, done = train(job, resume=True)
-    assert rest == [Resumed(24), Examined(1, 1)] and done.accuracy is not None
+    assert rest == [Resumed(24, 24), ValidationProgress(1, 1)] and done.accuracy is not None
     assert weights(folder) == before and bigain.load(str(folder), "cpu").family == "dit"
     assert "held_out" in Card.read(folder).about
 
 
-def test_the_exam_after_resuming_is_of_the_last_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_validation_after_resuming_is_of_the_last_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed between the last checkpoint and its backbone, the folder holds an older one."""
     from bigain_cli.train import trainer
 
     folder = tmp_path / "x"
-    job = cases.job(folder, "dit", held_out=cases.toy(4, 1), exam=1)
+    job = cases.job(folder, "dit", held_out=cases.toy(4, 1), validation=1)
     events = train(job)
     next(event for event in events if isinstance(event, Saved))
     older = weights(folder)
@@ -337,7 +342,7 @@ def test_the_exam_after_resuming_is_of_the_last_weights(tmp_path: Path, monkeypa
     monkeypatch.setattr(trainer, "_publish", publish)
     assert weights(folder)["transformer/diffusion_pytorch_model.safetensors"] in older.values()
     seen = []
-    monkeypatch.setattr(trainer, "examine", lambda *given: seen.append(weights(folder)) or [Mark(1, 1, 1)])
+    monkeypatch.setattr(trainer, "validate", lambda *given: seen.append(weights(folder)) or [Validation(1, 1, 1)])
     list(train(job, resume=True))
     assert seen == [weights(folder)]
     assert seen[0]["transformer/diffusion_pytorch_model.safetensors"] not in older.values()
@@ -373,8 +378,10 @@ def test_a_full_disk_leaves_the_former_backbone(tmp_path: Path, monkeypatch: pyt
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
-def test_held_out_pictures_that_are_none_are_no_exam(tmp_path: Path) -> None:
-    none = Pictures(torch.zeros(0, 3, 16, 16, dtype=torch.uint8), torch.zeros(0, dtype=torch.int64), cases.CLASSES)
+def test_without_held_out_images_nothing_is_validated(tmp_path: Path) -> None:
+    none = LabelledImages(
+        torch.zeros(0, 3, 16, 16, dtype=torch.uint8), torch.zeros(0, dtype=torch.int64), cases.CLASSES
+    )
     *_, done = train(cases.job(tmp_path / "x", "dit", held_out=none))
     assert done.accuracy is None and "not measured" in (tmp_path / "x" / "README.md").read_text()
 
@@ -385,14 +392,14 @@ def test_checkpoints_hold_no_pickles_and_know_their_step(made: dict[str, Any]) -
     assert about["step"] == 6 and about["words"]["classes"]["T_shirt"] == ["T shirt"]
 
 
-def test_going_on_at_the_end_keeps_what_was_measured(tmp_path: Path) -> None:
-    """A card that somebody has filled in, and the accuracy of the exam, are those of the same weights."""
+def test_continuing_at_the_end_keeps_what_was_measured(tmp_path: Path) -> None:
+    """A card that somebody has filled in, and the measured accuracy, are those of the same weights."""
     job = cases.job(tmp_path / "model", "dit")
     list(train(job))
     card = Card.read(job.folder)
     assert card.score == "norm" and card.temperature is None
-    told = {**card.about, "held_out": {"right": 1, "of": 2, "draws": 16, "text": "half of them"}}
-    ours = dataclasses.replace(card, score="l1", draws=12, temperature=0.5, times=(0.1, 0.9), about=told)
+    about = {**card.about, "held_out": {"right": 1, "of": 2, "draws": 16, "text": "half of them"}}
+    ours = dataclasses.replace(card, score="l1", draws=12, temperature=0.5, times=(0.1, 0.9), about=about)
     (job.folder / "bigain.json").write_text(ours.to_json())
     list(train(job, resume=True))
     again = Card.read(job.folder)
@@ -400,17 +407,17 @@ def test_going_on_at_the_end_keeps_what_was_measured(tmp_path: Path) -> None:
 
 
 def test_a_class_may_be_called_what_no_label_can_be(tmp_path: Path) -> None:
-    pictures = cases.toy(classes=(" bird", "ship ", "truck"))
-    job = cases.job(tmp_path / "model", "dit", pictures=pictures, held_out=pictures, exam=3)
+    images = cases.toy(classes=(" bird", "ship ", "truck"))
+    job = cases.job(tmp_path / "model", "dit", images=images, held_out=images, validation=3)
     *_, done = train(job)
-    assert "of 3 held-out pictures" in done.accuracy
+    assert "of 3 held-out images" in done.accuracy
 
 
-def test_a_model_is_asked_by_a_sentence_that_it_was_told(tmp_path: Path) -> None:
+def test_a_model_is_classified_with_by_a_sentence_of_its_training(tmp_path: Path) -> None:
     job = cases.job(tmp_path / "model", templates=("an x-ray of a {}",))
     list(train(job))
     backbone = bigain.load(str(job.folder), "cpu")
     assert backbone.template == "an x-ray of a {}"
-    picture = job.pictures.image(0)
+    picture = job.images.image(0)
     (result,) = bigain.classify(backbone, picture, ["bird", "ship"], rules=bigain.Rules(draws=8))
     assert isinstance(result, bigain.Ranking)

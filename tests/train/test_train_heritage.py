@@ -16,9 +16,9 @@ from bigain_cli import load
 from bigain_cli.backbones.card import Card
 from bigain_cli.errors import ModelError, UsageError
 from bigain_cli.train.checkpoint import load_state
-from bigain_cli.train.heritage import bequeath, heritage
+from bigain_cli.train.heritage import copy_weights, warm_start
 from bigain_cli.train.holdings import checkpoint_of
-from bigain_cli.train.networks import Learner, make_learner
+from bigain_cli.train.networks import TrainableBackbone, make_trainable
 from bigain_cli.train.recipe import Recipe
 from bigain_cli.train.trainer import train
 
@@ -35,23 +35,23 @@ def parents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {arch: folder / arch for arch in ARCHES}
 
 
-def answers(learner: Learner, rows: torch.Tensor) -> torch.Tensor:
-    shape = (len(rows), 12, 8, 8) if hasattr(learner, "text_encoder") else (len(rows), 3, 16, 16)
+def answers(trainable: TrainableBackbone, rows: torch.Tensor) -> torch.Tensor:
+    shape = (len(rows), 12, 8, 8) if hasattr(trainable, "text_encoder") else (len(rows), 3, 16, 16)
     noisy = torch.randn(shape, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
-        return learner(noisy, torch.full((len(rows),), 400), rows)
+        return trainable(noisy, torch.full((len(rows),), 400), rows)
 
 
-def child(arch: str, parent: Path, classes: tuple[str, ...] = cases.CLASSES, **changes: Any) -> Learner:
+def child(arch: str, parent: Path, classes: tuple[str, ...] = cases.CLASSES, **changes: Any) -> TrainableBackbone:
     wanted = cases.recipe(arch, seed=7, **changes)
-    source = heritage(str(parent), wanted)
-    learner = make_learner(wanted, cases.phrases(classes))
-    bequeath(source, learner, classes)
-    return learner
+    source = warm_start(str(parent), wanted)
+    trainable = make_trainable(wanted, cases.phrases(classes))
+    copy_weights(source, trainable, classes)
+    return trainable
 
 
-def first_rows(learner: Learner) -> torch.Tensor:
-    return torch.cat([learner.starts, torch.tensor([learner.empty])])
+def first_rows(trainable: TrainableBackbone) -> torch.Tensor:
+    return torch.cat([trainable.starts, torch.tensor([trainable.empty])])
 
 
 @pytest.mark.parametrize("arch", ARCHES)
@@ -61,8 +61,7 @@ def test_a_child_answers_as_its_parent_does(parents: dict[str, Path], arch: str)
     noisy = torch.randn(3, *parent.latent_shape, generator=torch.Generator().manual_seed(1))
     texts = ["bird", "ship", "truck"]
     with torch.inference_mode():
-        told = parent.condition(texts)
-        theirs = parent.noise(noisy, torch.full((3,), 400), told, None)
+        theirs = parent.noise(noisy, torch.full((3,), 400), parent.condition(texts), None)
         mine = heir(noisy, torch.full((3,), 400), rows)
     torch.testing.assert_close(mine, theirs, atol=2e-5, rtol=0)
 
@@ -80,7 +79,7 @@ def test_classes_keep_their_meaning_by_name_in_whatever_order(parents: dict[str,
 
 def test_an_unknown_class_begins_as_it_would_without_a_parent(parents: dict[str, Path]) -> None:
     heir = child("dit", parents["dit"], OTHERS)
-    orphan = make_learner(cases.recipe("dit", seed=7), cases.phrases(OTHERS))
+    orphan = make_trainable(cases.recipe("dit", seed=7), cases.phrases(OTHERS))
     key = next(name for name in heir.state_dict() if name.endswith("class_embedder.embedding_table.weight"))
     assert torch.equal(heir.state_dict()[key][2], orphan.state_dict()[key][2])
     assert not torch.equal(heir.state_dict()[key][0], orphan.state_dict()[key][0])
@@ -88,7 +87,7 @@ def test_an_unknown_class_begins_as_it_would_without_a_parent(parents: dict[str,
 
 @pytest.mark.parametrize(
     ("changes", "option"),
-    [({"width": 16}, "--width"), ({"patch": 1}, "--patch"), ({"size": 32}, "--size")],
+    [({"width": 16}, "--width"), ({"patch": 1}, "the recipe's patch"), ({"size": 32}, "--size")],
 )
 def test_another_shape_is_refused_by_its_option(parents: dict[str, Path], changes: dict[str, int], option: str) -> None:
     with pytest.raises(UsageError) as refusal:
@@ -98,7 +97,7 @@ def test_another_shape_is_refused_by_its_option(parents: dict[str, Path], change
 
 def test_a_transformer_of_another_depth_and_another_architecture_are_refused(parents: dict[str, Path]) -> None:
     for arch, parent, changes, option in (
-        ("dit", "dit", {"depth": 3}, "--depth"),
+        ("dit", "dit", {"depth": 3}, "the recipe's depth"),
         ("unet", "dit", {}, "--arch dit"),
         ("dit", "unet", {}, "--arch unet"),
     ):
@@ -110,28 +109,30 @@ def test_a_transformer_of_another_depth_and_another_architecture_are_refused(par
 def test_what_was_not_trained_here_is_no_parent(tmp_path: Path) -> None:
     for name in ("sd1.5", "colours"):
         with pytest.raises(UsageError, match="not a backbone made by bigain train"):
-            heritage(name, cases.recipe())
+            warm_start(name, cases.recipe())
     (tmp_path / "model_index.json").write_text("{}")
     with pytest.raises(UsageError, match="not a backbone made by bigain train"):
-        heritage(str(tmp_path), cases.recipe())
+        warm_start(str(tmp_path), cases.recipe())
 
 
 def test_a_parent_that_lacks_its_network_is_called_incomplete(parents: dict[str, Path], tmp_path: Path) -> None:
     torn = shutil.copytree(parents["unet"], tmp_path / "torn")
     shutil.rmtree(torn / "unet")
     with pytest.raises(ModelError, match="incomplete"):
-        heritage(str(torn), cases.recipe())
+        warm_start(str(torn), cases.recipe())
 
 
 def test_its_checkpoint_is_no_part_of_a_model(parents: dict[str, Path], tmp_path: Path) -> None:
     light = shutil.copytree(parents["dit"], tmp_path / "light", ignore=shutil.ignore_patterns("training"))
     wanted = cases.recipe("dit")
-    assert heritage(str(light), wanted).about()["weights"] == heritage(str(parents["dit"]), wanted).about()["weights"]
+    assert (
+        warm_start(str(light), wanted).about()["weights"] == warm_start(str(parents["dit"]), wanted).about()["weights"]
+    )
     assert load(str(light), "cpu").identity == load(str(parents["dit"]), "cpu").identity
 
 
 def test_the_embedded_model_can_be_a_parent() -> None:
-    assert heritage("mini", Recipe()).card.about["recipe"]["arch"] == "unet"
+    assert warm_start("mini", Recipe()).card.about["recipe"]["arch"] == "unet"
 
 
 def test_going_on_ends_at_the_same_weights_though_the_parent_is_gone(parents: dict[str, Path], tmp_path: Path) -> None:
@@ -156,7 +157,7 @@ def test_the_card_tells_the_parents_and_theirs(parents: dict[str, Path], tmp_pat
     list(train(cases.job(tmp_path / "grandchild", "dit", start=str(tmp_path / "child"))))
     about = json.loads((tmp_path / "grandchild" / "bigain.json").read_text())["about"]
     assert about["start"]["start"]["model"] == str(parents["dit"])
-    assert (tmp_path / "grandchild" / "README.md").read_text().count("Began from") == 2
+    assert (tmp_path / "grandchild" / "README.md").read_text().count("Started from") == 2
 
 
 def test_a_backbone_does_not_overwrite_its_parent(parents: dict[str, Path]) -> None:

@@ -39,7 +39,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_gives_others() -> None
 
 
 @pytest.mark.parametrize(("arch", "pauses"), [("dit", range(6)), ("unet", (2,))])
-def test_going_on_from_any_checkpoint_ends_at_the_same_weights(arch: str, pauses: Any, tmp_path: Any) -> None:
+def test_continuing_from_any_checkpoint_ends_at_the_same_weights(arch: str, pauses: Any, tmp_path: Any) -> None:
     wanted = cases.recipe(arch)
     whole, states = cases.training(wanted), []
     states.append(whole.state())
@@ -53,7 +53,7 @@ def test_going_on_from_any_checkpoint_ends_at_the_same_weights(arch: str, pauses
         assert same(finished(other), states[-1].tensors)
 
 
-def test_a_state_is_no_view_of_what_goes_on() -> None:
+def test_a_state_does_not_change_with_the_training() -> None:
     training = cases.training(cases.recipe("dit"))
     steps = training.run()
     next(steps)
@@ -65,7 +65,7 @@ def test_a_state_is_no_view_of_what_goes_on() -> None:
 
 @settings(max_examples=12, deadline=None)
 @given(count=st.integers(2, 23), batch=st.integers(1, 9))
-def test_every_picture_comes_once_before_any_comes_twice(count: int, batch: int) -> None:
+def test_every_image_comes_once_before_any_comes_twice(count: int, batch: int) -> None:
     training = Training.__new__(Training)  # the order alone: networks have no part in it
     training.recipe, training.device = cases.recipe("dit", batch=batch), torch.device("cpu")
     training.labels, training._order = torch.zeros(count), None
@@ -104,38 +104,38 @@ def test_the_rate_rises_in_a_line_and_ends_in_half_a_cosine() -> None:
 def sample_of(arch: str = "unet", count: int = 64, **changes: Any) -> tuple[Any, Any, Any, Recipe]:
     wanted = cases.recipe(arch, batch=16, images=64, **changes)
     training = cases.training(wanted, cases.toy(count))
-    sample = draw(training.pixels, training.labels, training.learner, wanted, 1000, 5)
-    return training, sample, training.learner, wanted
+    sample = draw(training.pixels, training.labels, training.trainable, wanted, 1000, 5)
+    return training, sample, training.trainable, wanted
 
 
 @pytest.mark.parametrize("arch", ARCHES)
 def test_wrong_rows_never_belong_to_the_right_class(arch: str) -> None:
-    training, sample, learner, _ = sample_of(arch, 300, drop=0.0)
-    owner = torch.full((learner.empty + 1,), -1)
-    for label, (start, count) in enumerate(zip(learner.starts, learner.variants, strict=True)):
+    training, sample, trainable, _ = sample_of(arch, 300, drop=0.0)
+    owner = torch.full((trainable.empty + 1,), -1)
+    for label, (start, count) in enumerate(zip(trainable.starts, trainable.variants, strict=True)):
         owner[start : start + count] = label
     assert torch.equal(owner[sample.rows], training.labels)
     assert (owner[sample.wrong] != training.labels).all() and (owner[sample.wrong] >= 0).all()
     for label in range(3):  # all others come, and all of their sentences
         assert set(owner[sample.wrong[training.labels == label]].tolist()) == {0, 1, 2} - {label}
-    assert set(sample.wrong.tolist()) == set(sample.rows.tolist()) == set(range(learner.empty))
+    assert set(sample.wrong.tolist()) == set(sample.rows.tolist()) == set(range(trainable.empty))
 
 
 @pytest.mark.parametrize("arch", ARCHES)
 def test_dropped_labels_use_the_empty_row(arch: str) -> None:
-    training, sample, learner, _ = sample_of(arch, 300, drop=0.3)
-    assert torch.equal(sample.told, sample.rows != learner.empty)
-    assert 0.2 < 1 - sample.told.float().mean() < 0.4
-    assert sample_of(arch, 300, drop=0.0)[1].told.all()
+    training, sample, trainable, _ = sample_of(arch, 300, drop=0.3)
+    assert torch.equal(sample.label_shown, sample.rows != trainable.empty)
+    assert 0.2 < 1 - sample.label_shown.float().mean() < 0.4
+    assert sample_of(arch, 300, drop=0.0)[1].label_shown.all()
     if arch == "unet":
-        empty = training.learner.tokenizer("", padding="max_length", max_length=learner.ids.shape[1]).input_ids
-        assert learner.ids[learner.empty].tolist() == empty
+        empty = training.trainable.tokenizer("", padding="max_length", max_length=trainable.ids.shape[1]).input_ids
+        assert trainable.ids[trainable.empty].tolist() == empty
     else:
-        assert learner.network.transformer_blocks[0].norm1.emb.class_embedder.embedding_table.num_embeddings == 4
+        assert trainable.network.transformer_blocks[0].norm1.emb.class_embedder.embedding_table.num_embeddings == 4
 
 
 @pytest.mark.parametrize("arch", ARCHES)
-def test_flipping_mirrors_pictures_whole(arch: str) -> None:
+def test_flipping_mirrors_whole_images(arch: str) -> None:
     training, sample, _, wanted = sample_of(arch)
     plain, mirrored = (as_input(pixels, wanted) for pixels in (training.pixels, training.pixels.flip(-1)))
     turned = [torch.equal(clean, picture) for clean, picture in zip(sample.clean, mirrored, strict=True)]
@@ -149,22 +149,22 @@ def test_flipping_mirrors_pictures_whole(arch: str) -> None:
 @given(step=st.integers(0, 10**9), tilt=st.floats(0.2, 5))
 def test_times_are_times_of_the_schedule(step: int, tilt: float) -> None:
     wanted = cases.recipe("dit", tilt=tilt)
-    learner: Any = LEARNER
-    sample = draw(PICTURES.pixels, PICTURES.labels, learner, wanted, 1000, step)
+    trainable: Any = TRAINABLE
+    sample = draw(PICTURES.pixels, PICTURES.labels, trainable, wanted, 1000, step)
     assert sample.t.dtype == torch.int64 and 0 <= int(sample.t.min()) <= int(sample.t.max()) < 1000
 
 
 PICTURES = cases.toy(24)
-LEARNER = cases.training(cases.recipe("dit")).learner
+TRAINABLE = cases.training(cases.recipe("dit")).trainable
 
 
 @pytest.mark.parametrize("arch", ARCHES)
 def test_the_losses_are_those_of_a_slow_loop(arch: str) -> None:
-    training, sample, learner, wanted = sample_of(arch, 8, drop=0.4, sharpness=7.0)
+    training, sample, trainable, wanted = sample_of(arch, 8, drop=0.4, sharpness=7.0)
     with torch.no_grad():
-        for parameter in learner.parameters():  # a fresh DiT answers nothing to every label
+        for parameter in trainable.parameters():  # a fresh DiT answers nothing to every label
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)) * 0.05)
-        seen = losses(learner, sample, training.process, wanted, True)
+        seen = losses(trainable, sample, training.process, wanted, True)
         rights, terms = [], []
         for number in range(8):
             t = sample.t[number : number + 1]
@@ -172,11 +172,11 @@ def test_the_losses_are_those_of_a_slow_loop(arch: str) -> None:
             noise = sample.noise[number]
             noisy = (a * sample.clean[number] + s * noise)[None]
             right, wrong = (
-                float(((learner(noisy, t, rows[number : number + 1])[0] - noise) ** 2).mean())
+                float(((trainable(noisy, t, rows[number : number + 1])[0] - noise) ** 2).mean())
                 for rows in (sample.rows, sample.wrong)
             )
             rights.append(right)
-            if sample.told[number]:
+            if sample.label_shown[number]:
                 terms.append(math.log1p(math.exp(-7.0 * math.log(wrong / right))))
     assert 0 < len(terms) < 8
     contrast = sum(terms) / len(terms)
@@ -187,9 +187,9 @@ def test_the_losses_are_those_of_a_slow_loop(arch: str) -> None:
 
 
 def test_without_contrast_the_error_is_the_same_and_the_wrong_labels_are_not_run() -> None:
-    training, sample, learner, wanted = sample_of("dit", 8)
+    training, sample, trainable, wanted = sample_of("dit", 8)
     with torch.no_grad():
-        both, alone = (losses(learner, sample, training.process, wanted, on) for on in (True, False))
+        both, alone = (losses(trainable, sample, training.process, wanted, on) for on in (True, False))
     torch.testing.assert_close(both.error, alone.error)
     assert float(alone.contrast) == 0
     torch.testing.assert_close(alone.total, both.total - wanted.contrast * both.contrast)
@@ -211,13 +211,13 @@ def test_every_time_counts_alike() -> None:
 
 
 @pytest.mark.parametrize(
-    ("weight", "begin", "told"),
+    ("weight", "begin", "expected"),
     [(0.1, 0.0, "111111"), (0.1, 0.5, "000111"), (0.1, 0.9, "000000"), (0.0, 0.0, "000000")],
 )
-def test_contrast_waits_for_its_share_of_the_training(weight: float, begin: float, told: str) -> None:
+def test_contrast_waits_for_its_share_of_the_training(weight: float, begin: float, expected: str) -> None:
     wanted = cases.recipe("dit", contrast=weight, contrast_from=begin)
     seen = [float(step.contrast) > 0 for step in cases.training(wanted).run()]
-    assert seen == [each == "1" for each in told]
+    assert seen == [each == "1" for each in expected]
 
 
 def test_errors_are_mean_squares_in_float32() -> None:
@@ -227,7 +227,7 @@ def test_errors_are_mean_squares_in_float32() -> None:
 
 def test_the_same_step_draws_the_same_and_another_draws_otherwise() -> None:
     wanted = cases.recipe("dit")
-    one, again, other = (draw(PICTURES.pixels, PICTURES.labels, LEARNER, wanted, 1000, step) for step in (7, 7, 8))
+    one, again, other = (draw(PICTURES.pixels, PICTURES.labels, TRAINABLE, wanted, 1000, step) for step in (7, 7, 8))
     for name, value in vars(one).items():
         assert torch.equal(value, vars(again)[name])
     assert not torch.equal(one.noise, other.noise) and not torch.equal(one.t, other.t)
@@ -250,7 +250,7 @@ def test_a_checkpoint_of_something_else_is_refused_by_what_differs(tmp_path: Any
     state = cases.training(wanted).state()
     with pytest.raises(UsageError, match=r"other settings \(depth 2 → 3; rate 0.001 → 0.002\)"):
         cases.training(cases.recipe("dit", depth=3, rate=0.002)).restore(state)
-    with pytest.raises(UsageError, match=r"other pictures. Give the same data, the same --held-out too"):
+    with pytest.raises(UsageError, match=r"other images. Give the same data, the same --held-out too"):
         cases.training(wanted, cases.toy(seed=1)).restore(state)
     words = State(**{**vars(state), "words": {"classes": ["a", "b"]}})
     with pytest.raises(UsageError, match=r"other --synonyms, --template or --from"):
@@ -263,7 +263,7 @@ def test_a_checkpoint_of_something_else_is_refused_by_what_differs(tmp_path: Any
 
 def test_what_is_no_checkpoint_is_said_to_be_none(tmp_path: Any) -> None:
     path = tmp_path / "state"
-    with pytest.raises(UsageError, match="no checkpoint to go on from"):
+    with pytest.raises(UsageError, match="no checkpoint to continue from"):
         load_state(path)
     save_state(path, cases.training(cases.recipe("dit")).state())
     whole = path.read_bytes()
@@ -321,7 +321,7 @@ BAD = {
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in BAD.items() for value in values])
 def test_a_bad_setting_is_named(name: str, value: Any) -> None:
-    with pytest.raises(UsageError, match=f"^--{name.replace('_', '-')} .*: .+\\. .+"):
+    with pytest.raises(UsageError, match=f"^{name} .*: .+\\. .+"):
         Recipe(**{name: value})
 
 

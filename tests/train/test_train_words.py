@@ -76,7 +76,7 @@ def test_odd_names_are_each_read_as_themselves(arch: str) -> None:
     assert len(set(rows)) == len(set(texts)) == len(texts)
     assert max(map(len, rows)) <= tokenizer.model_max_length < max(map(len, rows)) + 4
     assert not any({tokenizer.unk_token_id, tokenizer.bos_token_id} & set(row[1:-1]) for row in rows)
-    assert cases.training(cases.recipe(arch), cases.toy(classes=ODD)).learner.empty > 0
+    assert cases.training(cases.recipe(arch), cases.toy(classes=ODD)).trainable.empty > 0
 
 
 WORD = st.text(st.characters(categories=("Ll", "Lu", "Lo", "Nd")), min_size=1, max_size=6)

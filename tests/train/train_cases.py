@@ -15,10 +15,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # as a script, too
 import commands
 
 if TYPE_CHECKING:
+    from bigain_cli.train.job import TrainingJob
     from bigain_cli.train.loop import Training
-    from bigain_cli.train.pictures import Pictures
+    from bigain_cli.train.pictures import LabelledImages
     from bigain_cli.train.recipe import Recipe
-    from bigain_cli.train.trainer import Job
 
 CLASSES = ("bird", "ship", "truck")
 WIDTHS = {"unet": 8, "dit": 16}
@@ -29,15 +29,15 @@ LAZY = {  # imported at their first use only
 }
 
 
-def toy(count: int = 24, seed: int = 0, size: int = 16, classes: tuple[str, ...] = CLASSES) -> Pictures:
+def toy(count: int = 24, seed: int = 0, size: int = 16, classes: tuple[str, ...] = CLASSES) -> LabelledImages:
     """Make noise with labels in turn."""
     import torch
 
-    from bigain_cli.train.pictures import Pictures
+    from bigain_cli.train.pictures import LabelledImages
 
     generator = torch.Generator().manual_seed(seed)
     pixels = torch.randint(0, 256, (count, 3, size, size), generator=generator, dtype=torch.uint8)
-    return Pictures(pixels, torch.arange(count) % len(classes), classes)
+    return LabelledImages(pixels, torch.arange(count) % len(classes), classes)
 
 
 def recipe(arch: str = "unet", **changes: Any) -> Recipe:
@@ -48,18 +48,18 @@ def recipe(arch: str = "unet", **changes: Any) -> Recipe:
     return Recipe(**{"arch": arch, "contrast": 0.1, **plain, **changes})
 
 
-def training(wanted: Recipe, pictures: Pictures | None = None) -> Training:
+def training(wanted: Recipe, images: LabelledImages | None = None) -> Training:
     """Make a training that has not begun."""
     import torch
 
     from bigain_cli.train.folder import make_process
     from bigain_cli.train.loop import Training
-    from bigain_cli.train.networks import make_learner
+    from bigain_cli.train.networks import make_trainable
 
     device = torch.device("cpu")
-    pictures = pictures or toy()
-    learner = make_learner(wanted, phrases(pictures.classes))
-    return Training(wanted, learner, make_process(device), pictures, device, {"classes": list(pictures.classes)})
+    images = images or toy()
+    trainable = make_trainable(wanted, phrases(images.classes))
+    return Training(wanted, trainable, make_process(device), images, device, {"classes": list(images.classes)})
 
 
 def phrases(classes: tuple[str, ...] = CLASSES, synonyms: Any = None, templates: Any = None) -> Any:
@@ -70,12 +70,12 @@ def phrases(classes: tuple[str, ...] = CLASSES, synonyms: Any = None, templates:
     return make_phrases(classes, synonyms or {}, templates or TEMPLATES)
 
 
-def job(folder: Path, arch: str = "unet", **changes: Any) -> Job:
+def job(folder: Path, arch: str = "unet", **changes: Any) -> TrainingJob:
     """Make a job without previews."""
-    from bigain_cli.train.trainer import Job
+    from bigain_cli.train.job import TrainingJob
 
-    plain = {"recipe": recipe(arch), "pictures": toy(), "held_out": None, "device": "cpu", "every": 12}
-    return Job(**{"folder": folder, "previews": False, **plain, **changes})
+    plain = {"recipe": recipe(arch), "images": toy(), "held_out": None, "device": "cpu", "every": 12}
+    return TrainingJob(**{"folder": folder, "previews": False, **plain, **changes})
 
 
 class Forks:
@@ -153,6 +153,7 @@ def serve() -> None:
                 commands._become(request)
             print(child, file=answers, flush=True)
             print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), file=answers, flush=True)
+    os._exit(0)  # clearing away all modules takes seconds
 
 
 if __name__ == "__main__":

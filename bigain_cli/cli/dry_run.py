@@ -1,0 +1,67 @@
+"""`classify --dry-run`: images, labels and evaluations counted without torch; no model is read but its card."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from bigain_cli.arms import arms_of
+from bigain_cli.backbones.card import Card
+from bigain_cli.cli.catalogue import hub_cache
+from bigain_cli.cli.request import Request
+from bigain_cli.labels import presets, read_labels
+from bigain_cli.models import present, resolve
+from bigain_cli.outputs.files import check_folder
+from bigain_cli.outputs.sink import encode
+from bigain_cli.rules import placed
+
+
+def dry_run(request: Request) -> int:
+    """Print what a run would do; fail as it would if an input is missing."""
+    labels = read_labels(request.labels, presets())
+    request.check_output()
+    model = resolve(request.model)
+    card = Card.read(Path(model.where)) if model.kind == "folder" else Card()
+    rules = request.rules.for_model(card.score, card.draws)
+    if request.heatmap is not None:
+        check_folder(request.heatmap)
+        placed(rules.score or card.score)
+    arms = arms_of(labels, request.templates, request.reject, None, card.template)
+    prompts = [len(arm.texts) for arm in arms]
+    with ExitStack() as open_files:
+        found = list(request.sources(open_files))
+    planned = request.compress is not None and request.compress.shared
+    missing = [source.id for source in found if source.error is not None]
+    images = len(found) - len(missing)
+    plan: dict[str, Any] = {
+        "images": images,
+        "missing": missing,
+        "labels": len(arms) - request.reject,
+        "labels_from": labels.origin,
+        "prompts": sum(prompts),
+        "evaluations_at_most": images * rules.most_evaluations(prompts, planned),
+        "model": {"name": model.name, "source": model.where, "present": present(model, hub_cache())},
+        "output": request.output or "stdout",
+        "format": request.format,
+    }
+    as_json = request.output is None and request.format in ("json", "jsonl")
+    typer.echo(encode(json.dumps(plan, ensure_ascii=False) if as_json else _text(plan)))
+    return 1 if missing else 0
+
+
+def _text(plan: dict[str, Any]) -> str:
+    model = plan["model"]
+    state = "present" if model["present"] else "not present, would be downloaded"
+    lines = [
+        f"images       {plan['images']}" + (f", {len(plan['missing'])} missing" if plan["missing"] else ""),
+        f"labels       {plan['labels']} ({plan['labels_from']}), {plan['prompts']} prompts",
+        f"evaluations  at most {plan['evaluations_at_most']}",
+        f"model        {model['name']} ({model['source']}), {state}",
+        f"output       {plan['output']} ({plan['format']})",
+        *(f"missing      {name!r}" for name in plan["missing"]),
+    ]
+    return "\n".join(lines)

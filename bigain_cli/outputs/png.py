@@ -1,0 +1,65 @@
+"""Images as PNG bytes that carry the settings they were made with, and the way back from such bytes.
+
+One entry named `bigain`, in JSON. Must not know networks.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from bigain_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+ENTRY = "bigain"
+
+
+def png(image: Image, settings: dict[str, Any]) -> bytes:
+    """Return the image with its settings inside; the same image and settings give the same bytes."""
+    from PIL.PngImagePlugin import PngInfo
+
+    entries, stream = PngInfo(), io.BytesIO()
+    entries.add_text(ENTRY, json.dumps(settings))  # ASCII, as the oldest kind of entry wants it
+    image.save(stream, format="PNG", pnginfo=entries)
+    return stream.getvalue()
+
+
+def settings_of(path: str) -> dict[str, Any]:
+    """Return the settings that an image was generated with."""
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            image.load()  # entries may stand behind the pixels
+            text = image.info.get(ENTRY)
+    except OSError as problem:
+        why = problem.strerror or "not a PNG that can be read"
+        raise UsageError(path, why, "Give an image that bigain generate has written.") from problem
+    except (ValueError, SyntaxError, Image.DecompressionBombError) as problem:
+        raise UsageError(path, f"broken PNG ({problem})", "Give a complete file.") from problem
+    if text is None:
+        hint = "Only images of bigain generate carry theirs, and editors and chats often drop them."
+        raise UsageError(path, "no settings in it", hint)
+    try:
+        settings = json.loads(text)
+    except ValueError as problem:
+        raise UsageError(path, f"its settings are broken ({problem})", "Give an unaltered image.") from problem
+    if not isinstance(settings, dict):
+        raise UsageError(path, "its settings are no table", "Give an unaltered image.")
+    return settings
+
+
+def tiled(images: Sequence[Image], columns: int) -> Image:
+    """Return one image of equally large ones, row by row, white where there are too few of them."""
+    from PIL import Image
+
+    width, height = images[0].size
+    grid = Image.new("RGB", (columns * width, -(-len(images) // columns) * height), "white")
+    for number, image in enumerate(images):
+        down, across = divmod(number, columns)
+        grid.paste(image, (across * width, down * height))
+    return grid

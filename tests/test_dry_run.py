@@ -1,0 +1,82 @@
+"""`classify --dry-run` counts by the model's card, refuses what the run would, needs no torch and makes nothing."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from bigain_cli.cli.app import answer
+from bigain_cli.errors import ModelError, UsageError
+
+CARD: dict[str, Any] = {"templates": ["a photo of a {}."], "score": "vote", "draws": 7}
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in a folder with an image and a model that lacks its weights."""
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (8, 8)).save("a.png")
+    (tmp_path / "model" / "unet").mkdir(parents=True)
+    (tmp_path / "model" / "bigain.json").write_text(json.dumps(CARD))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "most"),
+    [
+        ("-l cat,dog,owl", 3 * 7),
+        ("-l cat,dog,owl --reject", 4 * 7),
+        ("-l cat,dog,owl --draws 9", 3 * 9),
+        ("-l cat,dog,owl --budget 5", 5),
+        ("-l cat,dog -c none", 2 * 7),
+        ("-l cat,dog -c lgtm:0.5", 2 * 7 + 7),
+    ],
+)
+def test_the_models_own_draws_bound_the_evaluations(arguments: str, most: int, capsys) -> None:
+    assert answer(["classify", "a.png", "-m", "model", *arguments.split(), "--dry-run", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["evaluations_at_most"] == most and plan["model"]["present"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ("-l cat,dog -m model --heatmap maps", "maps of the score vote: votes have no place"),
+        ("-l red,blue -m colours --heatmap maps --score vote", "maps of the score vote: votes have no place"),
+        ("-l red,blue -m colours --heatmap a.png", "a.png: exists and is no folder"),
+        ("-l red,blue -m colours --heatmap a.png/deep/maps", "a.png/deep/maps: cannot be made"),
+    ],
+)
+def test_what_cannot_be_classified_is_refused(arguments: str, why: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        answer(["classify", "a.png", *arguments.split(), "--dry-run"])
+    assert why in str(refused.value)
+
+
+def test_it_makes_no_folder_but_wants_the_library(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = sorted(place.rglob("*"))
+    arguments = ["classify", "a.png", "-l", "cat,dog", "-m", "model", "--score", "l2", "--heatmap", "deep/maps"]
+    assert answer([*arguments, "--dry-run"]) == 0
+    assert sorted(place.rglob("*")) == before
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match="matplotlib draws it"):
+        answer([*arguments, "--dry-run"])
+
+
+def test_a_card_that_cannot_be_read_is_refused(place: Path) -> None:
+    (place / "model" / "bigain.json").write_text("{")
+    with pytest.raises(ModelError, match="unreadable"):
+        answer(["classify", "a.png", "-l", "cat,dog", "-m", "model", "--dry-run"])
+
+
+def test_it_needs_no_torch() -> None:
+    code = "import sys; from bigain_cli.cli.app import answer; answer(sys.argv[1:]); sys.exit('torch' in sys.modules)"
+    arguments = ["classify", "a.png", "-l", "cat,dog", "-m", "model", "--dry-run"]
+    assert subprocess.run([sys.executable, "-c", code, *arguments]).returncode == 0
