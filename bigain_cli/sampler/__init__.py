@@ -16,4 +16,4 @@ __all__ = ["Generation", "Sample", "Step", "Wish", "generate"]
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__} has no attribute {name}")
-    return getattr(importlib.import_module(f"{__name__}.generation"), name)
+    return getattr(importlib.import_module("bigain_cli.sampler.generation"), name)
