@@ -1,6 +1,6 @@
-"""Classify images zero-shot with a diffusion model, and draw pictures with the same one.
+"""Classify images zero-shot with a diffusion model, and generate images with the same one.
 
->>> import bigain_cli as bigain
+>>> import bigain
 >>> backbone = bigain.load("colours")
 >>> for ranking in bigain.classify(backbone, ["photo.jpg"], ["red", "green"]):
 ...     print(ranking.label, ranking.probability)
@@ -10,96 +10,81 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-if TYPE_CHECKING:
-    from bigain_cli.backbones.loading import load
-    from bigain_cli.benchmark.bench import bench
-    from bigain_cli.benchmark.figures import Benchmark, Timing
-    from bigain_cli.benchmark.sketch import load_random
-    from bigain_cli.classifier import Run, classify
-    from bigain_cli.errors import BigainError, InputError, ModelError, UsageError
-    from bigain_cli.evaluation.drawing import Drawing
-    from bigain_cli.evaluation.evaluate import evaluate
-    from bigain_cli.evaluation.summary import Summary
-    from bigain_cli.labels import Label, LabelSet
-    from bigain_cli.quality.comparison import Quality, compare, compare_features
-    from bigain_cli.quality.features import load_feature
-    from bigain_cli.ranking import Failure, Ranking, Standing
-    from bigain_cli.rules import Rules
-    from bigain_cli.sampler.generation import Generation, Sample, Step, generate
-    from bigain_cli.sampler.wish import Wish
+if TYPE_CHECKING:  # the public names, written here alone: type checkers read them, and so does `_homes`
+    from bigain_cli.backbones.base import Backbone as Backbone
+    from bigain_cli.backbones.loading import load as load
+    from bigain_cli.benchmark.bench import bench as bench
+    from bigain_cli.benchmark.figures import Benchmark as Benchmark
+    from bigain_cli.benchmark.figures import Timing as Timing
+    from bigain_cli.benchmark.sketch import load_random as load_random
+    from bigain_cli.classifier import Run as Run
+    from bigain_cli.classifier import classify as classify
+    from bigain_cli.compress.report import Report as Report
+    from bigain_cli.compress.seam import Handle as Compression
+    from bigain_cli.compress.seam import compressed as compressed
+    from bigain_cli.compress.spec import Spec as Spec
+    from bigain_cli.errors import BigainError as BigainError
+    from bigain_cli.errors import InputError as InputError
+    from bigain_cli.errors import ModelError as ModelError
+    from bigain_cli.errors import UsageError as UsageError
+    from bigain_cli.evaluation.drawing import Drawing as Drawing
+    from bigain_cli.evaluation.evaluate import evaluate as evaluate
+    from bigain_cli.evaluation.summary import Summary as Summary
+    from bigain_cli.inspection import Inspection as Inspection
+    from bigain_cli.inspection import Look as BlockView
+    from bigain_cli.inspection import inspect as inspect
+    from bigain_cli.labels import Label as Label
+    from bigain_cli.labels import LabelSet as LabelSet
+    from bigain_cli.quality.comparison import Quality as Quality
+    from bigain_cli.quality.comparison import compare as compare
+    from bigain_cli.quality.comparison import compare_features as compare_features
+    from bigain_cli.quality.features import load_feature as load_feature
+    from bigain_cli.ranking import Failure as Failure
+    from bigain_cli.ranking import Ranking as Ranking
+    from bigain_cli.ranking import Standing as Standing
+    from bigain_cli.rules import Rules as Rules
+    from bigain_cli.sampler.generation import Generation as Generation
+    from bigain_cli.sampler.generation import Sample as Sample
+    from bigain_cli.sampler.generation import Step as Step
+    from bigain_cli.sampler.generation import generate as generate
+    from bigain_cli.sampler.wish import Wish as Wish
+    from bigain_cli.train.job import Done as Done
+    from bigain_cli.train.job import Resumed as Resumed
+    from bigain_cli.train.job import Saved as Saved
+    from bigain_cli.train.job import TrainingJob as TrainingJob
+    from bigain_cli.train.job import TrainingProgress as TrainingProgress
+    from bigain_cli.train.job import ValidationProgress as ValidationProgress
+    from bigain_cli.train.recipe import Recipe as Recipe
+    from bigain_cli.train.trainer import train as train
+else:
+    import ast
+    import importlib
 
-_HOMES = {
-    "load": "bigain_cli.backbones.loading",
-    "bench": "bigain_cli.benchmark.bench",
-    "Benchmark": "bigain_cli.benchmark.figures",
-    "Timing": "bigain_cli.benchmark.figures",
-    "load_random": "bigain_cli.benchmark.sketch",
-    "classify": "bigain_cli.classifier",
-    "Run": "bigain_cli.classifier",
-    "evaluate": "bigain_cli.evaluation.evaluate",
-    "Drawing": "bigain_cli.evaluation.drawing",
-    "Summary": "bigain_cli.evaluation.summary",
-    "generate": "bigain_cli.sampler.generation",
-    "Generation": "bigain_cli.sampler.generation",
-    "Sample": "bigain_cli.sampler.generation",
-    "Step": "bigain_cli.sampler.generation",
-    "Wish": "bigain_cli.sampler.wish",
-    "Quality": "bigain_cli.quality.comparison",
-    "compare": "bigain_cli.quality.comparison",
-    "compare_features": "bigain_cli.quality.comparison",
-    "load_feature": "bigain_cli.quality.features",
-    "Ranking": "bigain_cli.ranking",
-    "Standing": "bigain_cli.ranking",
-    "Failure": "bigain_cli.ranking",
-    "Rules": "bigain_cli.rules",
-    "Label": "bigain_cli.labels",
-    "LabelSet": "bigain_cli.labels",
-    "BigainError": "bigain_cli.errors",
-    "UsageError": "bigain_cli.errors",
-    "ModelError": "bigain_cli.errors",
-    "InputError": "bigain_cli.errors",
-}
-__all__ = [
-    "Benchmark",
-    "BigainError",
-    "Drawing",
-    "Failure",
-    "Generation",
-    "InputError",
-    "Label",
-    "LabelSet",
-    "ModelError",
-    "Quality",
-    "Ranking",
-    "Rules",
-    "Run",
-    "Sample",
-    "Standing",
-    "Step",
-    "Summary",
-    "Timing",
-    "UsageError",
-    "Wish",
-    "__version__",
-    "bench",
-    "classify",
-    "compare",
-    "compare_features",
-    "evaluate",
-    "generate",
-    "load",
-    "load_feature",
-    "load_random",
-]
+    def _homes():
+        """Return each public name's module and its name there, read off the imports above."""
+        tree = ast.parse(__spec__.loader.get_source(__name__))
+        imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        return {
+            name.asname or name.name: (node.module, name.name)
+            for node in imports
+            if node.module.startswith(f"{__name__}.")
+            for name in node.names
+        }
 
+    _HOMES = _homes()
+    __all__ = ["__version__", *sorted(_HOMES)]
 
-def __getattr__(name: str) -> Any:
-    """Import on first use, so that the command answers at once."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    def __getattr__(name):
+        """Import on first use, so that the command answers at once."""
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module, original = _HOMES[name]
+        globals()[name] = found = getattr(importlib.import_module(module), original)
+        return found
+
+    def __dir__():
+        return sorted({*globals(), *__all__})

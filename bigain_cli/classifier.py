@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from bigain_cli.arms import Arm, arms_of, as_label_set
 from bigain_cli.backbones.base import Backbone, Conditions
+from bigain_cli.backbones.loading import as_backbone
 from bigain_cli.backbones.precision import leave_float16
 from bigain_cli.compress import Handle, Spec, parse
 from bigain_cli.compress.flops import forward_flops
@@ -25,11 +26,11 @@ from bigain_cli.contest import Contest
 from bigain_cli.draws import Draws
 from bigain_cli.errors import UsageError
 from bigain_cli.flight import Empty, Flight, finite
-from bigain_cli.images import view_of
+from bigain_cli.images import Images, Picture, Reader, sources_of, view_of
 from bigain_cli.labels import LabelSet
 from bigain_cli.maps import Lens
 from bigain_cli.ranking import Failure, Ranking
-from bigain_cli.reader import Images, InOrder, Picture, Reader, sources_of
+from bigain_cli.reader import InOrder
 from bigain_cli.registry import DEFAULT_SCORE, SCHEDULES, SCORES, attribute
 from bigain_cli.residuals import Residuals, automatic
 from bigain_cli.rules import Rules, placed
@@ -42,7 +43,7 @@ Labels = str | LabelSet | Sequence[str] | Mapping[str, str | Sequence[str]]
 
 
 def classify(
-    backbone: Backbone,
+    backbone: Backbone | str,
     images: Images,
     labels: Labels,
     *,
@@ -58,6 +59,7 @@ def classify(
 ) -> Iterator[Ranking | Failure]:
     """Rank the labels for each image, in the order of the images; without `compress`, as suits the backbone best.
 
+    The backbone may be given by a model's name, which loads it.
     With `maps`, every ranking has `evidence`: where in the image the evidence lies.
     """
     run = Run(backbone, labels, templates, rules, seed, reject, batch, timing, share_prefix, compress, maps)
@@ -69,7 +71,7 @@ class Run:
 
     def __init__(
         self,
-        backbone: Backbone,
+        backbone: Backbone | str,
         labels: Labels,
         templates: Sequence[str] = (),
         rules: Rules | None = None,
@@ -82,7 +84,8 @@ class Run:
         maps: bool = False,
         views: bool = False,
     ) -> None:
-        self.backbone, self.templates, self.timing = backbone, tuple(templates), timing
+        self.backbone = backbone = as_backbone(backbone)
+        self.templates, self.timing = tuple(templates), timing
         self.rules = (rules or Rules()).for_model(backbone.score, backbone.draws)
         competing = arms_of(as_label_set(labels), self.templates, reject, backbone.vocabulary, backbone.template)
         if batch is not None and batch < 1:

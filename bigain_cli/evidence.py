@@ -1,4 +1,4 @@
-"""Where in a picture the evidence lies: what was looked at, and every pixel's share of a gap.
+"""Where in an image the evidence lies: the image as the model sees it, and every pixel's share of a gap.
 
 Plain data that travels with a Ranking and stays out of its record. Must not know how it was measured.
 """
@@ -20,13 +20,13 @@ class Evidence:
     against: str | None  # None: the empty prompt
     gap: float
     draws: int  # those that both labels took part in
-    map: NDArray  # [h w] float64, positive where the picture speaks for the winner
+    map: NDArray  # [h w] float64, positive where the image speaks for the winner
     remainder: float = 0.0  # what belongs to no place (scores that do not add up), spread evenly over the map
 
 
 @dataclass(frozen=True)
 class Exhibit:
-    """One picture as the model sees it, and the maps of its first comparisons, if they were asked for."""
+    """One image as the model sees it, and the maps of its first comparisons, if they were requested."""
 
     picture: Image
     maps: tuple[Evidence, ...] = ()

@@ -16,12 +16,13 @@ from PIL.Image import Image, Resampling
 from torch import Tensor
 
 from bigain_cli.backbones.base import Backbone
+from bigain_cli.backbones.loading import as_backbone
 from bigain_cli.compress import Handle, Report, Spec, Term, compressed, parse
 from bigain_cli.compress.hooks import Seen
 from bigain_cli.compress.score import laplacian
 from bigain_cli.draws import Block, Draws
 from bigain_cli.errors import UsageError
-from bigain_cli.images import digest, view_of
+from bigain_cli.images import OneImage, digest, load_image, view_of
 
 TIMES = (100, 500, 900)
 
@@ -73,12 +74,13 @@ class Inspection:
 
 
 def inspect(
-    backbone: Backbone, image: Image, spec: str | Spec, times: Sequence[int] = TIMES, seed: int = 0
+    backbone: Backbone | str, image: OneImage, spec: str | Spec, times: Sequence[int] = TIMES, seed: int = 0
 ) -> Inspection:
     """Let a compression act on an image at some timesteps, and keep what it decides."""
-    spec = parse(spec)
+    backbone, spec = as_backbone(backbone), parse(spec)
     spec = spec.by_level() if backbone.prefixed else spec
     _check(backbone, spec, times)
+    image = load_image(image)
     view = view_of(image, backbone.latent_shape[1:])
     block = Draws(seed, digest(image), backbone.latent_shape, grid=times).block(0, len(times))
     latent, nothing = backbone.encode(image)[None], backbone.condition([""])

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import bigain_cli
 from bigain_cli.errors import ModelError, did_you_mean
 from bigain_cli.registry import MODELS, Model
 
@@ -59,7 +60,7 @@ def resolve(name: str) -> Reference:
 
 def folder_of(model: Model) -> Path:
     """Return where a model of this package lies."""
-    return Path(__file__).parent / model.folder
+    return Path(bigain_cli.__path__[0]) / model.folder
 
 
 def _of_alias(name: str, model: Model) -> Reference:

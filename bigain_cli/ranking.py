@@ -48,7 +48,12 @@ class Ranking:
     finished: bool = True
     seconds: float | None = None
     settings: dict[str, Any] = field(default_factory=dict)
-    exhibit: Exhibit | None = field(default=None, repr=False, compare=False)
+    exhibit: Exhibit | None = field(default=None, compare=False)
+
+    def __repr__(self) -> str:
+        verdict = "decided" if self.decided else f"undecided among {len(self.contenders)} labels"
+        effort = f"{self.draws} draw{'' if self.draws == 1 else 's'}{'' if self.finished else ' so far'}"
+        return f"<Ranking {self.label!r} {self.probability:.3g}, {verdict}, {effort}, {self.id!r}>"
 
     @property
     def label(self) -> str:

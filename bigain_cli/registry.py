@@ -155,9 +155,10 @@ SAMPLERS = {
 }
 DEFAULT_SAMPLER = "ddim"  # of a model that was not measured
 DTYPES = ("float32", "float16", "bfloat16")
-BACKBONES = {
-    "unet": "bigain_cli.backbones.unet:load_unet",
-    "dit": "bigain_cli.backbones.dit:load_dit",
+BACKBONES = {  # by the name of the network's class in diffusers
+    "UNet2DConditionModel": "bigain_cli.backbones.unet:load_unet",
+    "DiTTransformer2DModel": "bigain_cli.backbones.dit:load_dit",
+    "Transformer2DModel": "bigain_cli.backbones.dit:load_dit",
 }
 CLOSED_FORMS = {"colours": "bigain_cli.backbones.mixture:load_colours"}
 MODELS = {

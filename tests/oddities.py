@@ -20,7 +20,7 @@ RED, WHITE, BLUE = (255, 0, 0), (255, 255, 255), (0, 0, 255)
 
 
 def corners(size: int = 16) -> Image.Image:
-    """Return a picture that looks different after every turn: red above left, blue above right, else white."""
+    """Return an image that looks different after every turn: red above left, blue above right, else white."""
     image = Image.new("RGB", (size, size), WHITE)
     image.paste(RED, (0, 0, size // 2, size // 2))
     image.paste(BLUE, (size // 2, 0, size, size // 2))
@@ -28,7 +28,7 @@ def corners(size: int = 16) -> Image.Image:
 
 
 def busy(size: int = 64) -> Image.Image:
-    """Return a picture that no format stores in few bytes, the same each time."""
+    """Return an image that no format stores in few bytes, the same each time."""
     slope, bowl = (Image.linear_gradient("L").resize((size, size)), Image.radial_gradient("L").resize((size, size)))
     return Image.merge("RGB", (slope, slope.rotate(90), bowl))
 

@@ -44,6 +44,8 @@ ROOMS = [
     "evaluation",
     "benchmark",
     "cli",
+    "__main__",
+    "alias",
 ]
 LIGHT = ["cli", "registry", "errors", "images", "labels", "evidence", "ranking", "rules", "models", "outputs"]
 LIGHT += ["benchmark.shapes", "benchmark.figures"]

@@ -252,9 +252,9 @@ def test_the_order_of_a_cards_classes_is_part_of_the_identity(tmp_path) -> None:
     assert bigain.load(str(copy), device="cpu").identity != before
 
 
-@pytest.mark.parametrize("images", [[3], [b"bytes"]])
+@pytest.mark.parametrize("images", [3, [3], [[b"bytes"]]])
 def test_what_is_no_image_is_a_usage_error(images, colours) -> None:
-    with pytest.raises(UsageError, match="Give paths, PIL images"):
+    with pytest.raises(UsageError, match="Give paths, bytes, PIL images"):
         list(bigain.classify(colours, images, LABELS))
 
 

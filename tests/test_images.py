@@ -107,8 +107,9 @@ def test_symlink_loops_end(tree: Path) -> None:
 def test_a_scan_reports_dangling_links_and_passes_over_pipes(tree: Path) -> None:
     (tree / "q" / "gone.jpg").symlink_to("nowhere.jpg")
     (tree / "q" / "gone.txt").symlink_to("nowhere.txt")
+    (tree / "q" / "itself.jpg").symlink_to("itself.jpg")
     os.mkfifo(tree / "q" / "pipe.jpg")
-    assert ids("q") == ["q/[1].jpg", "q/gone.jpg"]
+    assert ids("q") == ids("q", recursive=True) == ["q/[1].jpg", "q/gone.jpg", "q/itself.jpg"]
     error = failure(Source("q/gone.jpg", path="q/gone.jpg"))
     assert (error.kind, error.why) == ("not-found", "a link to nowhere.jpg, which is missing")
 
@@ -173,7 +174,7 @@ def test_a_listed_path_is_there_as_soon_as_it_ends(null: bool, buffered: bool) -
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_undone(orientation: int) -> None:
     stored = from_bytes(oddities.oriented(1))
-    where = {  # where the red and the blue corner of the stored picture go
+    where = {  # where the red and the blue corner of the stored image go
         1: ((0, 0), (1, 0)),
         2: ((1, 0), (0, 0)),
         3: ((1, 1), (0, 1)),
@@ -189,6 +190,16 @@ def test_exif_orientation_is_undone(orientation: int) -> None:
         assert shown.getpixel((place[0] * 12 + 2, place[1] * 12 + 2)) == colour
     assert stored.getpixel((2, 2))[0] > 200 > stored.getpixel((14, 2))[0]
     assert shown.info == {}
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "1", "I;16"])
+def test_exif_orientation_is_undone_in_every_mode(mode: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = oddities.busy(8).crop((0, 0, 8, 5)).convert("L").convert(mode)
+    plain, turned = from_bytes(encoded(stored, "PNG")), from_bytes(encoded(stored, "PNG", exif=exif))
+    assert turned.tobytes() == plain.transpose(Image.Transpose.ROTATE_270).tobytes()
+    assert turned.size == (5, 8)
 
 
 def solid(mode: str, colour: object, kind: str = "PNG", **options: object) -> tuple[int, ...]:

@@ -12,13 +12,13 @@ from PIL import Image
 
 import bigain_cli as bigain
 from bigain_cli.cli.app import answer
-from bigain_cli.errors import BigainError, UsageError
+from bigain_cli.errors import BigainError, InputError, UsageError
 from bigain_cli.inspection import Look, inspect
 from bigain_cli.outputs.looks import _kept, figure_of
 from bigain_cli.outputs.plotting import png_of
 
 
-def looks(folder: Path, spec: str, picture: Image.Image, times: tuple[int, ...] = (100, 900)) -> tuple[Look, ...]:
+def looks(folder: Path, spec: str, picture: object, times: tuple[int, ...] = (100, 900)) -> tuple[Look, ...]:
     backbone = bigain.load(str(folder), device="cpu")
     found = inspect(backbone, picture, spec, times)
     assert not any(module._forward_pre_hooks for module in backbone.network.modules())
@@ -56,6 +56,20 @@ def test_pooling_shows_its_cells_and_its_time(models, pictures) -> None:
     for look in found:
         assert not look.merges and look.stays.all() and look.keys == 4 == look.anchors.sum()
         assert (np.bincount(look.clusters.ravel()) == 4).all()
+
+
+def test_an_image_may_be_given_in_any_form(models, pictures, tmp_path: Path) -> None:
+    image = pictures[0][1]
+    image.save(tmp_path / "a.png")
+    expected, *others = (
+        [look.to_dict() for look in looks(models["epsilon"], "lgtm:0.5", given, (500,))]
+        for given in (image, np.asarray(image), tmp_path / "a.png")
+    )
+    assert others == [expected] * 2
+    (tmp_path / "b.png").write_bytes(b"text")
+    for given, kind in ((tmp_path / "b.png", InputError), (tmp_path, UsageError), ([], UsageError)):
+        with pytest.raises(kind):
+            looks(models["epsilon"], "lgtm:0.5", given)
 
 
 def test_looks_are_drawn(models, pictures) -> None:

@@ -96,6 +96,7 @@ def test_torn_weights_are_an_error_that_names_the_part(part: str, folder: Path) 
         ("scheduler/scheduler_config.json", {"beta_schedule": "mystery"}, "noise schedule"),
         ("scheduler/scheduler_config.json", {"_class_name": "FlowMatchEulerDiscreteScheduler"}, "has no betas"),
         ("model_index.json", {"text_encoder": ["transformers", "T5EncoderModel"]}, "T5EncoderModel is not supported"),
+        ("model_index.json", {"unet": ["diffusers", "UNetMotionModel"]}, "UNetMotionModel is not supported"),
     ],
 )
 def test_what_is_not_supported_is_said(file: str, entries: dict, says: str, folder: Path) -> None:

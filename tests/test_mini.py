@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 from commands import run, warm
+from counting import counting_flops
 from PIL import Image
-from torch.utils.flop_counter import FlopCounterMode
 
 import bigain_cli as bigain
 from bigain_cli.backbones.card import Card
@@ -40,7 +40,7 @@ def test_it_is_small_and_cheap_to_evaluate(embedded) -> None:
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) <= 12e6
     assert not list(folder.rglob("*.bin")) and not list(folder.rglob("*.pt"))
     told = backbone.condition(["cat"])
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+    with counting_flops() as counter, torch.inference_mode():
         backbone.noise(torch.zeros(1, *backbone.latent_shape), torch.tensor([500]), told)
     assert counter.get_total_flops() <= 0.4e9
     run_of = bigain.Run(backbone, ["cat", "dog"], compress="none")

@@ -8,7 +8,6 @@ import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,8 +20,8 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from bigain_cli import ModelError, load
-from bigain_cli.backbones.single_shapes import text_config, unet_config, vae_config
-from bigain_cli.backbones.single_weights import text_weights, unet_weights, vae_weights
+from bigain_cli.backbones.single_file import rename
+from bigain_cli.backbones.single_file_configs import PREFIXES, text_config, unet_config, vae_config
 
 Tensors = dict[str, Tensor]
 PROMPTS = ["a cat", "a small dog!", "seven airliners", ""]
@@ -369,13 +368,8 @@ def test_the_published_architectures_are_read_off_their_shapes(second: bool) -> 
             if key in ("projection_dim", "bos_token_id", "eos_token_id"):
                 continue
             assert value == (list(expected) if isinstance(expected, tuple) else expected), key
-    held: Any = SimpleNamespace(tensors=lambda prefix: {key: x for key, x in tensors.items() if key.startswith(prefix)})
-    named = {
-        "unet": unet_weights(held, parts["unet"].config),
-        "vae": vae_weights(held, parts["vae"].config),
-        "text_encoder": text_weights(held, parts["text_encoder"]),
-    }
-    for part, weights in named.items():
+    for part, prefix in PREFIXES.items():
+        weights = rename(part, {key: x for key, x in tensors.items() if key.startswith(prefix)}, parts[part])
         true = parts[part].state_dict()
         assert {key: x.shape for key, x in weights.items()} == {key: x.shape for key, x in true.items()}
     assert shapes["model.diffusion_model.output_blocks.2.1.conv.weight"] == (1280, 1280, 3, 3)
@@ -516,6 +510,14 @@ def test_models_with_more_inputs_are_refused(channels: int, what: str, rewritten
 def test_one_lost_tensor_is_noticed(key: str, rewritten) -> None:
     text = refusal(rewritten("sd1", lambda tensors: {name: x for name, x in tensors.items() if name != key}))
     assert "incomplete" in text or "1 weights are missing" in text
+
+
+def test_a_lost_block_of_the_text_encoder_is_noticed(rewritten) -> None:
+    for key in (f"cond_stage_model.model.transformer.resblocks.{block}.mlp.c_fc.weight" for block in (1, 2)):
+        text = refusal(
+            rewritten("sd2", lambda tensors, key=key: {name: x for name, x in tensors.items() if name != key})
+        )
+        assert "weights are unknown (encoder.layers" in text or "weights are unknown (text_model.encoder.layers" in text
 
 
 def test_unknown_and_misshapen_tensors_are_noticed(rewritten) -> None:

@@ -1,6 +1,6 @@
-"""Labelled pictures as they lie on a disk: a folder of class folders or a safetensors file in, classes and sources out.
+"""Labelled images on a disk: a folder of class folders or a safetensors file in, classes and sources out.
 
-Opens no picture. Must not know networks.
+Opens no image. Must not know networks.
 """
 
 from bigain_cli.albums.album import Album, open_album

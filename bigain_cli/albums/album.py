@@ -1,4 +1,4 @@
-"""An album: sources of pictures, each with the number of its class."""
+"""Labelled images: sources, each with the number of its class."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bigain_cli.images import SUFFIXES, Source, find
 
 @dataclass(frozen=True)
 class Album:
-    """Where it is, what its classes are called, its pictures in order, and what lies about without a class."""
+    """Its path, the names of its classes, its images in order, and the files without a class."""
 
     path: str
     classes: tuple[str, ...]
@@ -38,9 +38,9 @@ def _folder(path: str) -> Album:
     folders = [entry.name for entry in seen if entry.is_dir()]
     if len(folders) < 2:
         why = f"one class only ({folders[0]})" if folders else "no class folders in it"
-        raise UsageError(path, why, "Make a folder for each class, and put its pictures in it.")
+        raise UsageError(path, why, "Make a folder for each class, and put its images in it.")
     entries: list[tuple[Source, int]] = []
-    strays = [f"{entry.path}: in no class folder" for entry in seen if _is_picture(entry)]
+    strays = [f"{entry.path}: not in a class folder" for entry in seen if _is_image(entry)]
     for number, name in enumerate(folders):
         inside = list(find([os.path.join(path, name)], recursive=True))
         if len(inside) == 1 and inside[0].error is not None and inside[0].error.kind == "no-images":
@@ -50,5 +50,5 @@ def _folder(path: str) -> Album:
     return Album(path, tuple(folders), entries, tuple(strays))
 
 
-def _is_picture(entry: os.DirEntry[str]) -> bool:
+def _is_image(entry: os.DirEntry[str]) -> bool:
     return entry.is_file() and os.path.splitext(entry.name)[1].lower() in SUFFIXES

@@ -1,4 +1,4 @@
-"""Pictures in a safetensors file: jpeg[offsets[i]:offsets[i+1]] is picture i, labels[i] its class.
+"""Images in a safetensors file: jpeg[offsets[i]:offsets[i+1]] is image i, labels[i] its class.
 
 The names of the classes are its metadata entry `classes`.
 """
@@ -18,13 +18,13 @@ from bigain_cli.images import Source
 
 
 def read_tensors(path: str) -> tuple[tuple[str, ...], list[tuple[Source, int]]]:
-    """Return the names of the classes, and every picture's bytes with its class."""
+    """Return the names of the classes, and every image's bytes with its class."""
     with _opened(path) as file:
         classes = _classes(path, file.metadata() or {})
-        jpegs, offsets, marks = (file.get_tensor(name) for name in ("jpeg", "offsets", "labels"))
-    _check(path, jpegs, offsets, marks, len(classes))
+        jpegs, offsets, numbers = (file.get_tensor(name) for name in ("jpeg", "offsets", "labels"))
+    _check(path, jpegs, offsets, numbers, len(classes))
     pieces = enumerate(_slices(jpegs, offsets.tolist()))
-    return classes, [(Source(f"{path}[{number}]", data=data), int(marks[number])) for number, data in pieces]
+    return classes, [(Source(f"{path}[{i}]", data=data), int(numbers[i])) for i, data in pieces]
 
 
 def _opened(path: str) -> safe_open:
@@ -41,21 +41,21 @@ def _opened(path: str) -> safe_open:
 
 
 def _check(path: str, jpegs: Tensor, offsets: Tensor, labels: Tensor, classes: int) -> None:
-    """Refuse tensors that cannot be pictures and their labels."""
-    bounds, marks = offsets.double(), labels.double()
+    """Refuse tensors that cannot be images and their labels."""
+    bounds, numbers = offsets.double(), labels.double()
     broken = (
         (jpegs.dtype != torch.uint8 or jpegs.ndim != 1, "jpeg is not one row of bytes"),
         (offsets.is_floating_point() or offsets.ndim != 1 or not len(offsets), "offsets is not a row of integers"),
         (labels.is_floating_point() or labels.ndim != 1, "labels is not a row of integers"),
         (len(offsets) != len(labels) + 1, f"{len(offsets)} offsets do not fit {len(labels)} labels"),
-        (bool((bounds.diff() < 0).any()), "its offsets do not rise"),
+        (bool((bounds.diff() < 0).any()), "its offsets decrease"),
         (len(bounds) and not 0 <= bounds[0] <= bounds[-1] <= len(jpegs), f"offsets leave the {len(jpegs)} bytes"),
     )
     for wrong, why in broken:
         if wrong:
-            raise UsageError(path, why, "jpeg[offsets[i]:offsets[i+1]] is picture i, labels[i] its class.")
-    for mark in marks[(marks < 0) | (marks >= classes)][:1].long().tolist():
-        raise UsageError(path, f"label {mark} has no name", f"Its metadata entry classes names {classes}.")
+            raise UsageError(path, why, "jpeg[offsets[i]:offsets[i+1]] is image i, labels[i] its class.")
+    for number in numbers[(numbers < 0) | (numbers >= classes)][:1].long().tolist():
+        raise UsageError(path, f"label {number} has no name", f"Its metadata entry classes names {classes}.")
 
 
 def _classes(path: str, metadata: dict[str, str]) -> tuple[str, ...]:

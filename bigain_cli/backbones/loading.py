@@ -16,6 +16,7 @@ from bigain_cli.registry import BACKBONES, CLOSED_FORMS, DEFAULT_MODEL, attribut
 if TYPE_CHECKING:
     from bigain_cli.backbones.parts import Parts
 
+NETWORKS = {"unet": "UNet2DConditionModel", "transformer": "DiTTransformer2DModel"}  # unless model_index.json names it
 DTYPES = {name: getattr(torch, name) for name in registry.DTYPES}
 
 
@@ -29,33 +30,37 @@ def load(model: str = DEFAULT_MODEL, device: str = "auto", dtype: str = "auto") 
             raise UsageError(f"--dtype {dtype}", f"{model} is a closed form in float32", "Leave out --dtype.")
         return cast(Backbone, attribute(CLOSED_FORMS[reference.where])(place, kind))
     if reference.kind == "file":
-        from bigain_cli.backbones.single import open_single
+        from bigain_cli.backbones.single_file import open_single
 
         parts = open_single(reference.name, Path(reference.where), place, kind)
-        return cast(Backbone, attribute(BACKBONES["unet"])(parts))
+        return cast(Backbone, attribute(BACKBONES[NETWORKS["unet"]])(parts))
     from bigain_cli.backbones.parts import Parts
 
     folder = fetch(reference) if reference.kind == "hub" else Path(reference.where)
     return assemble(Parts(reference.name, folder, place, kind))
 
 
+def as_backbone(model: str | Backbone) -> Backbone:
+    """Load a model that is given by its name; a backbone passes through."""
+    return load(model) if isinstance(model, str) else model
+
+
 def assemble(parts: Parts) -> Backbone:
     """Put a backbone together from the parts of a diffusers folder."""
-    families = {"unet": "unet", "transformer": "dit"}
-    family = next((families[part] for part in families if parts.has(part)), None)
-    if family is None:
+    part = next(filter(parts.has, NETWORKS), None)
+    if part is None:
         hint = "A diffusers folder has unet/ or transformer/ beside model_index.json."
         if (parts.folder / "config.json").is_file():
             hint = f"This looks like one part of a model: try -m {parts.folder.resolve().parent}."
         raise ModelError(f"model {parts.name}", "no U-Net and no transformer in it", hint)
-    declared = parts.index.get("transformer", [None, "DiTTransformer2DModel"])[1]
-    if family == "dit" and declared not in ("DiTTransformer2DModel", "Transformer2DModel"):
+    declared = parts.index.get(part, [None, NETWORKS[part]])[1]
+    if declared not in BACKBONES:
         raise ModelError(
             f"model {parts.name}",
             f"{declared} is not supported",
             "Supported: Stable Diffusion 1.x and 2.x, and DiT.",
         )
-    return cast(Backbone, attribute(BACKBONES[family])(parts))
+    return cast(Backbone, attribute(BACKBONES[declared])(parts))
 
 
 def choose_device(name: str) -> torch.device:

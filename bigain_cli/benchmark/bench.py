@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from bigain_cli.backbones.base import Backbone
+from bigain_cli.backbones.loading import as_backbone
 from bigain_cli.benchmark import machine
 from bigain_cli.benchmark.candidates import candidate, compiling
 from bigain_cli.benchmark.figures import Benchmark, Conditions, Timing, check_options
@@ -29,7 +30,7 @@ WARM_UP, WARM_UP_COMPILED = 1, 3  # a graph may be compiled again until every in
 
 
 def bench(
-    backbone: Backbone,
+    backbone: Backbone | str,
     specs: Sequence[str | Spec] = (),
     *,
     labels: int = 8,
@@ -48,7 +49,7 @@ def bench(
     """
     clock = _Stages()
     check_options(labels=labels, draws=draws, batch=batch, rounds=rounds, prefix=prefix, compile=compile)
-    task = set_task(backbone, labels, draws, batch, size)
+    task = set_task(as_backbone(backbone), labels, draws, batch, size)
     prefix = _prefix_shared(task.backbone, prefix, compile)
     warm_up = WARM_UP_COMPILED if compile else WARM_UP
     with ExitStack() as stack:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from bigain_cli.errors import UsageError, did_you_mean
 
 PLACE = ("levels", "blocks")
-MERGING = ("stride", *PLACE, "plan", "share", "bias")
+MERGING = (*PLACE, "plan", "share", "bias")
+IN_CELLS = ("stride", *MERGING)
 
 
 @dataclass(frozen=True)
@@ -31,24 +32,24 @@ OPERATORS: dict[str, Entry] = {
         "bigain_cli.compress.merging:laplacian_gated",
         "ratio",
         "Laplacian-gated token merging",
-        ("mode", "gate", "pad", *MERGING),
+        ("mode", "gate", "pad", *IN_CELLS),
         ("compat",),
     ),
     "tome": Entry(
         "bigain_cli.compress.merging:random_cells",
         "ratio",
         "token merging, a random destination per cell",
-        ("mode", *MERGING),
+        ("mode", *IN_CELLS),
         ("fixed", "unshared"),
     ),
     "sito": Entry(
-        "bigain_cli.compress.merging:similarity_pruned", "ratio", "pruning by similarity, recovered by copy", MERGING
+        "bigain_cli.compress.merging:similarity_pruned", "ratio", "pruning by similarity, recovered by copy", IN_CELLS
     ),
     "abm": Entry(
         "bigain_cli.compress.abm:AdaptiveBlocks",
         "ratio",
         "smooth cells collapse to one token each",
-        ("mode", "pad", *MERGING),
+        ("mode", "pad", *IN_CELLS),
     ),
     "iekvd": Entry(
         "bigain_cli.compress.pooling:Pooling",

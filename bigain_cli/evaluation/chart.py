@@ -1,4 +1,4 @@
-"""Accuracy against the cost of an image, a mark for each spec with its interval and that of its difference."""
+"""Accuracy against cost per image, a mark for each spec with its interval and that of its difference."""
 
 from __future__ import annotations
 
@@ -64,18 +64,20 @@ def chart_of(summary: Summary) -> Figure:
 def side_by_side(costs: Sequence[float], step: float) -> list[float]:
     """Move what is closer than a step as little apart as possible, the cheaper and then the earlier to the left."""
     order = sorted(range(len(costs)), key=costs.__getitem__)
-    groups: list[list[float]] = []  # where each would stand if all before it took no place
-    for rank, index in enumerate(order):
-        groups.append([costs[index] - rank * step])
-        while len(groups) > 1 and mean(groups[-2]) > mean(groups[-1]):
-            last = groups.pop()
-            groups[-1] += last
-    level = [mean(group) for group in groups for _ in group]
-    moved = [level[rank] + rank * step for rank in range(len(costs))]
+
+    def left(group: list[int]) -> float:
+        """Return where a group's first mark would be if it were the first of all."""
+        return mean(costs[order[rank]] - rank * step for rank in group)
+
+    groups: list[list[int]] = []
+    for rank in range(len(order)):
+        groups.append([rank])
+        while len(groups) > 1 and left(groups[-2]) > left(groups[-1]):
+            groups[-2:] = [groups[-2] + groups[-1]]
     places = list(costs)
-    for rank, index in enumerate(order):
-        if abs(moved[rank] - costs[index]) > step * 1e-6:
-            places[index] = moved[rank]
+    for group in groups:
+        for rank in group if len(group) > 1 else ():  # one alone stays exactly where it is
+            places[order[rank]] = left(group) + rank * step
     return places
 
 

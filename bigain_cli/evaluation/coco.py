@@ -1,4 +1,4 @@
-"""COCO's validation pictures with the kinds of things in each: several a picture, or none."""
+"""COCO's validation images with the kinds of things in each: several per image, or none."""
 
 from __future__ import annotations
 

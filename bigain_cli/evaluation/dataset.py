@@ -1,6 +1,6 @@
-"""Labelled pictures to be asked about: cases with their true classes, from a folder, a file or a known dataset.
+"""Labelled images: cases with their true classes, from a folder, a file or a known dataset.
 
-Pictures are opened when their turn comes. Must not know backbones.
+Images are opened when their turn comes. Must not know backbones.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ Opened = Source | tuple[str, Image]
 
 @dataclass(frozen=True)
 class Case:
-    """One picture: what it is called, the numbers of its true classes, and how to get at it."""
+    """One image: what it is called, the numbers of its true classes, and how to get at it."""
 
     id: str
     truth: tuple[int, ...]
     open: Callable[[], Image | Source]
 
     def opened(self) -> Opened:
-        """Return the picture, or a source that says why there is none."""
+        """Return the image, or a source that says why there is none."""
         try:
             found = self.open()
             if isinstance(found, Image):
@@ -40,7 +40,7 @@ class Case:
 
 
 def _load(image: Image) -> None:
-    """Decode a picture now: some datasets leave that for later."""
+    """Decode an image now: some datasets leave that for later."""
     try:
         image.load()
     except BaseException:
@@ -56,7 +56,7 @@ def refuse_mixture(dataset: Dataset, rules: Rules) -> None:
         why = "scores of several right labels compare only if all labels take all draws"
         raise UsageError(f"--schedule {rules.schedule}", why, "Use --schedule fixed.")
     if not any(case.truth for case in dataset.cases):
-        raise UsageError(f"dataset {dataset.name}", "no chosen picture has a label", "Choose more, or another --seed.")
+        raise UsageError(f"dataset {dataset.name}", "no chosen image has a label", "Choose more, or another --seed.")
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Dataset:
     classes: tuple[str, ...]
     cases: Sequence[Case]
     preset: str = ""
-    many: bool = False  # whether a picture may have several classes, or none
+    many: bool = False  # whether an image may have several classes, or none
     strays: tuple[str, ...] = ()
 
     def of(self, cases: Sequence[Case]) -> Dataset:
@@ -98,7 +98,7 @@ def _from_album(path: str) -> Dataset:
 
 
 def cases_of(album: Album) -> list[Case]:
-    """Return an album's pictures as cases."""
+    """Return an album's images as cases."""
     return [_case(source, number) for source, number in album.entries]
 
 

@@ -1,4 +1,4 @@
-"""What is to be drawn under every spec, and what it is looked at with; checked on construction. Torch-free."""
+"""How images are generated under every spec, and what they are compared by; checked on construction. Torch-free."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from bigain_cli.errors import UsageError
 from bigain_cli.registry import DEFAULT_FEATURE, FEATURES, entry
 from bigain_cli.sampler.wish import Wish
 
-FEWEST = 4  # pictures in all: one and its three neighbours
+FEWEST = 4  # images in all: one and its three neighbours
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """So many pictures, shared out among the classes; None leaves a choice to the model."""
+    """So many images, the same number of each class; None leaves a choice to the model."""
 
     count: int
     feature: str = DEFAULT_FEATURE
     sampler: str | None = None
     steps: int | None = None
     guidance: float | None = None
-    keep: str | None = None  # a folder for grids and for what is drawn, to go on with
+    keep: str | None = None  # a folder for grids and generated images, to continue with
     replace: bool = False  # whether what was made with other settings may be replaced there
 
     def __post_init__(self) -> None:
         if self.count < 1:
-            raise UsageError(f"--generate {self.count}", "must be at least 1", "Some 2,000 pictures tell much.")
+            raise UsageError(f"--generate {self.count}", "must be at least 1", "About 2,000 are enough to compare.")
         entry("feature", self.feature, FEATURES)
         self.wish("none", 0)
 
     def wish(self, spec: str, seed: int, batch: int | None = None) -> Wish:
-        """Return how to draw under a spec."""
+        """Return how to generate under a spec."""
         return Wish(self.sampler, self.steps, self.guidance, seed=seed, compress=spec, batch=batch)
 
 
@@ -54,10 +54,10 @@ class _Cases(Protocol):
 
 
 def share_of(drawing: Drawing, dataset: _Cases) -> int:
-    """Return how many pictures of each class are drawn: no more than there are real ones, by their number."""
+    """Return how many images of each class are generated: no more than there are real ones."""
     what, classes = f"--generate {drawing.count}", len(dataset.classes)
     if dataset.many:
-        raise UsageError("--generate", "pictures of this dataset have several classes", "Leave it out.")
+        raise UsageError("--generate", "images of this dataset have several classes", "Leave it out.")
     least = -(-FEWEST // classes)
     if drawing.count < least * classes:
         why = f"the {classes} classes take at least {least} each"
@@ -65,8 +65,8 @@ def share_of(drawing: Drawing, dataset: _Cases) -> int:
     share, counts = drawing.count // classes, Counter(case.truth[0] for case in dataset.cases)
     number = min(range(classes), key=lambda number: counts[number])
     if share > counts[number]:
-        why = f"as many real pictures of each class are needed, and {dataset.classes[number]} has {counts[number]}"
+        why = f"as many real images of each class are needed, and {dataset.classes[number]} has {counts[number]}"
         most = classes * counts[number]
-        hint = f"At most {most} are possible." if most >= FEWEST else "Give it more pictures."
+        hint = f"At most {most} are possible." if most >= FEWEST else "Add images to it."
         raise UsageError(what, why, hint)
     return share

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bigain_cli.backbones.base import Backbone
+from bigain_cli.backbones.loading import as_backbone
 from bigain_cli.evaluation.dataset import Dataset
 from bigain_cli.evaluation.drawing import Drawing
 from bigain_cli.evaluation.inputs import evaluation_inputs
@@ -23,7 +24,7 @@ from bigain_cli.rules import Rules
 
 
 def evaluate(
-    backbone: Backbone,
+    backbone: Backbone | str,
     dataset: str | Dataset,
     specs: Sequence[str] = ("none",),
     *,
@@ -48,6 +49,7 @@ def evaluate(
     there. With `generate`, images are generated under every spec, too, and compared with those of the whole dataset;
     with `limit=0` nothing else is done. With `heatmaps`, results have the image as the model sees it, and heatmaps.
     """
+    backbone = as_backbone(backbone)
     file = RecordFile(records, resume, replace)
     rules = rules or Rules()
     chosen = {"limit": limit, "per_class": per_class, "seed": seed}

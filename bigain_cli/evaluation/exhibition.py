@@ -1,6 +1,6 @@
-"""What came of pictures that were drawn, in words: a table of measures and one of differences.
+"""The quality of generated images in words: a table of measures and one of differences.
 
-In: a Gallery; out: parts of a text. Every number stands beside the feature that looked.
+In: a Gallery; out: parts of a text. Every number stands beside the feature that it was computed from.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ def gallery(found: Gallery, table: Callable[..., str], mark: str) -> list[str]:
     heads = [HEADS[measure] for measure in first.estimates]
     rows = [[name, *_cells(shown.quality), f"{shown.seconds:.3g}"] for name, shown in found.shown.items()]
     if found.other is not None:
-        rows.append(["other real pictures", *_cells(found.other), "–"])
-    parts = [f"{mark}Pictures drawn", _about(found.about), table(("spec", *heads, "s a picture"), rows)]
+        rows.append(["other real images", *_cells(found.other), "–"])
+    parts = [f"{mark}Generated images", _about(found.about), table(("spec", *heads, "s per image"), rows)]
     if len(found.shown) > 1:
         gaps = {name: found.differences(name) for name in found.shown if name != found.against}
         rows = [[name, *(signed(gap[measure]) for measure in first.estimates)] for name, gap in gaps.items()]
@@ -37,19 +37,19 @@ def _cells(quality: Quality) -> list[str]:
 def _about(about: Mapping[str, Any]) -> str:
     wide, high = about["size"]
     how = f"{about['sampler']}, {about['steps']} steps, guidance {about['guidance']:g}, {wide}×{high}"
-    counts = f"{about['pictures']} pictures under each spec, {about['of_each_class']} of each class"
-    return f"{counts}; {how}, batch {about['batch']}; against as many real ones, seen by {about['feature']}"
+    counts = f"{about['pictures']} images under each spec, {about['of_each_class']} of each class"
+    return f"{counts}; {how}, batch {about['batch']}; against as many real ones, compared by {about['feature']}"
 
 
 def _notes(found: Gallery) -> str:
     about = found.about
     parts = [
-        "Intervals: 95 % (distances: generated pictures resampled, which tells of spread, not of bias; Wilson's for "
-        "precision and recall); differences pair what is resampled, for recall the real pictures.",
+        "Intervals: 95 % (distances: generated images resampled, which tells of spread, not of bias; Wilson's for "
+        "precision and recall); differences pair what is resampled, for recall the real images.",
         "Compare at the same feature and count only.",
     ]
     if about["left_out"]:
-        parts.append(f"No Fréchet distance: it takes more pictures than features ({about['features']}).")
+        parts.append(f"No Fréchet distance: it takes more images than features ({about['features']}).")
     if about["parts_kept_before"]:
         parts.append(f"{about['parts_kept_before']} of {about['parts']} parts, and their times, are of an earlier run.")
     return " ".join(parts)

@@ -23,13 +23,13 @@ def labels_for(dataset: Dataset, given: str | None) -> tuple[LabelSet, tuple[str
     for name in names:
         alike[folded(name)].append(name)
     found = {name: _called(name, alike[folded(name)], labels.origin) for name in dataset.classes}
-    strange = [name for name, answer in found.items() if answer is None]
-    if not strange:
+    unlabelled = [name for name, answer in found.items() if answer is None]
+    if not unlabelled:
         return labels, tuple(answer for answer in found.values() if answer is not None)
     if given is None and len(labels.labels) == len(dataset.classes):
         return labels, tuple(label.name for label in labels.labels)  # known datasets number classes as presets do
-    hint = did_you_mean(strange[0], names, "Every class needs a label of its name.")
-    raise UsageError(labels.origin, f"no label for the class {strange[0]!r} of {dataset.name}", hint)
+    hint = did_you_mean(unlabelled[0], names, "Every class needs a label of its name.")
+    raise UsageError(labels.origin, f"no label for the class {unlabelled[0]!r} of {dataset.name}", hint)
 
 
 def _called(name: str, alike: Sequence[str], origin: str) -> str | None:

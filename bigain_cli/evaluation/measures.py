@@ -1,6 +1,6 @@
 """What one spec did, in numbers: accuracies with 95 % intervals, cost, calibration; from its records alone.
 
-Must not know how records are made or shown.
+Must not know how records are made or printed.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Outcome:
-    """A spec's accuracy and cost on `count` pictures; costs are means a picture."""
+    """A spec's accuracy and cost on `count` images; costs are means per image."""
 
     count: int
     top1: Interval
     top5: Interval
     per_class: Interval  # the mean of the classes' accuracies
-    decided: Interval  # share of pictures that were decided
+    decided: Interval  # share of images that were decided
     decided_right: Interval | None  # accuracy among them
     draws: float
     evaluations: float
@@ -92,7 +92,7 @@ def per(total: float, count: float) -> float | None:
 def mean_of_classes(right: Flags, truth: Sequence[str]) -> Interval:
     """Return the mean of the classes' accuracies, with Wilson's interval.
 
-    It is worth as many pictures as classes of one size would need to tell as much: of classes of one size, all.
+    It is worth as many images as classes of one size would need for the same precision: of such classes, all.
     """
     _, place, counts = np.unique(np.array(truth), return_inverse=True, return_counts=True)
     shares = np.bincount(place, weights=right) / counts

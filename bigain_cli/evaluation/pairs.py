@@ -1,4 +1,4 @@
-"""How two specs differ on the same pictures: intervals and tests that use the pairing. Pure numerics."""
+"""How two specs differ on the same images: intervals and tests that use the pairing. Pure numerics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Difference:
-    """One spec minus another on the pictures that both answered."""
+    """One spec minus another on the images that both answered."""
 
     spec: str
     against: str
@@ -25,7 +25,7 @@ class Difference:
     lost: int
     interval: Interval
     p: float  # McNemar's exact test, two-sided
-    agreement: Interval  # share of pictures with the same answer
+    agreement: Interval  # share of images with the same answer
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record."""
@@ -33,7 +33,7 @@ class Difference:
 
 
 def difference(spec: str, against: str, mine: Flags, other: Flags, same: Flags) -> Difference:
-    """Compare which pictures two specs got right, and where they gave the same answer."""
+    """Compare which images two specs got right, and where they gave the same answer."""
     gained, lost = int((mine & ~other).sum()), int((other & ~mine).sum())
     agreement = wilson(float(same.mean()), len(same))
     interval = paired_interval(gained, lost, len(mine))
@@ -41,7 +41,7 @@ def difference(spec: str, against: str, mine: Flags, other: Flags, same: Flags) 
 
 
 def paired_interval(gained: int, lost: int, count: int) -> Interval:
-    """Return a difference of paired shares with Agresti and Min's interval: half a picture more in each cell."""
+    """Return a difference of paired shares with Agresti and Min's interval: half an image more in each cell."""
     total, more, less = count + 2, gained + 0.5, lost + 0.5
     middle = (more - less) / total
     half = Z * math.sqrt(more + less - (more - less) ** 2 / total) / total
@@ -50,7 +50,7 @@ def paired_interval(gained: int, lost: int, count: int) -> Interval:
 
 
 def mcnemar(gained: int, lost: int) -> float:
-    """Return how likely so uneven a split of the differing pictures would be if neither spec were better."""
+    """Return how likely so uneven a split of the differing images would be if neither spec were better."""
     n, k = gained + lost, min(gained, lost)
     tail = sum(math.comb(n, i) for i in range(k + 1)) / 2**n
     return min(1.0, 2 * tail)

@@ -1,6 +1,6 @@
-"""The pictures that specs leave: drawn class by class from the same seeds, compared with real ones of these classes.
+"""Images generated under each spec: class by class from the same seeds, compared with real ones of these classes.
 
-In: a backbone, a dataset, specs; out: progress, then a Gallery. Must not know how pictures are classified.
+In: a backbone, a dataset, specs; out: progress, then a Gallery. Must not know how images are classified.
 """
 
 from __future__ import annotations
@@ -19,22 +19,21 @@ from bigain_cli.evaluation.dataset import Case, Dataset
 from bigain_cli.evaluation.drawing import Drawing, share_of
 from bigain_cli.evaluation.selection import by_class, shuffled
 from bigain_cli.evaluation.store import Arrays, Store
-from bigain_cli.images import fitted
+from bigain_cli.images import Picture, fitted, prepare
 from bigain_cli.outputs.png import png, tiled
 from bigain_cli.quality.comparison import Quality, checked, compare_features
 from bigain_cli.quality.features import Rows, load_feature
-from bigain_cli.reader import Picture, prepare
 from bigain_cli.registry import MEASURES
 from bigain_cli.residuals import automatic, out_of_memory
 from bigain_cli.sampler.generation import Generation, Sample, Step
 
 APART = 1_000_000  # between the first seeds of two classes
-SHOWN, ROWS, MANY = 10, 100, 40  # of a grid: pictures of each class, classes; from so many classes on, one picture each
+SHOWN, ROWS, MANY = 10, 100, 40  # of a grid: images of each class, classes; from so many classes on, one image each
 
 
 @dataclass(frozen=True)
 class Progress:
-    """So many of the pictures that were not kept from an earlier run are drawn."""
+    """How many of the images that were not kept from an earlier run are generated."""
 
     done: float
     of: int
@@ -42,15 +41,15 @@ class Progress:
 
 @dataclass(frozen=True)
 class Shown:
-    """What came of one spec."""
+    """The quality under one spec."""
 
     quality: Quality
-    seconds: float  # a picture, median over classes
+    seconds: float  # per image, median over classes
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """What came of all; `other` compares real pictures with the same real ones, as far as there are more of them."""
+    """The quality under each spec; `other` compares other real images with the same real ones, if there are enough."""
 
     about: Mapping[str, Any]
     against: str
@@ -75,7 +74,7 @@ class Gallery:
 
 
 class Studio:
-    """A comparison by pictures; what can be refused before anything is drawn is refused on construction."""
+    """A comparison of generated images; what can be refused before anything is generated is refused on construction."""
 
     def __init__(
         self,
@@ -91,7 +90,7 @@ class Studio:
         self._prompts, self._seed = prompts, seed
         self._share = share_of(drawing, dataset)
         rows = batch or automatic(backbone)
-        self._batch = max(1, min(self._share, rows // 2))  # each picture is two rows, with its prompt and without
+        self._batch = max(1, min(self._share, rows // 2))  # each image is two rows, with its prompt and without
         self._feature = load_feature(drawing.feature, backbone, rows)
         self._settings = {name: self._generation(name, 0).settings for name in specs}
         self._store = Store(drawing.keep, drawing.replace)
@@ -99,16 +98,16 @@ class Studio:
             (number, name): kept
             for number in range(len(prompts))
             for name in specs
-            if (kept := self._store.read(self._file(number, name), self._told(number, name))) is not None
+            if (kept := self._store.read(self._file(number, name), self._settings_of(number, name))) is not None
         }
-        self._real, self._other = self._seen(dataset)
+        self._real, self._other = self._real_features(dataset)
 
     def events(self, against: str) -> Iterator[Progress | Gallery]:
-        """Draw what is missing, spec after spec for each class, so that what slows the machine slows all alike."""
+        """Generate what is missing, spec after spec for each class, so that what slows the machine slows all alike."""
         parts = dict(self._kept)
         missing = [(n, name) for n in range(len(self._prompts)) for name in self._specs if (n, name) not in parts]
         for done, (number, name) in enumerate(missing):
-            for event in self._drawn(number, name):
+            for event in self._generate(number, name):
                 if isinstance(event, Step):
                     share = done + event.done / event.of
                     yield Progress(share * self._share, len(missing) * self._share)
@@ -116,7 +115,7 @@ class Studio:
                     parts[number, name] = event
         yield self._gallery(parts, against)
 
-    def _drawn(self, number: int, name: str) -> Iterator[Step | Arrays]:
+    def _generate(self, number: int, name: str) -> Iterator[Step | Arrays]:
         generation = self._generation(name, number)
         images: list[Image.Image] = []
         started = time.monotonic()
@@ -127,28 +126,28 @@ class Studio:
                 yield event
         seconds = (time.monotonic() - started) / self._share
         self._refuse_change(generation.settings, self._settings[name])
-        features = checked(self._looked_at(images), "generated")
+        features = checked(self._features_of(images), "generated")
         pictures = np.array([np.asarray(image) for image in images[: self._columns]], np.uint8)
         arrays = {"seconds": seconds, "features": features, "pictures": pictures}
-        self._store.write(self._file(number, name), self._told(number, name), arrays)
+        self._store.write(self._file(number, name), self._settings_of(number, name), arrays)
         yield arrays
 
     def _refuse_change(self, now: Mapping[str, Any], then: Mapping[str, Any]) -> None:
-        """Stop where a number type or a batch did not do: what was drawn before and after would not compare."""
+        """Stop where a number type or a batch failed: images generated before and after would not compare."""
         for key, option in (("dtype", "--dtype"), ("batch", "--batch")):
             if now[key] != then[key]:
                 value = now[key] if key == "dtype" else 2 * now[key]
-                why = f"{then[key]} did not do, and pictures drawn with {now[key]} would not compare with the others"
-                raise BigainError(f"{key} of the pictures", why, f"Begin with {option} {value}.")
+                why = f"{then[key]} failed, and images generated with {now[key]} would not compare with the others"
+                raise BigainError(f"{key} of the images", why, f"Begin with {option} {value}.")
 
-    def _looked_at(self, images: Sequence[Image.Image]) -> Rows:
+    def _features_of(self, images: Sequence[Image.Image]) -> Rows:
         try:
             return self._feature(images)
         except RuntimeError as problem:
             if not out_of_memory(problem):
                 raise
             hint = f"Begin with --batch {max(1, self._batch // 2)}."
-            raise BigainError("out of memory", f"while {self._feature.name} looked at pictures", hint) from problem
+            raise BigainError("out of memory", f"while {self._feature.name} was computed", hint) from problem
 
     def _gallery(self, parts: Mapping[tuple[int, str], Arrays], against: str) -> Gallery:
         measures = [name for name in MEASURES if name != "frechet" or len(self._real) > self._real.shape[1]]
@@ -159,7 +158,7 @@ class Studio:
         shown = {}
         for name in self._specs:
             of_spec = [parts[number, name] for number in range(len(self._prompts))]
-            self._hang(name, [pixels for part in of_spec[:ROWS] for pixels in part["pictures"]])
+            self._save_grid(name, [pixels for part in of_spec[:ROWS] for pixels in part["pictures"]])
             seconds = float(np.median([float(part["seconds"]) for part in of_spec]))
             shown[name] = Shown(judged(np.concatenate([part["features"] for part in of_spec])), seconds)
         other = None if self._other is None else judged(self._other)
@@ -167,11 +166,11 @@ class Studio:
 
     @property
     def _columns(self) -> int:
-        """Return how many pictures of a class are shown; none where nothing is kept."""
+        """Return how many images of a class are in the grid; none where nothing is kept."""
         return min(SHOWN if len(self._prompts) < MANY else 1, self._share) if self._store else 0
 
-    def _hang(self, name: str, pixels: Sequence[Any]) -> None:
-        """Keep a grid of a spec's first pictures, a row for each class."""
+    def _save_grid(self, name: str, pixels: Sequence[Any]) -> None:
+        """Keep a grid of a spec's first images, a row for each class."""
         if pixels:
             seeds = [self._first(number) for number in range(len(self._prompts))]
             about = {"rows": list(self._prompts[:ROWS]), "seeds": seeds[:ROWS]}
@@ -182,10 +181,10 @@ class Studio:
         settings = next(iter(self._settings.values()))
         common = {key: value for key, value in settings.items() if key not in ("compress", "negative")}
         counts = {"pictures": self._share * len(self._prompts), "of_each_class": self._share}
-        looks = {"feature": self._feature.name, "features": self._real.shape[1]}
+        feature = {"feature": self._feature.name, "features": self._real.shape[1]}
         left_out = [name for name in MEASURES if name not in measures]
         parts = {"parts": len(self._prompts) * len(self._specs), "parts_kept_before": len(self._kept)}
-        return {**common, "prompts": list(self._prompts), **counts, **looks, "left_out": left_out, **parts}
+        return {**common, "prompts": list(self._prompts), **counts, **feature, "left_out": left_out, **parts}
 
     def _generation(self, name: str, number: int) -> Generation:
         wish = self._drawing.wish(self._specs[name], self._first(number), self._batch)
@@ -198,30 +197,30 @@ class Studio:
     def _file(self, number: int, name: str) -> str:
         return f"{name}-{number:03d}"
 
-    def _told(self, number: int, name: str) -> dict[str, Any]:
-        """Return all that a class's pictures and features depend on; what the model is called is not of it."""
+    def _settings_of(self, number: int, name: str) -> dict[str, Any]:
+        """Return all that a class's images and features depend on; the model's name is not part of it."""
         about = {"prompt": self._prompts[number], "seed": self._first(number), "count": self._share}
-        looks = {"device": self._backbone.device.type, "feature": self._feature.identity}
+        feature = {"device": self._backbone.device.type, "feature": self._feature.identity}
         settings = {key: value for key, value in self._settings[name].items() if key != "model"}
-        return {**about, **looks, **settings, "shown": self._columns}
+        return {**about, **feature, **settings, "shown": self._columns}
 
-    def _seen(self, dataset: Dataset) -> tuple[Rows, Rows | None]:
-        """Return the features of as many real pictures of each class, and of as many others if there are."""
+    def _real_features(self, dataset: Dataset) -> tuple[Rows, Rows | None]:
+        """Return the features of as many real images of each class, and of as many others if there are."""
         first, others = [], []
         members = by_class(shuffled(dataset.cases, self._seed))
         for number, name in enumerate(dataset.classes):
             images = self._readable(members[number])
             if len(images) < self._share:
-                why = f"{self._share} real pictures of each class are needed, and {len(images)} of {name} can be read"
-                raise UsageError(f"--generate {self._drawing.count}", why, "Mend the others, or ask for fewer.")
-            features = checked(self._looked_at(images), "real")
+                why = f"{self._share} real images of each class are needed, and {len(images)} of {name} can be read"
+                raise UsageError(f"--generate {self._drawing.count}", why, "Repair the others, or generate fewer.")
+            features = checked(self._features_of(images), "real")
             first.append(features[: self._share])
             others.append(features[self._share :])
         whole = min(map(len, others)) == self._share
         return np.concatenate(first), np.concatenate(others) if whole else None
 
     def _readable(self, cases: Sequence[Case]) -> list[Image.Image]:
-        """Return a class's first pictures that can be read, twice as many as are drawn if there are."""
+        """Return a class's first images that can be read, twice as many as are generated if there are."""
         found: list[Image.Image] = []
         for case in cases:
             item = prepare(case.opened())
@@ -233,6 +232,6 @@ class Studio:
 
     @property
     def _size(self) -> tuple[int, int]:
-        """Return the width and height of what is drawn."""
+        """Return the width and height of the generated images."""
         width, height = next(iter(self._settings.values()))["size"]
         return width, height

@@ -57,11 +57,11 @@ def _title(summary: Summary) -> str:
     if not summary.outcomes and not failed:
         return f"{about['dataset']}: nothing classified; {_model(about)}, {about['dtype']} on {about['device']}"
     words = [
-        f"{about['dataset']}: {summary.count} pictures, {about['labels']} labels",
+        f"{about['dataset']}: {summary.count} images, {about['labels']} labels",
         f"{_model(about)}, {about['schedule']}, at most {about['max_draws']} draws, score {about['score']}",
         f"seed {about['seed']}, {about['dtype']} on {about['device']}, {counted(about['threads'], 'thread')}",
     ]
-    return "; ".join(words) + (f"; {counted(failed, 'picture')} failed and left out" if failed else "")
+    return "; ".join(words) + (f"; {counted(failed, 'image')} failed and excluded" if failed else "")
 
 
 def _model(about: Mapping[str, Any]) -> str:
@@ -126,19 +126,19 @@ def _notes(summary: Summary) -> str:
 
 
 def _columns(summary: Summary) -> str:
-    costs = "Costs are means a picture; GFLOP count two for a multiply-add, s are of all pictures under way."
+    costs = "Costs are means per image; GFLOP count two for a multiply-add, s are of all images under way."
     if summary.many:
         known = {found.classes for found in summary.outcomes.values() if isinstance(found, Precision)}
-        over = f"mAP over the classes that any picture has ({max(known)})"
+        over = f"mAP over the classes that any image has ({max(known)})"
         labelled = {found.labelled for found in summary.outcomes.values() if isinstance(found, Precision)}
         if max(labelled) < summary.count:
-            over += f", precision@1 over the pictures that have a label ({max(labelled)})"
-        kinds = "bootstrap over pictures for mAP, Wilson's and Agresti and Min's for precision@1"
+            over += f", precision@1 over the images that have a label ({max(labelled)})"
+        kinds = "bootstrap over images for mAP, Wilson's and Agresti and Min's for precision@1"
         return f"Intervals: 95 % ({kinds}); {over}. {costs}"
     kinds = "Wilson's; Agresti and Min's for differences"
     chance = "By chance: the ECE to be expected if every probability were exact."
-    drawn = len({record["truth"][0] for record in summary.records[summary.against]})
-    classes = f"Class mean: of the {counted(drawn, 'label')} that a picture has. " if drawn < len(summary.names) else ""
+    seen = len({record["truth"][0] for record in summary.records[summary.against]})
+    classes = f"Class mean: of the {counted(seen, 'label')} that an image has. " if seen < len(summary.names) else ""
     return f"Intervals: 95 % ({kinds}). {classes}{chance} {costs}"
 
 

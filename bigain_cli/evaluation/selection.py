@@ -1,4 +1,4 @@
-"""Which pictures of a dataset take part: chosen by the seed, so that fewer are always among more."""
+"""Which images of a dataset are evaluated: chosen by the seed, so that fewer are always among more."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ def choose(dataset: Dataset, limit: int | None, per_class: int | None, seed: int
     A run that was stopped has then answered just what a smaller limit would have chosen.
     """
     if per_class is not None and dataset.many:
-        raise UsageError("--per-class", "pictures of this dataset have several classes", "Use --limit.")
+        raise UsageError("--per-class", "images of this dataset have several classes", "Use --limit.")
     cases = shuffled(dataset.cases, seed)
     if per_class is not None:
         cases = _per_class(cases, per_class)
     chosen = cases[:limit]
     if not chosen and limit != 0:
-        raise UsageError(f"dataset {dataset.name}", "no picture in it", "Name another folder.")
+        raise UsageError(f"dataset {dataset.name}", "no image in it", "Name another folder.")
     return dataset.of(chosen)
 
 
 def shuffled(cases: Sequence[Case], seed: int) -> list[Case]:
-    """Return pictures in the order in which the seed chooses them."""
+    """Return images in the order in which the seed chooses them."""
     order = np.random.Generator(np.random.PCG64([APART, seed % SEEDS])).permutation(len(cases))
     return [cases[number] for number in order]
 
 
 def by_class(cases: Sequence[Case]) -> dict[int, list[Case]]:
-    """Return each class's pictures, in the same order."""
+    """Return each class's images, in the same order."""
     groups: dict[int, list[Case]] = defaultdict(list)
     for case in cases:
         groups[case.truth[0]].append(case)

@@ -1,7 +1,7 @@
-"""Pictures with several right labels: mean average precision and precision of the first label.
+"""Images with several right labels: mean average precision and precision of the first label.
 
 Scores are the evidence against the empty prompt, of labels that all took the same draws. The mean average precision has
-a bootstrap over pictures, the same resamples for all specs, so that differences are paired; the first label is a share.
+a bootstrap over images, the same resamples for all specs, so that differences are paired; the first label is a share.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Precision:
-    """A spec's precision on `count` pictures; costs are means a picture."""
+    """A spec's precision on `count` images; costs are means per image."""
 
     count: int
-    labelled: int  # pictures that have a label: `first` is of these
-    classes: int  # that any of the pictures has: the mean is over these
+    labelled: int  # images that have a label: `first` is of these
+    classes: int  # that any of the images has: the mean is over these
     mean_average: Interval
     first: Interval
     draws: float
@@ -41,10 +41,10 @@ class Precision:
     replicates: Array = field(repr=False, compare=False)  # of the mean average
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the record; what is held for each picture or replicate stays behind."""
-        told = {name: value for name, value in vars(self).items() if name not in ("firsts", "hits", "replicates")}
-        told["gflop_evaluation"] = self.gflop_evaluation
-        return {**told, "mean_average": self.mean_average.to_dict(), "first": self.first.to_dict()}
+        """Return the record; without what is kept for each image or replicate."""
+        shared = {name: value for name, value in vars(self).items() if name not in ("firsts", "hits", "replicates")}
+        shared["gflop_evaluation"] = self.gflop_evaluation
+        return {**shared, "mean_average": self.mean_average.to_dict(), "first": self.first.to_dict()}
 
     @property
     def gflop_evaluation(self) -> float | None:
@@ -54,7 +54,7 @@ class Precision:
 
 @dataclass(frozen=True)
 class Gap:
-    """One spec's precision minus another's on the pictures that both answered."""
+    """One spec's precision minus another's on the images that both answered."""
 
     spec: str
     against: str
@@ -64,7 +64,7 @@ class Gap:
     gained: int  # the first label right where the other's was wrong
     lost: int
     p: float  # McNemar's exact test on the first label, two-sided
-    agreement: Interval  # share of pictures with the same first label
+    agreement: Interval  # share of images with the same first label
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record."""
@@ -73,7 +73,7 @@ class Gap:
 
 
 def gap(spec: str, against: str, mine: Precision, other: Precision) -> Gap:
-    """Compare two specs' precision on the same pictures."""
+    """Compare two specs' precision on the same images."""
     gained, lost = int((mine.hits & ~other.hits).sum()), int((other.hits & ~mine.hits).sum())
     average = spread(mine.mean_average.value - other.mean_average.value, mine.replicates - other.replicates)
     first = paired_interval(gained, lost, mine.labelled) if mine.labelled else UNKNOWN
@@ -123,10 +123,10 @@ def mean_average(scores: Array, truth: NDArray[np.bool_], weights: Array) -> Arr
 
 
 def average_precision(scores: Array, truth: NDArray[np.bool_], weights: Array) -> Array:
-    """Return the mean, over the right pictures, of the precision down to each; equal scores are counted together."""
+    """Return the mean, over the right images, of the precision down to each; equal scores are counted together."""
     order = np.argsort(-scores, kind="stable")
     ranked, right, weight = scores[order], truth[order], weights[:, order]
-    last = np.searchsorted(-ranked, -ranked, side="right") - 1  # the last picture with the same score
+    last = np.searchsorted(-ranked, -ranked, side="right") - 1  # the last image with the same score
     seen, hits = np.cumsum(weight, axis=1)[:, last], np.cumsum(weight * right, axis=1)[:, last]
     gain = weight * right
     total = gain.sum(axis=1)

@@ -1,6 +1,6 @@
 """A comparison of specs, summed up from records; every number has its interval, every difference is paired.
 
-In: records by spec; out: a Summary to print, draw or keep. Must not know how records are made.
+In: records by spec; out: a Summary to print, plot or keep. Must not know how records are made.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ class Summary:
 
     about: Mapping[str, Any]
     against: str
-    count: int  # pictures that all specs answered
+    count: int  # images that all specs answered
     failures: Mapping[str, int]  # by spec
-    failed: Mapping[str, str]  # what went wrong, by picture
+    failed: Mapping[str, str]  # what went wrong, by image
     outcomes: Mapping[str, Outcome | Precision]
     differences: Sequence[Difference | Gap]  # of every pair, the later minus the earlier
     records: Mapping[str, Sequence[Record]]
@@ -36,12 +36,12 @@ class Summary:
 
     @property
     def many(self) -> bool:
-        """Tell whether pictures had several right labels."""
+        """Return whether images had several right labels."""
         return any(isinstance(outcome, Precision) for outcome in self.outcomes.values())
 
     @property
     def few(self) -> bool:
-        """Tell whether any answer would be among the first five."""
+        """Return whether any answer would be among the first five."""
         return len(self.names) <= 5
 
     def to(self, spec: str) -> Difference | Gap | None:
@@ -88,7 +88,7 @@ def summarise(
     chosen: Mapping[str, Any] | None = None,
     gallery: Gallery | None = None,
 ) -> Summary:
-    """Compare specs on the pictures that all of them answered; `records` are by spec, then by id."""
+    """Compare specs on the images that all of them answered; `records` are by spec, then by id."""
     good = {spec: {id: r for id, r in found.items() if "error" not in r} for spec, found in records.items()}
     common = sorted(set.intersection(*(set(found) for found in good.values())))
     kept = {spec: [found[id] for id in common] for spec, found in good.items()}

@@ -1,4 +1,4 @@
-"""Datasets as torchvision knows them, on a disk or fetched there when asked to."""
+"""Datasets as torchvision knows them, on a disk, or downloaded to it on request."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def open_wordnet(name: str, folder: str, entry: Testbed, download: bool) -> Data
     album = open_album(root)
     if len(album.classes) != entry.classes or not all(each[:1] == "n" and each[1:].isdigit() for each in album.classes):
         why = f"{root} has {len(album.classes)} class folders; wanted are {entry.classes}, named as n01440764"
-        raise UsageError(f"dataset {name}", why, "Unpack the validation pictures into a folder for each class.")
+        raise UsageError(f"dataset {name}", why, "Unpack the validation images into a folder for each class.")
     return Dataset(name, album.classes, cases_of(album), entry.preset, strays=album.strays)
 
 

@@ -1,4 +1,4 @@
-"""One record for each picture and spec: all specs see the same pictures and the same draws, in turn.
+"""One record for each image and spec: all specs see the same images and the same draws, in turn.
 
 In: a backbone and a dataset; out: a stream of records that lack nothing a summary needs. Never prints.
 """
@@ -24,7 +24,7 @@ from bigain_cli.labels import LabelSet
 from bigain_cli.ranking import Failure, Ranking, significant
 from bigain_cli.rules import Rules
 
-AT_ONCE = 16  # pictures before it is the next spec's turn: what slows the machine slows all specs
+AT_ONCE = 16  # images before it is the next spec's turn: what slows the machine slows all specs
 TOP = 5
 OWN = ("compress", "compression", "fingerprint")  # settings in which specs differ
 
@@ -39,21 +39,21 @@ class Trial:
 
     @property
     def earlier(self) -> bool:
-        """Tell whether an earlier run has recorded it."""
+        """Return whether an earlier run has recorded it."""
         return self.result is None
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be compared, and how far to go for a picture."""
+    """What is compared, and how much an image may take."""
 
     specs: tuple[str, ...]
     rules: Rules
     seed: int = 0
     templates: tuple[str, ...] = ()
     batch: int | None = None
-    views: bool = False  # whether answers come with the picture as the model sees it
-    maps: bool = False  # and with where in it the evidence lies
+    views: bool = False  # whether results come with the image as the model sees it
+    maps: bool = False  # and with heatmaps of the evidence
 
 
 class Evaluation:
@@ -80,14 +80,14 @@ class Evaluation:
         return names[0] if text is None else names[place_of(text, list(self.specs.values()), names)]
 
     def prompts(self) -> list[str]:
-        """Return for each class the sentence that its label is asked by first."""
+        """Return the first prompt of each class's label."""
         backbone = self._backbone
         arms = arms_of(self.labels, self.plan.templates, False, backbone.vocabulary, backbone.template)
         first = {arm.name: arm.texts[0] for arm in arms}
         return [first[answer] for answer in self._answers]
 
     def truth_of(self, case: Case) -> list[str]:
-        """Return the labels that are right for a picture."""
+        """Return the labels that are right for an image."""
         return list(dict.fromkeys(self._answers[number] for number in case.truth))
 
     def marks(self) -> dict[str, str]:

@@ -4,7 +4,24 @@ Whatever is wrong with one input is an `InputError` of that input and never stop
 """
 
 from bigain_cli.images.decoding import digest, read
-from bigain_cli.images.sources import SUFFIXES, Source, find, listed
-from bigain_cli.images.views import fitted, view_of
+from bigain_cli.images.prefetch import Picture, Reader, load_image, prepare
+from bigain_cli.images.rgb import fitted, view_of
+from bigain_cli.images.sources import SUFFIXES, Images, OneImage, Source, find, listed, sources_of
 
-__all__ = ["SUFFIXES", "Source", "digest", "find", "fitted", "listed", "read", "view_of"]
+__all__ = [
+    "SUFFIXES",
+    "Images",
+    "OneImage",
+    "Picture",
+    "Reader",
+    "Source",
+    "digest",
+    "find",
+    "fitted",
+    "listed",
+    "load_image",
+    "prepare",
+    "read",
+    "sources_of",
+    "view_of",
+]

@@ -1,4 +1,4 @@
-"""Turn what a user names (files, folders, globs, lists, stdin) into sources, lazily and in a fixed order.
+"""Turn what a user names or gives (files, folders, globs, lists, stdin, images) into sources, lazily, in a fixed order.
 
 An id is the path as it was given. What cannot be found is a source with an `error`, in its place in the order.
 """
@@ -9,25 +9,105 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from os import PathLike
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias, runtime_checkable
 
-from bigain_cli.errors import InputError
+from bigain_cli.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 _READ = "jpg jpeg jpe jfif png apng gif webp avif bmp tif tiff ppm pgm pbm pnm pfm jp2 j2k jpx j2c ico qoi"
-_NAMED = "heic heif"  # not supported, but to be told so is better than to be left out
+_NAMED = "heic heif"  # not supported, but an error is better than silence
 SUFFIXES = frozenset(f".{name}" for name in f"{_READ} {_NAMED}".split())
 
 
 @dataclass(frozen=True)
 class Source:
-    """One image to be: a path to read, the bytes of stdin, or the reason why there is nothing to read."""
+    """One input image: a path to read, the bytes of a file, or the reason why there is nothing to read."""
 
     id: str
     path: str | None = None
     data: bytes | None = field(default=None, repr=False)
     error: InputError | None = None
+
+
+@runtime_checkable
+class PixelArray(Protocol):
+    """What numpy arrays and torch tensors have in common; to know them by it imports neither library."""
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """Its extents."""
+
+    @property
+    def dtype(self) -> Any:
+        """What it holds."""
+
+    def __array__(self) -> Any:
+        """Return it as a numpy array."""
+
+
+OneImage: TypeAlias = "str | PathLike[str] | bytes | Image | PixelArray | Source"
+Images: TypeAlias = "OneImage | Iterable[OneImage | tuple[str, OneImage]]"
+Found: TypeAlias = "Source | tuple[str, Image]"  # the text is the image's id
+
+
+def sources_of(images: Images) -> Iterator[Found]:
+    """Take one image or many: paths, the bytes of files, PIL images, arrays, or (id, image) pairs of these."""
+    if isinstance(images, (str, PathLike)):
+        yield from find([os.fspath(images)])
+    elif (one := _with_id("image", images)) is not None:
+        yield one
+    elif not isinstance(images, Iterable):
+        raise _not_an_image("images", images)
+    else:
+        for number, entry in enumerate(images):
+            if isinstance(entry, (str, PathLike)):
+                yield from find([os.fspath(entry)])
+                continue
+            id, image = entry if isinstance(entry, tuple) and len(entry) == 2 else (f"image-{number}", entry)
+            if (one := _with_id(id, image)) is None:
+                raise _not_an_image(id, image)
+            yield one
+
+
+def _with_id(id: str, image: object) -> Found | None:
+    """Give an image its id; None if it is no image."""
+    from PIL.Image import Image
+
+    match image:
+        case str() | PathLike():
+            return Source(id, path=os.fspath(image))
+        case bytes() | bytearray() | memoryview():
+            return Source(id, data=bytes(image))
+        case Source():
+            return image
+        case Image():
+            return id, image
+        case PixelArray():
+            return id, _from_array(id, image)
+    return None
+
+
+def _from_array(id: str, array: PixelArray) -> Image:
+    """Make an image of an array of height × width × 3 bytes."""
+    import numpy as np
+    from PIL.Image import fromarray
+
+    shape, dtype = tuple(array.shape), str(array.dtype).removeprefix("torch.")
+    if dtype != "uint8" or len(shape) != 3 or shape[2] != 3 or 0 in shape:
+        why = f"an array of {dtype} and shape {shape} is not an image"
+        hint = "Images are uint8 arrays of height × width × 3 (RGB); give several as a list."
+        raise UsageError(id, why, hint)
+    return fromarray(np.asarray(array.cpu() if hasattr(array, "cpu") else array))  # a tensor may be on a GPU
+
+
+def _not_an_image(id: str, given: object) -> UsageError:
+    hint = "Give paths, bytes, PIL images, uint8 arrays of height × width × 3, or (id, image) pairs."
+    return UsageError(id, f"{type(given).__name__} is not a kind of image", hint)
 
 
 def find(inputs: Iterable[str], recursive: bool = False, stdin: BinaryIO | None = None) -> Iterator[Source]:
@@ -48,12 +128,12 @@ def listed(stream: BinaryIO, null: bool = False) -> Iterator[str]:
             yield os.fsdecode(path)
 
 
-def _pieces(stream: BinaryIO, mark: bytes) -> Iterator[bytes]:
-    """Split a stream without waiting for more bytes than there are; the last piece may lack its mark."""
-    arrived = getattr(stream, "read1", stream.read)  # read1 returns what is there; a raw stream's read does so too
+def _pieces(stream: BinaryIO, separator: bytes) -> Iterator[bytes]:
+    """Split a stream without waiting for more bytes than there are; the last piece may lack its separator."""
+    arrived = getattr(stream, "read1", stream.read)  # read1 returns what has arrived; so does a raw stream's read
     rest = b""
     while chunk := arrived(1 << 16):
-        *whole, rest = (rest + chunk).split(mark)
+        *whole, rest = (rest + chunk).split(separator)
         yield from whole
     if rest:
         yield rest
@@ -99,25 +179,24 @@ def _matches(pattern: str) -> set[str]:
         return set(glob.glob(pattern))
     head, tail = parts
     bases = glob.glob(head) if head else [""]
-    folders = (folder for base in bases for folder in _folders(base, frozenset()))
+    folders = (folder for base in bases for folder in _folders(base))
     return {match for folder in folders for match in _matches(os.path.join(glob.escape(folder), tail))}
 
 
-def _folders(folder: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
+def _folders(folder: str, above: frozenset[str] = frozenset()) -> Iterator[str]:
     """Yield a folder and those below it, never one inside itself."""
-    if (identity := _identity(folder)) in above:
+    if (real := os.path.realpath(folder)) in above:
         return
     yield folder
-    entries, _ = _entries(folder)
-    for entry in entries:
+    for entry in _entries(folder)[0]:
         if _is_folder(entry):
-            yield from _folders(os.path.join(folder, entry.name), above | {identity})
+            yield from _folders(os.path.join(folder, entry.name), above | {real})
 
 
 def _scanned(folder: str, recursive: bool) -> Iterator[Source]:
     """Yield a folder's images, or say that it has none."""
     empty = True
-    for source in _walk(folder, recursive, frozenset()):
+    for source in _walk(folder, recursive):
         empty = False
         yield source
     if empty:
@@ -125,18 +204,18 @@ def _scanned(folder: str, recursive: bool) -> Iterator[Source]:
         yield Source(folder, error=InputError("no-images", folder, "no image file in this folder", hint))
 
 
-def _walk(folder: str, recursive: bool, above: frozenset[tuple[int, int]]) -> Iterator[Source]:
+def _walk(folder: str, recursive: bool, above: frozenset[str] = frozenset()) -> Iterator[Source]:
     """Yield the image files of a folder in the order of their names' bytes, dangling links included."""
     entries, error = _entries(folder)
     if error:
         yield Source(folder, error=error)
-    here = above | {_identity(folder)} if entries else above
+    here = above | {os.path.realpath(folder)}
     for entry in entries:
         path = os.path.join(folder, entry.name)
         if _is_folder(entry):
-            if recursive and _identity(path) not in here:
+            if recursive and os.path.realpath(path) not in here:
                 yield from _walk(path, recursive, here)
-        elif os.path.splitext(entry.name)[1].lower() in SUFFIXES and _is_file_or_lost(entry):
+        elif os.path.splitext(path)[1].lower() in SUFFIXES and _is_file_or_missing(entry):
             yield Source(path, path=path)
 
 
@@ -152,26 +231,11 @@ def _entries(folder: str) -> tuple[list[os.DirEntry[str]], InputError | None]:
     return sorted(kept, key=lambda entry: os.fsencode(entry.name)), None
 
 
-def _identity(folder: str) -> tuple[int, int]:
-    """Name a folder by what it is, not by the path that led there."""
-    try:
-        status = os.stat(folder or ".")
-    except OSError:
-        return (-1, -1)
-    return status.st_dev, status.st_ino
-
-
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """Tell a folder, or a link to one, from all else."""
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False
+    """Tell a folder, or a link to one, from everything else."""
+    return entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and os.path.isdir(entry.path))
 
 
-def _is_file_or_lost(entry: os.DirEntry[str]) -> bool:
-    """Tell a file, or a link that leads nowhere, from a pipe or a device."""
-    try:
-        return entry.is_file() or not os.path.exists(entry.path)
-    except OSError:
-        return True
+def _is_file_or_missing(entry: os.DirEntry[str]) -> bool:
+    """Tell a file, or a broken link, from a pipe or a device."""
+    return entry.is_file(follow_symlinks=False) or os.path.isfile(entry.path) or not os.path.exists(entry.path)

@@ -1,4 +1,4 @@
-"""Gives results out in the order in which their pictures came, whenever they are finished."""
+"""Return results in the order in which their images came, whenever they are finished."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from bigain_cli.ranking import Failure, Ranking
 
 
 class InOrder:
-    """Holds results back until everything before them has been given out."""
+    """Holds a result back until all results before it have been returned."""
 
     def __init__(self) -> None:
         self._taken = self._given = 0
@@ -24,7 +24,7 @@ class InOrder:
         self._held[place] = result
 
     def ready(self) -> Iterator[Ranking | Failure]:
-        """Give out what has nothing missing before it."""
+        """Yield every result with nothing missing before it."""
         while self._given in self._held:
             self._given += 1
             yield self._held.pop(self._given - 1)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from bigain_cli import __version__
 from bigain_cli.backbones.base import Backbone, Conditions
+from bigain_cli.backbones.loading import as_backbone
 from bigain_cli.backbones.precision import leave_float16
 from bigain_cli.compress import Handle, Spec, parse
 from bigain_cli.errors import BigainError
@@ -52,7 +53,7 @@ class Sample:
 
 
 def generate(
-    backbone: Backbone,
+    backbone: Backbone | str,
     prompts: str | Sequence[str],
     *,
     count: int = 1,
@@ -74,8 +75,9 @@ def generate(
 class Generation:
     """A generation under way: prompts conditioned once, then batch after batch."""
 
-    def __init__(self, backbone: Backbone, prompts: Sequence[str], wish: Wish, count: int = 1) -> None:
-        self.backbone, self.prompts = backbone, tuple(prompts)
+    def __init__(self, backbone: Backbone | str, prompts: Sequence[str], wish: Wish, count: int = 1) -> None:
+        self.backbone = backbone = as_backbone(backbone)
+        self.prompts = tuple(prompts)
         check_prompts(self.prompts, count, wish.seed)
         self._shape = latent_shape(backbone, wish.size)
         self._batch = images_at_once(backbone, self._shape, wish.batch)

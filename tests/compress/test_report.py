@@ -7,8 +7,8 @@ import json
 import pytest
 import torch
 from compress_nets import CONTEXT, NETWORKS, latents, run_dit, run_unet, unet
+from counting import counting_flops
 from diffusers import DiTTransformer2DModel, UNet2DConditionModel
-from torch.utils.flop_counter import FlopCounterMode
 
 from bigain_cli.compress import apply, compressed
 
@@ -30,7 +30,7 @@ def test_tiny_networks(kind: str, spec: str) -> None:
     make, run = NETWORKS[kind]
     network = make()
     for size in [(8, 8)] if kind == "dit" else [(8, 8), (12, 10)]:
-        with compressed(network, spec) as handle, FlopCounterMode(display=False) as counted:
+        with compressed(network, spec) as handle, counting_flops() as counted:
             run(network, latents(1, *size))
         report = handle.report(size, context=CONTEXT)
         assert report.flops_after == counted.get_total_flops()
@@ -50,7 +50,7 @@ def test_tiny_networks(kind: str, spec: str) -> None:
 @pytest.mark.parametrize("size", [(8, 8), (9, 14)])
 def test_other_unets(changes: dict[str, object], size: tuple[int, int]) -> None:
     network = unet(**changes)
-    with compressed(network, "lgtm:0.5@levels=all") as handle, FlopCounterMode(display=False) as counted:
+    with compressed(network, "lgtm:0.5@levels=all") as handle, counting_flops() as counted:
         run_unet(network, latents(1, *size))
     assert handle.report(context=CONTEXT).flops_after == counted.get_total_flops()
 
@@ -102,7 +102,7 @@ def test_dit_xl_2_costs_what_is_published() -> None:
 @pytest.mark.parametrize("spec", ["none", "lgtm:0.7", pytest.param("iekvd:4", marks=pytest.mark.slow)])
 def test_stable_diffusion_2_is_counted_alike(spec: str) -> None:
     network = stable_diffusion_2()
-    with compressed(network, spec) as handle, FlopCounterMode(display=False) as counted, torch.device("meta"):
+    with compressed(network, spec) as handle, counting_flops() as counted, torch.device("meta"):
         network(torch.empty(1, 4, 64, 64), torch.empty(1), torch.empty(1, 77, 1024))
     assert handle.report((64, 64)).flops_after == pytest.approx(counted.get_total_flops(), rel=1e-6)
 
@@ -118,7 +118,7 @@ def test_stable_diffusion_2_is_counted_alike(spec: str) -> None:
 )
 def test_dit_xl_2_is_counted_alike(pixels: int, spec: str) -> None:
     network, side = dit_xl_2(pixels), pixels // 8
-    with compressed(network, spec) as handle, FlopCounterMode(display=False) as counted, torch.device("meta"):
+    with compressed(network, spec) as handle, counting_flops() as counted, torch.device("meta"):
         network(torch.empty(1, 4, side, side), torch.empty(1), torch.empty(1, dtype=torch.int64))
     assert handle.report((side, side)).flops_after == pytest.approx(counted.get_total_flops(), rel=1e-6)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from compress_nets import NETWORKS, latents, run_unet, times, unet
+from counting import counting_flops
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from bigain_cli.compress import compressed
 from bigain_cli.compress.merge import Merge
@@ -56,7 +56,7 @@ def test_labels_share_a_plan_and_a_replay_plans_nothing() -> None:
         with handle.record() as plans:
             run_unet(network, x, times(1), text[:1])
         report = handle.report(context=5)
-        with FlopCounterMode(display=False) as counted, handle.replay(plans, torch.tensor([0, 0])):
+        with counting_flops() as counted, handle.replay(plans, torch.tensor([0, 0])):
             shared = run_unet(network, both, t, text)
         alone = torch.cat([run_unet(network, x, times(1), text[i : i + 1]) for i in (0, 1)])
     assert counted.get_total_flops() == 2 * (report.flops_after - report.matching)

@@ -226,7 +226,7 @@ def test_so_many_of_each_class_and_the_limit_cuts_them_alike() -> None:
     ]
     with pytest.raises(UsageError, match="several classes"):
         choose(made(many=True), None, 2, 0)
-    with pytest.raises(UsageError, match="no picture"):
+    with pytest.raises(UsageError, match="no image"):
         choose(made(count=0), None, None, 0)
 
 

@@ -38,7 +38,7 @@ def test_a_table_on_stdout_and_nothing_else(photos: Path) -> None:
     text = result.out.decode()
     assert result.code == 0 and result.err == ""
     assert "recommends no compression" in ask(photos).err
-    assert "12 pictures, 3 labels" in text and "100.0 [75." in text and "none" in text
+    assert "12 images, 3 labels" in text and "100.0 [75." in text and "none" in text
 
 
 def test_json_has_everything_and_markdown_the_tables(photos: Path, models: dict[str, Path], tmp_path: Path) -> None:
@@ -72,8 +72,8 @@ def test_what_a_spec_did_less_than_it_says_is_told_with_its_numbers(
     text = ask(photos, *asked, "--records", "r.jsonl", "--resume", "--markdown", cwd=tmp_path).out.decode()
     assert f"lgtm:0.9@share=level: {note}" in text, "also of a run that asks for nothing more"
     drawn = len({record["truth"][0] for record in map(json.loads, (tmp_path / "r.jsonl").read_text().splitlines())})
-    assert f"of the {drawn} label{'s' * (drawn > 1)} that a picture has" in text and drawn < 3
-    assert "that a picture has" not in ask(photos, "-c", "none").out.decode()
+    assert f"of the {drawn} label{'s' * (drawn > 1)} that an image has" in text and drawn < 3
+    assert "that an image has" not in ask(photos, "-c", "none").out.decode()
 
 
 def test_five_labels_have_no_top_5(photos: Path) -> None:
@@ -89,7 +89,7 @@ def test_a_broken_picture_is_left_out_for_all_and_told(photos: Path, tmp_path: P
     result = warm("evaluate", "p", *SLOWLY, "--records", "r.jsonl", cwd=tmp_path)
     assert (
         result.code == 1
-        and b"2 pictures" in result.out
+        and b"2 images" in result.out
         and "1 image failed" in result.err
         and "broken.png: " in result.err
     )
@@ -120,8 +120,8 @@ def test_a_dataset_of_broken_pictures_is_told_about_too(tmp_path: Path) -> None:
         (tmp_path / "p" / name).mkdir(parents=True)
         (tmp_path / "p" / name / "1.png").write_bytes(b"nothing")
     result = warm("evaluate", "p", *SLOWLY, "-o", "t.txt", cwd=tmp_path)
-    assert result.code == 1 and "0 pictures" in (tmp_path / "t.txt").read_text()
-    assert "2 pictures failed and left out" in (tmp_path / "t.txt").read_text()
+    assert result.code == 1 and "0 images" in (tmp_path / "t.txt").read_text()
+    assert "2 images failed and excluded" in (tmp_path / "t.txt").read_text()
     assert "p/red/1.png: " in result.err and "p/blue/1.png: " in result.err
 
 

@@ -1,4 +1,4 @@
-"""`bigain evaluate --generate`: pictures under each spec against real ones, kept, gone on with, and refused."""
+"""`bigain evaluate --generate`: images under each spec against real ones, kept, continued, and refused."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def test_measures_stand_beside_the_feature_and_the_real_pictures(models, photos,
     assert made.code == 0, made.err
     lines = made.out.decode().splitlines()
     assert lines[0].startswith(f"{photos}: nothing classified; model ")
-    assert "12 pictures under each spec, 6 of each class; ddim, 2 steps" in lines[4] and ":mid@t=" in lines[4]
-    assert lines[6] == "| spec | kernel distance | precision | recall | s a picture |"
-    assert [line.split(" | ")[0] for line in lines[8:11]] == ["| none", "| tome:0.5", "| other real pictures"]
-    assert "No Fréchet distance: it takes more pictures than features (32)." in lines[-1]
+    assert "12 images under each spec, 6 of each class; ddim, 2 steps" in lines[4] and ":mid@t=" in lines[4]
+    assert lines[6] == "| spec | kernel distance | precision | recall | s per image |"
+    assert [line.split(" | ")[0] for line in lines[8:11]] == ["| none", "| tome:0.5", "| other real images"]
+    assert "No Fréchet distance: it takes more images than features (32)." in lines[-1]
     document = json.loads(draw(models, photos, *specs, "--json").out)["generated"]
     assert (document["pictures"], document["against"], list(document["specs"])) == (12, "none", ["none", "tome:0.5"])
     gap, own = document["specs"]["tome:0.5"]["differences"]["kernel"], document["specs"]
@@ -121,7 +121,7 @@ def test_answers_and_pictures_come_together(models, photos, tmp_path: Path) -> N
     made = warm("evaluate", str(photos), *model, "-c", "none", "-c", "todo:2@levels=all", "--generate", "8", "-o", page)
     assert made.code == 0, made.err
     text = page.read_text()
-    assert "24 pictures, 2 labels" in text and "Pictures drawn" in text and "recall" in text
+    assert "24 images, 2 labels" in text and "Generated images" in text and "recall" in text
 
 
 def test_from_python(models, photos) -> None:
@@ -150,7 +150,7 @@ def test_an_unreadable_picture_is_passed_over_or_told_before_anything_is_drawn(m
         (tmp_path / "some" / "tench" / f"{number:02d}.png").write_bytes(b"nothing")
     assert draw(models, tmp_path / "some", "--generate", "18", "--keep", str(tmp_path / "a")).code == 0
     made = draw(models, tmp_path / "some", "--generate", "20", "--keep", str(tmp_path / "b"))
-    assert made.code == 2 and "10 real pictures of each class are needed, and 9 of tench can be read" in made.err
+    assert made.code == 2 and "10 real images of each class are needed, and 9 of tench can be read" in made.err
     assert not list((tmp_path / "b").iterdir())
 
 
@@ -162,7 +162,7 @@ def test_answers_are_told_even_if_drawing_fails(models, photos, tmp_path: Path, 
     asked = {"schedule": "fixed", "draws": 2, "limit": 3, "generate": 4, "compress": ["none"], "device": "cpu"}
     with pytest.raises(BigainError, match="disk: full"):
         evaluate(str(photos), model=str(models["dit"]), output=str(tmp_path / "t.txt"), **asked)
-    assert "3 pictures, 2 labels" in (tmp_path / "t.txt").read_text()
+    assert "3 images, 2 labels" in (tmp_path / "t.txt").read_text()
 
 
 @pytest.mark.parametrize(("key", "value", "option"), [("batch", 1, "--batch 2"), ("dtype", "bfloat16", "--dtype bf")])
@@ -180,7 +180,7 @@ def test_a_batch_or_a_number_type_that_did_not_do_stops_the_comparison(
 
 BAD = {
     "few": (("--generate", "1"), "--generate 1: the 2 classes take at least 2 each. Begin with --generate 4"),
-    "many": (("--generate", "26"), "--generate 26: as many real pictures of each class are needed, and airliner has"),
+    "many": (("--generate", "26"), "--generate 26: as many real images of each class are needed, and airliner has"),
     "fewer than neighbours": (("--generate", "3"), "--generate 3: the 2 classes take at least 2 each"),
     "figure": (("--generate", "4", "--figure", "x.png"), "--figure with --limit 0: nothing is classified"),
     "records": (("--generate", "4", "--records", "x.jsonl"), "--records with --limit 0: nothing is classified"),
@@ -223,7 +223,7 @@ def test_several_classes_a_picture_are_refused(models) -> None:
     cases = [Case("a", (0, 1), lambda: Image.new("RGB", (8, 8)))]
     dataset = Dataset("d", ("airliner", "tench"), cases, many=True)
     backbone = bigain.load(str(models["dit"]), device="cpu")
-    with pytest.raises(UsageError, match="pictures of this dataset have several classes"):
+    with pytest.raises(UsageError, match="images of this dataset have several classes"):
         bigain.evaluate(
             backbone, dataset, rules=bigain.Rules(schedule="fixed", draws=2), generate=bigain.Drawing(4, steps=1)
         )

@@ -134,7 +134,7 @@ def test_runs_on_one_backbone_follow_its_dtype(network: Any) -> None:
 
 def test_several_labels_want_one_at_least(network: Any) -> None:
     bare = coloured(2, many=True).of([Case("a", (), lambda: _image("0"))])
-    with pytest.raises(UsageError, match="no chosen picture has a label"):
+    with pytest.raises(UsageError, match="no chosen image has a label"):
         evaluation(network, bare, "none")
 
 

@@ -1,6 +1,6 @@
 """Time one classification as a user meets it, and say where the time goes.
 
-python tests/benchmark_classify.py [IMAGE...] [--model mini] [--labels cifar10] [--repeat 5]
+python tools/benchmark_classify.py [IMAGE...] [--model mini] [--labels cifar10] [--repeat 5]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Ask maps where a label is: two pictures side by side, and does the map of one against the other point to its half?
 
-python tests/benchmark_composites.py MODEL PICTURES.safetensors [-n 100] [--draws 64] [--seed 0] [--spec none]
+python tools/benchmark_composites.py MODEL PICTURES.safetensors [-n 100] [--draws 64] [--seed 0] [--spec none]
 """
 
 from __future__ import annotations

@@ -1,26 +1,30 @@
-"""Reads pictures ahead, in a thread, in order: decoding and waiting for a pipe go on beside the network.
+"""Read images ahead, in a thread, in order: decoding, or waiting for a pipe, overlaps with the network.
 
-In: sources; out: (source, picture or error). Must not know tensors.
+In: sources; out: images or errors. Must not know tensors.
 """
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from PIL.Image import Image
+from bigain_cli.errors import BigainError, InputError, UsageError
+from bigain_cli.images.decoding import digest, read
+from bigain_cli.images.sources import Found, OneImage, sources_of
 
-from bigain_cli.errors import BigainError, InputError
-from bigain_cli.images import Source, digest, read
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 AHEAD = 4
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An upright RGB picture with the digest of its pixels."""
+    """An upright RGB image with the digest of its pixels."""
 
     id: str
     image: Image
@@ -31,16 +35,16 @@ Item = Picture | tuple[str, InputError]
 
 
 class Reader:
-    """A bounded queue of pictures."""
+    """A bounded queue of images."""
 
-    def __init__(self, sources: Iterable[Source | tuple[str, Image]]) -> None:
+    def __init__(self, sources: Iterable[Found]) -> None:
         self._queue: queue.Queue[Item | BaseException | None] = queue.Queue(AHEAD)
         self._stopped = threading.Event()
         self.over = False
         threading.Thread(target=self._fill, args=(sources,), daemon=True, name="bigain-reader").start()
 
     def next(self, wait: bool) -> Item | None:
-        """Return the next picture; None at the end, or, without `wait`, when none is ready yet."""
+        """Return the next image; None at the end, or, without `wait`, when none is ready yet."""
         if self.over:
             return None
         try:
@@ -58,14 +62,14 @@ class Reader:
         """Read no further."""
         self._stopped.set()
 
-    def _fill(self, sources: Iterable[Source | tuple[str, Image]]) -> None:
+    def _fill(self, sources: Iterable[Found]) -> None:
         try:
             for source in sources:
                 self._put(prepare(source))
                 if self._stopped.is_set():
                     return
             self._put(None)
-        except BaseException as problem:  # noqa: BLE001 — handed to the consumer, who raises it
+        except BaseException as problem:  # noqa: BLE001 — raised in the consumer's thread
             self._put(problem)
 
     def _put(self, item: Item | BaseException | None) -> None:
@@ -77,8 +81,8 @@ class Reader:
                 continue
 
 
-def prepare(source: Source | tuple[str, Image]) -> Item:
-    """Read one picture, or say why not; the one place where anything may go wrong with a file."""
+def prepare(source: Found) -> Item:
+    """Read one image, or say why not; the one place where anything may go wrong with a file."""
     id = source[0] if isinstance(source, tuple) else source.id
     try:
         image = source[1].convert("RGB") if isinstance(source, tuple) else read(source)
@@ -89,3 +93,15 @@ def prepare(source: Source | tuple[str, Image]) -> Item:
         raise
     except Exception as problem:  # noqa: BLE001 — one bad file must not end the run
         return id, InputError("unreadable-image", id, f"{type(problem).__name__}: {problem}")
+
+
+def load_image(image: OneImage) -> Image:
+    """Read one image, however it is given, and raise what is wrong with it."""
+    found = [prepare(source) for source in itertools.islice(sources_of(image), 2)]
+    if len(found) != 1:
+        why = f"{'several images' if found else 'no image'} where one is needed"
+        raise UsageError("image", why, "Give one path, PIL image or array.")
+    [item] = found
+    if isinstance(item, tuple):
+        raise item[1]
+    return item.image

@@ -1,6 +1,6 @@
 """Choose a backbone's score, range of times and temperature by measurement, on pictures it was not trained on.
 
-python tests/measure_model.py MODEL DATA.safetensors [--images 500] [--draws 64] [--table errors.npz] [--compress SPEC]
+python tools/measure_model.py MODEL DATA.safetensors [--images 500] [--draws 64] [--table errors.npz] [--compress SPEC]
 
 First every label's error in every draw is measured and kept (`--table` is read if it exists); then every score, range
 of times and rule is replayed on that table: accuracies are paired, and only the first step costs time.

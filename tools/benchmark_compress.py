@@ -1,6 +1,6 @@
 """Time compression in classification: seconds per draw of ten labels, compressed and not, in turn, medians of pairs.
 
-python tests/benchmark_compress.py [--device cuda] [--dtype bfloat16] [--model quarter|sd2|dit-256|dit-512]
+python tools/benchmark_compress.py [--device cuda] [--dtype bfloat16] [--model quarter|sd2|dit-256|dit-512]
 """
 
 from __future__ import annotations

@@ -1,47 +1,33 @@
 """Bring a decoded image of any mode to upright 8-bit RGB over white.
 
-Whole ranges are kept: 16-bit grey is scaled, not clipped; floats are taken by their extent.
+Whole ranges are kept: 16-bit grey is scaled, not clipped; floats are scaled by their range.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_ORIENTATION = 0x0112
-_TURNS = {  # EXIF orientation → the name of the transposition that undoes it
-    2: "FLIP_LEFT_RIGHT",
-    3: "ROTATE_180",
-    4: "FLIP_TOP_BOTTOM",
-    5: "TRANSPOSE",
-    6: "ROTATE_270",
-    7: "TRANSVERSE",
-    8: "ROTATE_90",
-}
+LONGEST = 512  # pixels along the longer side of a view
 
 
 def upright_rgb(image: Image) -> Image:
-    """Return a loaded image as RGB, turned as its EXIF says, without its metadata."""
-    from PIL import Image as pillow
+    """Return a loaded image as RGB, turned as its EXIF orientation says, without its metadata."""
+    from PIL import ImageOps
 
-    orientation = _orientation(image)  # before the conversion, which may drop it
+    try:
+        ImageOps.exif_transpose(image, in_place=True)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 (unreadable metadata does not make the pixels unreadable)
+        pass
     rgb = _rgb(image)
-    if orientation in _TURNS:
-        rgb = rgb.transpose(pillow.Transpose[_TURNS[orientation]])
     rgb.info = {}
     return rgb
-
-
-def _orientation(image: Image) -> Any:
-    """Read the EXIF orientation; metadata too broken to read say nothing about the pixels."""
-    try:
-        return image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # noqa: BLE001 (a parser of foreign metadata)
-        return 1
 
 
 def _rgb(image: Image) -> Image:
@@ -58,7 +44,7 @@ def _rgb(image: Image) -> Image:
 
 
 def _over_white(image: Image) -> Image:
-    """Lay an image with transparency of any kind on white."""
+    """Put an image with any kind of transparency on white."""
     from PIL import Image as pillow
 
     layer = image.convert("RGBA")
@@ -68,7 +54,7 @@ def _over_white(image: Image) -> Image:
 
 
 def _from_integers(image: Image) -> Image:
-    """Scale 16-bit grey to 8 bits; wider integers by their extent."""
+    """Scale 16-bit grey to 8 bits; wider integers by their range."""
     key = image.info.get("transparency")
     wide = image.convert("I")
     low, high = _extent(wide)
@@ -87,7 +73,7 @@ def _to_eight_bits() -> list[int]:
 
 
 def _from_float(image: Image) -> Image:
-    """Read floats as 0 to 1 or 0 to 255 if they fit in there, else by their extent."""
+    """Read floats as 0 to 1 or 0 to 255 if they fit, else scale them by their range."""
     low, high = _extent(image)
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError("its pixel values are not finite")
@@ -104,7 +90,7 @@ def _extent(image: Image) -> tuple[float, float]:
 def _stretched(image: Image, low: float, high: float) -> Image:
     """Map low..high of a float image to 0..255."""
     scale = 255.0 / (high - low) if high > low else 0.0
-    offset = 0.5 - low * scale  # the half rounds: the conversion to L cuts off
+    offset = 0.5 - low * scale  # the half rounds: the conversion to L truncates
     return image.point(lambda value: value * scale + offset).convert("L").convert("RGB")
 
 
@@ -116,3 +102,19 @@ def _from_lab(image: Image) -> Image:
     converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
     assert converted is not None
     return converted
+
+
+def view_of(image: Image, proportions: tuple[int, int], most: int = LONGEST) -> Image:
+    """Return the largest central part with the proportions height × width, shrunk if necessary."""
+    height, width = proportions
+    scale = min(image.height / height, image.width / width, most / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return fitted(image, size)
+
+
+def fitted(image: Image, size: tuple[int, int]) -> Image:
+    """Return the largest central part with the proportions width × height, resized to them."""
+    from PIL import ImageOps
+    from PIL.Image import Resampling
+
+    return image if image.size == size else ImageOps.fit(image, size, Resampling.BICUBIC)

@@ -1,0 +1,6 @@
+"""`python -m bigain`: the command."""
+
+from bigain_cli.cli import main
+
+if __name__ == "__main__":
+    main()

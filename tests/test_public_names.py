@@ -1,0 +1,69 @@
+"""The public names are one list, which type checkers and the import on first use both read; models go by name, too."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import bigain_cli as bigain
+
+ROOT = Path(__file__).parents[1]
+VERBS = {"load", "classify", "generate", "evaluate", "bench", "inspect", "train", "compressed"}
+
+
+def test_every_verb_and_every_result_is_public() -> None:
+    code = (
+        "import bigain_cli as bigain\nfor name in bigain.__all__[1:]: assert callable(bigain.__getattr__(name)), name\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+    assert bigain.__all__[0] == "__version__" and set(bigain.__all__) > VERBS
+
+
+def test_what_is_not_public_is_no_attribute() -> None:
+    with pytest.raises(AttributeError, match="module 'bigain_cli' has no attribute 'clasify'"):
+        bigain.clasify  # noqa: B018
+
+
+def test_a_type_checker_sees_the_types_and_a_slip_of_the_pen(tmp_path: Path) -> None:
+    code = "import bigain\nfrom bigain_cli import load\nreveal_type(load)\nreveal_type(bigain.bench)\nbigain.clasify\n"
+    (tmp_path / "user.py").write_text(code)
+    options = [
+        "--strict",
+        "--config-file=",
+        "--follow-imports=silent",
+        "--no-site-packages",
+        "--ignore-missing-imports",
+    ]
+    command = [sys.executable, "-m", "mypy", *options, "user.py"]
+    paths = {"MYPYPATH": f"{ROOT}:{ROOT / 'bigain_cli' / 'alias'}", "MYPY_CACHE_DIR": str(tmp_path)}
+    run = subprocess.run(command, env=paths, cwd=tmp_path, capture_output=True, text=True)
+    load, bench, slip, _ = run.stdout.splitlines()
+    assert "-> bigain_cli.backbones.base.Backbone" in load
+    assert "-> bigain_cli.benchmark." in bench and ".Benchmark" in bench
+    assert 'Module has no attribute "clasify"' in slip
+
+
+def test_a_backbone_may_be_given_by_name() -> None:
+    image = ("teal", Image.new("RGB", (16, 16), "teal"))
+    by_name = [each.to_dict() for each in bigain.classify("colours", [image], "red,green,blue")]
+    assert by_name == [each.to_dict() for each in bigain.classify(bigain.load("colours"), [image], "red,green,blue")]
+    (sample,) = bigain.generate("colours", "red", steps=2)
+    (same,) = bigain.generate(bigain.load("colours"), "red", steps=2)
+    assert sample.image == same.image
+    with pytest.raises(bigain.ModelError, match="model colors: neither a known alias"):
+        bigain.classify("colors", [image], "red,green")
+
+
+def test_a_model_may_be_named_wherever_a_network_is_compressed(models, tmp_path: Path) -> None:
+    tiny = str(models["epsilon"])
+    image = Image.linear_gradient("L").convert("RGB")
+    assert len(bigain.inspect(tiny, image, "lgtm:0.5", times=[500]).looks)
+    assert len(bigain.bench(tiny, ["lgtm:0.5"], labels=2, rounds=1).timings) == 2
+    for label in ("red", "green"):
+        (tmp_path / label).mkdir()
+        Image.new("RGB", (16, 16), label).save(tmp_path / label / "0.png")
+    assert bigain.evaluate("colours", str(tmp_path), rules=bigain.Rules(draws=16)).to_dict()

@@ -1,0 +1,37 @@
+"""A ranking says in one line what it found."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bigain_cli.ranking import Ranking, Standing
+
+STANDINGS = (
+    Standing("cat", 0.9712345, -0.1, 48),
+    Standing("dog", 0.02, -0.2, 48),
+    Standing("owl", 0.0087655, -0.3, 20, alive=False),
+)
+DECIDED = Ranking("photo.jpg", STANDINGS, decided=True, gap=0.1, gap_interval=(0.08, 0.12), draws=48, evaluations=116)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, "<Ranking 'cat' 0.971, decided, 48 draws, 'photo.jpg'>"),
+        ({"decided": False}, "<Ranking 'cat' 0.971, undecided among 2 labels, 48 draws, 'photo.jpg'>"),
+        ({"draws": 1, "finished": False}, "<Ranking 'cat' 0.971, decided, 1 draw so far, 'photo.jpg'>"),
+        ({"standings": STANDINGS[:1]}, "<Ranking 'cat' 0.971, decided, 48 draws, 'photo.jpg'>"),
+    ],
+)
+def test_a_ranking_is_one_plain_line(changes: dict[str, object], expected: str) -> None:
+    assert repr(replace(DECIDED, **changes)) == expected
+
+
+@given(st.text(), st.text())
+def test_it_stays_one_line_whatever_the_names(name: str, label: str) -> None:
+    line = repr(replace(DECIDED, id=name, standings=(replace(STANDINGS[0], label=label),)))
+    assert len(line.splitlines()) == 1
