@@ -104,9 +104,8 @@ def _check(backbone: Backbone, spec: Spec, times: Sequence[int]) -> None:
         raise UsageError(f"compression '{spec}'", why, "Choose another model.")
     for t in times:
         if not 0 <= t < backbone.length:
-            raise UsageError(
-                f"timestep {t}", f"this model's go from 0 to {backbone.length - 1}", "Write -t 100,500,900."
-            )
+            why = f"this model's go from 0 to {backbone.length - 1}"
+            raise UsageError(f"timestep {t}", why, "Write -t 100,500,900.")
 
 
 def _each(block: Block, device: torch.device) -> list[Block]:

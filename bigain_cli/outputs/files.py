@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -71,12 +71,9 @@ def write_whole(path: str, data: bytes, force: bool = False) -> None:
     """Write a file in one piece: after whatever interruption it is there as a whole, or as it was before."""
     check_target(path, force)
     target = Path(path)
-    with explained(path):
-        if _is_special(target):
-            target.write_bytes(data)
-            return
-        with replacing(target.resolve(), path) as temporary:
-            temporary.write_bytes(data)
+    place = nullcontext(target) if _is_special(target) else replacing(target.resolve(), path)  # a link stays a link
+    with place as actual, explained(path), _opened(actual, "wb", path) as stream:
+        stream.write(data)
 
 
 def save(folder: Path, name: str, data: bytes) -> Path:

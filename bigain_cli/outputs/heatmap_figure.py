@@ -76,6 +76,5 @@ def notable(evidence: Evidence) -> bool:
 
 def _headline(ranking: Ranking) -> str:
     state = "" if ranking.decided else " (undecided)"
-    return (
-        f"{title_text(ranking.label)}{state}, probability {ranking.probability:.2f}, {counted(ranking.draws, 'draw')}"
-    )
+    label, draws = title_text(ranking.label), counted(ranking.draws, "draw")
+    return f"{label}{state}, probability {ranking.probability:.2f}, {draws}"

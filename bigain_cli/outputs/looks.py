@@ -22,10 +22,7 @@ COLUMNS = ("t", "operator", "grid", "tokens", "keys", "groups", "largest", "lapl
 MERGING = ("Laplacian score, destinations", "merged groups", "tokens kept", "image after merging")
 POOLING = ("Laplacian score, samples", "cells of keys", "queries", "what keys are made from")
 
-CHEQUER = (
-    (0.62, 0.0, 0.44),
-    (0.9, 0.2, 0.68),
-)  # in place of a token that was merged away: a token never has two colours
+CHEQUER = ((0.62, 0.0, 0.44), (0.9, 0.2, 0.68))  # for tokens that were merged away: no other has two colours
 
 
 def as_text(document: dict[str, Any]) -> str:
