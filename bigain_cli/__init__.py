@@ -32,8 +32,10 @@ if TYPE_CHECKING:  # the public names, written here alone: type checkers read th
     from bigain_cli.errors import ModelError as ModelError
     from bigain_cli.errors import UsageError as UsageError
     from bigain_cli.evaluation.drawing import Drawing as Drawing
+    from bigain_cli.evaluation.evaluate import EvaluationRun as EvaluationRun
     from bigain_cli.evaluation.evaluate import evaluate as evaluate
     from bigain_cli.evaluation.summary import Summary as Summary
+    from bigain_cli.evaluation.trials import Trial as EvaluationRecord
     from bigain_cli.inspection import Inspection as Inspection
     from bigain_cli.inspection import Look as BlockView
     from bigain_cli.inspection import inspect as inspect

@@ -49,13 +49,13 @@ def evaluate(
     there. With `generate`, images are generated under every spec, too, and compared with those of the whole dataset;
     with `limit=0` nothing else is done. With `heatmaps`, results have the image as the model sees it, and heatmaps.
     """
-    backbone = as_backbone(backbone)
     file = RecordFile(records, resume, replace)
     rules = rules or Rules()
     chosen = {"limit": limit, "per_class": per_class, "seed": seed}
     inputs = evaluation_inputs(
         dataset, labels=labels, limit=limit, per_class=per_class, seed=seed, rules=rules, generate=generate
     )
+    backbone = as_backbone(backbone)  # a name is loaded once everything else is checked
     specs = tuple(specs) or tuple(dict.fromkeys(("none", backbone.compress)))
     maps = heatmaps and can_map(rules.score or backbone.score)
     plan = Plan(specs, rules, seed, tuple(templates), batch, heatmaps, maps)

@@ -228,6 +228,13 @@ def test_what_a_run_cannot_do_is_refused_at_once(colours: Any, options: dict[str
         bigain.evaluate(colours, coloured(2), **options)
 
 
+def test_a_model_by_name_is_loaded_once_everything_else_is_checked() -> None:
+    with pytest.raises(UsageError, match="no image in it"):
+        bigain.evaluate("not-a-model", coloured(0))
+    with pytest.raises(bigain.ModelError, match="not-a-model"):
+        bigain.evaluate("not-a-model", coloured(1))
+
+
 def test_without_specs_the_models_own_is_compared_with_none(network: Any) -> None:
     assert bigain.evaluate(network, coloured(1), ()).specs == tuple(dict.fromkeys(("none", network.compress)))
 
