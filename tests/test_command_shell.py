@@ -310,7 +310,7 @@ def test_help_starts_with_a_verb_and_ends_with_two_examples_that_run(place: Path
     )
 
 
-VERBS = ["classify", "generate", "bench", "train"]
+VERBS = ["classify", "generate", "evaluate", "inspect", "bench", "train"]
 
 
 def options_in(help_text: str) -> set[str]:

@@ -48,8 +48,8 @@ def test_the_models_own_draws_bound_the_evaluations(arguments: str, most: int, c
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        ("-l cat,dog -m model --heatmap maps", "maps of the score vote: votes have no place"),
-        ("-l red,blue -m colours --heatmap maps --score vote", "maps of the score vote: votes have no place"),
+        ("-l cat,dog -m model --heatmap maps", "maps of the score vote: votes cannot be mapped"),
+        ("-l red,blue -m colours --heatmap maps --score vote", "maps of the score vote: votes cannot be mapped"),
         ("-l red,blue -m colours --heatmap a.png", "a.png: exists and is no folder"),
         ("-l red,blue -m colours --heatmap a.png/deep/maps", "a.png/deep/maps: cannot be made"),
     ],
@@ -66,7 +66,7 @@ def test_it_makes_no_folder_but_wants_the_library(place: Path, monkeypatch: pyte
     assert answer([*arguments, "--dry-run"]) == 0
     assert sorted(place.rglob("*")) == before
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UsageError, match="matplotlib draws it"):
+    with pytest.raises(UsageError, match="matplotlib plots it"):
         answer([*arguments, "--dry-run"])
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bigain_cli.cli.options import Device, Dtype, Model, check_output
+from bigain_cli.cli.options import Device, Dtype, Model, check_output, effort_option, model_option, output_option
 from bigain_cli.compress import parse
 from bigain_cli.errors import UsageError
 from bigain_cli.images import Source, find, read
@@ -23,20 +23,20 @@ from bigain_cli.registry import DEFAULT_MODEL
 def inspect(
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="An image file.", show_default=False)],
     compress: Annotated[
-        str, typer.Option("--compress", "-c", help="Token compression (see: bigain list operators).")
+        str, model_option("--compress", "-c", help="Token compression (see: bigain list operators).")
     ] = "lgtm:0.5",
     model: Model = DEFAULT_MODEL,
-    times: Annotated[str, typer.Option("--times", "-t", help="Timesteps to inspect; noisy ones are large.")] = (
+    times: Annotated[str, effort_option("--times", "-t", help="Timesteps to inspect; noisy ones are large.")] = (
         "100,500,900"
     ),
     device: Device = "auto",
     dtype: Dtype = "auto",
-    seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
+    seed: Annotated[int, effort_option(help="Seed of the noise.")] = 0,
     output: Annotated[
-        str | None, typer.Option("--output", "-o", metavar="DIR", help="Save a PNG for each timestep in a folder.")
+        str | None, output_option("--output", "-o", metavar="DIR", help="Save a PNG for each timestep in a folder.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace existing files of -o DIR.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Write the numbers as one JSON document.")] = False,
+    force: Annotated[bool, output_option("--force", help="Replace existing files of -o DIR.")] = False,
+    as_json: Annotated[bool, output_option("--json", help="Write the numbers as one JSON document.")] = False,
 ) -> int:
     """Show what a compression does to an image.
 

@@ -100,14 +100,14 @@ def table(ranking: Ranking) -> Any:
     grid.add_column("prob", justify="right")
     grid.add_column("gap to the leader", no_wrap=True)
     grid.add_column("draws", justify="right")
-    shown = ranking.standings[:MOST]
-    ends = span(shown)
-    for number, place in enumerate(shown):
+    first = ranking.standings[:MOST]
+    ends = span(first)
+    for number, place in enumerate(first):
         style = ("bold" if number == 0 else "") if place.alive else "bright_black"
         grid.add_row(
             Text(safe(place.label)), f"{place.probability:.2f}", bar(place, ends), str(place.draws), style=style
         )
-    if hidden := len(ranking.standings) - len(shown):
+    if hidden := len(ranking.standings) - len(first):
         grid.add_row(Text(f"and {hidden} more"), style="bright_black")
     return grid
 
