@@ -169,7 +169,7 @@ def test_the_command_draws_panels_and_says_the_same(tmp_path: Path, monkeypatch,
     assert said[0] == said[1] and said[0].count(b"\n") == 3
     names = {path.name for path in (tmp_path / "maps").iterdir()}
     assert names == {name_of(f"photos/{name}.png", ".png") for name in ("one", "two")}
-    for folder, score, why in (("photos/one.png", "l2", "exists and is no folder"), ("maps", "vote", "no place")):
+    for folder, score, why in (("photos/one.png", "l2", "exists and is no folder"), ("maps", "vote", "be mapped")):
         with pytest.raises(UsageError, match=why):
             answer([*command, "--heatmap", folder, "--score", score])
 
