@@ -17,51 +17,51 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:  # the public names, written here alone: type checkers read them, and so does `_homes`
     from bigain_cli.backbones.base import Backbone as Backbone
     from bigain_cli.backbones.loading import load as load
-    from bigain_cli.benchmark.bench import bench as bench
-    from bigain_cli.benchmark.figures import Benchmark as Benchmark
-    from bigain_cli.benchmark.figures import Timing as Timing
-    from bigain_cli.benchmark.sketch import load_random as load_random
-    from bigain_cli.classifier import Run as Run
-    from bigain_cli.classifier import classify as classify
+    from bigain_cli.backbones.random_weights import load_random as load_random
+    from bigain_cli.benchmark.benchmark import bench as bench
+    from bigain_cli.benchmark.results import Benchmark as Benchmark
+    from bigain_cli.benchmark.results import Timing as Timing
+    from bigain_cli.classification.classifier import Run as Run
+    from bigain_cli.classification.classifier import classify as classify
+    from bigain_cli.classification.ranking import Failure as Failure
+    from bigain_cli.classification.ranking import Ranking as Ranking
+    from bigain_cli.classification.ranking import Standing as Standing
+    from bigain_cli.classification.stopping import Rules as Rules
+    from bigain_cli.compress.patching import Handle as Compression
+    from bigain_cli.compress.patching import compressed as compressed
     from bigain_cli.compress.report import Report as Report
-    from bigain_cli.compress.seam import Handle as Compression
-    from bigain_cli.compress.seam import compressed as compressed
     from bigain_cli.compress.spec import Spec as Spec
     from bigain_cli.errors import BigainError as BigainError
     from bigain_cli.errors import InputError as InputError
     from bigain_cli.errors import ModelError as ModelError
     from bigain_cli.errors import UsageError as UsageError
-    from bigain_cli.evaluation.drawing import Drawing as Drawing
-    from bigain_cli.evaluation.evaluate import EvaluationRun as EvaluationRun
-    from bigain_cli.evaluation.evaluate import evaluate as evaluate
+    from bigain_cli.evaluation.evaluation_run import EvaluationRun as EvaluationRun
+    from bigain_cli.evaluation.evaluation_run import evaluate as evaluate
+    from bigain_cli.evaluation.evaluator import Trial as EvaluationRecord
+    from bigain_cli.evaluation.generated_options import Drawing as Drawing
+    from bigain_cli.evaluation.image_features import load_feature as load_feature
+    from bigain_cli.evaluation.image_metrics import Quality as Quality
+    from bigain_cli.evaluation.image_metrics import compare as compare
+    from bigain_cli.evaluation.image_metrics import compare_features as compare_features
     from bigain_cli.evaluation.summary import Summary as Summary
-    from bigain_cli.evaluation.trials import Trial as EvaluationRecord
-    from bigain_cli.inspection import Inspection as Inspection
-    from bigain_cli.inspection import Look as BlockView
-    from bigain_cli.inspection import inspect as inspect
+    from bigain_cli.generation.generator import Generation as Generation
+    from bigain_cli.generation.generator import Sample as Sample
+    from bigain_cli.generation.generator import Step as Step
+    from bigain_cli.generation.generator import generate as generate
+    from bigain_cli.generation.options import Wish as Wish
+    from bigain_cli.inspection.inspector import Inspection as Inspection
+    from bigain_cli.inspection.inspector import Look as BlockView
+    from bigain_cli.inspection.inspector import inspect as inspect
     from bigain_cli.labels import Label as Label
     from bigain_cli.labels import LabelSet as LabelSet
-    from bigain_cli.quality.comparison import Quality as Quality
-    from bigain_cli.quality.comparison import compare as compare
-    from bigain_cli.quality.comparison import compare_features as compare_features
-    from bigain_cli.quality.features import load_feature as load_feature
-    from bigain_cli.ranking import Failure as Failure
-    from bigain_cli.ranking import Ranking as Ranking
-    from bigain_cli.ranking import Standing as Standing
-    from bigain_cli.rules import Rules as Rules
-    from bigain_cli.sampler.generation import Generation as Generation
-    from bigain_cli.sampler.generation import Sample as Sample
-    from bigain_cli.sampler.generation import Step as Step
-    from bigain_cli.sampler.generation import generate as generate
-    from bigain_cli.sampler.wish import Wish as Wish
-    from bigain_cli.train.job import Done as Done
-    from bigain_cli.train.job import Resumed as Resumed
-    from bigain_cli.train.job import Saved as Saved
-    from bigain_cli.train.job import TrainingJob as TrainingJob
-    from bigain_cli.train.job import TrainingProgress as TrainingProgress
-    from bigain_cli.train.job import ValidationProgress as ValidationProgress
-    from bigain_cli.train.recipe import Recipe as Recipe
-    from bigain_cli.train.trainer import train as train
+    from bigain_cli.training.job import Done as Done
+    from bigain_cli.training.job import Resumed as Resumed
+    from bigain_cli.training.job import Saved as Saved
+    from bigain_cli.training.job import TrainingJob as TrainingJob
+    from bigain_cli.training.job import TrainingProgress as TrainingProgress
+    from bigain_cli.training.job import ValidationProgress as ValidationProgress
+    from bigain_cli.training.recipe import Recipe as Recipe
+    from bigain_cli.training.trainer import train as train
 else:
     import ast
     import importlib

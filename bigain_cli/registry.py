@@ -35,7 +35,7 @@ class Score:
     about: str
     absolute: bool = False
     floor: float = 0.0
-    weigh: str = "bigain_cli.maps:plain"
+    weigh: str = "bigain_cli.classification.heatmaps:plain"
     additive: bool = True  # whether pixels' errors add up to it
 
 
@@ -94,7 +94,7 @@ class Testbed:
     """A dataset that people compare themselves on: who opens it, what makes it, and the labels for its classes."""
 
     about: str
-    opener: str = "bigain_cli.evaluation.torchvision:open_torchvision"
+    opener: str = "bigain_cli.datasets.opening:open_torchvision"
     maker: str = ""  # its class
     options: Mapping[str, Any] = field(default_factory=dict)
     targets: str = "_labels"  # where it keeps the number of each picture's class
@@ -109,29 +109,36 @@ _FIRST = (125, 325, 525, 725, 925)
 _OTHERS = tuple(t for t in range(25, 1000, 50) if t not in _FIRST)
 
 SCHEDULES = {
-    "race": Schedule("bigain_cli.estimators:race", "drop a label once its gap is significant; valid while peeking"),
-    "ttest": Schedule("bigain_cli.estimators:ttest", "drop a label at p < 0.002, from 20 draws on"),
+    "race": Schedule(
+        "bigain_cli.classification.estimators:race", "drop a label once its gap is significant; valid while peeking"
+    ),
+    "ttest": Schedule("bigain_cli.classification.estimators:ttest", "drop a label at p < 0.002, from 20 draws on"),
     "staged": Schedule(
-        "bigain_cli.estimators:staged",
+        "bigain_cli.classification.estimators:staged",
         "the published protocol: 5 draws for all, 15 more for the best 5",
         draws=20,
         staged=(_FIRST, _OTHERS),
     ),
-    "fixed": Schedule("bigain_cli.estimators:fixed", "every label takes every draw", draws=64),
+    "fixed": Schedule("bigain_cli.classification.estimators:fixed", "every label takes every draw", draws=64),
 }
 SCORES = {
-    "l2": Score("bigain_cli.estimators:mean_square", "mean square of the residual"),
+    "l2": Score("bigain_cli.classification.estimators:mean_square", "mean square of the residual"),
     "norm": Score(
-        "bigain_cli.estimators:norm", "root of the mean square", weigh="bigain_cli.maps:tangent", additive=False
-    ),
-    "log": Score(
-        "bigain_cli.estimators:logarithm",
-        "logarithm of the mean square, which bigain train minimises",
-        weigh="bigain_cli.maps:relative",
+        "bigain_cli.classification.estimators:norm",
+        "root of the mean square",
+        weigh="bigain_cli.classification.heatmaps:tangent",
         additive=False,
     ),
-    "l1": Score("bigain_cli.estimators:mean_absolute", "mean absolute residual", absolute=True),
-    "vote": Score("bigain_cli.estimators:vote", "share of draws won", floor=1.0, weigh="", additive=False),
+    "log": Score(
+        "bigain_cli.classification.estimators:logarithm",
+        "logarithm of the mean square, which bigain train minimises",
+        weigh="bigain_cli.classification.heatmaps:relative",
+        additive=False,
+    ),
+    "l1": Score("bigain_cli.classification.estimators:mean_absolute", "mean absolute residual", absolute=True),
+    "vote": Score(
+        "bigain_cli.classification.estimators:vote", "share of draws won", floor=1.0, weigh="", additive=False
+    ),
 }
 DEFAULT_SCORE = "l2"  # of a model that was not measured
 SAMPLERS = {
@@ -160,7 +167,7 @@ BACKBONES = {  # by the name of the network's class in diffusers
     "DiTTransformer2DModel": "bigain_cli.backbones.dit:load_dit",
     "Transformer2DModel": "bigain_cli.backbones.dit:load_dit",
 }
-CLOSED_FORMS = {"colours": "bigain_cli.backbones.mixture:load_colours"}
+CLOSED_FORMS = {"colours": "bigain_cli.backbones.gaussian_mixture:load_colours"}
 MODELS = {
     "mini": Model("ten kinds of things, 32 px: a small trained U-Net to try and to test with", folder="backbones/mini"),
     "mini-dit": Model("the same kinds, 32 px: a small trained DiT, told class numbers", folder="backbones/mini-dit"),
@@ -194,14 +201,14 @@ DATASETS = {
     "pets": Testbed("Oxford-IIIT Pet, test", maker="torchvision.datasets:OxfordIIITPet", options=_TEST, preset="pets"),
     "imagenet": Testbed(
         "ImageNet, validation: folders n01440764 …",
-        "bigain_cli.evaluation.torchvision:open_wordnet",
+        "bigain_cli.datasets.opening:open_wordnet",
         preset="imagenet",
         fetched=False,
         classes=1000,
     ),
     "imagenet100": Testbed(
         "a hundred classes of ImageNet: folders n01558993 …",
-        "bigain_cli.evaluation.torchvision:open_wordnet",
+        "bigain_cli.datasets.opening:open_wordnet",
         preset="imagenet100",
         fetched=False,
         classes=100,
@@ -259,7 +266,7 @@ DATASETS = {
     ),
 }
 FEATURES = {
-    "backbone": Feature("bigain_cli.quality.features:middle", "the middle block of the model itself"),
+    "backbone": Feature("bigain_cli.evaluation.image_features:middle", "the middle block of the model itself"),
     "inception": Feature("bigain_cli.quality.inception:inception", "torchvision's Inception v3, if it is here"),
 }
 DEFAULT_FEATURE = "backbone"

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from bigain_cli.backbones.base import Backbone, Conditions, Shared
-from bigain_cli.backbones.prefix import Prefix
+from bigain_cli.backbones.prefix_cache import Prefix
 from bigain_cli.compress.hooks import Plans
+from bigain_cli.compress.patching import Handle, compressed
 from bigain_cli.compress.plans import joined
-from bigain_cli.compress.seam import Handle, compressed
 from bigain_cli.compress.spec import Spec
 from bigain_cli.errors import UsageError
 

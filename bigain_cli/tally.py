@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bigain_cli.contest import Contest
+from bigain_cli.classification.elimination import Contest
 from bigain_cli.evidence import Evidence
 
 Map = NDArray[np.float64]  # [h w]

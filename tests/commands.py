@@ -26,7 +26,13 @@ LONGEST = 300  # seconds that a command may take in a fork
 SCRIPT = Path(sys.executable).with_name("bigain")
 LABELS = ("-l", "red,green,blue")
 COLOURS = {"red": (220, 30, 30), "green": (40, 150, 60), "blue": (40, 80, 200)}
-SLOW = ("torch", "diffusers", "transformers", "bigain_cli.backbones.mixture", "bigain_cli.sampler.generation")
+SLOW = (
+    "torch",
+    "diffusers",
+    "transformers",
+    "bigain_cli.backbones.gaussian_mixture",
+    "bigain_cli.generation.generator",
+)
 SLOW += ("diffusers.models.transformers.dit_transformer_2d", "diffusers.models.autoencoders.autoencoder_kl")
 
 
@@ -123,7 +129,7 @@ def serve() -> None:
     """Answer each line of stdin, a request, with a line on stdout, the exit code."""
     import importlib
 
-    for module in ("bigain_cli.classifier", *SLOW):
+    for module in ("bigain_cli.classification.classifier", *SLOW):
         importlib.import_module(module)
     with os.fdopen(os.dup(0)) as requests, os.fdopen(os.dup(1), "w") as answers:
         for line in requests:

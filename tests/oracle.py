@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 
 from bigain_cli.backbones.base import Conditions
-from bigain_cli.backbones.mixture import Mixture
-from bigain_cli.contest import Contest
-from bigain_cli.draws import Draws
-from bigain_cli.ranking import Ranking
-from bigain_cli.rules import Rules
+from bigain_cli.backbones.gaussian_mixture import Mixture
+from bigain_cli.classification.elimination import Contest
+from bigain_cli.classification.ranking import Ranking
+from bigain_cli.classification.stopping import Rules
+from bigain_cli.noise_draws import Draws
 
 
 def mixture(

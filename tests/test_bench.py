@@ -20,11 +20,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bigain_cli as bigain
-from bigain_cli.benchmark import candidates, turns
-from bigain_cli.benchmark.figures import Spread, Timing, Watched, as_markdown, as_text, ratios
+from bigain_cli.backbones.random_weights import load_random
+from bigain_cli.benchmark import timed_network, timing
 from bigain_cli.benchmark.machine import forget_peak, peak_memory
+from bigain_cli.benchmark.results import Spread, Timing, Watched, as_markdown, as_text, ratios
 from bigain_cli.benchmark.shapes import CONTEXT, SHAPES
-from bigain_cli.benchmark.sketch import load_random
 from bigain_cli.benchmark.task import draws_for, set_task
 from bigain_cli.compress import compressed, parse
 from bigain_cli.compress.flops import forward_flops
@@ -39,7 +39,7 @@ SECONDS = st.lists(st.tuples(st.floats(0.01, 100), st.floats(0.01, 100)), min_si
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the machine's peak as known."""
-    monkeypatch.setattr(turns, "product_speed", lambda device, dtype: 1e12)
+    monkeypatch.setattr(timing, "product_speed", lambda device, dtype: 1e12)
 
 
 # What is made of seconds
@@ -106,7 +106,7 @@ def test_the_network_sees_what_is_counted_in_turn(name, spec, prefix, plans, mod
 
 def test_doubles_share_their_weights_and_nothing_else(models) -> None:
     backbone = bigain.load(str(models["epsilon"]), device="cpu")
-    double = candidates.double_of(backbone)
+    double = timed_network.double_of(backbone)
     assert double.network is not backbone.network
     pairs = zip(double.network.parameters(), backbone.network.parameters(), strict=True)
     assert all(mine is other for mine, other in pairs)
@@ -223,9 +223,10 @@ def test_compiled_networks_keep_their_compression(name: str, spec: str, models, 
     task = set_task(bigain.load(str(models[name]), device="cpu"), 2, 1, 2, None)
     errors: dict[bool, list[torch.Tensor]] = {}
     for compile in (False, True):
-        with candidates.compiling(), ExitStack() as stack:
+        with timed_network.compiling(), ExitStack() as stack:
             contest = [
-                stack.enter_context(candidates.candidate(task, parse(each), False, compile)) for each in ("none", spec)
+                stack.enter_context(timed_network.candidate(task, parse(each), False, compile))
+                for each in ("none", spec)
             ]
             twice = [each.denoising([task.job])[0] for _ in range(2) for each in contest]
             errors[compile] = [torch.from_numpy(each) for each in twice]

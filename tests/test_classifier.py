@@ -13,11 +13,11 @@ import torch
 from PIL import Image
 
 import bigain_cli as bigain
-from bigain_cli.backbones.mixture import load_colours
-from bigain_cli.backbones.precision import PrecisionWarning
-from bigain_cli.classifier import Run
+from bigain_cli.backbones.devices import PrecisionWarning
+from bigain_cli.backbones.gaussian_mixture import load_colours
+from bigain_cli.backbones.model_locations import folder_of
+from bigain_cli.classification.classifier import Run
 from bigain_cli.errors import UsageError
-from bigain_cli.models import folder_of
 from bigain_cli.registry import MODELS
 
 LABELS = ["red", "green", "blue", "yellow"]

@@ -14,10 +14,10 @@ from diffusers import DiTPipeline, StableDiffusionPipeline
 
 import bigain_cli as bigain
 from bigain_cli.backbones.base import Process
-from bigain_cli.backbones.precision import PrecisionWarning
+from bigain_cli.backbones.devices import PrecisionWarning
+from bigain_cli.generation import Generation, Step, Wish
+from bigain_cli.generation.sampling_loop import Descent
 from bigain_cli.registry import SAMPLERS, attribute
-from bigain_cli.sampler import Generation, Step, Wish
-from bigain_cli.sampler.descent import Descent
 
 PROMPTS = ["a cat", "seven dogs"]
 STEPS = 6

@@ -18,8 +18,8 @@ from PIL.PngImagePlugin import PngInfo
 from test_command_runs import terminal
 
 from bigain_cli.errors import UsageError
-from bigain_cli.sampler.image_paths import image_names
-from bigain_cli.sampler.png_settings import check_kinds
+from bigain_cli.generation.image_paths import image_names
+from bigain_cli.generation.png_settings import check_kinds
 
 FAST = ("-m", "colours", "--steps", "4")
 Command = Callable[..., Result]

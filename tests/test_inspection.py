@@ -13,8 +13,8 @@ from PIL import Image
 import bigain_cli as bigain
 from bigain_cli.cli.app import answer
 from bigain_cli.errors import BigainError, InputError, UsageError
-from bigain_cli.inspection import Look, inspect
-from bigain_cli.outputs.looks import _kept, figure_of
+from bigain_cli.inspection.figure import _kept, figure_of
+from bigain_cli.inspection.inspector import Look, inspect
 from bigain_cli.outputs.plotting import png_of
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from bigain_cli.errors import UsageError
 from bigain_cli.labels import DEFAULT_TEMPLATE, Label, presets, prompts_for, read_labels
-from bigain_cli.labels.formats import from_csv, from_json, from_lines, from_list
+from bigain_cli.labels.label_files import from_csv, from_json, from_lines, from_list
 
 settings.register_profile("unhurried", deadline=None)  # a busy machine is no failure
 settings.load_profile("unhurried")

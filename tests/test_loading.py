@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import bigain_cli as bigain
+from bigain_cli.backbones.model_locations import present, resolve
 from bigain_cli.errors import ModelError, UsageError
-from bigain_cli.models import present, resolve
 
 
 @pytest.fixture

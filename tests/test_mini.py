@@ -13,8 +13,8 @@ from counting import counting_flops
 from PIL import Image
 
 import bigain_cli as bigain
-from bigain_cli.backbones.card import Card
-from bigain_cli.models import folder_of
+from bigain_cli.backbones.model_card import Card
+from bigain_cli.backbones.model_locations import folder_of
 from bigain_cli.registry import DEFAULT_MODEL, MODELS
 
 EMBEDDED = [name for name, model in MODELS.items() if model.folder]

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from bigain_cli.classification.ranking import Failure, Ranking, Standing
 from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.outputs import Layout
 from bigain_cli.outputs.csv_tsv import COLUMNS, Csv, Tsv
@@ -24,7 +25,6 @@ from bigain_cli.outputs.json import Json, JsonLines
 from bigain_cli.outputs.resume import Recorded, recorded
 from bigain_cli.outputs.table import Table
 from bigain_cli.outputs.text import safe
-from bigain_cli.ranking import Failure, Ranking, Standing
 
 settings.register_profile("unhurried", deadline=None)  # a busy machine is no failure
 settings.load_profile("unhurried")

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import bigain_cli as bigain
-from bigain_cli.estimators import fitted_temperature, probabilities, shares_at
-from bigain_cli.models import folder_of
+from bigain_cli.backbones.model_locations import folder_of
+from bigain_cli.classification.estimators import fitted_temperature, probabilities, shares_at
 from bigain_cli.registry import MODELS
 
 
@@ -142,8 +142,8 @@ def test_the_exam_fits_one_if_there_are_enough_pictures(warm: Path, monkeypatch:
     import torch
 
     from bigain_cli.backbones.phrases import Phrases
-    from bigain_cli.train import exam
-    from bigain_cli.train.pictures import LabelledImages
+    from bigain_cli.training import validation
+    from bigain_cli.training.image_tensors import LabelledImages
 
     backbone = bigain.load(str(warm), device="cpu")
     card = bigain.backbones.card.Card.read(warm)
@@ -151,9 +151,9 @@ def test_the_exam_fits_one_if_there_are_enough_pictures(warm: Path, monkeypatch:
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (6, 3, 32, 32), generator=generator, dtype=torch.uint8)
     pictures = LabelledImages(pixels, torch.tensor([0, 1] * 3), tuple(phrases.classes))
-    monkeypatch.setattr(exam, "DRAWS", 8)
-    *_, few = exam.validate(backbone, phrases, pictures, 6, 0)
-    monkeypatch.setattr(exam, "ENOUGH", 5)
-    *_, enough = exam.validate(backbone, phrases, pictures, 6, 0)
+    monkeypatch.setattr(validation, "DRAWS", 8)
+    *_, few = validation.validate(backbone, phrases, pictures, 6, 0)
+    monkeypatch.setattr(validation, "ENOUGH", 5)
+    *_, enough = validation.validate(backbone, phrases, pictures, 6, 0)
     assert few.temperature is None and dataclasses.replace(enough, temperature=None) == few
     assert enough.temperature is None or enough.temperature > 0

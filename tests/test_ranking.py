@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bigain_cli.ranking import Ranking, Standing
+from bigain_cli.classification.ranking import Ranking, Standing
 
 STANDINGS = (
     Standing("cat", 0.9712345, -0.1, 48),

@@ -19,13 +19,13 @@ import pytest
 from matplotlib import colormaps
 from PIL import Image
 
+from bigain_cli.classification.ranking import Failure, Ranking, Standing
 from bigain_cli.evidence import Evidence, Exhibit
 from bigain_cli.outputs import Layout
 from bigain_cli.outputs.html_article import map_of, thumbnail, verdict_of
 from bigain_cli.outputs.html_report import Html
 from bigain_cli.outputs.interval_bars import beyond, part, span
 from bigain_cli.outputs.plotting import DIVERGING, reach
-from bigain_cli.ranking import Failure, Ranking, Standing
 
 EVIL = "<script>document.title='owned'</script>"
 QUOTES = "\"'><img src=x onerror=alert(1)>${style}"

@@ -8,8 +8,9 @@ import torch
 from oracle import Tables, mixture, play, tables
 from scipy import stats
 
-from bigain_cli import Rules, estimators
-from bigain_cli.draws import Draws, radical_inverse
+from bigain_cli import Rules
+from bigain_cli.classification import estimators
+from bigain_cli.noise_draws import Draws, radical_inverse
 
 RACES = 2000
 ALPHA = 0.05

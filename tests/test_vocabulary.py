@@ -6,8 +6,8 @@ import pytest
 import tiny
 
 import bigain_cli as bigain
-from bigain_cli.arms import arms_of, as_label_set
 from bigain_cli.backbones.vocabulary import HOMONYMS, Vocabulary
+from bigain_cli.classification.label_prompts import arms_of, as_label_set
 from bigain_cli.errors import UsageError
 from bigain_cli.labels import presets, read_labels
 

@@ -24,7 +24,7 @@ def split(images: list[str], model: str, labels: str, repeat: int) -> dict[str, 
         return clock[-1] - clock[-2]
 
     import bigain_cli as bigain
-    from bigain_cli.classifier import Run
+    from bigain_cli.classification.classifier import Run
     from bigain_cli.images import Source, read
 
     loader = bigain.load  # imported on first use

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from PIL import Image
 
 import bigain_cli as bigain
-from bigain_cli.quality.intervals import wilson
-from bigain_cli.train.pictures import LabelledImages, load_images
+from bigain_cli.intervals import wilson
+from bigain_cli.training.image_tensors import LabelledImages, load_images
 
 
 def composites(pictures: LabelledImages, count: int, size: int, seed: int) -> Iterator[tuple[str, str, Image.Image]]:

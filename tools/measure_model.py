@@ -18,19 +18,19 @@ import numpy as np
 import torch
 
 from bigain_cli import Rules, load
-from bigain_cli.arms import arms_of, as_label_set
 from bigain_cli.backbones.base import Backbone
+from bigain_cli.classification.elimination import Contest
+from bigain_cli.classification.estimators import fitted_temperature, probabilities, shares_at
+from bigain_cli.classification.label_prompts import arms_of, as_label_set
 from bigain_cli.compress import compressed
-from bigain_cli.contest import Contest
-from bigain_cli.draws import Draws
-from bigain_cli.estimators import fitted_temperature, probabilities, shares_at
-from bigain_cli.evaluation.measures import calibration_error as ece
-from bigain_cli.evaluation.measures import chance_error
+from bigain_cli.evaluation.accuracy import calibration_error as ece
+from bigain_cli.evaluation.accuracy import chance_error
 from bigain_cli.evaluation.pairs import paired_interval
 from bigain_cli.images import digest
-from bigain_cli.quality.intervals import wilson
+from bigain_cli.intervals import wilson
+from bigain_cli.noise_draws import Draws
 from bigain_cli.registry import SCORES, attribute
-from bigain_cli.train.pictures import LabelledImages, load_images
+from bigain_cli.training.image_tensors import LabelledImages, load_images
 
 RANGES = ((0.0, 1.0), (0.0, 0.9), (0.0, 0.8), (0.0, 0.7), (0.0, 0.6), (0.0, 0.5), (0.1, 0.6), (0.05, 0.8))
 SCHEDULES = ("fixed", "race", "ttest")

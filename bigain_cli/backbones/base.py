@@ -13,7 +13,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from bigain_cli.backbones.card import Sampling
+from bigain_cli.backbones.model_card import Sampling
 from bigain_cli.backbones.vocabulary import Vocabulary
 from bigain_cli.compress.sites import Site
 from bigain_cli.errors import ModelError

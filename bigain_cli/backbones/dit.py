@@ -13,8 +13,8 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from bigain_cli.backbones.base import Conditions, Process, process_of
+from bigain_cli.backbones.diffusers_folder import Parts, quiet
 from bigain_cli.backbones.latents import Codec
-from bigain_cli.backbones.parts import Parts, quiet
 from bigain_cli.backbones.vocabulary import Vocabulary
 from bigain_cli.compress.sites import Site, sites_of
 from bigain_cli.errors import ModelError

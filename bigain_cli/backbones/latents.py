@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from PIL.Image import Image
 from torch import Tensor
 
-from bigain_cli.backbones.parts import Parts
+from bigain_cli.backbones.diffusers_folder import Parts
 from bigain_cli.backbones.pixels import as_picture, fit
 from bigain_cli.errors import ModelError
 

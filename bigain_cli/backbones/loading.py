@@ -9,12 +9,12 @@ import torch
 
 from bigain_cli import registry
 from bigain_cli.backbones.base import Backbone
+from bigain_cli.backbones.model_locations import fetch, resolve
 from bigain_cli.errors import ModelError, UsageError, check_known
-from bigain_cli.models import fetch, resolve
 from bigain_cli.registry import BACKBONES, CLOSED_FORMS, DEFAULT_MODEL, attribute
 
 if TYPE_CHECKING:
-    from bigain_cli.backbones.parts import Parts
+    from bigain_cli.backbones.diffusers_folder import Parts
 
 NETWORKS = {"unet": "UNet2DConditionModel", "transformer": "DiTTransformer2DModel"}  # unless model_index.json names it
 DTYPES = {name: getattr(torch, name) for name in registry.DTYPES}
@@ -34,7 +34,7 @@ def load(model: str = DEFAULT_MODEL, device: str = "auto", dtype: str = "auto") 
 
         parts = open_single(reference.name, Path(reference.where), place, kind)
         return cast(Backbone, attribute(BACKBONES[NETWORKS["unet"]])(parts))
-    from bigain_cli.backbones.parts import Parts
+    from bigain_cli.backbones.diffusers_folder import Parts
 
     folder = fetch(reference) if reference.kind == "hub" else Path(reference.where)
     return assemble(Parts(reference.name, folder, place, kind))

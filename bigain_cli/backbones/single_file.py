@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from bigain_cli.backbones.parts import Parts, quiet, sample
+from bigain_cli.backbones.diffusers_folder import Parts, quiet, sample
 from bigain_cli.backbones.single_file_configs import CLIP, PREFIXES, SUPPORTED, Header, read_configs
 from bigain_cli.errors import ModelError
 

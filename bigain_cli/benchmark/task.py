@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 
 from bigain_cli.backbones.base import Backbone, Conditions
-from bigain_cli.classifier import BATCHES_A_ROUND
-from bigain_cli.draws import Draws
+from bigain_cli.classification.classifier import BATCHES_A_ROUND
+from bigain_cli.classification.denoising import Job, automatic, steady
 from bigain_cli.errors import UsageError
+from bigain_cli.noise_draws import Draws
 from bigain_cli.registry import SCHEDULES
-from bigain_cli.residuals import Job, automatic, steady
 
 BLOCK = SCHEDULES["race"].block
 

@@ -11,11 +11,11 @@ from typer.core import TyperCommand, TyperOption
 
 from bigain_cli import __version__
 from bigain_cli.cli.bench import bench
-from bigain_cli.cli.catalogue import list_things
 from bigain_cli.cli.classify import classify
 from bigain_cli.cli.evaluate import evaluate
 from bigain_cli.cli.generate import generate
 from bigain_cli.cli.inspect import inspect
+from bigain_cli.cli.listing import list_things
 from bigain_cli.cli.options import PANELS
 from bigain_cli.cli.train import train
 

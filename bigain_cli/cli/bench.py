@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from bigain_cli import __version__
-from bigain_cli.benchmark.figures import as_markdown, as_text, check_options
-from bigain_cli.cli.meter import StepMeter
+from bigain_cli.backbones.model_locations import resolve
+from bigain_cli.benchmark.results import as_markdown, as_text, check_options
+from bigain_cli.cli.messages import Talk
 from bigain_cli.cli.options import (
     JSON,
     MARKDOWN,
@@ -27,9 +28,8 @@ from bigain_cli.cli.options import (
     more_option,
     output_option,
 )
-from bigain_cli.cli.talk import Talk
+from bigain_cli.cli.progress import StepMeter
 from bigain_cli.compress import Spec, parse
-from bigain_cli.models import resolve
 from bigain_cli.outputs.files import check_target, write_whole
 from bigain_cli.outputs.sink import encode
 from bigain_cli.registry import DEFAULT_MODEL

@@ -6,6 +6,9 @@ from typing import Annotated
 
 import typer
 
+from bigain_cli.classification.stopping import Rules
+from bigain_cli.cli.classify_request import Request
+from bigain_cli.cli.messages import Talk
 from bigain_cli.cli.options import (
     Compress,
     Device,
@@ -25,11 +28,8 @@ from bigain_cli.cli.options import (
     more_option,
     output_option,
 )
-from bigain_cli.cli.request import Request
-from bigain_cli.cli.talk import Talk
 from bigain_cli.errors import UsageError
 from bigain_cli.registry import DEFAULT_MODEL, OUTPUTS, SCHEDULES, SCORES
-from bigain_cli.rules import Rules
 
 SUFFIXES = {suffix: name for name, entry in OUTPUTS.items() for suffix in entry.suffixes}
 
@@ -147,6 +147,6 @@ def classify(
         from bigain_cli.cli import dry_run as plan
 
         return plan.dry_run(request)
-    from bigain_cli.cli.running import carry_out
+    from bigain_cli.cli.classify_run import carry_out
 
     return carry_out(request, talk)

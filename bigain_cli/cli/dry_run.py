@@ -9,15 +9,15 @@ from typing import Any
 
 import typer
 
-from bigain_cli.arms import arms_of
-from bigain_cli.backbones.card import Card
-from bigain_cli.cli.catalogue import hub_cache
-from bigain_cli.cli.request import Request
+from bigain_cli.backbones.model_card import Card
+from bigain_cli.backbones.model_locations import present, resolve
+from bigain_cli.classification.label_prompts import arms_of
+from bigain_cli.classification.stopping import placed
+from bigain_cli.cli.classify_request import Request
+from bigain_cli.cli.listing import hub_cache
 from bigain_cli.labels import presets, read_labels
-from bigain_cli.models import present, resolve
 from bigain_cli.outputs.files import check_folder
 from bigain_cli.outputs.sink import encode
-from bigain_cli.rules import placed
 
 
 def dry_run(request: Request) -> int:

@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
-from bigain_cli.cli.inquiry import PAGES, Inquiry, check, generated_images
+from bigain_cli.classification.stopping import Rules
+from bigain_cli.cli.evaluate_request import PAGES, Inquiry, check, generated_images
+from bigain_cli.cli.messages import Talk
 from bigain_cli.cli.options import (
     Device,
     Dtype,
@@ -22,9 +24,7 @@ from bigain_cli.cli.options import (
     more_option,
     output_option,
 )
-from bigain_cli.cli.talk import Talk
 from bigain_cli.registry import DEFAULT_FEATURE, DEFAULT_MODEL, FEATURES, SCHEDULES, SCORES
-from bigain_cli.rules import Rules
 
 
 def evaluate(
@@ -138,6 +138,6 @@ def evaluate(
     )
     check(inquiry)
     talk = Talk.start(quiet, verbose)
-    from bigain_cli.cli.evaluating import carry_out
+    from bigain_cli.cli.evaluate_run import carry_out
 
     return carry_out(inquiry, talk)

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from bigain_cli.cli.generate_request import Order, order_again
+from bigain_cli.cli.messages import Talk
 from bigain_cli.cli.options import (
     Compress,
     Device,
@@ -23,12 +25,10 @@ from bigain_cli.cli.options import (
     more_option,
     output_option,
 )
-from bigain_cli.cli.order import Order, order_again
-from bigain_cli.cli.talk import Talk
 from bigain_cli.errors import UsageError
+from bigain_cli.generation.options import Wish, read_size
+from bigain_cli.generation.prompts import read_prompts
 from bigain_cli.registry import DEFAULT_MODEL, SAMPLERS
-from bigain_cli.sampler.prompts import read_prompts
-from bigain_cli.sampler.wish import Wish, read_size
 
 # What may stand beside --again; everything else is in the image.
 BESIDE = {"again", "output", "force", "model", "device", "as_jsonl", "quiet", "verbose"}
@@ -107,7 +107,7 @@ def generate(
         order = Order(found, count, wish, model, device, dtype, output, grid, force, as_jsonl)
     order.check()
     talk = Talk.start(quiet, verbose)
-    from bigain_cli.cli.generating import carry_out
+    from bigain_cli.cli.generate_run import carry_out
 
     return carry_out(order, talk)
 

@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
+from bigain_cli.backbones.model_locations import resolve
 from bigain_cli.cli.options import Device, Dtype, Model, check_output, effort_option, model_option, output_option
 from bigain_cli.compress import parse
 from bigain_cli.errors import UsageError
 from bigain_cli.images import Source, find, read
-from bigain_cli.models import resolve
+from bigain_cli.inspection.figure import as_text, figure_name, save_figures
 from bigain_cli.outputs.files import check_folder, check_new, make_folder
-from bigain_cli.outputs.looks import as_text, figure_name, save_figures
 from bigain_cli.outputs.plotting import require_plotting
 from bigain_cli.outputs.sink import encode
 from bigain_cli.registry import DEFAULT_MODEL
@@ -59,10 +59,10 @@ def inspect(
         check_new([os.path.join(output, figure_name(source.id, t)) for t in timesteps], force)
     resolve(model)
     pixels = read(source)
-    from bigain_cli import inspection
     from bigain_cli.backbones.loading import load
+    from bigain_cli.inspection import inspector
 
-    found = inspection.inspect(load(model, device, dtype), pixels, spec, timesteps, seed)
+    found = inspector.inspect(load(model, device, dtype), pixels, spec, timesteps, seed)
     document = {"id": source.id, "model": model, "seed": seed, **found.to_dict()}
     if output is not None:
         document["pictures"] = save_figures(make_folder(output), source.id, found)

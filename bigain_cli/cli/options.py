@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bigain_cli.cli.talk import Talk
+from bigain_cli.cli.messages import Talk
 from bigain_cli.compress import Spec, parse
 from bigain_cli.errors import UsageError, check_known
 from bigain_cli.registry import DTYPES

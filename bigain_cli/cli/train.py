@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bigain_cli.cli.meter import StepMeter
+from bigain_cli.cli.messages import Talk
 from bigain_cli.cli.options import (
     Device,
     Quiet,
@@ -23,11 +23,10 @@ from bigain_cli.cli.options import (
     more_option,
     output_option,
 )
-from bigain_cli.cli.talk import Talk
+from bigain_cli.cli.progress import StepMeter
 from bigain_cli.errors import UsageError
 from bigain_cli.labels.templates import fill
-from bigain_cli.train.holdings import checkpoint_of, clear, foreign_file, missing, trained
-from bigain_cli.train.job import (
+from bigain_cli.training.job import (
     HELD_OUT,
     VALIDATION,
     Event,
@@ -37,7 +36,8 @@ from bigain_cli.train.job import (
     ValidationProgress,
     read_synonyms,
 )
-from bigain_cli.train.recipe import ABOUT, TEMPLATES, WIDTHS, Recipe, load_recipe
+from bigain_cli.training.output_folder import checkpoint_of, clear, foreign_file, missing, trained
+from bigain_cli.training.recipe import ABOUT, TEMPLATES, WIDTHS, Recipe, load_recipe
 
 
 def _key(name: str, panel: str, default: str | None = None) -> Any:
@@ -183,7 +183,7 @@ def _refuse_folder(folder: Path, resume: bool, force: bool) -> None:
 
 def _run(job: TrainingJob, resume: bool, talk: Talk) -> int:
     """Train, reporting how it goes; print the folder at the end."""
-    from bigain_cli.train.trainer import train as events_of
+    from bigain_cli.training.trainer import train as events_of
 
     made = missing(job.folder)
     try:

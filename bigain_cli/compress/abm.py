@@ -13,8 +13,8 @@ from torch import Tensor
 from bigain_cli.compress.cells import cells, count, grouped
 from bigain_cli.compress.merge import Merge, merge
 from bigain_cli.compress.plan import Counts, Grid, Rows
-from bigain_cli.compress.score import fold, keyed, laplacian
 from bigain_cli.compress.spec import Term
+from bigain_cli.compress.token_scores import fold, keyed, laplacian
 
 
 class AdaptiveBlocks:

@@ -29,21 +29,24 @@ class Entry:
 
 OPERATORS: dict[str, Entry] = {
     "lgtm": Entry(
-        "bigain_cli.compress.merging:laplacian_gated",
+        "bigain_cli.compress.token_merging:laplacian_gated",
         "ratio",
         "Laplacian-gated token merging",
         ("mode", "gate", "pad", *IN_CELLS),
         ("compat",),
     ),
     "tome": Entry(
-        "bigain_cli.compress.merging:random_cells",
+        "bigain_cli.compress.token_merging:random_cells",
         "ratio",
         "token merging, a random destination per cell",
         ("mode", *IN_CELLS),
         ("fixed", "unshared"),
     ),
     "sito": Entry(
-        "bigain_cli.compress.merging:similarity_pruned", "ratio", "pruning by similarity, recovered by copy", IN_CELLS
+        "bigain_cli.compress.token_merging:similarity_pruned",
+        "ratio",
+        "pruning by similarity, recovered by copy",
+        IN_CELLS,
     ),
     "abm": Entry(
         "bigain_cli.compress.abm:AdaptiveBlocks",
@@ -52,13 +55,13 @@ OPERATORS: dict[str, Entry] = {
         ("mode", "pad", *IN_CELLS),
     ),
     "iekvd": Entry(
-        "bigain_cli.compress.pooling:Pooling",
+        "bigain_cli.compress.kv_pooling:Pooling",
         "factor",
         "keys and values between nearest and average samples",
         ("alpha", *PLACE),
     ),
-    "todo": Entry("bigain_cli.compress.pooling:nearest", "factor", "keys and values from the nearest sample", PLACE),
-    "avg": Entry("bigain_cli.compress.pooling:average", "factor", "keys and values from the average", PLACE),
+    "todo": Entry("bigain_cli.compress.kv_pooling:nearest", "factor", "keys and values from the nearest sample", PLACE),
+    "avg": Entry("bigain_cli.compress.kv_pooling:average", "factor", "keys and values from the average", PLACE),
 }
 
 

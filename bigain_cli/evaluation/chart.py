@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from statistics import mean
 from typing import TYPE_CHECKING
 
-from bigain_cli.evaluation.measures import Outcome
+from bigain_cli.evaluation.accuracy import Outcome
 from bigain_cli.evaluation.pairs import Difference
 from bigain_cli.evaluation.summary import Summary
+from bigain_cli.intervals import Interval
 from bigain_cli.outputs.plotting import title_text
-from bigain_cli.quality.intervals import Interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from bigain_cli.datasets.dataset import Case, Dataset
 from bigain_cli.errors import UsageError
-from bigain_cli.evaluation.dataset import Case, Dataset
 from bigain_cli.images import Source
 from bigain_cli.registry import Testbed
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bigain_cli.evaluation.pictures import Gallery
-from bigain_cli.quality.comparison import Quality
-from bigain_cli.quality.intervals import Interval
+from bigain_cli.evaluation.generated_images import Gallery
+from bigain_cli.evaluation.image_metrics import Quality
+from bigain_cli.intervals import Interval
 
 HEADS = {"frechet": "Fréchet distance", "kernel": "kernel distance", "precision": "precision", "recall": "recall"}
 

@@ -6,8 +6,8 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 
+from bigain_cli.datasets.dataset import Dataset
 from bigain_cli.errors import UsageError, did_you_mean
-from bigain_cli.evaluation.dataset import Dataset
 from bigain_cli.labels import Label, LabelSet, presets, read_labels
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bigain_cli.quality.intervals import Interval, Z, wilson
+from bigain_cli.intervals import Interval, Z, wilson
 
 Flags = NDArray[np.bool_]
 

@@ -7,13 +7,13 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from bigain_cli.evaluation.accuracy import Outcome
 from bigain_cli.evaluation.exhibition import gallery
-from bigain_cli.evaluation.measures import Outcome
+from bigain_cli.evaluation.multilabel import Gap, Precision
 from bigain_cli.evaluation.pairs import Difference
-from bigain_cli.evaluation.several import Gap, Precision
 from bigain_cli.evaluation.summary import Summary
+from bigain_cli.intervals import Interval
 from bigain_cli.outputs.text import aligned, counted, markdown
-from bigain_cli.quality.intervals import Interval
 
 Table = tuple[tuple[str, ...], list[list[str]]]
 COSTS = ("draws", "evals", "GFLOP/eval", "GFLOP", "s")

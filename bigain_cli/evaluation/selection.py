@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bigain_cli.datasets.dataset import Case, Dataset
 from bigain_cli.errors import UsageError
-from bigain_cli.evaluation.dataset import Case, Dataset
 
 SEEDS = 2**64
 APART = 0xE7A1  # sets these random numbers apart from others of the same seed

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from bigain_cli.evaluation.measures import Outcome, Record, confusion, outcome_of, reliability, rights
+from bigain_cli.evaluation.accuracy import Outcome, Record, confusion, outcome_of, reliability, rights
+from bigain_cli.evaluation.generated_images import Gallery
+from bigain_cli.evaluation.multilabel import Gap, Precision, gap, precision_of
 from bigain_cli.evaluation.pairs import Difference, difference
-from bigain_cli.evaluation.pictures import Gallery
-from bigain_cli.evaluation.several import Gap, Precision, gap, precision_of
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 Empty, duplicate or undecodable labels are usage errors that name the file and the line. Must not know tensors.
 """
 
-from bigain_cli.labels.formats import Label
-from bigain_cli.labels.sets import LISTED, LabelSet, presets, read_labels
+from bigain_cli.labels.label_files import Label
+from bigain_cli.labels.label_sets import LISTED, LabelSet, presets, read_labels
 from bigain_cli.labels.templates import DEFAULT_TEMPLATE, prompts_for
 
 __all__ = ["DEFAULT_TEMPLATE", "LISTED", "Label", "LabelSet", "presets", "prompts_for", "read_labels"]

@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from bigain_cli.errors import UsageError
-from bigain_cli.labels.formats import Label
+from bigain_cli.labels.label_files import Label
 
 DEFAULT_TEMPLATE = "a photo of a {}."
 _SLOT = re.compile(r"(?:\b(an?|the) +)?\{\}", re.IGNORECASE)

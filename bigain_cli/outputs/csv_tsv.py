@@ -9,8 +9,8 @@ import csv
 import io
 from typing import Any, BinaryIO
 
+from bigain_cli.classification.ranking import Failure, Ranking
 from bigain_cli.outputs.sink import PLAIN, Layout, Record, encode
-from bigain_cli.ranking import Failure, Ranking
 
 _ANSWER = "id label probability decided runner_up gap gap_low gap_high draws evaluations"
 COLUMNS = tuple(f"{_ANSWER} error_kind error fingerprint".split())

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image as PIL
 from PIL.Image import Image, Resampling
 
+from bigain_cli.classification.ranking import Failure, Ranking, Standing
 from bigain_cli.outputs.interval_bars import beyond, part, span
 from bigain_cli.outputs.plotting import DIVERGING, reach
 from bigain_cli.outputs.sink import Record
 from bigain_cli.outputs.table import gap
 from bigain_cli.outputs.text import counted
-from bigain_cli.ranking import Failure, Ranking, Standing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

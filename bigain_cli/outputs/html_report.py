@@ -16,10 +16,10 @@ from functools import cache
 from importlib import resources
 from typing import Any, BinaryIO
 
+from bigain_cli.classification.ranking import Failure, Ranking
 from bigain_cli.outputs.html_article import STATES, article_values, state_of, verdict_of
 from bigain_cli.outputs.sink import PLAIN, Layout, Record, encode
 from bigain_cli.outputs.text import counted, safe
-from bigain_cli.ranking import Failure, Ranking
 
 _MEMORY = 16 << 20  # bytes of each state's articles kept before a temporary file takes them
 

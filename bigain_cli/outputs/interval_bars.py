@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import isnan
 
-from bigain_cli.ranking import Standing
+from bigain_cli.classification.ranking import Standing
 
 _WIDE = 4  # times the runner-up's far end: what lies beyond is cut off, unless it is still in the race
 _ROOM = 0.04

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import BinaryIO
 
+from bigain_cli.classification.ranking import Failure, Ranking
 from bigain_cli.outputs.sink import PLAIN, Layout, Record, encode
-from bigain_cli.ranking import Failure, Ranking
 
 
 class Json:

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol, TypeVar
 
+from bigain_cli.classification.ranking import Failure, Ranking
 from bigain_cli.outputs.files import explained
-from bigain_cli.ranking import Failure, Ranking
 
 Record = dict[str, Any]
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
+from bigain_cli.classification.ranking import Failure, Ranking
 from bigain_cli.outputs.sink import PLAIN, Layout, Record, encode
 from bigain_cli.outputs.text import cell_width, pad, safe
-from bigain_cli.ranking import Failure, Ranking
 
 _WIDEST = 40  # cells that a column of labels takes at most; longer ones push their line
 _GAP = 30  # the widest gap: -1.23e-05 [-1.2e-05, -1.2e-05]

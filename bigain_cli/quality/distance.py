@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from bigain_cli.errors import UsageError
-from bigain_cli.quality.intervals import Array, Interval, spread
+from bigain_cli.intervals import Array, Interval, spread
 
 ROWS_AT_ONCE = 512
 

@@ -16,9 +16,9 @@ from torch import nn
 
 from bigain_cli.backbones.base import Backbone
 from bigain_cli.backbones.pixels import fit
+from bigain_cli.classification.denoising import repeatable
 from bigain_cli.errors import ModelError
-from bigain_cli.quality.features import Rows, in_batches
-from bigain_cli.residuals import repeatable
+from bigain_cli.evaluation.image_features import Rows, in_batches
 
 SIDE, AT_ONCE = 299, 8
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bigain_cli.errors import UsageError
-from bigain_cli.quality.intervals import Array, Interval, resamples, wilson
+from bigain_cli.intervals import Array, Interval, resamples, wilson
 
 NEIGHBOURS = 3
 PROBES_AT_ONCE = 256

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bigain_cli.ranking import Failure, Ranking
+from bigain_cli.classification.ranking import Failure, Ranking
 
 
 class InOrder:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bigain_cli.backbones.base import Backbone
-from bigain_cli.residuals import steady
+from bigain_cli.classification.denoising import steady
 
 # A batch has the same size however many images there are, and a shorter one is filled up: the last bits of an image
 # depend on the size of its batch, though not on what else is in it. So the sizes are modest.

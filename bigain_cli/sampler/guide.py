@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from bigain_cli.backbones.base import Backbone, Conditions
+from bigain_cli.classification.denoising import repeatable
 from bigain_cli.compress import Handle
-from bigain_cli.draws import key
-from bigain_cli.residuals import repeatable
+from bigain_cli.noise_draws import key
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bigain_cli.errors import UsageError
-from bigain_cli.sampler.wish import written
+from bigain_cli.generation.options import written
 
 if TYPE_CHECKING:
     from bigain_cli.backbones.base import Backbone

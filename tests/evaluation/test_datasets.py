@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import save_file
 
+from bigain_cli.datasets.dataset import Case, Dataset, open_dataset
 from bigain_cli.errors import UsageError
-from bigain_cli.evaluation.dataset import Case, Dataset, open_dataset
 from bigain_cli.evaluation.matching import labels_for
 from bigain_cli.evaluation.selection import choose
 from bigain_cli.images import Source

@@ -1,8 +1,0 @@
-"""Labelled images on a disk: a folder of class folders or a safetensors file in, classes and sources out.
-
-Opens no image. Must not know networks.
-"""
-
-from bigain_cli.albums.album import Album, open_album
-
-__all__ = ["Album", "open_album"]

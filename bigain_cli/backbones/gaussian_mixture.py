@@ -1,0 +1,159 @@
+"""A backbone in closed form: a mixture of Gaussians per class has an exact denoiser and an exact log p(x | c).
+
+The oracle of the tests, and, over eleven colour names, a model that needs no weights at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL.Image import Image
+from torch import Tensor
+
+from bigain_cli.backbones.base import Conditions, Process
+from bigain_cli.backbones.model_card import Sampling
+from bigain_cli.backbones.pixels import as_picture, fit
+from bigain_cli.backbones.vocabulary import Vocabulary
+from bigain_cli.compress.sites import Site
+from bigain_cli.labels.templates import DEFAULT_TEMPLATE
+
+
+@dataclass
+class Mixture:
+    """Components N(μ, σ²I), each of one class; no condition means all of them."""
+
+    means: Tensor  # [m c h w]
+    classes: Tensor  # [m] class of each component
+    names: Mapping[int, str]
+    sigma: float = 0.25
+    prediction: str = "epsilon"
+    name: str = "mixture"
+    identity: str = "mixture"
+    family: str = "mixture"
+    temperature: float | None = None
+    score: str = "l2"
+    compress: str = "none"
+    draws: int | None = None
+    template: str = DEFAULT_TEMPLATE
+    sampling: Sampling = Sampling(guidance=1.0)  # noqa: RUF009 (frozen)
+    scale: int = 1
+    elastic: bool = False
+    prefixed: bool = False
+    patch: int = 1
+    dtype: torch.dtype = torch.float32
+
+    def __post_init__(self) -> None:
+        self.device = self.means.device
+        self.vocabulary: Vocabulary | None = Vocabulary(self.names, unconditional=len(self.names))
+        self.latent_shape: tuple[int, int, int] = tuple(self.means.shape[1:])  # type: ignore[assignment]
+        self.length, self.steps = 1000, (0, 1000)
+        alphas = cosine_alphas(self.length)
+        self._process = Process.of(alphas, self.prediction, self.device)
+        ratios = alphas / torch.cat([torch.ones(1), alphas[:-1]])
+        self.schedule: dict[str, Any] = {"trained_betas": (1 - ratios).tolist(), "prediction_type": self.prediction}
+
+    def encode(self, image: Image) -> Tensor:
+        """Return the image at the mixture's size, in −1 … 1."""  # [c h w]
+        return fit(image, (self.latent_shape[1], self.latent_shape[2])).to(self.device)
+
+    def decode(self, latents: Tensor) -> list[Image]:
+        """Return the latents as images: they are pixels."""
+        return [as_picture(latent) for latent in latents]
+
+    def condition(self, prompts: Sequence[str]) -> Conditions:
+        """Return class ids."""
+        assert self.vocabulary is not None
+        return Conditions(torch.tensor([self.vocabulary.find(prompt) for prompt in prompts], device=self.device))
+
+    def mix(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """Return x_t."""
+        return self._process.mix(clean, noise, t)
+
+    def noise(self, noisy: Tensor, t: Tensor, conditions: Conditions, shared: None = None) -> Tensor:
+        """Return E[ε | x_t, c], by way of the chosen parametrisation."""
+        a, s = self._process.at(t)
+        clean = self._expected_clean(noisy, a, s, conditions.rows)
+        return self._process.to_noise(self._output(clean, noisy, a, s), noisy, t)
+
+    def shared(self, noisy: Tensor, t: Tensor) -> None:
+        """Return nothing: the classes share no work."""
+        return
+
+    def sites(self) -> tuple[Site, ...]:
+        """Return nothing: there is no network."""
+        return ()
+
+    def to(self, dtype: torch.dtype) -> None:
+        """Stay in float32: a closed form gains nothing from less."""
+
+    def log_likelihood(self, clean: Tensor) -> Tensor:
+        """Return the exact log p(x | c) of each class."""  # [b classes]
+        squares = (clean.unsqueeze(1) - self.means).flatten(2).square().sum(2) / self.sigma**2  # [b m]
+        size = self.means[0].numel()
+        logs = -squares / 2 - size / 2 * math.log(2 * math.pi * self.sigma**2)
+        member = self._members(torch.arange(len(self.names), device=self.device))  # [classes m]
+        counts = member.sum(1).log()
+        return torch.logsumexp(logs.unsqueeze(1).masked_fill(~member, -torch.inf), 2) - counts
+
+    def _members(self, rows: Tensor) -> Tensor:
+        return (self.classes == rows[:, None]) | (rows[:, None] == len(self.names))  # [b m]
+
+    def _expected_clean(self, noisy: Tensor, a: Tensor, s: Tensor, rows: Tensor) -> Tensor:
+        """Return E[x | x_t, c]: each component's own estimate, weighted by how well it explains x_t."""
+        variance = a**2 * self.sigma**2 + s**2  # [b 1 1 1]
+        residuals = noisy.unsqueeze(1) - a.unsqueeze(1) * self.means  # [b m c h w]
+        logs = -residuals.flatten(2).square().sum(2) / (2 * variance.flatten(1))  # [b m]
+        weights = logs.masked_fill(~self._members(rows), -torch.inf).softmax(1)
+        means = torch.einsum("bm,mchw->bchw", weights, self.means)
+        return means + a * self.sigma**2 / variance * (noisy - a * means)
+
+    def _output(self, clean: Tensor, noisy: Tensor, a: Tensor, s: Tensor) -> Tensor:
+        """Return the output of a network with this prediction type."""
+        noise = (noisy - a * clean) / s
+        return {
+            "epsilon": noise,
+            "v_prediction": a * noise - s * clean,
+            "sample": clean,
+            "flow": noise - clean,
+        }[self.prediction]
+
+
+def cosine_alphas(steps: int, least: float = 2e-3) -> Tensor:
+    """Return ᾱ of a cosine schedule, kept off 0 and 1 so that every prediction type can be turned into ε."""
+    angles = (torch.arange(steps, dtype=torch.float64) + 0.5) / steps * math.pi / 2
+    return angles.cos().square().clamp(least, 1 - least)
+
+
+COLOURS = {
+    "black": (0, 0, 0),
+    "white": (255, 255, 255),
+    "grey, gray": (128, 128, 128),
+    "red": (220, 30, 30),
+    "orange": (255, 145, 20),
+    "yellow": (250, 225, 40),
+    "green": (40, 150, 60),
+    "blue": (40, 80, 200),
+    "purple, violet": (125, 50, 165),
+    "pink": (250, 150, 190),
+    "brown": (115, 70, 35),
+}
+SHADES = (0.8, 1.0, 1.2)
+
+
+def load_colours(device: torch.device, dtype: torch.dtype) -> Mixture:
+    """Make the mixture of flat images in three shades of each basic colour."""
+    shades, classes = [], []
+    for number, colour in enumerate(COLOURS.values()):
+        for shade in SHADES:
+            rgb = torch.tensor(colour, dtype=torch.float64) / 127.5 - 1
+            shades.append(((rgb + 1) * shade - 1).clamp(-1, 1))
+            classes.append(number)
+    means = torch.stack(shades).float().reshape(-1, 3, 1, 1).repeat(1, 1, 8, 8)
+    names = dict(enumerate(COLOURS))
+    identity = "colours-" + hashlib.blake2b(means.numpy().tobytes(), digest_size=8).hexdigest()
+    return Mixture(means.to(device), torch.tensor(classes, device=device), names, name="colours", identity=identity)

@@ -1,0 +1,138 @@
+"""A model's card, `bigain.json`: what its folder holds beyond diffusers' own files. Torch-free.
+
+Measured recommendations (score, temperature, compression, range of times), its patch size, the words it knows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bigain_cli.backbones.model_locations import Reference, folder_of, present
+from bigain_cli.errors import ModelError
+from bigain_cli.labels.templates import usual
+from bigain_cli.registry import DEFAULT_MODEL, MODELS
+
+FILE = "bigain.json"
+TRAINING = "training"  # the folder of `bigain train` for files that are no part of the model
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """The best settings for generating; None leaves a setting to the family, or to the sampler."""
+
+    compress: str = "none"
+    guidance: float | None = None
+    sampler: str | None = None
+    steps: int | None = None
+
+    def guided(self, guidance: float) -> Sampling:
+        """Return this with the family's guidance, unless it has its own."""
+        return self if self.guidance is not None else dataclasses.replace(self, guidance=guidance)
+
+
+@dataclass(frozen=True)
+class Card:
+    """A model's own settings; the defaults are for a model of which nothing was measured."""
+
+    score: str = "l2"
+    temperature: float | None = None  # of the probabilities under `score`, in its units
+    compress: str = "none"
+    draws: int | None = None  # the most per label that were measured to pay
+    sampling: Sampling = field(default_factory=Sampling)
+    times: tuple[float, float] = (0.0, 1.0)  # the part of the schedule that draws are taken from
+    patch: int = 1  # pixels along a side that a U-Net without a VAE takes as one position
+    classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    templates: tuple[str, ...] = ()
+    about: Mapping[str, Any] = field(default_factory=dict)  # data, recipe, device, accuracy: for people
+
+    @property
+    def template(self) -> str:
+        """Return the template of a label's prompt."""
+        return usual(self.templates)
+
+    @staticmethod
+    def read(folder: Path) -> Card:
+        """Read the card of a folder; without one, the defaults."""
+        path = folder / FILE
+        if not path.exists():
+            return Card()
+        try:
+            return Card.of(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, AttributeError) as problem:
+            raise ModelError(str(path), f"unreadable ({problem})", "Correct it, or remove it.") from problem
+
+    @staticmethod
+    def effective(text: str) -> str:
+        """Return a card's text without the part for people only, which changes nothing in the model.
+
+        The order stays as it is written: that of the classes numbers a table's labels.
+        """
+        content = {name: value for name, value in json.loads(text).items() if name != "about"}
+        return json.dumps(content, ensure_ascii=False)
+
+    @staticmethod
+    def of(content: dict[str, Any]) -> Card:
+        """Make a card of plain values, or refuse them."""
+        known = {entry.name for entry in dataclasses.fields(Card)}
+        if unknown := sorted(content.keys() - known):
+            raise ValueError(f"unknown entry {unknown[0]!r}")
+        values: dict[str, Any] = dict(content)
+        values["classes"] = {name: _texts(names) for name, names in values.get("classes", {}).items()}
+        values["templates"] = _texts(values.get("templates", ()))
+        values["sampling"] = Sampling(**values.get("sampling", {}))
+        low, high = values.get("times", (0.0, 1.0))
+        values["times"] = (float(low), float(high))
+        card = Card(**values)
+        if not (
+            0 <= low < high <= 1
+            and (card.temperature is None or 0 < card.temperature < math.inf)
+            and card.patch >= 1
+            and (card.draws is None or card.draws >= 1)
+        ):
+            raise ValueError("times must rise within 0 … 1, temperature, patch and draws be positive")
+        return card
+
+    def to_json(self) -> str:
+        """Return the file's text."""
+        return json.dumps(dataclasses.asdict(self), ensure_ascii=False, indent=1) + "\n"
+
+    def steps(self, length: int) -> tuple[int, int]:
+        """Return the usable timesteps of a schedule."""
+        low, high = (round(share * length) for share in self.times)
+        low = min(low, length - 1)
+        return low, max(high, low + 1)
+
+
+def _texts(values: Any) -> tuple[str, ...]:
+    """Return a list of texts, and refuse a single one, which would be split into letters."""
+    if isinstance(values, str) or not all(isinstance(value, str) for value in values):
+        raise TypeError(f"{values!r} is not a list of texts")
+    return tuple(values)
+
+
+def list_models(cache: Path) -> list[dict[str, Any]]:
+    """Return all known models: whether each can be loaded without a download into `cache`, and the card it brings."""
+    return [
+        {
+            "name": name,
+            "present": not model.hub or present(Reference(name, "hub", model.hub), cache),
+            "default": name == DEFAULT_MODEL,
+            "about": model.about,
+            "source": model.hub or "in the package",
+            "card": dataclasses.asdict(Card.read(folder_of(model))) if model.folder else None,
+        }
+        for name, model in MODELS.items()
+    ]
+
+
+def model_pages() -> Iterator[str]:
+    """Yield the model cards of the package's own models, as they stand beside the weights."""
+    for name, model in MODELS.items():
+        if model.folder:
+            yield (folder_of(model) / "README.md").read_text(encoding="utf-8").replace("# ", f"# {name}: ", 1)

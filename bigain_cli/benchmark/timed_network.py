@@ -1,0 +1,112 @@
+"""One spec, ready to be timed: a copy of the network that shares its weights, compressed, compiled if wanted.
+
+Each spec stays on its own copy, so that nothing is added or removed between turns, and a compiled network keeps its
+graph. The caller's network is never touched.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from bigain_cli.backbones.base import Backbone
+from bigain_cli.benchmark.task import Task
+from bigain_cli.classification.denoising import Residuals
+from bigain_cli.compress.patching import compressed
+from bigain_cli.compress.plan import Grid
+from bigain_cli.compress.selection import Work
+from bigain_cli.compress.sites import network_of
+from bigain_cli.compress.spec import Spec
+from bigain_cli.errors import BigainError
+from bigain_cli.squeeze import Squeeze, squeezed
+
+GRAPHS = 1024  # that torch keeps of one function: each spec has a few of its own
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One spec with all that its turns need."""
+
+    spec: Spec
+    denoising: Residuals
+    networks: tuple[nn.Module, ...]  # that are called; a closed form has none
+    works: tuple[Work, ...]  # the blocks that can be profiled
+    flops: int | None  # of one pass by itself
+
+
+@contextmanager
+def candidate(task: Task, spec: Spec, prefix: bool, compile: bool) -> Iterator[Candidate]:
+    """Prepare a spec on a copy of the backbone."""
+    backbone = task.backbone
+    if not tuple(backbone.sites()):
+        with squeezed(backbone, spec):  # refuses any but none
+            yield Candidate(spec, _denoising(task, Squeeze(backbone, prefix)), (), (), None)
+        return
+    copied, latent = double_of(backbone), Grid(*backbone.latent_shape[1:])
+    root = network_of(copied)
+    with compressed(copied, spec, steps=backbone.length, latent=latent) as compression:
+        called: tuple[Any, ...] = (_compiled(root), Plain(root)) if compile else (root,)
+        runner, planner = (_with(copied, root, each) for each in (called[0], called[-1]))
+        shared_work = Squeeze(runner, prefix, compression if spec else None, planner)
+        context = task.conditions.rows.shape[1] if task.conditions.rows.ndim == 3 else 1
+        flops = compression.report(latent, context).flops_after
+        yield Candidate(spec, _denoising(task, shared_work), called, () if compile else compression.works, flops)
+
+
+def _compiled(root: nn.Module) -> Any:
+    """Compile a network with the hooks that are on it: whole, for one shape."""
+    return torch.compile(root, fullgraph=True, dynamic=False)
+
+
+class Plain(nn.Module):
+    """Calls the uncompiled network, to make plans; the hooks of a profile stay out of the graph."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Pass everything on."""
+        return self.network(*args, **kwargs)
+
+
+@contextmanager
+def compiling() -> Iterator[None]:
+    """Let torch keep graphs for every spec and tell networks apart by their hooks, which it does not by default."""
+    import torch._dynamo as dynamo
+
+    limits = {"recompile_limit": GRAPHS, "accumulated_recompile_limit": GRAPHS}
+    settings: dict[str, Any] = {"skip_nnmodule_hook_guards": False, **limits}
+    try:
+        with dynamo.config.patch(settings):
+            yield
+    except dynamo.exc.TorchDynamoException as problem:
+        reason = str(problem).strip().splitlines()[0]
+        hint = "Leave out --compile; on a CPU, torch needs a C++ compiler."
+        raise BigainError("--compile", f"the network cannot be compiled ({reason})", hint) from problem
+
+
+def _denoising(task: Task, shared_work: Squeeze) -> Residuals:
+    return Residuals(shared_work.backbone, task.conditions, False, task.batch, shared_work)
+
+
+def double_of(backbone: Backbone) -> Backbone:
+    """Return the backbone around a network of its own that has the same weights, the very same tensors."""
+    root = network_of(backbone)
+    weights: dict[int, Any] = {id(tensor): tensor for tensor in (*root.parameters(), *root.buffers())}
+    return _with(backbone, root, copy.deepcopy(root, weights))
+
+
+def _with(backbone: Backbone, root: nn.Module, other: Any) -> Backbone:
+    """Return the backbone around another network."""
+    other_backbone = copy.copy(backbone)
+    for name, value in vars(backbone).items():
+        if value is root:
+            setattr(other_backbone, name, other)
+    return other_backbone

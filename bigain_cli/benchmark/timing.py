@@ -1,0 +1,83 @@
+"""Time networks in rounds: every spec once a round, in the same order, so that other load meets all alike.
+
+In: timed networks and the work of a turn; out: seconds, and a profile of each. A profiled turn waits for the device at
+each mark, so it is never a timed one; its marks are plain hooks, gone afterwards.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from bigain_cli.benchmark.machine import forget_peak, peak_memory, product_speed, wait
+from bigain_cli.benchmark.results import Watched
+from bigain_cli.benchmark.task import Task
+from bigain_cli.benchmark.timed_network import Candidate
+from bigain_cli.benchmark.watch import watched
+from bigain_cli.errors import BigainError
+
+Step = Callable[[int, int], None]
+
+
+class Turns:
+    """Runs the rounds, and calls `step` after every turn."""
+
+    def __init__(self, networks: Sequence[Candidate], task: Task, step: Step, of: int) -> None:
+        self._networks, self._job = networks, task.job
+        self._device, self._dtype = task.backbone.device, task.backbone.dtype
+        self._step, self._done, self._of = step, 0, of
+
+    def warm_up(self, rounds: int) -> None:
+        """Run rounds untimed; refuse what cannot be timed at all."""
+        for _ in range(rounds):
+            for each in self._networks:
+                wanted = each.denoising.batch
+                errors = each.denoising([self._job])[0]
+                if each.denoising.batch != wanted:
+                    hint = f"Try --batch {wanted // 2}, a smaller --size, or --dtype bfloat16."
+                    raise BigainError("out of memory", f"a batch of {wanted} does not fit with {each.spec}", hint)
+                if not np.isfinite(errors).all():
+                    why = f"the network returned no numbers (NaN or infinity) with {each.spec}"
+                    raise BigainError("benchmark", why, "Try --dtype bfloat16 or float32.")
+                self._report()
+
+    def timed(self, rounds: int) -> tuple[list[tuple[float, ...]], float, float]:
+        """Return each network's seconds, round by round, the machine's peak and the seconds that finding it took.
+
+        The peak has its turns as well, and meets the same load as the networks.
+        """
+        table, peaks, aside = [], [], 0.0
+        for _ in range(rounds):
+            table.append([self._seconds(each) for each in self._networks])
+            started = time.perf_counter()
+            peaks.append(product_speed(self._device, self._dtype))
+            aside += time.perf_counter() - started
+        return list(zip(*table, strict=True)), max(peaks), aside
+
+    def profiles(self) -> list[Watched]:
+        """Run one more round, and profile it."""
+        return [self._profile(each) for each in self._networks]
+
+    def _seconds(self, each: Candidate) -> float:
+        wait(self._device)
+        started = time.perf_counter()
+        each.denoising([self._job])  # its errors arrive on the host: nothing is still running
+        seconds = time.perf_counter() - started
+        self._report()
+        return seconds
+
+    def _profile(self, each: Candidate) -> Watched:
+        forget_peak(self._device)
+        if not each.networks:
+            self._seconds(each)
+            return Watched(None, None, None, peak_memory(self._device))
+        with watched(each.networks, each.works, self._device) as (inside, overhead):
+            whole = self._seconds(each)
+        spent = overhead.total if each.works else None if each.spec else 0.0
+        return Watched(inside.total, whole - inside.total, spent, peak_memory(self._device))
+
+    def _report(self) -> None:
+        self._done += 1
+        self._step(self._done, self._of)

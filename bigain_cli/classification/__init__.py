@@ -1,0 +1,1 @@
+"""Classify images: denoising errors, elimination of labels, estimates, rankings and heatmaps."""

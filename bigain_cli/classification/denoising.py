@@ -1,0 +1,209 @@
+"""From latents, draws and prompts to denoising errors: how far the predicted noise is from the noise that was added.
+
+Packs (image, draw, prompt) triples into batches, draws outermost: those of several images into batches of one size,
+or, on a CPU, each image's own, the last one short; computes the part that no label enters once per draw; moves one
+array to the host per round. float32 from the subtraction on. Must not know statistics.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bigain_cli.backbones.base import Backbone, Conditions
+from bigain_cli.classification.heatmaps import Lens, Sums
+from bigain_cli.errors import BigainError
+from bigain_cli.noise_draws import Block
+from bigain_cli.squeeze import Common, Rows, Squeeze
+
+TOKENS_AT_ONCE = {"cpu": 10240, "cuda": 131072, "mps": 16384}
+MOST_AT_ONCE = {"cpu": 40, "cuda": 128, "mps": 32}
+TILE = 8  # rows: in batches of its multiples a row's bits do not depend on its place, see `steady`
+SHORTEST = 16  # rows of a short batch: from here on rows had the bits of larger batches, with 8 and one thread not
+LEAST_FEW = 8  # rows of a batch of the part that is run once a draw
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image's share of a round: its latent, the next draws, and the prompts still of interest."""
+
+    latent: Tensor  # [c h w]
+    block: Block
+    prompts: Sequence[int]
+
+    @property
+    def evaluations(self) -> int:
+        """Return the number of network evaluations of this job."""
+        return len(self.block) * len(self.prompts)
+
+
+class Drawn(NamedTuple):
+    """The (image, draw) pairs of a round."""
+
+    noisy: Tensor  # [p c h w]
+    noise: Tensor  # [p c h w]
+    t: Tensor  # [p]
+    seeds: Tensor  # [p]
+
+
+class Residuals:
+    """Scores jobs with one backbone; keeps a batch size that fits, and, with `pixel_errors`, the last round's maps."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        conditions: Conditions,
+        absolute: bool,
+        batch: int,
+        shared_work: Squeeze,
+        pixel_errors: Lens | None = None,
+    ) -> None:
+        self.backbone, self.conditions = backbone, conditions
+        self.absolute, self.shared_work, self.pixel_errors = absolute, shared_work, pixel_errors
+        self.sums: list[NDArray[np.float32]] = []  # [prompts h w] of each job of the last round
+        self.batch = steady(batch)
+
+    def __call__(self, jobs: Sequence[Job]) -> list[NDArray[np.float32]]:
+        """Return each job's errors."""  # [draws prompts] each
+        while (flat := self._errors_if_they_fit(jobs)) is None:
+            self._halve()
+        ends = np.cumsum([job.evaluations for job in jobs])
+        pieces = np.split(flat, ends[:-1])
+        return [piece.reshape(len(job.block), len(job.prompts)) for piece, job in zip(pieces, jobs, strict=True)]
+
+    def _errors_if_they_fit(self, jobs: Sequence[Job]) -> NDArray[np.float32] | None:
+        """Return all errors of a round, or None when memory ran out."""
+        self.sums = []
+        groups = [jobs] if packed(self.backbone.device) else [[job] for job in jobs]
+        try:
+            with torch.inference_mode(), repeatable(self.backbone):
+                return torch.cat([self._errors(group) for group in groups]).cpu().numpy()
+        except RuntimeError as problem:
+            if not out_of_memory(problem):
+                raise
+            return None
+
+    def _errors(self, jobs: Sequence[Job]) -> Tensor:
+        """Run all triples of some jobs."""  # [triples]
+        device = self.backbone.device
+        clean = torch.cat([job.latent.expand(len(job.block), -1, -1, -1) for job in jobs])  # [p c h w]
+        noise = torch.cat([job.block.noise for job in jobs]).to(device)
+        t = torch.cat([job.block.t for job in jobs]).to(device)
+        noisy = self.backbone.mix(clean, noise, t)
+        seeds = torch.cat([job.block.seeds for job in jobs]).to(device)
+        draws = Drawn(noisy, noise, t, seeds)
+        shared = Common.join([self._shared_part(draws, rows) for rows in self._batches(len(t), few_of(self.batch))])
+        pairs, prompts = (index.to(device) for index in triples(jobs))
+        batches = self._batches(len(pairs), self.batch)
+        sums = (
+            Sums(self.pixel_errors, [(len(job.block), len(job.prompts)) for job in jobs], device)
+            if self.pixel_errors
+            else None
+        )
+        errors = [self._batch_errors(draws, shared, pairs[rows], prompts[rows], sums) for rows in batches]
+        if sums is not None:
+            self.sums += [part.cpu().numpy() for part in sums.split()]
+        return torch.cat(errors)[: len(pairs)]
+
+    def _shared_part(self, draws: Drawn, rows: Tensor) -> Common:
+        """Run the part that all labels share, once per (image, draw)."""
+        return self.shared_work.shared_part(draws.noisy[rows], draws.t[rows], draws.seeds[rows])
+
+    def _batch_errors(self, draws: Drawn, shared: Common, pairs: Tensor, prompts: Tensor, sums: Sums | None) -> Tensor:
+        """Return the errors of one batch."""  # [b]
+        rows = Rows(pairs, draws.seeds[pairs], prompts)
+        conditions = self.conditions.take(prompts)
+        predicted = self.shared_work.noise(draws.noisy[pairs], draws.t[pairs], conditions, shared, rows)
+        residual = predicted - draws.noise[pairs]
+        flat = residual.flatten(1)
+        errors = flat.abs().mean(1) if self.absolute else flat.square().mean(1)
+        if sums is not None:
+            sums.add(residual, errors)
+        return errors
+
+    def _batches(self, count: int, size: int) -> Iterator[Tensor]:
+        """Yield row indices in batches; the last one is filled up with repeats."""
+        start = 0
+        for rows in sizes(count, size, self.backbone.device):
+            yield torch.arange(start, start + rows, device=self.backbone.device).clamp(max=count - 1)
+            start += rows
+
+    def _halve(self) -> None:
+        if self.batch == 1:
+            hint = "Try --dtype bfloat16, a smaller model, or --device cpu."
+            raise BigainError("out of memory", "a single evaluation does not fit", hint)
+        self.batch = steady(self.batch // 2)
+        if self.backbone.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def triples(jobs: Sequence[Job]) -> tuple[Tensor, Tensor]:
+    """Return the (image, draw) pair and the prompt of each evaluation: draws outside, prompts inside."""
+    pairs, prompts, first = [], [], 0
+    for job in jobs:
+        count = len(job.block)
+        pairs.append(torch.arange(first, first + count).repeat_interleave(len(job.prompts)))
+        prompts.append(torch.tensor(job.prompts, dtype=torch.int64).repeat(count))
+        first += count
+    return torch.cat(pairs), torch.cat(prompts)
+
+
+def steady(batch: int) -> int:
+    """Return the next smaller batch size at which a row's result does not depend on its place: 1, 2, 4 or 8·k.
+
+    Matrix kernels treat the rows left over by their tiles in another order of summation; measured on CPUs, sizes
+    such as 7 make a row's last bits depend on where in the batch it stands, and these sizes do not.
+    """
+    return batch // TILE * TILE if batch >= TILE else 1 << (batch.bit_length() - 1)
+
+
+def packed(device: torch.device) -> bool:
+    """Tell whether all batches have one size and hold rows of several images.
+
+    That is faster on a GPU. On a CPU filling up is lost time, and a short batch is nearly as fast for each row; but a
+    row's last bits can differ between sizes, so the size must depend on nothing but the row's own image.
+    """
+    return device.type != "cpu"
+
+
+def sizes(count: int, batch: int, device: torch.device) -> list[int]:
+    """Return the sizes of the batches that take so many rows, filling included."""
+    full, rest = divmod(count, batch)
+    last = batch if packed(device) else min(batch, max(SHORTEST, -(-rest // TILE) * TILE))
+    return [batch] * full + [last] * (rest > 0)
+
+
+def few_of(batch: int) -> int:
+    """Return the batch size for the part that is run once a draw: a large batch would be mostly filling."""
+    return min(batch, steady(max(LEAST_FEW, batch // 4)))
+
+
+def automatic(backbone: Backbone, rows: int | None = None) -> int:
+    """Choose a batch size by the latent's size; no larger than the rows that come at once, if their number is known."""
+    _, height, width = backbone.latent_shape
+    kind = backbone.device.type
+    return steady(max(1, min(MOST_AT_ONCE[kind], TOKENS_AT_ONCE[kind] // (height * width), rows or MOST_AT_ONCE[kind])))
+
+
+@contextlib.contextmanager
+def repeatable(backbone: Backbone) -> Iterator[None]:
+    """Choose kernels that give the same bits every time, and full float32 where float32 was asked for."""
+    if backbone.device.type != "cuda":
+        yield
+        return
+    exact = backbone.dtype == torch.float32
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=not exact):
+        yield
+
+
+def out_of_memory(problem: RuntimeError) -> bool:
+    """Tell whether an operation failed for want of memory, on whatever device."""
+    signs = ("can't allocate memory", "out of memory", "ALLOC_FAILED")  # of the CPU, of MPS, of cuBLAS
+    return isinstance(problem, torch.OutOfMemoryError) or any(sign in str(problem) for sign in signs)

@@ -1,0 +1,125 @@
+"""What a user wants of `classify`: its options, contradictions refused, before anything heavy is loaded."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from bigain_cli.classification.stopping import Rules
+from bigain_cli.cli.options import check_machine
+from bigain_cli.compress import Spec
+from bigain_cli.errors import UsageError
+from bigain_cli.images import Source, find, listed
+from bigain_cli.outputs.files import IN_PLACE, check_target
+from bigain_cli.outputs.plotting import require_plotting
+from bigain_cli.registry import OUTPUTS
+
+Conflict = tuple[bool, str, str, str]  # whether it holds, what, why, what to try
+TABLE_TOP = 5
+
+
+@dataclass(frozen=True)
+class Request:
+    """Every option."""
+
+    inputs: tuple[str, ...]
+    files_from: str | None
+    null: bool
+    recursive: bool
+    labels: str
+    templates: tuple[str, ...]
+    model: str
+    device: str
+    dtype: str
+    rules: Rules
+    seed: int
+    reject: bool
+    compress: Spec | None
+    batch: int | None
+    format: str
+    output: str | None
+    top: int | None
+    resume: bool
+    force: bool
+    timing: bool
+    heatmap: str | None
+    watch: bool
+
+    @property
+    def grows(self) -> bool:
+        """Tell whether the output grows line by line, so that it can be continued."""
+        return self.format == "jsonl" and (self.output or "").lower().endswith(IN_PLACE)
+
+    @property
+    def top_labels(self) -> int:
+        """Return how many labels a record lists: as suits the format; in a table more for a single image."""
+        if self.top is not None:
+            return self.top
+        single = len(self.inputs) == 1 and self.files_from is None and not os.path.isdir(self.inputs[0])
+        return TABLE_TOP if self.format == "table" and single else OUTPUTS[self.format].top
+
+    def check(self, quiet: bool) -> None:
+        """Refuse flags that would do nothing or contradict each other, and names that no machine has."""
+        for wrong, what, why, hint in (*self._input_conflicts(), *self._output_conflicts()):
+            if wrong:
+                raise UsageError(what, why, hint)
+        if quiet and self.watch:
+            raise UsageError("--quiet --watch", "one is silent, the other is not", "Choose one.")
+        if self.heatmap is not None:
+            require_plotting("--heatmap")
+        check_machine(self.device, self.dtype)
+
+    def _input_conflicts(self) -> Iterator[Conflict]:
+        stdin = [name for name in self.inputs if name == "-"] + ["--files-from -"] * (self.files_from == "-")
+        nothing = not self.inputs and self.files_from is None
+        yield nothing, "no input", "nothing to classify", "Give images or folders, or --files-from."
+        yield len(stdin) > 1, " and ".join(stdin), "stdin can be read only once", "Put the image in a file."
+        alone = self.null and self.files_from is None
+        yield alone, "--null", "only says how --files-from is read", "Add --files-from."
+
+    def _output_conflicts(self) -> Iterator[Conflict]:
+        resume, output = self.resume, self.output
+        yield resume and output is None, "--resume", "continues a file, and there is none", "Add -o FILE.jsonl."
+        why = "only a .jsonl file grows line by line and can be continued"
+        yield resume and not self.grows, "--resume", why, "Use -o FILE.jsonl."
+        yield resume and self.force, "--resume --force", "one keeps the file, the other replaces it", "Choose one."
+        from_stdin = resume and "-" in self.inputs
+        yield from_stdin, "--resume", "stdin has no name to recognise it by", "Put the image in a file."
+        yield self.force and output is None, "--force", "replaces a file, and none is named", "Add -o FILE."
+        timed = self.format in ("json", "jsonl")
+        yield self.timing and not timed, "--timing", "only records of --json and --jsonl hold seconds", "Add --jsonl."
+        empty = self.heatmap is not None and not self.heatmap.strip()
+        yield empty, "--heatmap", "its folder has no name", "Write --heatmap maps."
+
+    def check_output(self) -> None:
+        """Refuse an output file that cannot or should not be written."""
+        if self.output is not None:
+            check_target(self.output, self.force, self.resume)
+
+    def sources(self, open_files: ExitStack) -> Iterator[Source]:
+        """Yield every image lazily: those of the arguments first, then those of a list."""
+        paths: Iterator[str] = iter(())
+        if self.files_from is not None:
+            paths = listed(_list(self.files_from, open_files), self.null)
+        free = None if self.files_from == "-" else _stdin()  # a list on stdin leaves no room for an image
+        return find(itertools.chain(self.inputs, paths), self.recursive, free)
+
+
+def _list(name: str, open_files: ExitStack) -> BinaryIO:
+    if name == "-":
+        return _stdin()
+    try:
+        return open_files.enter_context(open(name, "rb"))
+    except OSError as problem:
+        why = problem.strerror or str(problem)
+        raise UsageError(f"--files-from {name}", why, "Give a file of paths, or - for stdin.") from problem
+
+
+def _stdin() -> BinaryIO:
+    """Return stdin unbuffered: a thread may wait on it while the process ends."""
+    return io.FileIO(0, closefd=False)

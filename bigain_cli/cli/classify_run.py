@@ -1,0 +1,134 @@
+"""Runs `classify`: loads the model, continues a file, streams results to the output, counts failures."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from bigain_cli.backbones.model_locations import resolve
+from bigain_cli.classification.ranking import Failure, Ranking
+from bigain_cli.cli.classify_request import Request
+from bigain_cli.cli.live_table import ClassifyProgress
+from bigain_cli.cli.messages import Talk
+from bigain_cli.cli.options import load_model
+from bigain_cli.labels import LabelSet, presets, read_labels
+from bigain_cli.outputs.files import make_folder, open_target
+from bigain_cli.outputs.heatmap_figure import save_panel
+from bigain_cli.outputs.plotting import can_map
+from bigain_cli.outputs.resume import Recorded, recorded
+from bigain_cli.outputs.sink import Layout, Sink, opened
+from bigain_cli.outputs.text import counted, safe
+from bigain_cli.registry import OUTPUTS, attribute
+
+
+def carry_out(request: Request, talk: Talk) -> int:
+    """Classify every image; return 1 if any input failed, else 0."""
+    labels = read_labels(request.labels, presets())
+    talk.detail(f"labels: {labels.origin}, {len(labels.labels)} of them")
+    request.check_output()
+    folder = make_folder(request.heatmap) if request.heatmap is not None else None
+    resolve(request.model)
+    with ExitStack() as open_files:
+        found = request.sources(open_files)
+        run = _prepared(request, labels, talk)
+        done = _recorded(request, run.settings["fingerprint"], talk)
+        failures, first = done.failures, ""
+        remaining = (source for source in found if source.id not in done.ids)
+        with (
+            _kept(request, talk),
+            _sink(request, [label.name for label in run.competing]) as sink,
+            ClassifyProgress(talk, request.watch) as progress,
+        ):
+            for outcome in run.standings(remaining):
+                if outcome.finished:
+                    with progress.aside():
+                        if folder is not None and isinstance(outcome, Ranking):
+                            save_panel(folder, outcome)  # before the record: what is recorded is not done again
+                        sink.write(outcome.to_dict(request.top_labels), outcome)
+                    if isinstance(outcome, Failure):
+                        failures, first = failures + 1, first or outcome.message
+                progress.show(outcome)
+    if failures:
+        of = counted(progress.results + len(done.ids), "image")
+        named = f" (the first: {safe(first)})" if first and request.output is not None else ""
+        talk.error(f"{failures} of {of} failed; their records say why{named}")
+    return 1 if failures else 0
+
+
+@contextmanager
+def _kept(request: Request, talk: Talk) -> Iterator[None]:
+    """Say what an interruption leaves in the output, if it is a file and was written."""
+    output = request.output
+    before = _stamp(output)
+    try:
+        yield
+    except KeyboardInterrupt:
+        if output is not None and request.grows and _stamp(output):
+            talk.note(
+                f"{output} has the results until now; continue with --resume{' (and no --force)' * request.force}"
+            )
+        elif _stamp(output) != before:  # a second interruption may have kept it from being written
+            talk.note(f"{output} has the results until now; only a .jsonl file can be continued")
+        raise
+
+
+def _stamp(output: str | None) -> tuple[int, int] | None:
+    """Return what changes when a regular file is written anew; nothing of what is no such file."""
+    if output is None or not os.path.isfile(output):
+        return None
+    found = os.stat(output)
+    return found.st_ino, found.st_mtime_ns
+
+
+def _prepared(request: Request, labels: LabelSet, talk: Talk) -> Any:
+    """Load the model and encode the labels' prompts."""
+    from bigain_cli import Run
+
+    backbone = load_model(request.model, request.device, request.dtype, talk)
+    with_images = OUTPUTS[request.format].pictures
+    run = Run(
+        backbone,
+        labels,
+        templates=request.templates,
+        rules=request.rules,
+        seed=request.seed,
+        reject=request.reject,
+        compress=request.compress,
+        batch=request.batch,
+        timing=request.timing,
+        maps=request.heatmap is not None or (with_images and can_map(request.rules.score or backbone.score)),
+        views=with_images,
+    )
+    if run.report is not None:
+        talk.detail(f"compression:\n{run.report}")
+    return run
+
+
+def _recorded(request: Request, fingerprint: str, talk: Talk) -> Recorded:
+    """Find out what an earlier run has recorded, and say so."""
+    if not request.resume or request.output is None:
+        return Recorded()
+    done = recorded(request.output, fingerprint)
+    if done.repaired:
+        talk.note(f"{request.output}: the last line was torn; its image is done again")
+    if done.ids:
+        talk.recorded(request.output, counted(len(done.ids), "image"), done.failures)
+    if done.others:
+        talk.note(f"{request.output}: {counted(done.others, 'record')} of other settings kept")
+    return done
+
+
+@contextmanager
+def _sink(request: Request, names: list[str]) -> Iterator[Sink]:
+    """Open the output, and close it so that it is valid however the run ends."""
+    colour = request.output is None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    layout = Layout(tuple(names), request.top_labels or 1, colour, request.reject)
+    sink: Sink = attribute(OUTPUTS[request.format].sink)(layout)
+    with ExitStack() as open_files:
+        stream = sys.stdout.buffer
+        if request.output is not None:
+            stream = open_files.enter_context(open_target(request.output, request.force, request.resume))
+        yield open_files.enter_context(opened(sink, stream, request.output or "stdout"))

@@ -1,0 +1,98 @@
+"""What a user wants `evaluate` to do, and whether it makes sense; found out before anything heavy is loaded."""
+
+# os.path says no where pathlib raises.
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields
+from typing import Any
+
+from bigain_cli.classification.stopping import Rules
+from bigain_cli.cli.options import FORMS, check_machine
+from bigain_cli.errors import UsageError
+from bigain_cli.evaluation.generated_options import Drawing
+from bigain_cli.evaluation.records import RecordFile
+from bigain_cli.evaluation.specs import compared
+from bigain_cli.outputs.files import check_target
+from bigain_cli.outputs.plotting import figure_files
+from bigain_cli.registry import DEFAULT_FEATURE
+
+PAGES = {**FORMS, ".html": "html", ".htm": "html"}
+
+
+@dataclass(frozen=True)
+class Inquiry:
+    """Everything that can be chosen."""
+
+    dataset: str
+    specs: tuple[str, ...]
+    against: str | None
+    labels: str | None
+    templates: tuple[str, ...]
+    model: str
+    device: str
+    dtype: str
+    limit: int | None
+    per_class: int | None
+    rules: Rules
+    seed: int
+    batch: int | None
+    records: str | None
+    resume: bool
+    form: str
+    output: str | None
+    figure: str | None
+    confusion: bool
+    download: bool
+    force: bool
+    generate: Drawing | None = None
+
+    @property
+    def replace(self) -> bool:
+        """Tell whether what is written at the end may replace what an earlier run left."""
+        return self.force or self.resume
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """Return the files to plot."""
+        return () if self.figure is None else figure_files(self.figure)
+
+
+def generated_images(count: int | None, force: bool, options: dict[str, Any]) -> Drawing | None:
+    """Return how to generate images; refuse options that do nothing without."""
+    given = {name: value for name, value in options.items() if value is not None}
+    if count is None:
+        for name in given:
+            raise UsageError(f"--{name}", "nothing is generated without --generate", "Add --generate N.")
+        return None
+    return Drawing(count, replace=force, **{"feature": DEFAULT_FEATURE, **given})
+
+
+def check(inquiry: Inquiry) -> None:
+    """Refuse what contradicts itself, what cannot be written, and names that no machine has."""
+    compared(inquiry.specs, inquiry.against)
+    keep = inquiry.generate and inquiry.generate.keep
+    if keep and os.path.lexists(keep) and not (os.path.isdir(keep) and os.access(keep, os.W_OK)):
+        raise UsageError(f"--keep {keep}", "is no folder that can be written to", "Name another.")
+    if inquiry.limit == 0:
+        _check_nothing_to_classify(inquiry)
+    RecordFile(inquiry.records, inquiry.resume, inquiry.force)
+    targets = [name for name in (inquiry.output, *inquiry.figures) if name is not None]
+    for name in targets:
+        if [*targets, inquiry.records].count(name) > 1:
+            raise UsageError(name, "is named twice", "Give every file a name of its own.")
+        check_target(name, inquiry.replace, inquiry.resume)
+    check_machine(inquiry.device, inquiry.dtype)
+
+
+def _check_nothing_to_classify(inquiry: Inquiry) -> None:
+    """Refuse to classify nothing where nothing is generated either, and options that only classification needs."""
+    if inquiry.generate is None:
+        raise UsageError(
+            "--limit 0", "nothing is classified, and without --generate nothing generated", "Leave it out."
+        )
+    given = [name for name in ("records", "figure", "confusion", "per_class") if getattr(inquiry, name)]
+    given += [field.name for field in fields(Rules) if getattr(inquiry.rules, field.name) != field.default]
+    for name in given:
+        option = name.replace("_", "-")
+        raise UsageError(f"--{option} with --limit 0", "nothing is classified", "Leave one of them out.")

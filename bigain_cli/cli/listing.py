@@ -1,0 +1,96 @@
+"""`bigain list`: what there is, as text or JSON, without loading any of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bigain_cli.backbones.model_card import list_models, model_pages
+from bigain_cli.compress.operators import list_operators
+from bigain_cli.labels.label_sets import list_presets
+from bigain_cli.outputs.text import aligned
+from bigain_cli.registry import DATASETS, OUTPUTS, SAMPLERS, SCHEDULES, SCORES, rows_of
+
+
+class Kind(StrEnum):
+    """What can be listed."""
+
+    models = "models"
+    operators = "operators"
+    labels = "labels"
+    outputs = "outputs"
+    schedules = "schedules"
+    scores = "scores"
+    samplers = "samplers"
+    datasets = "datasets"
+
+
+def list_things(
+    kind: Annotated[
+        Kind | None,
+        typer.Argument(
+            metavar="[KIND]",
+            help="models, operators, labels, outputs, schedules, scores, samplers or datasets; all by default.",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write one JSON document.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show where things come from, and what may follow an operator.")
+    ] = False,
+) -> None:
+    """List models, operators, label presets, outputs, schedules, scores, samplers and datasets.
+
+    \b
+    Examples:
+      bigain list models
+      bigain list labels --json
+    """
+    kinds = [kind] if kind else list(Kind)
+    tables = {each.value: _ROWS[each]() for each in kinds}
+    if as_json:
+        typer.echo(json.dumps(tables[kind.value] if kind else tables, ensure_ascii=False, indent=1))
+        return
+    for name, rows in tables.items():
+        text = _table(rows, verbose)
+        typer.echo(text if kind else f"{name}:\n  " + text.replace("\n", "\n  "))
+    if verbose and Kind.models in kinds:
+        typer.echo("\n" + "\n".join(model_pages()))
+
+
+def hub_cache() -> Path:
+    """Return where the hub's client keeps models; the same rules as its own, without importing it."""
+    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
+    return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()
+
+
+_ROWS = {
+    Kind.models: lambda: list_models(hub_cache()),
+    Kind.operators: list_operators,
+    Kind.labels: list_presets,
+    Kind.outputs: lambda: rows_of(OUTPUTS, "suffixes"),
+    Kind.schedules: lambda: rows_of(SCHEDULES, "draws"),
+    Kind.scores: lambda: rows_of(SCORES),
+    Kind.samplers: lambda: rows_of(SAMPLERS, "steps"),
+    Kind.datasets: lambda: rows_of(DATASETS, "fetched"),
+}
+_CELLS: dict[str, Callable[[Any], str]] = {
+    "present": lambda value: "present" if value else "absent",
+    "fetched": lambda value: "--download" if value else "by hand",
+    "default": lambda value: "default" if value else "",
+    "suffixes": " ".join,
+    "modifiers": " ".join,
+    **{unit: f"{{}} {unit}".format for unit in ("labels", "draws", "steps")},
+}
+
+
+def _table(rows: list[dict[str, Any]], verbose: bool) -> str:
+    """Lay rows out in columns; sources and modifiers only on request."""
+    hidden = {"card"} if verbose else {"card", "source", "modifiers"}
+    head, *rest = [[_CELLS.get(key, str)(row[key]) for key in row if key not in hidden] for row in rows]
+    return aligned(head, rest, left=len(head))

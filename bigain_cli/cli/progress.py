@@ -1,0 +1,106 @@
+"""How far a run is: a bar on a terminal, a line now and then elsewhere; on stderr either way."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Self
+
+from bigain_cli.cli.messages import Talk
+
+PAUSE = 10.0  # seconds between lines where there is no terminal
+REDRAW = 0.1  # seconds; eyes follow nothing faster
+BAR = 40  # cells at most
+
+
+class Display:
+    """A few lines at the end of a terminal on stderr that are redrawn in place, and erased when the block is left."""
+
+    def __init__(self, talk: Talk) -> None:
+        self.talk = talk
+        self.on_terminal = sys.stderr.isatty() and not talk.quiet
+        self.began = self._redrawn = time.monotonic()
+        self._live: Any = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._erase()
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Leave the terminal to a record, if records go there too."""
+        if sys.stdout.isatty():
+            self._erase()
+        yield
+
+    def due(self, urgent: bool = False) -> bool:
+        """Tell whether to redraw: not more often than eyes can follow, but always if it is urgent."""
+        now = time.monotonic()
+        if not urgent and now - self._redrawn < REDRAW:
+            return False
+        self._redrawn = now
+        return True
+
+    def draw(self, content: Any) -> None:
+        """Replace what is displayed."""
+        from rich.console import Console
+        from rich.live import Live
+
+        if self._live is None:
+            console = Console(stderr=True)
+            self._live = Live(console=console, transient=True, auto_refresh=False, redirect_stdout=False)
+            self._live.start()
+        self._live.update(content, refresh=True)
+
+    def _erase(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+
+class StepMeter(Display):
+    """Follows a run whose steps take about equally long; an earlier run took `before` of them."""
+
+    def __init__(self, talk: Talk, doing: str = "generating", unit: str = "steps", before: float = 0) -> None:
+        super().__init__(talk)
+        self._doing, self._unit, self._before = doing, unit, before
+        self._noted = self.began
+
+    def show(self, done: float, of: float, note: str = "") -> None:
+        """Take a step into account; the note stands between the count and the time left."""
+        now = time.monotonic()
+        pace = (done - self._before) / max(now - self.began, 1e-9)
+        left = f"{clock((of - done) / pace) if pace > 0 else '-:--'} left"
+        count = f"{done:.0f}/{of:.0f} {self._unit}"
+        if self.on_terminal:
+            if self.due(urgent=done >= of):
+                share = done / of if of else 1.0
+                self.draw(_bar(f"{self._doing} {count}", share, ", ".join(filter(None, (left, note)))))
+        elif now - self._noted > PAUSE:
+            self._noted = now
+            self.talk.note(", ".join(filter(None, (count, note, left))))
+
+
+def _bar(before: str, share: float, after: str) -> Any:
+    """Return a line for a terminal: a bar between two texts; where all is too long, the end is cut."""
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(no_wrap=True, min_width=len(before))
+    grid.add_column(max_width=BAR)
+    grid.add_column(no_wrap=True)
+    grid.add_row(Text(before), ProgressBar(total=1.0, completed=share), Text(after))
+    return grid
+
+
+def clock(seconds: float) -> str:
+    """Write a duration as h:mm:ss or m:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,61 @@
+"""Datasets as torchvision knows them, on a disk, or downloaded to it on request."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable
+from typing import Any
+
+from bigain_cli.datasets import open_album
+from bigain_cli.datasets.dataset import Case, Dataset, cases_of
+from bigain_cli.errors import BigainError, UsageError
+from bigain_cli.registry import Testbed, attribute
+
+
+def open_torchvision(name: str, folder: str, entry: Testbed, download: bool) -> Dataset:
+    """Open a dataset by its class in torchvision."""
+    if download and not entry.fetched:
+        why = "torchvision cannot fetch this dataset"
+        raise UsageError(f"--download {name}", why, "Fetch it from its authors, and name its folder.")
+    if not download and not os.path.isdir(folder):
+        raise UsageError(f"dataset {name}", f"no folder {folder}", _fetching(entry))
+    found = _made(name, folder, entry, download)
+    truths = [int(number) for number in getattr(found, entry.targets)]
+    cases = [Case(f"{name}[{number}]", (truth,), _opener(found, number)) for number, truth in enumerate(truths)]
+    return Dataset(name, tuple(getattr(found, entry.names)), cases, entry.preset)
+
+
+def open_wordnet(name: str, folder: str, entry: Testbed, download: bool) -> Dataset:
+    """Open ImageNet as a folder of class folders named n01440764 …, in the order of these names."""
+    if download:
+        raise UsageError(f"--download {name}", "ImageNet is not free to fetch", "See image-net.org.")
+    inner = os.path.join(folder, "val")
+    root = inner if os.path.isdir(inner) else folder
+    album = open_album(root)
+    if len(album.classes) != entry.classes or not all(each[:1] == "n" and each[1:].isdigit() for each in album.classes):
+        why = f"{root} has {len(album.classes)} class folders; wanted are {entry.classes}, named as n01440764"
+        raise UsageError(f"dataset {name}", why, "Unpack the validation images into a folder for each class.")
+    return Dataset(name, album.classes, cases_of(album), entry.preset, strays=album.strays)
+
+
+def _made(name: str, folder: str, entry: Testbed, download: bool) -> Any:
+    if entry.needs and importlib.util.find_spec(entry.needs) is None:
+        why = f"torchvision reads it with {entry.needs}, which is not installed"
+        raise UsageError(f"dataset {name}", why, f"pip install {entry.needs}")
+    options = {**entry.options, **({"download": download} if entry.fetched else {})}
+    try:
+        return attribute(entry.maker)(folder, **options)
+    except (RuntimeError, OSError, ValueError) as problem:
+        why = str(problem).split(chr(10))[0] or type(problem).__name__
+        if download:
+            raise BigainError(f"dataset {name}", f"could not be fetched ({why})", "Check the network.") from problem
+        raise UsageError(f"dataset {name}", f"not found in {folder} ({why})", _fetching(entry)) from problem
+
+
+def _fetching(entry: Testbed) -> str:
+    return "Add --download to fetch it there." if entry.fetched else "Name the folder that it was unpacked to."
+
+
+def _opener(found: Any, number: int) -> Callable[[], Any]:
+    return lambda: found[number][0]

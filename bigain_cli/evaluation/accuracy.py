@@ -1,0 +1,132 @@
+"""What one spec did, in numbers: accuracies with 95 % intervals, cost, calibration; from its records alone.
+
+Must not know how records are made or printed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bigain_cli.intervals import Interval, wilson
+
+BINS = 10
+WORLDS = 200  # made-up truths, to see how large a calibration error is by chance alone
+Record = Mapping[str, Any]
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A spec's accuracy and cost on `count` images; costs are means per image."""
+
+    count: int
+    top1: Interval
+    top5: Interval
+    per_class: Interval  # the mean of the classes' accuracies
+    decided: Interval  # share of images that were decided
+    decided_right: Interval | None  # accuracy among them
+    draws: float
+    evaluations: float
+    seconds: float
+    gflop: float
+    ece: float
+    ece_by_chance: float  # what it would be on average if every probability were exact
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record."""
+        shares = {
+            name: value.to_dict() if value is not None else None
+            for name, value in vars(self).items()
+            if isinstance(value, Interval | None)
+        }
+        return {**vars(self), **shares, "gflop_evaluation": self.gflop_evaluation}
+
+    @property
+    def gflop_evaluation(self) -> float | None:
+        """Return what an evaluation cost; nothing if there was none."""
+        return per(self.gflop, self.evaluations)
+
+
+def outcome_of(records: Sequence[Record]) -> Outcome:
+    """Sum a spec's answers up."""
+    count = len(records)
+    right = rights(records)
+    decided = np.array([record["decided"] for record in records])
+    sure = np.array([record["probability"] for record in records], dtype=float)
+    return Outcome(
+        count=count,
+        top1=wilson(float(right.mean()), count),
+        top5=wilson(float(np.mean([record["rank"] <= 5 for record in records])), count),
+        per_class=mean_of_classes(right, [record["truth"][0] for record in records]),
+        decided=wilson(float(decided.mean()), count),
+        decided_right=wilson(float(right[decided].mean()), int(decided.sum())) if decided.any() else None,
+        draws=mean(records, "draws"),
+        evaluations=mean(records, "evaluations"),
+        seconds=mean(records, "seconds"),
+        gflop=mean(records, "gflop"),
+        ece=calibration_error(right, sure),
+        ece_by_chance=chance_error(sure),
+    )
+
+
+def rights(records: Sequence[Record]) -> Flags:
+    """Tell which answers were right."""
+    return np.array([record["label"] in record["truth"] for record in records])
+
+
+def mean(records: Sequence[Record], key: str) -> float:
+    """Return a key's mean."""
+    return float(np.mean([record[key] for record in records]))
+
+
+def per(total: float, count: float) -> float | None:
+    """Return a total by its count."""
+    return total / count if count else None
+
+
+def mean_of_classes(right: Flags, truth: Sequence[str]) -> Interval:
+    """Return the mean of the classes' accuracies, with Wilson's interval.
+
+    It is worth as many images as classes of one size would need for the same precision: of such classes, all.
+    """
+    _, place, counts = np.unique(np.array(truth), return_inverse=True, return_counts=True)
+    shares = np.bincount(place, weights=right) / counts
+    return wilson(float(shares.mean()), len(counts) ** 2 / float((1 / counts).sum()))
+
+
+def calibration_error(right: Flags, sure: NDArray[np.float64], bins: int = BINS) -> float:
+    """Return the expected calibration error over equally wide bins of probability."""
+    return float(
+        sum(abs(row["right"] - row["sure"]) * row["count"] for row in reliability(right, sure, bins)) / len(right)
+    )
+
+
+def chance_error(sure: NDArray[np.float64]) -> float:
+    """Return the calibration error to be expected if every probability were exact."""
+    truths = np.random.default_rng(0).random((WORLDS, len(sure))) < sure
+    return float(np.mean([calibration_error(truth, sure) for truth in truths]))
+
+
+def reliability(right: Flags, sure: NDArray[np.float64], bins: int = BINS) -> list[dict[str, float]]:
+    """Return how sure the answers of each bin were, and how many of them were right."""
+    place = np.minimum((sure * bins).astype(int), bins - 1)
+    rows = []
+    for number in np.unique(place):
+        here = place == number
+        share, given = float(right[here].mean()), float(sure[here].mean())
+        rows.append({"from": number / bins, "count": int(here.sum()), "right": share, "sure": given})
+    return rows
+
+
+def confusion(records: Sequence[Record], names: Sequence[str]) -> list[list[int]]:
+    """Count answers (columns) by true label (rows)."""
+    place = {name: number for number, name in enumerate(names)}
+    table = np.zeros((len(names), len(names)), dtype=int)
+    for record in records:
+        table[place[record["truth"][0]], place[record["label"]]] += 1
+    return table.tolist()

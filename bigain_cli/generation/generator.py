@@ -1,0 +1,194 @@
+"""`generate`: prompts in, a stream of images out; image i of a prompt depends on the prompt and seed + i alone.
+
+The same backbone and the same compression as in classification. Never prints, never exits.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL.Image import Image
+from torch import Tensor
+
+from bigain_cli import __version__
+from bigain_cli.backbones.base import Backbone, Conditions
+from bigain_cli.backbones.devices import leave_float16
+from bigain_cli.backbones.loading import as_backbone
+from bigain_cli.classification.denoising import out_of_memory, steady
+from bigain_cli.compress import Handle, Spec, parse
+from bigain_cli.errors import BigainError
+from bigain_cli.generation.options import Wish, check_prompts
+from bigain_cli.generation.sampling_loop import Descent
+from bigain_cli.registry import DEFAULT_SAMPLER, SAMPLERS
+from bigain_cli.sampler.batches import images_at_once
+from bigain_cli.sampler.guide import Guide
+from bigain_cli.sampler.sizes import latent_shape, pixels
+from bigain_cli.squeeze import squeezed
+
+
+@dataclass(frozen=True)
+class Step:
+    """Progress: how many evaluations of batches are done, of how many."""
+
+    done: int
+    of: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An image, and everything that it depends on."""
+
+    image: Image
+    prompt: str
+    seed: int
+    settings: dict[str, Any]  # of the run, the prompt and the seed aside
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record."""
+        return {"prompt": self.prompt, "seed": self.seed, "settings": self.settings}
+
+
+def generate(
+    backbone: Backbone | str,
+    prompts: str | Sequence[str],
+    *,
+    count: int = 1,
+    sampler: str | None = None,
+    steps: int | None = None,
+    guidance: float | None = None,
+    negative: str = "",
+    size: tuple[int, int] | None = None,
+    seed: int = 0,
+    compress: str | Spec | None = None,
+    batch: int | None = None,
+) -> Iterator[Sample]:
+    """Generate `count` images of each prompt, prompt by prompt; None leaves a choice to the backbone."""
+    wish = Wish(sampler, steps, guidance, negative, size, seed, compress, batch)
+    generation = Generation(backbone, [prompts] if isinstance(prompts, str) else prompts, wish, count)
+    return (event for event in generation.events() if isinstance(event, Sample))
+
+
+class Generation:
+    """A generation under way: prompts conditioned once, then batch after batch."""
+
+    def __init__(self, backbone: Backbone | str, prompts: Sequence[str], wish: Wish, count: int = 1) -> None:
+        self.backbone = backbone = as_backbone(backbone)
+        self.prompts = tuple(prompts)
+        check_prompts(self.prompts, count, wish.seed)
+        self._shape = latent_shape(backbone, wish.size)
+        self._batch = images_at_once(backbone, self._shape, wish.batch)
+        spec = parse(backbone.sampling.compress if wish.compress is None else wish.compress)
+        self._spec = spec.by_level() if backbone.prefixed else spec
+        self.wish = self._decided(wish)
+        self._jobs = [(place, wish.seed + i) for place in range(len(self.prompts)) for i in range(count)]
+        self._told, self._untold = self._conditions()
+        self._passes = len(self._descent())
+        with squeezed(backbone, self._spec, self._shape[1:]) as handle:
+            rows = self._told.rows
+            context = rows.shape[1] if rows.ndim == 3 else 1
+            self.report = handle.report(self._shape[1:], context) if handle is not None else None
+        if self.report is not None:
+            self.report.warn()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Return what every image depends on, beside its prompt and its seed."""
+        import diffusers
+
+        wish = self.wish
+        return {
+            "version": __version__,
+            "model": self.backbone.name,
+            "weights": self.backbone.identity,
+            "negative": wish.negative,
+            "sampler": wish.sampler,
+            "steps": wish.steps,
+            "guidance": wish.guidance,
+            "size": list(wish.size or ()),
+            "compress": str(self._spec),
+            "dtype": str(self.backbone.dtype).removeprefix("torch."),
+            "batch": self._batch,
+            "libraries": {"torch": torch.__version__, "diffusers": diffusers.__version__},
+        }
+
+    def events(self) -> Iterator[Step | Sample]:
+        """Yield a step after each evaluation and the samples after each batch, in order."""
+        with squeezed(self.backbone, self._spec, self._shape[1:]) as handle:
+            at = 0
+            while at < len(self._jobs):
+                images = yield from self._generated(handle, at)
+                if images is None:
+                    continue
+                for (place, seed), image in zip(self._jobs[at:], images, strict=False):
+                    yield Sample(image, self.prompts[place], seed, self.settings)
+                at += self._batch
+
+    def _generated(self, handle: Handle | None, at: int) -> Generator[Step, None, list[Image] | None]:
+        """Return the images of the batch that begins at a job, or nothing if it must be tried again."""
+        jobs = [self._jobs[min(at + i, len(self._jobs) - 1)] for i in range(self._batch)]  # filled up with repeats
+        rows = torch.tensor([place for place, _ in jobs], device=self.backbone.device)
+        seeds = [seed for _, seed in jobs]
+        untold = self._untold.take(torch.zeros_like(rows))
+        guide = Guide(self.backbone, handle, self._guidance, self._told.take(rows), untold, seeds)
+        before, batches = at // self._batch, -(-len(self._jobs) // self._batch)
+        try:
+            for number, latents in enumerate(self._descent().run(self._shape, seeds, guide), 1):  # noqa: B007
+                yield Step(before * self._passes + number, batches * self._passes)
+            return self._decoded(latents, len(self._jobs) - at)
+        except RuntimeError as problem:
+            if not out_of_memory(problem):
+                raise
+            self._halve()
+            return None
+
+    def _decoded(self, latents: Tensor, wanted: int) -> list[Image] | None:
+        """Return the images, or nothing if the numbers were too large for float16."""
+        if bool(latents.isfinite().all()):
+            return self.backbone.decode(latents[:wanted])
+        if self.backbone.dtype == torch.float16:
+            leave_float16(self.backbone)
+            self._told, self._untold = self._conditions()
+            return None
+        why = "the network returned no numbers (NaN or infinity)"
+        wide = self.backbone.dtype == torch.float32
+        hint = "Try fewer --steps or another --sampler" if wide else "Try --dtype float32"
+        raise BigainError(f"model {self.backbone.name}", why, f"{hint}, or fetch its weights again.")
+
+    @property
+    def _guidance(self) -> float:
+        assert self.wish.guidance is not None
+        return self.wish.guidance
+
+    def _descent(self) -> Descent:
+        assert self.wish.sampler is not None and self.wish.steps is not None
+        return Descent(self.backbone, self.wish.sampler, self.wish.steps)
+
+    def _decided(self, wish: Wish) -> Wish:
+        """Fill in what was left to the model."""
+        own = self.backbone.sampling
+        sampler = wish.sampler or own.sampler or DEFAULT_SAMPLER
+        measured = own.steps if sampler == own.sampler else None
+        return dataclasses.replace(
+            wish,
+            sampler=sampler,
+            steps=wish.steps or measured or SAMPLERS[sampler].steps,
+            guidance=float(own.guidance or 1.0) if wish.guidance is None else float(wish.guidance),
+            size=pixels(self.backbone, self._shape),
+        )
+
+    def _conditions(self) -> tuple[Conditions, Conditions]:
+        """Encode the prompts, and the one to move away from if there is any guidance."""
+        told = self.backbone.condition(self.prompts)
+        return told, told if self._guidance == 1 else self.backbone.condition([self.wish.negative])
+
+    def _halve(self) -> None:
+        if self._batch == 1:
+            hint = "Try --dtype bfloat16, a smaller --size, a smaller model, or --device cpu."
+            raise BigainError("out of memory", "a single image does not fit", hint)
+        self._batch = steady(self._batch // 2)
+        if self.backbone.device.type == "cuda":
+            torch.cuda.empty_cache()

@@ -1,0 +1,104 @@
+"""What a PNG of `generate` says of itself: all that it takes to generate the image again. Torch-free."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bigain_cli import __version__
+from bigain_cli.errors import UsageError
+from bigain_cli.generation.options import Wish, written
+from bigain_cli.outputs.png import settings_of
+
+KINDS: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("sampler", "negative", "compress", "model", "dtype", "version", "weights", "prompt"), (str,)),
+    **dict.fromkeys(("steps", "seed", "batch", "count"), (int,)),
+    "guidance": (int, float),
+    "size": (list,),
+    "prompts": (list,),
+}
+UNALTERED = "Give an unaltered image of bigain generate."
+
+
+@dataclass(frozen=True)
+class PreviousImage:
+    """An image that was generated before, alone or as a grid of several."""
+
+    path: str
+    settings: Mapping[str, Any]
+    prompts: tuple[str, ...]
+    options: Wish
+    model: str
+    dtype: str
+    version: str
+    weights: str
+
+    @property
+    def count(self) -> int:
+        """Return how many images of each prompt there are."""
+        return int(self.settings.get("count", 1))
+
+    @property
+    def is_grid(self) -> bool:
+        """Tell a grid of several images from a single one."""
+        return "prompts" in self.settings
+
+    def check_version(self, model: str) -> None:
+        """Refuse an image of another version, whose sampling may differ."""
+        if self.version.split(".")[:2] != __version__.split(".")[:2]:
+            why = f"bigain {self.version} generated it and {__version__} may generate it differently"
+            raise UsageError(self.path, why, f"Install that version, or generate it anew: {self.command(model)}")
+
+    def check_weights(self, model: str, identity: str) -> None:
+        """Refuse a model that is not the one that generated the image."""
+        if identity != self.weights:
+            why = f"not the weights that generated {self.path}"
+            hint = f"Name those with -m, or generate with these: {self.command(model)}"
+            raise UsageError(f"model {model}", why, hint)
+
+    def differences(self, settings: Mapping[str, Any]) -> Iterator[str]:
+        """Yield what may change the last bits: other versions than those that generated the image."""
+        for key in ("version", "libraries"):
+            if self.settings.get(key) != settings[key]:
+                yield f"{key} then {self.settings.get(key)}, now {settings[key]}: the last bits may differ"
+
+    def command(self, model: str) -> str:
+        """Return the command that generates the same with another model or version."""
+        settings = self.settings
+        options = {"--negative": settings["negative"], "-c": settings["compress"], "--sampler": settings["sampler"]}
+        options |= {"--steps": settings["steps"], "--guidance": settings["guidance"], "--seed": settings["seed"]}
+        options |= {"--size": written(settings["size"]), "-m": model, "-n": self.count}
+        words = [str(word) for pair in options.items() if pair[1] != "" for word in pair]
+        return shlex.join(["bigain", "generate", *self.prompts, *words, *["--grid"] * self.is_grid])
+
+
+def read_previous(path: str) -> PreviousImage:
+    """Read an image's settings, refusing what `generate` can never have written."""
+    settings = settings_of(path)
+    check_kinds(path, settings)
+    try:
+        options = Wish(
+            settings["sampler"],
+            settings["steps"],
+            float(settings["guidance"]),
+            settings["negative"],
+            (int(settings["size"][0]), int(settings["size"][1])),
+            settings["seed"],
+            settings["compress"],
+            settings["batch"],
+        )
+        prompts = tuple(map(str, settings["prompts"] if "prompts" in settings else [settings["prompt"]]))
+        names = [str(settings[name]) for name in ("model", "dtype", "version", "weights")]
+        return PreviousImage(path, settings, prompts, options, *names)
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError) as problem:
+        raise UsageError(path, f"its settings cannot be read ({problem})", UNALTERED) from problem
+
+
+def check_kinds(path: str, settings: Mapping[str, Any]) -> None:
+    """Refuse settings that somebody has altered to what they can never have been."""
+    for name, kinds in KINDS.items():
+        value = settings.get(name)
+        if name in settings and (not isinstance(value, kinds) or isinstance(value, bool)):
+            raise UsageError(path, f"its setting {name!r} cannot be {value!r}", UNALTERED)

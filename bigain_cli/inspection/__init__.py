@@ -1,0 +1,1 @@
+"""Show what a compression does to one image, block by block."""

@@ -1,0 +1,142 @@
+"""A training seen from outside: what it is given, and the events it reports, each a line of text. Torch-free."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from bigain_cli.errors import UsageError
+from bigain_cli.training.recipe import TEMPLATES, Recipe
+
+if TYPE_CHECKING:
+    from bigain_cli.training.image_tensors import LabelledImages
+
+HELD_OUT, VALIDATION = 0.1, 200  # share of each class held out, and how many images of all are classified at the end
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """What to train on, how, and where to; images are in memory, or the path of a folder or a file."""
+
+    recipe: Recipe
+    images: LabelledImages | str
+    folder: Path
+    held_out: LabelledImages | str | float | None = HELD_OUT  # a number is a share of each class
+    synonyms: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    templates: Sequence[str] = TEMPLATES
+    source: str = ""  # what the model card calls the images
+    device: str = "auto"
+    every: int = 50_000  # images between checkpoints
+    validation: int = VALIDATION  # held-out images that are classified at the end
+    previews: bool = True
+    start: str = ""  # a backbone whose weights to start from
+
+
+@dataclass(frozen=True)
+class ImagesRead:
+    """Images were read, others left out."""
+
+    source: str
+    images: int
+    classes: int
+    skipped: tuple[str, ...]  # why, for each that was left out
+    seconds: float
+
+    def __str__(self) -> str:
+        left_out = f"; {len(self.skipped)} left out, the first: {self.skipped[0]}" if self.skipped else ""
+        return f"{self.source}: {self.images} images of {self.classes} classes, read in {self.seconds:.0f} s{left_out}"
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """So many images were set aside for validation."""
+
+    images: int
+
+    def __str__(self) -> str:
+        return f"{self.images} images held out" if self.images else "none held out: every class has one image only"
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """A checkpoint was loaded."""
+
+    images: int
+    of: int
+
+    def __str__(self) -> str:
+        return f"continuing after {self.images} of {self.of} images"
+
+
+@dataclass(frozen=True)
+class TrainingProgress:
+    """How far a training is."""
+
+    stage: ClassVar = "training"
+    images: int
+    of: int
+    error: float
+    contrast: float
+    rate: float
+    pace: float  # images per second, lately
+
+    def __str__(self) -> str:
+        contrast = f", contrast {self.contrast:.4f}" if self.contrast else ""
+        return f"error {self.error:.4f}{contrast}, rate {self.rate:.1e}, {self.pace:.0f} images/s"
+
+
+@dataclass(frozen=True)
+class ValidationProgress:
+    """How many of the held-out images have been classified."""
+
+    stage: ClassVar = "validation"
+    images: int
+    of: int
+
+    def __str__(self) -> str:
+        return ""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint was written, and a grid of generated images."""
+
+    images: int
+    grid: str
+
+    def __str__(self) -> str:
+        return f"checkpoint at {self.images} images" + (f", {self.grid}" if self.grid else "")
+
+
+@dataclass(frozen=True)
+class Done:
+    """The training has ended."""
+
+    folder: str
+    seconds: float
+    accuracy: str | None
+
+    def __str__(self) -> str:
+        return f"trained in {self.seconds / 60:.1f} minutes" + (f"; {self.accuracy}" if self.accuracy else "")
+
+
+Event = ImagesRead | HeldOut | Resumed | TrainingProgress | ValidationProgress | Saved | Done
+
+
+def read_synonyms(path: str) -> dict[str, list[str]]:
+    """Read other names of classes from a JSON file."""
+    hint = 'Write {"automobile": ["car"]}.'
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as problem:
+        raise UsageError(f"--synonyms {path}", f"cannot be read ({problem})", hint) from problem
+    if not isinstance(content, dict) or not all(map(_is_names, content.values())):
+        raise UsageError(f"--synonyms {path}", "not a table of lists of names", hint)
+    return content
+
+
+def _is_names(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) and name.strip() for name in value)

@@ -1,0 +1,149 @@
+"""The networks of a recipe, ready to train: noisy images, times and rows of a prompt table in, ε̂ out.
+
+Row i·v … of the table are the v sentences of class i; the last row is the empty prompt. Must not know the training.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bigain_cli.backbones.phrases import Phrases
+from bigain_cli.training.recipe import Recipe
+from bigain_cli.training.tokenizer import make_tokenizer, prompts_of, refuse_twins
+
+CHANNELS = 3
+TEXT_WIDTH, TEXT_LAYERS, TEXT_HEADS = 64, 2, 4
+HEAD = 16  # channels of an attention head
+LEVELS = 3
+
+
+class TrainableBackbone(nn.Module):
+    """A network, and the table of its prompts."""
+
+    network: Any
+    ids: Tensor  # [rows n] the table's sentences, if the network reads sentences
+    variants: Tensor  # [classes] how many rows each class has
+    starts: Tensor  # [classes] its first row
+    empty: int  # the row of no condition
+
+    def rows(self, labels: Tensor, chance: Tensor) -> Tensor:
+        """Choose a row for each label by a number from 0 up to 1."""
+        count = self.variants[labels]
+        return self.starts[labels] + (chance * count).long().clamp(max=count - 1)
+
+
+class TrainableUNet(TrainableBackbone):
+    """A U-Net with a text encoder, trained together."""
+
+    def __init__(self, recipe: Recipe, phrases: Phrases) -> None:
+        super().__init__()
+        from diffusers import UNet2DConditionModel
+        from transformers import CLIPTextModel
+
+        prompts = prompts_of(phrases)
+        texts = [text for group in prompts for text in group] + [""]
+        self.tokenizer = make_tokenizer(texts)
+        refuse_twins(phrases, self.tokenizer)
+        padded = self.tokenizer(texts, padding="max_length", max_length=self.tokenizer.model_max_length)
+        counts = torch.tensor([len(group) for group in prompts])
+        self.register_buffer("ids", torch.tensor(padded.input_ids), persistent=False)  # [rows n]
+        self.register_buffer("variants", counts, persistent=False)
+        self.register_buffer("starts", counts.cumsum(0) - counts, persistent=False)
+        self.empty = len(texts) - 1
+        self.network = UNet2DConditionModel(**unet_config(recipe))
+        self.text_encoder = CLIPTextModel(text_config(self.tokenizer))
+
+    def forward(self, noisy: Tensor, t: Tensor, rows: Tensor) -> Tensor:
+        """Return ε̂."""  # [b c h w]
+        text = self.text_encoder(self.ids[rows])[0]
+        output: Tensor = self.network(noisy, t, encoder_hidden_states=text, return_dict=False)[0]
+        return output
+
+
+class TrainableDiT(TrainableBackbone):
+    """A DiT; its own embedding of a dropped class is the last row."""
+
+    def __init__(self, recipe: Recipe, classes: int) -> None:
+        super().__init__()
+        from diffusers import DiTTransformer2DModel
+
+        self.network = DiTTransformer2DModel(**dit_config(recipe, classes))
+        self.register_buffer("variants", torch.ones(classes, dtype=torch.int64), persistent=False)
+        self.register_buffer("starts", torch.arange(classes), persistent=False)
+        self.empty = classes
+
+    def forward(self, noisy: Tensor, t: Tensor, rows: Tensor) -> Tensor:
+        """Return ε̂."""  # [b c h w]
+        output: Tensor = self.network(noisy, timestep=t, class_labels=rows, return_dict=False)[0]
+        return output
+
+
+def make_trainable(recipe: Recipe, phrases: Phrases) -> TrainableBackbone:
+    """Make the recipe's network with its starting weights; in eval mode, because dropping labels is the objective's."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        trainable = (
+            TrainableUNet(recipe, phrases) if recipe.arch == "unet" else TrainableDiT(recipe, len(phrases.classes))
+        )
+    return trainable.eval()
+
+
+def unet_config(recipe: Recipe) -> dict[str, Any]:
+    """Return a U-Net with attention at every level, like Stable Diffusion's but small.
+
+    The sentence enters by cross-attention and, pooled, with the time: by cross-attention alone a small network
+    learns late that labels matter.
+    """
+    channels = tuple(recipe.width * level for level in range(1, LEVELS + 1))
+    inputs = CHANNELS * recipe.patch**2
+    return {
+        "sample_size": recipe.grid,
+        "in_channels": inputs,
+        "out_channels": inputs,
+        "block_out_channels": channels,
+        "layers_per_block": 1,
+        "down_block_types": ("CrossAttnDownBlock2D",) * LEVELS,
+        "up_block_types": ("CrossAttnUpBlock2D",) * LEVELS,
+        "cross_attention_dim": TEXT_WIDTH,
+        "addition_embed_type": "text",
+        "addition_embed_type_num_heads": TEXT_HEADS,
+        "attention_head_dim": tuple(max(1, width // HEAD) for width in channels),  # diffusers means their number
+        "norm_num_groups": 8,
+        "use_linear_projection": True,
+    }
+
+
+def text_config(tokenizer: Any) -> Any:
+    """Return a text encoder of a few thousand weights."""
+    from transformers import CLIPTextConfig
+
+    return CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=TEXT_WIDTH,
+        intermediate_size=2 * TEXT_WIDTH,
+        projection_dim=TEXT_WIDTH,
+        num_hidden_layers=TEXT_LAYERS,
+        num_attention_heads=TEXT_HEADS,
+        max_position_embeddings=tokenizer.model_max_length,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+def dit_config(recipe: Recipe, classes: int) -> dict[str, Any]:
+    """Return a DiT on pixels, without learned variance."""
+    return {
+        "num_attention_heads": recipe.width // HEAD,
+        "attention_head_dim": HEAD,
+        "in_channels": CHANNELS,
+        "out_channels": CHANNELS,
+        "num_layers": recipe.depth,
+        "sample_size": recipe.size,
+        "patch_size": recipe.patch,
+        "num_embeds_ada_norm": classes,
+        "norm_type": "ada_norm_zero",
+    }

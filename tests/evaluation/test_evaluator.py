@@ -1,0 +1,247 @@
+"""Records of an evaluation: the same pictures and draws for all specs, resumption, several labels."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+import bigain_cli as bigain
+from bigain_cli.classification.ranking import Ranking
+from bigain_cli.classification.stopping import Rules
+from bigain_cli.datasets.dataset import Case, Dataset
+from bigain_cli.errors import UsageError
+from bigain_cli.evaluation.evaluator import Evaluation, Plan
+from bigain_cli.evaluation.matching import labels_for
+from bigain_cli.images import Source
+
+COLOURS = {"red": (220, 30, 30), "green": (40, 150, 60), "blue": (40, 80, 200), "black": (10, 10, 10)}
+FIXED = Rules(schedule="fixed", draws=8)
+
+
+def coloured(count: int = 6, many: bool = False) -> Dataset:
+    names = tuple(COLOURS)
+    cases = [
+        Case(f"{n}.png", (n % 4,), lambda n=n: Image.new("RGB", (8, 8), COLOURS[names[n % 4]])) for n in range(count)
+    ]
+    return Dataset("colours", names, cases, many=many)
+
+
+@pytest.fixture(scope="module")
+def colours() -> Any:
+    return bigain.load("colours", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def network(models: dict[str, Path]) -> Any:
+    return bigain.load(str(models["pixels"]), device="cpu")
+
+
+def evaluation(backbone: Any, dataset: Dataset, *specs: str, rules: Rules = FIXED, **changes: Any) -> Evaluation:
+    labels, answers = labels_for(dataset, changes.pop("labels", None))
+    return Evaluation(backbone, dataset, labels, answers, Plan(specs, rules, **changes))
+
+
+def test_records_are_those_of_classify_with_the_truth(network: Any) -> None:
+    dataset = coloured(5)
+    asked = evaluation(network, dataset, "none", "lgtm:0.5")
+    records = [trial.record for trial in asked.trials()]
+    assert [record["id"] for record in records] == [f"{n}.png" for n in range(5)] * 2
+    for spec in asked.specs:
+        mine = [record for record in records if record["settings"]["compress"] == spec]
+        pictures = [(case.id, case.open()) for case in dataset.cases]
+        theirs = bigain.classify(network, pictures, list(COLOURS), rules=FIXED, compress=spec)
+        for record, ranking in zip(mine, theirs, strict=True):
+            expected = ranking.to_dict(5)
+            assert {key: record[key] for key in expected} == expected
+            place = [standing.label for standing in ranking.standings].index(record["truth"][0])
+            assert record["rank"] == place + 1
+            assert record["truth_probability"] == pytest.approx(ranking.standings[place].probability)
+            assert record["gflop"] > 0 and record["seconds"] >= 0
+
+
+def test_compression_costs_less_and_the_operations_are_those_of_the_report(network: Any) -> None:
+    asked = evaluation(network, coloured(1), "none", "lgtm:0.5")
+    plain, merged = (trial.record for trial in asked.trials())
+    per = [record["gflop"] / record["evaluations"] for record in (plain, merged)]
+    assert per[1] < per[0]
+    assert merged["settings"]["compression"]["gflop"] == pytest.approx([round(each, 3) for each in per], abs=6e-4)
+
+
+def test_what_is_recorded_is_not_asked_again(colours: Any) -> None:
+    asked = evaluation(colours, coloured(6), "none")
+    whole = [trial.record for trial in asked.trials()]
+    mark = whole[0]["settings"]["fingerprint"]
+    rest = [trial.record for trial in asked.trials({mark: {"1.png", "4.png"}})]
+    strip = [{key: value for key, value in record.items() if key != "seconds"} for record in (*whole, *rest)]
+    assert strip[6:] == [record for record in strip[:6] if record["id"] not in ("1.png", "4.png")]
+    assert list(asked.trials({mark: {case.id for case in asked.dataset.cases}})) == []
+
+
+def test_a_broken_picture_is_a_record(colours: Any, tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(b"nothing")
+    path = str(tmp_path / "x.png")
+    dataset = coloured(3).of([*coloured(2).cases, Case("x.png", (2,), lambda: Source(path, path=path))])
+    *_, last = (trial.record for trial in evaluation(colours, dataset, "none").trials())
+    assert last["id"] == "x.png" and last["error"]["kind"] and last["truth"] == ["blue"]
+
+
+def _image(id: str) -> Image.Image:
+    return coloured(4).cases[int(id.split(".")[0])].open()  # type: ignore[return-value]
+
+
+def test_the_baseline_has_the_name_that_was_given_and_the_one_that_is_shown(network: Any) -> None:
+    asked = evaluation(network, coloured(1), "none", "lgtm:0.5")
+    shown = "lgtm:0.5@share=level"
+    assert list(asked.specs) == ["none", shown]
+    assert asked.named("lgtm:0.5") == asked.named(shown) == shown and asked.named(None) == "none"
+
+
+def test_a_record_is_there_before_the_next_picture_is_asked(colours: Any) -> None:
+    opened: list[str] = []
+
+    def opening(case: Case) -> Case:
+        return Case(case.id, case.truth, lambda: [opened.append(case.id), case.open()][1])
+
+    dataset = coloured(12)
+    asked = evaluation(colours, dataset.of([opening(case) for case in dataset.cases]), "none")
+    next(asked.trials())
+    assert len(opened) < 12
+
+
+def test_labels_given_by_hand_are_matched_by_name_alone() -> None:
+    dataset = Dataset("x", ("airplane", "automobile", "cat"), (), preset="cifar10")
+    with pytest.raises(UsageError, match="no label for the class 'airplane'"):
+        labels_for(dataset, "plane,car,cat")
+
+
+def test_runs_on_one_backbone_follow_its_dtype(network: Any) -> None:
+    """One spec may have had to leave float16; the next one must not go on with texts in it."""
+    run = bigain.Run(network, list(COLOURS), rules=FIXED, compress="none")
+    before = next(run.standings([("x", _image("0"))]))
+    network.to(torch.float64)
+    try:
+        after = next(run.standings([("x", _image("0"))]))
+        assert after.settings["dtype"] == "float64" and isinstance(after, Ranking) and isinstance(before, Ranking)
+        assert after.label == before.label
+    finally:
+        network.to(torch.float32)
+
+
+def test_several_labels_want_one_at_least(network: Any) -> None:
+    bare = coloured(2, many=True).of([Case("a", (), lambda: _image("0"))])
+    with pytest.raises(UsageError, match="no chosen image has a label"):
+        evaluation(network, bare, "none")
+
+
+def test_a_spec_given_twice_is_refused(network: Any) -> None:
+    for specs in (("none", "none"), ("lgtm:0.5", "lgtm:0.5@share=level")):
+        with pytest.raises(UsageError, match="given twice"):
+            evaluation(network, coloured(1), *specs)
+
+
+def test_the_baseline_is_one_of_the_specs(network: Any) -> None:
+    asked = evaluation(network, coloured(1), "lgtm:0.5", "none")
+    assert asked.named(None) == "lgtm:0.5@share=level" and asked.named("none") == "none"
+    with pytest.raises(UsageError, match=r"--against tome:0.5: is not among the specs"):
+        asked.named("tome:0.5")
+
+
+def test_several_labels_are_scored_against_the_empty_prompt_on_the_same_draws(network: Any) -> None:
+    dataset = coloured(2, many=True)
+    records = [trial.record for trial in evaluation(network, dataset, "none").trials()]
+    pictures = [(case.id, case.open()) for case in dataset.cases]
+    whole = list(bigain.classify(network, pictures, list(COLOURS), rules=FIXED, reject=True))
+    for record, ranking in zip(records, whole, strict=True):
+        scores = {place.label: place.score for place in ranking.standings}
+        assert {place.draws for place in ranking.standings} == {8}
+        for name, value in record["evidence"].items():
+            assert value == pytest.approx(scores[name] - scores["none"], abs=1e-9)
+        assert set(record["evidence"]) == set(COLOURS) and "rank" not in record
+    with pytest.raises(UsageError, match="Use --schedule fixed"):
+        evaluation(network, dataset, "none", rules=Rules())
+
+
+def test_evaluate_sums_up(colours: Any) -> None:
+    summary = bigain.evaluate(colours, coloured(12), rules=Rules(draws=16), limit=8).summary()
+    outcome = summary.outcomes["none"]
+    assert summary.count == 8 and outcome.top1.value == 1 and outcome.gflop == 0  # type: ignore[union-attr]
+    assert summary.about["model"] == "colours" and summary.about["dataset"] == "colours"
+    document = summary.to_dict()
+    assert document["specs"]["none"]["failures"] == 0 and "compress" not in document
+
+
+def without_seconds(path: Path) -> list[dict[str, Any]]:
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    return [{key: value for key, value in record.items() if key != "seconds"} for record in records]
+
+
+def test_a_run_from_python_continues_its_records(colours: Any, tmp_path: Path) -> None:
+    whole, part = tmp_path / "whole.jsonl", tmp_path / "part.jsonl"
+    expected = bigain.evaluate(colours, coloured(8), rules=FIXED, records=str(whole)).summary()
+    lines = whole.read_bytes().splitlines(keepends=True)
+    ids = [json.loads(line)["id"] for line in lines]
+    other = lines[7].replace(ids[7].encode(), b"elsewhere.png")
+    part.write_bytes(b"".join(lines[:3]) + other + lines[3][:50])
+    run = bigain.evaluate(colours, coloured(8), rules=FIXED, records=str(part), resume=True)
+    assert (run.found.answers, run.found.others, run.found.torn, run.found.unknown) == (3, 1, True, "")
+    assert (run.recorded, run.total, run.finished_images) == (3, 8, 3)
+    early = run.summary(finish=False)
+    assert early.count == 3 and early.outcomes["none"].count == 3, "nothing was classified for that"
+    trials = list(run)
+    assert [trial.earlier for trial in trials] == [True] * 3 + [False] * 5
+    assert [trial.record["id"] for trial in trials] == ids
+    assert [trial.result.id for trial in trials if trial.result is not None] == ids[3:]
+    assert run.summary().outcomes["none"].top1 == expected.outcomes["none"].top1  # type: ignore[union-attr]
+    kept = without_seconds(part)
+    assert kept[:3] + kept[4:] == without_seconds(whole) and kept[3]["id"] == "elsewhere.png"
+    assert run.finished_images == 8 and list(run) == [], "a run is followed once"
+
+
+def test_each_record_is_in_the_file_before_it_is_handed_out(colours: Any, tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    for number, trial in enumerate(bigain.evaluate(colours, coloured(4), rules=FIXED, records=str(path)), 1):
+        assert json.loads(path.read_text().splitlines()[-1]) == trial.record
+        assert len(path.read_text().splitlines()) == number
+    with pytest.raises(UsageError, match="exists"):
+        bigain.evaluate(colours, coloured(4), rules=FIXED, records=str(path))
+    assert bigain.evaluate(colours, coloured(2), rules=FIXED, records=str(path), replace=True).summary().count == 2
+    assert len(path.read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"resume": True}, "none are named"),
+        ({"records": "r.txt"}, "Name a .jsonl file"),
+        ({"records": "r.jsonl", "resume": True, "replace": True}, "Choose one"),
+        ({"records": "nowhere/r.jsonl"}, "does not exist"),
+        ({"against": "tome:0.5"}, "not among the specs"),
+    ],
+)
+def test_what_a_run_cannot_do_is_refused_at_once(colours: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        bigain.evaluate(colours, coloured(2), **options)
+
+
+def test_a_model_by_name_is_loaded_once_everything_else_is_checked() -> None:
+    with pytest.raises(UsageError, match="no image in it"):
+        bigain.evaluate("not-a-model", coloured(0))
+    with pytest.raises(bigain.ModelError, match="not-a-model"):
+        bigain.evaluate("not-a-model", coloured(1))
+
+
+def test_without_specs_the_models_own_is_compared_with_none(network: Any) -> None:
+    assert bigain.evaluate(network, coloured(1), ()).specs == tuple(dict.fromkeys(("none", network.compress)))
+
+
+def test_the_published_protocol_takes_260_evaluations_for_37_labels(models: dict[str, Path]) -> None:
+    backbone = bigain.load(str(models["pixels"]), device="cpu")
+    labels = [f"a{n}" for n in range(37)]
+    dataset = Dataset("pets", tuple(labels), [Case("x", (0,), lambda: Image.new("RGB", (8, 8)))])
+    (trial,) = evaluation(backbone, dataset, "none", rules=Rules(schedule="staged")).trials()
+    assert trial.record["evaluations"] == 37 * 5 + 5 * 15 == 260

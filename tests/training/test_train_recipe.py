@@ -1,0 +1,100 @@
+"""A recipe as a file: the template is the default, options override it, and mistakes are named by file and key."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import train_cases as cases
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bigain_cli.errors import UsageError
+from bigain_cli.training.job import TrainingProgress
+from bigain_cli.training.recipe import WIDTHS, Recipe, load_recipe
+
+NAMES = [key.name for key in dataclasses.fields(Recipe)]
+
+
+def file(folder: Path, text: str) -> str:
+    (folder / "recipe.toml").write_text(text, encoding="utf-8")
+    return str(folder / "recipe.toml")
+
+
+@pytest.mark.parametrize("arch", WIDTHS)
+def test_the_template_has_every_key_with_a_comment_and_is_the_default(tmp_path: Path, arch: str) -> None:
+    text = load_recipe(None, {"arch": arch}).to_toml()
+    lines = text.splitlines()[1:]
+    assert [line.partition(" = ")[0] for line in lines] == NAMES
+    assert all(len(line.partition("  # ")[2]) > 10 and len(line) <= 120 for line in lines)
+    found = load_recipe(file(tmp_path, text), {})
+    assert found == Recipe(arch=arch, width=WIDTHS[arch])
+    assert tomllib.loads(text) == found.to_dict()
+    assert [type(value) for value in tomllib.loads(text).values()] == [type(value) for value in vars(found).values()]
+
+
+@given(rate=st.floats(1e-300, 1e300), seed=st.integers(0, 2**32 - 1), ema=st.floats(0, 0.999), flip=st.booleans())
+def test_every_recipe_is_read_back_from_what_is_written(rate: float, seed: int, ema: float, flip: bool) -> None:
+    recipe = Recipe(rate=rate, seed=seed, ema=ema, flip=flip)
+    assert Recipe(**tomllib.loads(recipe.to_toml())) == recipe
+
+
+def test_options_override_the_file_and_the_file_the_defaults(tmp_path: Path) -> None:
+    path = file(tmp_path, '\ufeffarch = "dit"\ncontrast = 1\nbatch = 8\nimages = 16\n')
+    recipe = load_recipe(path, {"images": 32})
+    assert recipe == Recipe(arch="dit", width=96, contrast=1.0, batch=8, images=32)
+    assert type(recipe.contrast) is float  # as a checkpoint has it
+    assert load_recipe(path, {"arch": "unet"}).width == 32
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "message"),
+    [
+        ("tilt = 0", {}, "{}, tilt = 0.0: must be a positive number. Raise it."),
+        ("decay = inf", {}, "{}, decay = Infinity: must not be negative. 0 switches it off."),
+        ('arch = "unett"', {}, '{}, arch = "unett": unknown. Did you mean unet?'),
+        ("batch = 64", {"images": 8}, "{}, batch = 64: more than the 8 images of the training."),
+        ("width = 32", {"width": 7}, "--width 7: must be a multiple of 8."),
+        ("tild = 1.5", {}, "{}, tild: not a key of a recipe. Did you mean tilt?"),
+        ("zzz = 1", {}, f"{{}}, zzz: not a key of a recipe. Known: {', '.join(NAMES)}."),
+        ("[network]\nwidth = 32", {}, "{}, network: not a key of a recipe."),
+        ('size = "32"', {}, "{}, size = '32': not of type int."),
+        ("size = 32.0", {}, "{}, size = 32.0: not of type int."),
+        ("size = true", {}, "{}, size = True: not of type int."),
+        ("flip = 1", {}, "{}, flip = 1: not of type bool."),
+        ("ema = true", {}, "{}, ema = True: not of type float."),
+        ("depth = 3", {}, "{}, depth = 3: has no effect: a U-Net has three levels. Leave it out."),
+        ("sharpness = 9.0", {}, "{}, sharpness = 9.0: has no effect: labels are not compared while contrast is 0."),
+        ("contrast_from = 0.5", {}, "{}, contrast_from = 0.5: has no effect: labels are not compared"),
+        ("size 32", {}, "--recipe {}: cannot be read (Expected '=' after a key"),
+        ("size = 32\nsize = 32", {}, "--recipe {}: cannot be read (Cannot overwrite a value"),
+    ],
+)
+def test_a_mistake_is_named_by_file_and_key(tmp_path: Path, text: str, given: dict[str, Any], message: str) -> None:
+    path = file(tmp_path, text)
+    with pytest.raises(UsageError) as refusal:
+        load_recipe(path, given)
+    assert str(refusal.value).startswith(message.format(path)), refusal.value
+    assert refusal.value.hint
+
+
+def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_bytes(b"\xff\xfe")
+    for path in (tmp_path / "recipe.toml", tmp_path / "gone.toml", tmp_path):
+        with pytest.raises(UsageError, match=r"cannot be read .* --recipe-template prints one"):
+            load_recipe(str(path), {})
+
+
+def test_progress_reads_as_a_line() -> None:
+    event = TrainingProgress(32, 64, error=0.5, contrast=0.25, rate=1e-3, pace=123.4)
+    assert str(event) == "error 0.5000, contrast 0.2500, rate 1.0e-03, 123 images/s"
+    assert str(dataclasses.replace(event, contrast=0.0)) == "error 0.5000, rate 1.0e-03, 123 images/s"
+
+
+def test_a_recipe_of_a_checkpoint_is_what_it_was() -> None:
+    """A checkpoint of any version names these keys; a training continues only under the same."""
+    keys = "arch size patch width depth images batch rate warmup decay ema drop contrast sharpness contrast_from"
+    assert list(cases.recipe().to_dict()) == [*keys.split(), "tilt", "flip", "precision", "seed"]

@@ -1,0 +1,166 @@
+"""Beginning from another backbone's weights: what is taken over, by name, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import train_cases as cases
+
+from bigain_cli import load
+from bigain_cli.backbones.model_card import Card
+from bigain_cli.errors import ModelError, UsageError
+from bigain_cli.training.checkpoint import load_state
+from bigain_cli.training.networks import TrainableBackbone, make_trainable
+from bigain_cli.training.output_folder import checkpoint_of
+from bigain_cli.training.recipe import Recipe
+from bigain_cli.training.trainer import train
+from bigain_cli.training.warm_start import copy_weights, warm_start
+
+ARCHES = ("unet", "dit")
+OTHERS = ("truck", "bird", "zebra")  # in another order, and one that was never seen
+
+
+@pytest.fixture(scope="module")
+def parents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Train a parent of either architecture."""
+    folder = tmp_path_factory.mktemp("parents")
+    for arch in ARCHES:
+        list(train(cases.job(folder / arch, arch)))
+    return {arch: folder / arch for arch in ARCHES}
+
+
+def answers(trainable: TrainableBackbone, rows: torch.Tensor) -> torch.Tensor:
+    shape = (len(rows), 12, 8, 8) if hasattr(trainable, "text_encoder") else (len(rows), 3, 16, 16)
+    noisy = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        return trainable(noisy, torch.full((len(rows),), 400), rows)
+
+
+def child(arch: str, parent: Path, classes: tuple[str, ...] = cases.CLASSES, **changes: Any) -> TrainableBackbone:
+    wanted = cases.recipe(arch, seed=7, **changes)
+    source = warm_start(str(parent), wanted)
+    trainable = make_trainable(wanted, cases.phrases(classes))
+    copy_weights(source, trainable, classes)
+    return trainable
+
+
+def first_rows(trainable: TrainableBackbone) -> torch.Tensor:
+    return torch.cat([trainable.starts, torch.tensor([trainable.empty])])
+
+
+@pytest.mark.parametrize("arch", ARCHES)
+def test_a_child_answers_as_its_parent_does(parents: dict[str, Path], arch: str) -> None:
+    heir, parent = child(arch, parents[arch]), load(str(parents[arch]), "cpu")
+    rows = first_rows(heir)[:3]
+    noisy = torch.randn(3, *parent.latent_shape, generator=torch.Generator().manual_seed(1))
+    texts = ["bird", "ship", "truck"]
+    with torch.inference_mode():
+        theirs = parent.noise(noisy, torch.full((3,), 400), parent.condition(texts), None)
+        mine = heir(noisy, torch.full((3,), 400), rows)
+    torch.testing.assert_close(mine, theirs, atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("arch", ARCHES)
+def test_classes_keep_their_meaning_by_name_in_whatever_order(parents: dict[str, Path], arch: str) -> None:
+    same, other = child(arch, parents[arch]), child(arch, parents[arch], OTHERS)
+    mine, theirs = answers(other, first_rows(other)), answers(same, first_rows(same))
+    truck, bird, _, empty = (answers(other, first_rows(other)[[n]]) for n in range(4))
+    old_bird, _, old_truck, old_empty = (answers(same, first_rows(same)[[n]]) for n in range(4))
+    for one, two in ((truck, old_truck), (bird, old_bird), (empty, old_empty)):
+        torch.testing.assert_close(one, two, atol=2e-5, rtol=0)
+    assert not torch.allclose(mine[2], theirs[1], atol=1e-5)  # zebra is nobody's child
+
+
+def test_an_unknown_class_begins_as_it_would_without_a_parent(parents: dict[str, Path]) -> None:
+    heir = child("dit", parents["dit"], OTHERS)
+    orphan = make_trainable(cases.recipe("dit", seed=7), cases.phrases(OTHERS))
+    key = next(name for name in heir.state_dict() if name.endswith("class_embedder.embedding_table.weight"))
+    assert torch.equal(heir.state_dict()[key][2], orphan.state_dict()[key][2])
+    assert not torch.equal(heir.state_dict()[key][0], orphan.state_dict()[key][0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "option"),
+    [({"width": 16}, "--width"), ({"patch": 1}, "the recipe's patch"), ({"size": 32}, "--size")],
+)
+def test_another_shape_is_refused_by_its_option(parents: dict[str, Path], changes: dict[str, int], option: str) -> None:
+    with pytest.raises(UsageError) as refusal:
+        child("unet", parents["unet"], **changes)
+    assert option in str(refusal.value)
+
+
+def test_a_transformer_of_another_depth_and_another_architecture_are_refused(parents: dict[str, Path]) -> None:
+    for arch, parent, changes, option in (
+        ("dit", "dit", {"depth": 3}, "the recipe's depth"),
+        ("unet", "dit", {}, "--arch dit"),
+        ("dit", "unet", {}, "--arch unet"),
+    ):
+        with pytest.raises(UsageError) as refusal:
+            child(arch, parents[parent], **changes)
+        assert option in f"{refusal.value} {refusal.value.hint}"
+
+
+def test_what_was_not_trained_here_is_no_parent(tmp_path: Path) -> None:
+    for name in ("sd1.5", "colours"):
+        with pytest.raises(UsageError, match="not a backbone made by bigain train"):
+            warm_start(name, cases.recipe())
+    (tmp_path / "model_index.json").write_text("{}")
+    with pytest.raises(UsageError, match="not a backbone made by bigain train"):
+        warm_start(str(tmp_path), cases.recipe())
+
+
+def test_a_parent_that_lacks_its_network_is_called_incomplete(parents: dict[str, Path], tmp_path: Path) -> None:
+    torn = shutil.copytree(parents["unet"], tmp_path / "torn")
+    shutil.rmtree(torn / "unet")
+    with pytest.raises(ModelError, match="incomplete"):
+        warm_start(str(torn), cases.recipe())
+
+
+def test_its_checkpoint_is_no_part_of_a_model(parents: dict[str, Path], tmp_path: Path) -> None:
+    light = shutil.copytree(parents["dit"], tmp_path / "light", ignore=shutil.ignore_patterns("training"))
+    wanted = cases.recipe("dit")
+    assert (
+        warm_start(str(light), wanted).about()["weights"] == warm_start(str(parents["dit"]), wanted).about()["weights"]
+    )
+    assert load(str(light), "cpu").identity == load(str(parents["dit"]), "cpu").identity
+
+
+def test_the_embedded_model_can_be_a_parent() -> None:
+    assert warm_start("mini", Recipe()).card.about["recipe"]["arch"] == "unet"
+
+
+def test_going_on_ends_at_the_same_weights_though_the_parent_is_gone(parents: dict[str, Path], tmp_path: Path) -> None:
+    parent = shutil.copytree(parents["dit"], tmp_path / "parent")
+    whole, torn = (cases.job(tmp_path / name, "dit", start=str(parent)) for name in ("whole", "torn"))
+    list(train(whole))
+    for event in train(torn):
+        if type(event).__name__ == "Saved":
+            break
+    stranger = dataclasses.replace(torn, start="")
+    with pytest.raises(UsageError, match="--from"):
+        list(train(stranger, resume=True))
+    shutil.rmtree(parent)
+    list(train(torn, resume=True))
+    assert Card.read(torn.folder).about["start"] == Card.read(whole.folder).about["start"]
+    one, two = (load_state(checkpoint_of(each.folder)).tensors for each in (whole, torn))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_the_card_tells_the_parents_and_theirs(parents: dict[str, Path], tmp_path: Path) -> None:
+    list(train(cases.job(tmp_path / "child", "dit", start=str(parents["dit"]))))
+    list(train(cases.job(tmp_path / "grandchild", "dit", start=str(tmp_path / "child"))))
+    about = json.loads((tmp_path / "grandchild" / "bigain.json").read_text())["about"]
+    assert about["start"]["start"]["model"] == str(parents["dit"])
+    assert (tmp_path / "grandchild" / "README.md").read_text().count("Started from") == 2
+
+
+def test_a_backbone_does_not_overwrite_its_parent(parents: dict[str, Path]) -> None:
+    with pytest.raises(UsageError, match="would be overwritten"):
+        list(train(cases.job(parents["dit"], "dit", start=str(parents["dit"]))))
+    assert load(str(parents["dit"]), "cpu") is not None
