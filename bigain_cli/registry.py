@@ -260,21 +260,23 @@ DATASETS = {
     ),
     "coco": Testbed(
         "COCO 2017, validation; several classes a picture",
-        "bigain_cli.evaluation.coco:open_coco",
+        "bigain_cli.datasets.opening:open_coco",
         preset="coco",
         fetched=False,
     ),
 }
 FEATURES = {
     "backbone": Feature("bigain_cli.evaluation.image_features:middle", "the middle block of the model itself"),
-    "inception": Feature("bigain_cli.quality.inception:inception", "torchvision's Inception v3, if it is here"),
+    "inception": Feature("bigain_cli.evaluation.image_features:inception", "torchvision's Inception v3, if it is here"),
 }
 DEFAULT_FEATURE = "backbone"
 MEASURES = {
-    "frechet": Measure("bigain_cli.quality.distance:frechet", "Fréchet distance of two Gaussians; biased at small n"),
-    "kernel": Measure("bigain_cli.quality.distance:kernel", "squared MMD of a cubic kernel; unbiased at any n"),
-    "precision": Measure("bigain_cli.quality.precision:precision", "generated pictures among the real ones"),
-    "recall": Measure("bigain_cli.quality.precision:recall", "real pictures among the generated ones"),
+    "frechet": Measure(
+        "bigain_cli.evaluation.image_metrics:frechet", "Fréchet distance of two Gaussians; biased at small n"
+    ),
+    "kernel": Measure("bigain_cli.evaluation.image_metrics:kernel", "squared MMD of a cubic kernel; unbiased at any n"),
+    "precision": Measure("bigain_cli.evaluation.image_metrics:precision", "generated pictures among the real ones"),
+    "recall": Measure("bigain_cli.evaluation.image_metrics:recall", "real pictures among the generated ones"),
 }
 
 

@@ -20,12 +20,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bigain_cli as bigain
-from bigain_cli.backbones.random_weights import load_random
+from bigain_cli.backbones.random_weights import CONTEXT, SHAPES, load_random
 from bigain_cli.benchmark import timed_network, timing
 from bigain_cli.benchmark.machine import forget_peak, peak_memory
 from bigain_cli.benchmark.results import Spread, Timing, Watched, as_markdown, as_text, ratios
-from bigain_cli.benchmark.shapes import CONTEXT, SHAPES
-from bigain_cli.benchmark.task import draws_for, set_task
+from bigain_cli.benchmark.timed_network import draws_for, set_task
 from bigain_cli.compress import compressed, parse
 from bigain_cli.compress.flops import forward_flops
 from bigain_cli.compress.plan import Grid

@@ -12,10 +12,9 @@ from PIL import Image, ImageOps
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from bigain_cli import load
-from bigain_cli.classification.denoising import Job, Residuals, sizes
+from bigain_cli.classification.denoising import Job, Residuals, Squeeze, sizes
 from bigain_cli.images import digest
 from bigain_cli.noise_draws import Draws
-from bigain_cli.squeeze import Squeeze
 
 PROMPTS = ["a cat", "a small dog", "seven airliners", ""]
 CLASSES = ["tabby", "tench", "airliner", ""]

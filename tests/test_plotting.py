@@ -17,10 +17,9 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from PIL import Image
 
 import bigain_cli as bigain
-from bigain_cli.classification.ranking import Ranking, Standing
+from bigain_cli.classification.ranking import Evidence, Exhibit, Ranking, Standing
 from bigain_cli.cli.app import answer
 from bigain_cli.errors import UsageError
-from bigain_cli.evidence import Evidence, Exhibit
 from bigain_cli.outputs import plotting
 from bigain_cli.outputs.files import make_folder, name_of, save
 from bigain_cli.outputs.heatmap_figure import panel, save_panel

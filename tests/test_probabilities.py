@@ -141,7 +141,7 @@ def test_another_temperature_is_another_run(warm: Path) -> None:
 def test_the_exam_fits_one_if_there_are_enough_pictures(warm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from bigain_cli.backbones.phrases import Phrases
+    from bigain_cli.backbones.vocabulary import Phrases
     from bigain_cli.training import validation
     from bigain_cli.training.image_tensors import LabelledImages
 

@@ -19,8 +19,7 @@ import pytest
 from matplotlib import colormaps
 from PIL import Image
 
-from bigain_cli.classification.ranking import Failure, Ranking, Standing
-from bigain_cli.evidence import Evidence, Exhibit
+from bigain_cli.classification.ranking import Evidence, Exhibit, Failure, Ranking, Standing
 from bigain_cli.outputs import Layout
 from bigain_cli.outputs.html_article import map_of, thumbnail, verdict_of
 from bigain_cli.outputs.html_report import Html

@@ -10,12 +10,11 @@ import torch
 
 import bigain_cli as bigain
 from bigain_cli.classification.classifier import Run
-from bigain_cli.classification.denoising import Job, Residuals
+from bigain_cli.classification.denoising import Job, Residuals, Squeeze
 from bigain_cli.compress import compressed
 from bigain_cli.errors import UsageError
 from bigain_cli.images import digest
 from bigain_cli.noise_draws import Draws
-from bigain_cli.squeeze import Squeeze
 
 LABELS = ["tabby", "tench", "airliner"]
 SPECS = [

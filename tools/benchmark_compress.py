@@ -18,13 +18,12 @@ from diffusers import DiTTransformer2DModel, UNet2DConditionModel
 from bigain_cli.backbones.base import Conditions, Process, Shared
 from bigain_cli.backbones.gaussian_mixture import cosine_alphas
 from bigain_cli.backbones.prefix_cache import given, run_prefix
-from bigain_cli.classification.denoising import Job, Residuals
+from bigain_cli.classification.denoising import Job, Residuals, Squeeze
 from bigain_cli.compress import compressed, sites_of
 from bigain_cli.compress.kv_pooling import Pool
-from bigain_cli.compress.merge import Merge
+from bigain_cli.compress.plan import Merge
 from bigain_cli.compress.token_merging import Merging
 from bigain_cli.noise_draws import Draws
-from bigain_cli.squeeze import Squeeze
 
 SD2 = {"sample_size": 64, "use_linear_projection": True, "attention_head_dim": (5, 10, 20, 20)}
 SIZES: dict[str, Callable[[], Any]] = {

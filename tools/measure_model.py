@@ -24,8 +24,7 @@ from bigain_cli.classification.estimators import fitted_temperature, probabiliti
 from bigain_cli.classification.label_prompts import arms_of, as_label_set
 from bigain_cli.compress import compressed
 from bigain_cli.evaluation.accuracy import calibration_error as ece
-from bigain_cli.evaluation.accuracy import chance_error
-from bigain_cli.evaluation.pairs import paired_interval
+from bigain_cli.evaluation.accuracy import chance_error, paired_interval
 from bigain_cli.images import digest
 from bigain_cli.intervals import wilson
 from bigain_cli.noise_draws import Draws

@@ -16,8 +16,8 @@ from PIL.Image import Image
 from torch import Tensor
 
 from bigain_cli.backbones.base import Conditions, Process
+from bigain_cli.backbones.latents import as_picture, fit
 from bigain_cli.backbones.model_card import Sampling
-from bigain_cli.backbones.pixels import as_picture, fit
 from bigain_cli.backbones.vocabulary import Vocabulary
 from bigain_cli.compress.sites import Site
 from bigain_cli.labels.templates import DEFAULT_TEMPLATE

@@ -21,10 +21,69 @@ from bigain_cli.backbones.diffusers_folder import Parts, quiet
 from bigain_cli.backbones.loading import assemble, choose_device, choose_dtype
 from bigain_cli.backbones.model_card import Card
 from bigain_cli.backbones.model_locations import Reference, resolve
-from bigain_cli.benchmark.shapes import CONTEXT, SHAPES, Configs
 from bigain_cli.classification.denoising import out_of_memory
 from bigain_cli.errors import BigainError, ModelError, UsageError
 from bigain_cli.registry import MODELS
+
+Configs = Mapping[str, Mapping[str, Any]]  # by part
+
+_UNET_1 = {
+    "sample_size": 64,
+    "in_channels": 4,
+    "out_channels": 4,
+    "block_out_channels": (320, 640, 1280, 1280),
+    "layers_per_block": 2,
+    "cross_attention_dim": 768,
+    "attention_head_dim": 8,  # diffusers means the number of heads
+}
+_UNET_2 = {
+    **_UNET_1,
+    "cross_attention_dim": 1024,
+    "attention_head_dim": (5, 10, 20, 20),
+    "use_linear_projection": True,
+}
+_DIT_XL_2 = {
+    "sample_size": 32,
+    "in_channels": 4,
+    "out_channels": 8,
+    "num_layers": 28,
+    "num_attention_heads": 16,
+    "attention_head_dim": 72,
+    "patch_size": 2,
+    "num_embeds_ada_norm": 1000,
+}
+_VAE = {
+    "latent_channels": 4,
+    "block_out_channels": (128, 256, 512, 512),
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "up_block_types": ("UpDecoderBlock2D",) * 4,
+    "layers_per_block": 2,
+}
+_SCALED = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+_LINEAR = {"beta_start": 0.0001, "beta_end": 0.02, "beta_schedule": "linear"}
+
+
+def _stable_diffusion(unet: Mapping[str, Any], prediction: str = "epsilon", latent: int = 64) -> Configs:
+    scheduler = {**_SCALED, "prediction_type": prediction}
+    return {"unet": {**unet, "sample_size": latent}, "vae": _VAE, "scheduler": scheduler}
+
+
+def _dit(latent: int) -> Configs:
+    return {"transformer": {**_DIT_XL_2, "sample_size": latent}, "vae": _VAE, "scheduler": _LINEAR}
+
+
+SHAPES: Mapping[str, Configs] = {
+    "sd1.4": _stable_diffusion(_UNET_1),
+    "sd1.5": _stable_diffusion(_UNET_1),
+    "sd2": _stable_diffusion(_UNET_2),
+    "sd2-768": _stable_diffusion(_UNET_2, "v_prediction", 96),
+    "sd2.1": _stable_diffusion(_UNET_2),
+    "sd2.1-768": _stable_diffusion(_UNET_2, "v_prediction", 96),
+    "dit-256": _dit(32),
+    "dit-512": _dit(64),
+}
+CONTEXT = 77  # text tokens of every Stable Diffusion 1 and 2
+
 
 PARTS = ("unet", "transformer", "vae", "scheduler", "text_encoder")
 INITIALISED = (nn.Linear, nn.Conv2d, nn.GroupNorm, nn.LayerNorm, nn.Embedding)

@@ -15,9 +15,8 @@ from torch import Tensor, nn
 from bigain_cli.backbones.base import Conditions, Process, process_of
 from bigain_cli.backbones.diffusers_folder import Parts, quiet
 from bigain_cli.backbones.latents import Codec
-from bigain_cli.backbones.phrases import Phrases
 from bigain_cli.backbones.prefix_cache import Prefix, given, run_prefix
-from bigain_cli.backbones.vocabulary import Vocabulary
+from bigain_cli.backbones.vocabulary import Phrases, Vocabulary
 from bigain_cli.compress.sites import Site, sites_of
 from bigain_cli.errors import ModelError, UsageError
 

@@ -17,8 +17,7 @@ from bigain_cli.backbones.base import Backbone
 from bigain_cli.backbones.loading import as_backbone
 from bigain_cli.benchmark import machine
 from bigain_cli.benchmark.results import Benchmark, Conditions, Timing, check_options
-from bigain_cli.benchmark.task import Task, set_task
-from bigain_cli.benchmark.timed_network import candidate, compiling
+from bigain_cli.benchmark.timed_network import Task, candidate, compiling, set_task
 from bigain_cli.benchmark.timing import Step, Turns
 from bigain_cli.classification.denoising import sizes
 from bigain_cli.compress.plan import Grid

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from bigain_cli.backbones.base import Backbone, Conditions
 from bigain_cli.backbones.devices import leave_float16
 from bigain_cli.backbones.loading import as_backbone
-from bigain_cli.classification.denoising import Residuals, automatic
+from bigain_cli.classification.denoising import Residuals, Squeeze, automatic, squeezed
 from bigain_cli.classification.elimination import Contest
 from bigain_cli.classification.heatmaps import Lens
-from bigain_cli.classification.image_run import Empty, Flight, finite
+from bigain_cli.classification.image_run import Empty, Flight, InOrder, finite
 from bigain_cli.classification.label_prompts import Arm, arms_of, as_label_set
 from bigain_cli.classification.ranking import Failure, Ranking
 from bigain_cli.classification.settings import Settings, temperature_of
@@ -33,9 +33,7 @@ from bigain_cli.errors import UsageError
 from bigain_cli.images import Images, Picture, Reader, sources_of, view_of
 from bigain_cli.labels import LabelSet
 from bigain_cli.noise_draws import Draws
-from bigain_cli.reader.order import InOrder
 from bigain_cli.registry import DEFAULT_SCORE, SCHEDULES, SCORES, attribute
-from bigain_cli.squeeze import Squeeze, squeezed
 
 BATCHES_A_ROUND = 4  # images are taken in until a round of evaluations fills so many batches
 

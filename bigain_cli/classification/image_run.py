@@ -7,7 +7,7 @@ evaluated, too, first in every draw, and changes nothing else. Must not know net
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,9 +17,9 @@ from torch import Tensor
 
 from bigain_cli.classification.denoising import Job
 from bigain_cli.classification.elimination import Contest
-from bigain_cli.evidence import Exhibit
+from bigain_cli.classification.heatmaps import Tally
+from bigain_cli.classification.ranking import Exhibit, Failure, Ranking
 from bigain_cli.noise_draws import Draws
-from bigain_cli.tally import Tally
 
 
 @dataclass(frozen=True)
@@ -107,3 +107,26 @@ class Flight:
 def finite(errors: Sequence[NDArray[np.float32]]) -> bool:
     """Tell whether every error is a number."""
     return all(bool(np.isfinite(part).all()) for part in errors)
+
+
+class InOrder:
+    """Holds a result back until all results before it have been returned."""
+
+    def __init__(self) -> None:
+        self._taken = self._given = 0
+        self._held: dict[int, Ranking | Failure] = {}
+
+    def take(self) -> int:
+        """Reserve the next place."""
+        self._taken += 1
+        return self._taken - 1
+
+    def add(self, place: int, result: Ranking | Failure) -> None:
+        """Put a result in its place."""
+        self._held[place] = result
+
+    def ready(self) -> Iterator[Ranking | Failure]:
+        """Yield every result with nothing missing before it."""
+        while self._given in self._held:
+            self._given += 1
+            yield self._held.pop(self._given - 1)

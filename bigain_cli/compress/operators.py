@@ -49,7 +49,7 @@ OPERATORS: dict[str, Entry] = {
         IN_CELLS,
     ),
     "abm": Entry(
-        "bigain_cli.compress.abm:AdaptiveBlocks",
+        "bigain_cli.compress.token_merging:AdaptiveBlocks",
         "ratio",
         "smooth cells collapse to one token each",
         ("mode", "pad", *IN_CELLS),

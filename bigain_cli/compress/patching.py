@@ -16,11 +16,9 @@ from torch.utils.hooks import RemovableHandle
 from bigain_cli.compress.hooks import Frame, HostHooks, Plans, PlansComplete, Seen, SiteHooks
 from bigain_cli.compress.operators import OPERATORS
 from bigain_cli.compress.plan import Grid, Operator
-from bigain_cli.compress.report import Report
-from bigain_cli.compress.selection import Work, assign
-from bigain_cli.compress.sites import latent_of, network_of, sites_of
+from bigain_cli.compress.report import Report, Survey
+from bigain_cli.compress.sites import Work, assign, latent_of, network_of, sites_of
 from bigain_cli.compress.spec import Spec, Term, parse
-from bigain_cli.compress.survey import Survey
 from bigain_cli.errors import ModelError, UsageError
 
 

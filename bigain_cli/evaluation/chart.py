@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from statistics import mean
 from typing import TYPE_CHECKING
 
-from bigain_cli.evaluation.accuracy import Outcome
-from bigain_cli.evaluation.pairs import Difference
+from bigain_cli.evaluation.accuracy import Difference, Outcome
 from bigain_cli.evaluation.summary import Summary
 from bigain_cli.intervals import Interval
 from bigain_cli.outputs.plotting import title_text

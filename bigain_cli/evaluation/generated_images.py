@@ -15,13 +15,12 @@ from PIL import Image
 
 from bigain_cli.backbones.base import Backbone
 from bigain_cli.classification.denoising import automatic, out_of_memory
-from bigain_cli.datasets.dataset import Case, Dataset
+from bigain_cli.datasets.dataset import Case, Dataset, by_class, shuffled
 from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.evaluation.array_cache import Arrays, Store
 from bigain_cli.evaluation.generated_options import Drawing, share_of
 from bigain_cli.evaluation.image_features import Rows, load_feature
 from bigain_cli.evaluation.image_metrics import Quality, checked, compare_features
-from bigain_cli.evaluation.selection import by_class, shuffled
 from bigain_cli.generation.generator import Generation, Sample, Step
 from bigain_cli.images import Picture, fitted, prepare
 from bigain_cli.outputs.png import png, tiled

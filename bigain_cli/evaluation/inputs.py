@@ -8,10 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bigain_cli.classification.stopping import Rules
-from bigain_cli.datasets.dataset import Dataset, open_dataset, refuse_mixture
+from bigain_cli.datasets.dataset import Dataset, choose, labels_for, open_dataset, refuse_mixture
 from bigain_cli.evaluation.generated_options import Drawing, share_of
-from bigain_cli.evaluation.matching import labels_for
-from bigain_cli.evaluation.selection import choose
 from bigain_cli.labels import LabelSet
 
 

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bigain_cli.evaluation.accuracy import Flags, Record, mean, per
-from bigain_cli.evaluation.pairs import mcnemar, paired_interval
+from bigain_cli.evaluation.accuracy import Flags, Record, mcnemar, mean, paired_interval, per
 from bigain_cli.intervals import Interval, resamples, spread, wilson
 
 TIMES, SEED = 1000, 0

@@ -11,10 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from bigain_cli.evaluation.accuracy import Outcome, Record, confusion, outcome_of, reliability, rights
+from bigain_cli.evaluation.accuracy import (
+    Difference,
+    Outcome,
+    Record,
+    confusion,
+    difference,
+    outcome_of,
+    reliability,
+    rights,
+)
 from bigain_cli.evaluation.generated_images import Gallery
 from bigain_cli.evaluation.multilabel import Gap, Precision, gap, precision_of
-from bigain_cli.evaluation.pairs import Difference, difference
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,14 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from bigain_cli.compress import Spec
 from bigain_cli.errors import UsageError, did_you_mean
 from bigain_cli.registry import SAMPLERS
+
+if TYPE_CHECKING:
+    from bigain_cli.backbones.base import Backbone
 
 MOST_SEED = 2**63 - 1
 
@@ -79,3 +83,33 @@ def read_size(text: str) -> tuple[int, int]:
     if len(sides) > 2 or not all(side.strip().isascii() and side.strip().isdigit() for side in sides):
         raise UsageError(f"--size {text}", "not WIDTHxHEIGHT in pixels", "Write it as 512x768, or 512 for a square.")
     return int(sides[0]), int(sides[-1])
+
+
+def latent_shape(backbone: Backbone, size: tuple[int, int] | None) -> tuple[int, int, int]:
+    """Return the shape of latents for an image's width and height, or the model's own."""
+    channels, height, width = backbone.latent_shape
+    scale = backbone.scale
+    own = (width * scale, height * scale)
+    if size is None or size == own:
+        return backbone.latent_shape
+    what = f"--size {written(size)}"
+    if not backbone.elastic:
+        hint = f"Leave out --size, or enlarge the image of {written(own)} afterwards."
+        raise UsageError(what, f"{backbone.name} knows its places at {written(own)} only", hint)
+    if any(side % scale for side in size):
+        fits = (max(1, round(size[0] / scale)) * scale, max(1, round(size[1] / scale)) * scale)
+        raise UsageError(
+            what, f"{backbone.name} generates in steps of {scale} pixels", f"Nearest: --size {written(fits)}."
+        )
+    return channels, size[1] // scale, size[0] // scale
+
+
+def pixels(backbone: Backbone, shape: tuple[int, int, int]) -> tuple[int, int]:
+    """Return the width and height of a latent's image."""
+    return shape[2] * backbone.scale, shape[1] * backbone.scale
+
+
+def check_steps(backbone: Backbone, steps: int) -> None:
+    """Refuse more steps than a schedule has."""
+    if steps > backbone.length:
+        raise UsageError(f"--steps {steps}", f"this model's schedule has {backbone.length}", "Take fewer.")

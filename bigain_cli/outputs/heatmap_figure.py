@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bigain_cli.classification.ranking import Ranking
-from bigain_cli.evidence import Evidence, Exhibit
+from bigain_cli.classification.ranking import Evidence, Exhibit, Ranking
 from bigain_cli.outputs.files import name_of, save
 from bigain_cli.outputs.plotting import DIVERGING, png_of, reach, title_text
 from bigain_cli.outputs.text import counted

@@ -20,7 +20,7 @@ from torch import Tensor
 from bigain_cli.backbones.base import Process, process_of
 from bigain_cli.backbones.diffusers_folder import quiet
 from bigain_cli.backbones.model_card import FILE, Card
-from bigain_cli.backbones.phrases import Phrases
+from bigain_cli.backbones.vocabulary import Phrases
 from bigain_cli.errors import BigainError
 from bigain_cli.training.networks import TrainableBackbone, TrainableUNet
 from bigain_cli.training.output_folder import FRESH, INDEX, PARTS, README

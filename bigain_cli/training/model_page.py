@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from bigain_cli.backbones.phrases import Phrases
+from bigain_cli.backbones.vocabulary import Phrases
 from bigain_cli.outputs.text import counted
 from bigain_cli.training.training_loop import Training
 from bigain_cli.training.validation import Validation

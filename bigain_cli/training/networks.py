@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bigain_cli.backbones.phrases import Phrases
+from bigain_cli.backbones.vocabulary import Phrases
 from bigain_cli.training.recipe import Recipe
 from bigain_cli.training.tokenizer import make_tokenizer, prompts_of, refuse_twins
 

@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from bigain_cli.backbones.phrases import Phrases, plain
+from bigain_cli.backbones.vocabulary import Phrases, plain
 from bigain_cli.errors import UsageError
 
 START, END = "<|startoftext|>", "<|endoftext|>"

@@ -17,7 +17,7 @@ import torch
 from bigain_cli.backbones.base import Backbone
 from bigain_cli.backbones.loading import choose_device, load
 from bigain_cli.backbones.model_card import Card
-from bigain_cli.backbones.phrases import Phrases
+from bigain_cli.backbones.vocabulary import Phrases
 from bigain_cli.errors import BigainError, ModelError, UsageError
 from bigain_cli.generation import generate
 from bigain_cli.outputs.files import write_whole

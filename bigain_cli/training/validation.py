@@ -10,7 +10,7 @@ import torch
 from PIL.Image import Image
 
 from bigain_cli.backbones.base import Backbone
-from bigain_cli.backbones.phrases import Phrases
+from bigain_cli.backbones.vocabulary import Phrases
 from bigain_cli.classification.classifier import classify
 from bigain_cli.classification.estimators import fitted_temperature
 from bigain_cli.classification.ranking import Ranking

@@ -6,9 +6,8 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bigain_cli.compress.merge import Merge
 from bigain_cli.compress.patching import operator
-from bigain_cli.compress.plan import Grid, Plan, Rows
+from bigain_cli.compress.plan import Grid, Merge, Plan, Rows
 from bigain_cli.compress.spec import Term
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]

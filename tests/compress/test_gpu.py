@@ -10,8 +10,7 @@ from compress_cases import plan_of, tokens
 from compress_nets import NETWORKS, latents, times
 
 from bigain_cli.compress import compressed, parse
-from bigain_cli.compress.merge import Merge
-from bigain_cli.compress.plan import Grid
+from bigain_cli.compress.plan import Grid, Merge
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")]
 

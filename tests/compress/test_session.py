@@ -9,7 +9,7 @@ from counting import counting_flops
 from torch import Tensor, nn
 
 from bigain_cli.compress import compressed
-from bigain_cli.compress.merge import Merge
+from bigain_cli.compress.plan import Merge
 from bigain_cli.errors import ModelError
 
 SPECS = ["lgtm:0.5@levels=all+mlp", "tome:0.5@levels=all", "sito:0.5@levels=all", "abm:0.5@levels=all+iekvd:2@0.8:1.2"]

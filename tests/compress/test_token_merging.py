@@ -8,12 +8,10 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from bigain_cli.compress import parse
-from bigain_cli.compress.cells import cells, count
-from bigain_cli.compress.merge import Merge, compact
 from bigain_cli.compress.patching import operator
-from bigain_cli.compress.plan import Grid
+from bigain_cli.compress.plan import Grid, Merge, compact
 from bigain_cli.compress.spec import Term
-from bigain_cli.compress.token_scores import best, fixed_point, fold, hashed, keyed, laplacian
+from bigain_cli.compress.token_scores import best, cells, count, fixed_point, fold, hashed, keyed, laplacian
 
 rows = st.integers(1, 4)
 channels = st.sampled_from([1, 2, 3, 5, 8, 13])

@@ -17,14 +17,16 @@ from bigain_cli.evaluation.accuracy import (
     calibration_error,
     chance_error,
     confusion,
+    difference,
+    mcnemar,
     mean_of_classes,
     outcome_of,
+    paired_interval,
     reliability,
     rights,
 )
 from bigain_cli.evaluation.chart import MARKS, chart_of, side_by_side
 from bigain_cli.evaluation.multilabel import Gap, average_precision, gap, mean_average, precision_of
-from bigain_cli.evaluation.pairs import difference, mcnemar, paired_interval
 from bigain_cli.evaluation.summary import summarise
 from bigain_cli.intervals import wilson
 

@@ -14,10 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import save_file
 
-from bigain_cli.datasets.dataset import Case, Dataset, open_dataset
+from bigain_cli.datasets.dataset import Case, Dataset, choose, labels_for, open_dataset
 from bigain_cli.errors import UsageError
-from bigain_cli.evaluation.matching import labels_for
-from bigain_cli.evaluation.selection import choose
 from bigain_cli.images import Source
 from bigain_cli.labels import presets, read_labels
 from bigain_cli.registry import DATASETS

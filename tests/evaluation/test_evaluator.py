@@ -13,10 +13,9 @@ from PIL import Image
 import bigain_cli as bigain
 from bigain_cli.classification.ranking import Ranking
 from bigain_cli.classification.stopping import Rules
-from bigain_cli.datasets.dataset import Case, Dataset
+from bigain_cli.datasets.dataset import Case, Dataset, labels_for
 from bigain_cli.errors import UsageError
 from bigain_cli.evaluation.evaluator import Evaluation, Plan
-from bigain_cli.evaluation.matching import labels_for
 from bigain_cli.images import Source
 
 COLOURS = {"red": (220, 30, 30), "green": (40, 150, 60), "blue": (40, 80, 200), "black": (10, 10, 10)}

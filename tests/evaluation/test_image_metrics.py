@@ -16,9 +16,8 @@ import bigain_cli as bigain
 from bigain_cli.compress import compressed
 from bigain_cli.errors import BigainError, ModelError, UsageError
 from bigain_cli.evaluation.image_features import Rows, load_feature
+from bigain_cli.evaluation.image_metrics import frechet, gaussian, inside, kernel, moments, square_root
 from bigain_cli.intervals import resamples, spread, wilson
-from bigain_cli.quality.distance import frechet, gaussian, kernel, moments, square_root
-from bigain_cli.quality.precision import inside
 from bigain_cli.registry import MEASURES
 
 NONE = np.zeros((0, 0))
@@ -138,7 +137,7 @@ def test_kernel_distance_is_unbiased() -> None:
 
 
 def test_kernel_distance_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bigain_cli.quality.distance.ROWS_AT_ONCE", 2)
+    monkeypatch.setattr("bigain_cli.evaluation.image_metrics.ROWS_AT_ONCE", 2)
     one, other = cloud(7), cloud(5, seed=1)
 
     def k(x: np.ndarray, y: np.ndarray) -> float:
@@ -197,7 +196,7 @@ def test_balls_reach_the_third_neighbour() -> None:
 def test_parts_of_a_set_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     one, other = cloud(30, seed=1, shift=0.3), cloud(41)
     whole = inside(one, other)
-    monkeypatch.setattr("bigain_cli.quality.precision.ROWS_AT_ONCE", 7)
+    monkeypatch.setattr("bigain_cli.evaluation.image_metrics.ROWS_AT_ONCE", 7)
     assert 0 < whole.sum() < 30
     assert (inside(one, other) == whole).all()
 
@@ -390,7 +389,7 @@ def test_inception_sees_each_picture_on_its_own(tmp_path, shots, monkeypatch: py
     from torchvision.models import inception_v3
 
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
-    monkeypatch.setattr("bigain_cli.quality.inception.digest_of", lambda path: "0cc3c7bd")
+    monkeypatch.setattr("bigain_cli.evaluation.image_features.digest_of", lambda path: "0cc3c7bd")
     (tmp_path / "checkpoints").mkdir()
     path = tmp_path / "checkpoints" / "inception_v3_google-0cc3c7bd.pth"
     torch.save(inception_v3(weights=None, init_weights=False).state_dict(), path)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import save_file
 
-from bigain_cli.backbones.pixels import fit
+from bigain_cli.backbones.latents import fit
 from bigain_cli.errors import UsageError
 from bigain_cli.training.image_tensors import load_images, split
 from bigain_cli.training.loss import as_input

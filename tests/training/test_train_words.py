@@ -9,7 +9,7 @@ import train_cases as cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigain_cli.backbones.phrases import Phrases, plain
+from bigain_cli.backbones.vocabulary import Phrases, plain
 from bigain_cli.errors import UsageError
 from bigain_cli.training.recipe import TEMPLATES
 from bigain_cli.training.tokenizer import make_phrases, make_tokenizer, pieces_of, prompts_of, refuse_twins
