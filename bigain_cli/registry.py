@@ -89,22 +89,6 @@ class Measure:
     about: str
 
 
-@dataclass(frozen=True)
-class Testbed:
-    """A dataset that people compare themselves on: who opens it, what makes it, and the labels for its classes."""
-
-    about: str
-    opener: str = "bigain_cli.datasets.opening:open_torchvision"
-    maker: str = ""  # its class
-    options: Mapping[str, Any] = field(default_factory=dict)
-    targets: str = "_labels"  # where it keeps the number of each picture's class
-    names: str = "classes"
-    preset: str = ""
-    fetched: bool = True  # whether it can be fetched without asking anybody
-    classes: int = 0
-    needs: str = ""  # another package, which reads it
-
-
 _FIRST = (125, 325, 525, 725, 925)
 _OTHERS = tuple(t for t in range(25, 1000, 50) if t not in _FIRST)
 
@@ -194,75 +178,6 @@ OUTPUTS = {
     "tsv": Output("bigain_cli.outputs.csv_tsv:Tsv", "tab-separated columns, never quoted", (".tsv",)),
     "html": Output(
         "bigain_cli.outputs.html_report:Html", "one page to look at, with pictures and maps", (".html", ".htm"), True, 5
-    ),
-}
-_TEST = {"split": "test"}
-DATASETS = {
-    "pets": Testbed("Oxford-IIIT Pet, test", maker="torchvision.datasets:OxfordIIITPet", options=_TEST, preset="pets"),
-    "imagenet": Testbed(
-        "ImageNet, validation: folders n01440764 …",
-        "bigain_cli.datasets.opening:open_wordnet",
-        preset="imagenet",
-        fetched=False,
-        classes=1000,
-    ),
-    "imagenet100": Testbed(
-        "a hundred classes of ImageNet: folders n01558993 …",
-        "bigain_cli.datasets.opening:open_wordnet",
-        preset="imagenet100",
-        fetched=False,
-        classes=100,
-    ),
-    "cifar10": Testbed(
-        "CIFAR-10, test",
-        maker="torchvision.datasets:CIFAR10",
-        options={"train": False},
-        targets="targets",
-        preset="cifar10",
-    ),
-    "cifar100": Testbed(
-        "CIFAR-100, test",
-        maker="torchvision.datasets:CIFAR100",
-        options={"train": False},
-        targets="targets",
-        preset="cifar100",
-    ),
-    "stl10": Testbed(
-        "STL-10, test", maker="torchvision.datasets:STL10", options=_TEST, targets="labels", preset="stl10"
-    ),
-    "food101": Testbed("Food-101, test", maker="torchvision.datasets:Food101", options=_TEST, preset="food101"),
-    "flowers102": Testbed(
-        "Oxford Flowers 102, test",
-        maker="torchvision.datasets:Flowers102",
-        options=_TEST,
-        preset="flowers102",
-        needs="scipy",
-    ),
-    "dtd": Testbed("Describable Textures, test", maker="torchvision.datasets:DTD", options=_TEST, preset="dtd"),
-    "aircraft": Testbed(
-        "FGVC Aircraft, test", maker="torchvision.datasets:FGVCAircraft", options=_TEST, preset="aircraft"
-    ),
-    "eurosat": Testbed("EuroSAT, all", maker="torchvision.datasets:EuroSAT", targets="targets", preset="eurosat"),
-    "caltech101": Testbed(
-        "Caltech-101, all",
-        maker="torchvision.datasets:Caltech101",
-        targets="y",
-        names="categories",
-        preset="caltech101",
-        needs="scipy",
-    ),
-    "mnist": Testbed(
-        "MNIST, test",
-        maker="torchvision.datasets:MNIST",
-        options={"train": False},
-        targets="targets",
-        preset="mnist",
-    ),
-    "coco": Testbed(
-        "COCO 2017, validation; several classes a picture",
-        "bigain_cli.datasets.opening:open_coco",
-        preset="coco",
-        fetched=False,
     ),
 }
 FEATURES = {

@@ -12,7 +12,8 @@ from PIL import Image, ImageOps
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from bigain_cli import load
-from bigain_cli.classification.denoising import Job, Residuals, Squeeze, sizes
+from bigain_cli.backbones.devices import sizes
+from bigain_cli.classification.denoising import Job, Residuals, Squeeze
 from bigain_cli.images import digest
 from bigain_cli.noise_draws import Draws
 

@@ -5,19 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-import torch
-
-from bigain_cli import registry
 from bigain_cli.backbones.base import Backbone
 from bigain_cli.backbones.model_locations import fetch, resolve
-from bigain_cli.errors import ModelError, UsageError, check_known
+from bigain_cli.errors import ModelError, UsageError
 from bigain_cli.registry import BACKBONES, CLOSED_FORMS, DEFAULT_MODEL, attribute
 
 if TYPE_CHECKING:
     from bigain_cli.backbones.diffusers_folder import Parts
+from bigain_cli.backbones.devices import choose_device, choose_dtype
 
 NETWORKS = {"unet": "UNet2DConditionModel", "transformer": "DiTTransformer2DModel"}  # unless model_index.json names it
-DTYPES = {name: getattr(torch, name) for name in registry.DTYPES}
 
 
 def load(model: str = DEFAULT_MODEL, device: str = "auto", dtype: str = "auto") -> Backbone:
@@ -61,33 +58,3 @@ def assemble(parts: Parts) -> Backbone:
             "Supported: Stable Diffusion 1.x and 2.x, and DiT.",
         )
     return cast(Backbone, attribute(BACKBONES[declared])(parts))
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the named device, or the best there is; refuse one that is not there."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as problem:
-        raise UsageError(f"--device {name}", "not a device", "Use auto, cpu, cuda, cuda:1 or mps.") from problem
-    there = {
-        "cpu": 1,
-        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
-        "mps": int(torch.backends.mps.is_available()),
-    }
-    if device.type not in there:
-        raise UsageError(f"--device {name}", "not supported", "Use auto, cpu, cuda, cuda:1 or mps.")
-    if (device.index or 0) >= there[device.type]:
-        raise UsageError(
-            f"--device {name}", f"this machine has {there[device.type]} such devices", "Use --device cpu or auto."
-        )
-    return device
-
-
-def choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """Return the named dtype; by default float16 on CUDA (finer than bfloat16), float32 elsewhere."""
-    if name == "auto":
-        return torch.float16 if device.type == "cuda" else torch.float32
-    check_known("--dtype", name, ("auto", *DTYPES))
-    return DTYPES[name]

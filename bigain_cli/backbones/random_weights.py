@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from bigain_cli.backbones.base import Backbone
+from bigain_cli.backbones.devices import choose_device, choose_dtype, out_of_memory
 from bigain_cli.backbones.diffusers_folder import Parts, quiet
-from bigain_cli.backbones.loading import assemble, choose_device, choose_dtype
+from bigain_cli.backbones.loading import assemble
 from bigain_cli.backbones.model_card import Card
 from bigain_cli.backbones.model_locations import Reference, resolve
-from bigain_cli.classification.denoising import out_of_memory
 from bigain_cli.errors import BigainError, ModelError, UsageError
 from bigain_cli.registry import MODELS
 

@@ -14,12 +14,12 @@ from typing import Any
 import torch
 
 from bigain_cli.backbones.base import Backbone
+from bigain_cli.backbones.devices import sizes
 from bigain_cli.backbones.loading import as_backbone
 from bigain_cli.benchmark import machine
 from bigain_cli.benchmark.results import Benchmark, Conditions, Timing, check_options
 from bigain_cli.benchmark.timed_network import Task, candidate, compiling, set_task
 from bigain_cli.benchmark.timing import Step, Turns
-from bigain_cli.classification.denoising import sizes
 from bigain_cli.compress.plan import Grid
 from bigain_cli.compress.sites import network_of
 from bigain_cli.compress.spec import Spec, parse

@@ -16,9 +16,10 @@ import torch
 from torch import nn
 
 from bigain_cli.backbones.base import Backbone, Conditions
+from bigain_cli.backbones.devices import automatic, steady
 from bigain_cli.classification.classifier import BATCHES_A_ROUND
-from bigain_cli.classification.denoising import Job, Residuals, Squeeze, automatic, squeezed, steady
-from bigain_cli.compress.patching import compressed
+from bigain_cli.classification.denoising import Job, Residuals, Squeeze
+from bigain_cli.compress.patching import compressed, squeezed
 from bigain_cli.compress.plan import Grid
 from bigain_cli.compress.sites import Work, network_of
 from bigain_cli.compress.spec import Spec

@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from bigain_cli.backbones.base import Backbone, Conditions
-from bigain_cli.backbones.devices import leave_float16
+from bigain_cli.backbones.devices import automatic, leave_float16
 from bigain_cli.backbones.loading import as_backbone
-from bigain_cli.classification.denoising import Residuals, Squeeze, automatic, squeezed
+from bigain_cli.classification.denoising import Residuals, Squeeze
 from bigain_cli.classification.elimination import Contest
 from bigain_cli.classification.heatmaps import Lens
 from bigain_cli.classification.image_run import Empty, Flight, InOrder, finite
@@ -28,6 +28,7 @@ from bigain_cli.classification.settings import Settings, temperature_of
 from bigain_cli.classification.stopping import Rules, placed
 from bigain_cli.compress import Handle, Spec, parse
 from bigain_cli.compress.flops import forward_flops
+from bigain_cli.compress.patching import squeezed
 from bigain_cli.compress.plan import Grid
 from bigain_cli.errors import UsageError
 from bigain_cli.images import Images, Picture, Reader, sources_of, view_of

@@ -7,9 +7,8 @@ array to the host per round. float32 from the subtraction on. Must not know stat
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
@@ -19,27 +18,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bigain_cli.backbones.base import Backbone, Conditions, Shared
+from bigain_cli.backbones.devices import few_of, out_of_memory, packed, repeatable, sizes, steady
 from bigain_cli.backbones.prefix_cache import Prefix
 from bigain_cli.classification.heatmaps import Lens, Sums
-from bigain_cli.compress.hooks import Plans
-from bigain_cli.compress.patching import Handle, compressed
-from bigain_cli.compress.plan import joined
-from bigain_cli.compress.spec import Spec
-from bigain_cli.errors import BigainError, UsageError
+from bigain_cli.compress.patching import Handle
+from bigain_cli.compress.plan import Plans, joined
+from bigain_cli.errors import BigainError
 from bigain_cli.noise_draws import Block
-
-
-@contextmanager
-def squeezed(backbone: Backbone, spec: Spec, latent: tuple[int, int] | None = None) -> Iterator[Handle | None]:
-    """Let a spec act on a backbone's network, unless it is none, and leave the network as it was."""
-    if not spec:
-        yield None
-        return
-    if not tuple(backbone.sites()):
-        why = f"{backbone.name} has no network whose tokens could be merged"
-        raise UsageError(f"compression '{spec}'", why, "Leave it out, or choose another model.")
-    with compressed(backbone, spec, steps=backbone.length, latent=latent) as handle:
-        yield handle
 
 
 @dataclass(frozen=True)
@@ -111,13 +96,6 @@ class Squeeze:
 
     def _prefix(self, noisy: Tensor, t: Tensor) -> Shared | None:
         return self.backbone.shared(noisy, t) if self.share else None
-
-
-TOKENS_AT_ONCE = {"cpu": 10240, "cuda": 131072, "mps": 16384}
-MOST_AT_ONCE = {"cpu": 40, "cuda": 128, "mps": 32}
-TILE = 8  # rows: in batches of its multiples a row's bits do not depend on its place, see `steady`
-SHORTEST = 16  # rows of a short batch: from here on rows had the bits of larger batches, with 8 and one thread not
-LEAST_FEW = 8  # rows of a batch of the part that is run once a draw
 
 
 @dataclass(frozen=True)
@@ -243,57 +221,3 @@ def triples(jobs: Sequence[Job]) -> tuple[Tensor, Tensor]:
         prompts.append(torch.tensor(job.prompts, dtype=torch.int64).repeat(count))
         first += count
     return torch.cat(pairs), torch.cat(prompts)
-
-
-def steady(batch: int) -> int:
-    """Return the next smaller batch size at which a row's result does not depend on its place: 1, 2, 4 or 8·k.
-
-    Matrix kernels treat the rows left over by their tiles in another order of summation; measured on CPUs, sizes
-    such as 7 make a row's last bits depend on where in the batch it stands, and these sizes do not.
-    """
-    return batch // TILE * TILE if batch >= TILE else 1 << (batch.bit_length() - 1)
-
-
-def packed(device: torch.device) -> bool:
-    """Tell whether all batches have one size and hold rows of several images.
-
-    That is faster on a GPU. On a CPU filling up is lost time, and a short batch is nearly as fast for each row; but a
-    row's last bits can differ between sizes, so the size must depend on nothing but the row's own image.
-    """
-    return device.type != "cpu"
-
-
-def sizes(count: int, batch: int, device: torch.device) -> list[int]:
-    """Return the sizes of the batches that take so many rows, filling included."""
-    full, rest = divmod(count, batch)
-    last = batch if packed(device) else min(batch, max(SHORTEST, -(-rest // TILE) * TILE))
-    return [batch] * full + [last] * (rest > 0)
-
-
-def few_of(batch: int) -> int:
-    """Return the batch size for the part that is run once a draw: a large batch would be mostly filling."""
-    return min(batch, steady(max(LEAST_FEW, batch // 4)))
-
-
-def automatic(backbone: Backbone, rows: int | None = None) -> int:
-    """Choose a batch size by the latent's size; no larger than the rows that come at once, if their number is known."""
-    _, height, width = backbone.latent_shape
-    kind = backbone.device.type
-    return steady(max(1, min(MOST_AT_ONCE[kind], TOKENS_AT_ONCE[kind] // (height * width), rows or MOST_AT_ONCE[kind])))
-
-
-@contextlib.contextmanager
-def repeatable(backbone: Backbone) -> Iterator[None]:
-    """Choose kernels that give the same bits every time, and full float32 where float32 was asked for."""
-    if backbone.device.type != "cuda":
-        yield
-        return
-    exact = backbone.dtype == torch.float32
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=not exact):
-        yield
-
-
-def out_of_memory(problem: RuntimeError) -> bool:
-    """Tell whether an operation failed for want of memory, on whatever device."""
-    signs = ("can't allocate memory", "out of memory", "ALLOC_FAILED")  # of the CPU, of MPS, of cuBLAS
-    return isinstance(problem, torch.OutOfMemoryError) or any(sign in str(problem) for sign in signs)

@@ -47,7 +47,7 @@ def carry_out(inquiry: Inquiry, talk: Talk) -> int:
 
 def _start(inquiry: Inquiry, talk: Talk) -> Any:
     """Open the dataset, load the model, and begin."""
-    from bigain_cli.datasets.dataset import open_dataset
+    from bigain_cli.datasets.opening import open_dataset
     from bigain_cli.evaluation.inputs import evaluation_inputs
 
     dataset = open_dataset(inquiry.dataset, inquiry.download)

@@ -13,11 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from bigain_cli.compress.plan import Grid, Operator, Plan, Rows
+from bigain_cli.compress.plan import Grid, Operator, Plan, Plans, Rows
 from bigain_cli.compress.sites import Site
 from bigain_cli.errors import ModelError, UsageError
 
-Plans = dict[str, Plan]
 CALLS = 32  # bits below which the number of a forward does not reach
 ATTENTION = ("hidden_states", "encoder_hidden_states", "attention_mask")
 

@@ -13,9 +13,10 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from bigain_cli.compress.hooks import Frame, HostHooks, Plans, PlansComplete, Seen, SiteHooks
+from bigain_cli.backbones.base import Backbone
+from bigain_cli.compress.hooks import Frame, HostHooks, PlansComplete, Seen, SiteHooks
 from bigain_cli.compress.operators import OPERATORS
-from bigain_cli.compress.plan import Grid, Operator
+from bigain_cli.compress.plan import Grid, Operator, Plans
 from bigain_cli.compress.report import Report, Survey
 from bigain_cli.compress.sites import Work, assign, latent_of, network_of, sites_of
 from bigain_cli.compress.spec import Spec, Term, parse
@@ -217,3 +218,16 @@ def operator(term: Term) -> Operator:
 def _steps(model: object) -> int:
     scheduler = getattr(model, "scheduler", None)
     return 1000 if scheduler is None or isinstance(model, nn.Module) else scheduler.config.num_train_timesteps
+
+
+@contextmanager
+def squeezed(backbone: Backbone, spec: Spec, latent: tuple[int, int] | None = None) -> Iterator[Handle | None]:
+    """Let a spec act on a backbone's network, unless it is none, and leave the network as it was."""
+    if not spec:
+        yield None
+        return
+    if not tuple(backbone.sites()):
+        why = f"{backbone.name} has no network whose tokens could be merged"
+        raise UsageError(f"compression '{spec}'", why, "Leave it out, or choose another model.")
+    with compressed(backbone, spec, steps=backbone.length, latent=latent) as handle:
+        yield handle

@@ -11,8 +11,6 @@ from typing import Any, NamedTuple, Protocol, cast
 import torch
 from torch import Tensor
 
-from bigain_cli.compress.hooks import Plans
-
 
 class Grid(NamedTuple):
     """Rows and columns of tokens, row-major."""
@@ -189,3 +187,6 @@ def _flat(index: Tensor, n: int) -> Tensor:
 
 def _norm(x: Tensor) -> Tensor:
     return torch.linalg.vector_norm(x, dim=-1, dtype=torch.float32)
+
+
+Plans = dict[str, Plan]

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bigain_cli.datasets import open_album
 from bigain_cli.datasets.dataset import Case, Dataset, cases_of
-from bigain_cli.errors import BigainError, UsageError
+from bigain_cli.errors import BigainError, UsageError, did_you_mean
 from bigain_cli.images import Source
-from bigain_cli.registry import Testbed, attribute
+from bigain_cli.registry import attribute
 
 
 def open_torchvision(name: str, folder: str, entry: Testbed, download: bool) -> Dataset:
@@ -91,3 +93,114 @@ def open_coco(name: str, folder: str, entry: Testbed, download: bool) -> Dataset
 def _case(folder: str, picture: dict[str, Any], truth: dict[int, set[int]]) -> Case:
     path = os.path.join(folder, picture["file_name"])
     return Case(path, tuple(sorted(truth[picture["id"]])), lambda: Source(path, path=path))
+
+
+@dataclass(frozen=True)
+class Testbed:
+    """A dataset that people compare themselves on: who opens it, what makes it, and the labels for its classes."""
+
+    about: str
+    opener: str = "bigain_cli.datasets.opening:open_torchvision"
+    maker: str = ""  # its class
+    options: Mapping[str, Any] = field(default_factory=dict)
+    targets: str = "_labels"  # where it keeps the number of each picture's class
+    names: str = "classes"
+    preset: str = ""
+    fetched: bool = True  # whether it can be fetched without asking anybody
+    classes: int = 0
+    needs: str = ""  # another package, which reads it
+
+
+_TEST = {"split": "test"}
+
+
+DATASETS = {
+    "pets": Testbed("Oxford-IIIT Pet, test", maker="torchvision.datasets:OxfordIIITPet", options=_TEST, preset="pets"),
+    "imagenet": Testbed(
+        "ImageNet, validation: folders n01440764 …",
+        "bigain_cli.datasets.opening:open_wordnet",
+        preset="imagenet",
+        fetched=False,
+        classes=1000,
+    ),
+    "imagenet100": Testbed(
+        "a hundred classes of ImageNet: folders n01558993 …",
+        "bigain_cli.datasets.opening:open_wordnet",
+        preset="imagenet100",
+        fetched=False,
+        classes=100,
+    ),
+    "cifar10": Testbed(
+        "CIFAR-10, test",
+        maker="torchvision.datasets:CIFAR10",
+        options={"train": False},
+        targets="targets",
+        preset="cifar10",
+    ),
+    "cifar100": Testbed(
+        "CIFAR-100, test",
+        maker="torchvision.datasets:CIFAR100",
+        options={"train": False},
+        targets="targets",
+        preset="cifar100",
+    ),
+    "stl10": Testbed(
+        "STL-10, test", maker="torchvision.datasets:STL10", options=_TEST, targets="labels", preset="stl10"
+    ),
+    "food101": Testbed("Food-101, test", maker="torchvision.datasets:Food101", options=_TEST, preset="food101"),
+    "flowers102": Testbed(
+        "Oxford Flowers 102, test",
+        maker="torchvision.datasets:Flowers102",
+        options=_TEST,
+        preset="flowers102",
+        needs="scipy",
+    ),
+    "dtd": Testbed("Describable Textures, test", maker="torchvision.datasets:DTD", options=_TEST, preset="dtd"),
+    "aircraft": Testbed(
+        "FGVC Aircraft, test", maker="torchvision.datasets:FGVCAircraft", options=_TEST, preset="aircraft"
+    ),
+    "eurosat": Testbed("EuroSAT, all", maker="torchvision.datasets:EuroSAT", targets="targets", preset="eurosat"),
+    "caltech101": Testbed(
+        "Caltech-101, all",
+        maker="torchvision.datasets:Caltech101",
+        targets="y",
+        names="categories",
+        preset="caltech101",
+        needs="scipy",
+    ),
+    "mnist": Testbed(
+        "MNIST, test",
+        maker="torchvision.datasets:MNIST",
+        options={"train": False},
+        targets="targets",
+        preset="mnist",
+    ),
+    "coco": Testbed(
+        "COCO 2017, validation; several classes a picture",
+        "bigain_cli.datasets.opening:open_coco",
+        preset="coco",
+        fetched=False,
+    ),
+}
+
+
+def open_dataset(name: str, download: bool = False) -> Dataset:
+    """Open a folder of class folders, a safetensors file, or KIND:DIR of a known dataset."""
+    kind, colon, folder = name.partition(":")
+    if not colon or os.path.lexists(name):
+        if download:
+            raise UsageError("--download", f"{name} is no known dataset", f"Write KIND:DIR, as pets:{name}.")
+        return _from_album(name)
+    if kind not in DATASETS:
+        why = f"no such folder or file, and no dataset is called {kind}"
+        raise UsageError(f"dataset {name}", why, did_you_mean(kind, DATASETS))
+    if not folder:
+        raise UsageError(f"dataset {name}", "says no folder", f"Write {kind}:DIR.")
+    entry = DATASETS[kind]
+    opened: Dataset = attribute(entry.opener)(name, folder, entry, download)
+    return opened
+
+
+def _from_album(path: str) -> Dataset:
+    album = open_album(path)
+    return Dataset(path, album.classes, cases_of(album), strays=album.strays)

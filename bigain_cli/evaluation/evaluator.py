@@ -19,8 +19,9 @@ from bigain_cli.classification.label_prompts import arms_of
 from bigain_cli.classification.ranking import Failure, Ranking, significant
 from bigain_cli.classification.stopping import Rules
 from bigain_cli.compress import Spec
-from bigain_cli.datasets.dataset import Case, Dataset, refuse_mixture
+from bigain_cli.datasets.dataset import Case, Dataset
 from bigain_cli.errors import UsageError
+from bigain_cli.evaluation.inputs import refuse_mixture
 from bigain_cli.evaluation.specs import compared, place_of
 from bigain_cli.labels import LabelSet
 

@@ -18,8 +18,8 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from bigain_cli.backbones.base import Backbone
+from bigain_cli.backbones.devices import automatic, repeatable, steady
 from bigain_cli.backbones.latents import fit
-from bigain_cli.classification.denoising import automatic, repeatable, steady
 from bigain_cli.compress.patching import is_compressed
 from bigain_cli.compress.sites import is_patches, is_unet, network_of
 from bigain_cli.errors import ModelError, UsageError

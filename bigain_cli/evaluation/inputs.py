@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bigain_cli.classification.stopping import Rules
-from bigain_cli.datasets.dataset import Dataset, choose, labels_for, open_dataset, refuse_mixture
+from bigain_cli.datasets.dataset import Dataset, choose, labels_for
+from bigain_cli.datasets.opening import open_dataset
+from bigain_cli.errors import UsageError
 from bigain_cli.evaluation.generated_options import Drawing, share_of
 from bigain_cli.labels import LabelSet
 
@@ -40,3 +42,14 @@ def evaluation_inputs(
     chosen = choose(whole, limit, per_class, seed)
     refuse_mixture(chosen, rules or Rules())
     return EvaluationInputs(whole, chosen, *labels_for(chosen, labels))
+
+
+def refuse_mixture(dataset: Dataset, rules: Rules) -> None:
+    """Refuse several right labels where labels take different draws, or where there is none at all."""
+    if not dataset.many:
+        return
+    if rules.schedule != "fixed":
+        why = "scores of several right labels compare only if all labels take all draws"
+        raise UsageError(f"--schedule {rules.schedule}", why, "Use --schedule fixed.")
+    if not any(case.truth for case in dataset.cases):
+        raise UsageError(f"dataset {dataset.name}", "no chosen image has a label", "Choose more, or another --seed.")

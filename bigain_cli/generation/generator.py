@@ -16,10 +16,10 @@ from torch import Tensor
 
 from bigain_cli import __version__
 from bigain_cli.backbones.base import Backbone, Conditions
-from bigain_cli.backbones.devices import images_at_once, leave_float16
+from bigain_cli.backbones.devices import images_at_once, leave_float16, out_of_memory, steady
 from bigain_cli.backbones.loading import as_backbone
-from bigain_cli.classification.denoising import out_of_memory, squeezed, steady
 from bigain_cli.compress import Handle, Spec, parse
+from bigain_cli.compress.patching import squeezed
 from bigain_cli.errors import BigainError
 from bigain_cli.generation.options import Wish, check_prompts, latent_shape, pixels
 from bigain_cli.generation.sampling_loop import Descent, Guide

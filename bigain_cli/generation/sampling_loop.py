@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from bigain_cli.backbones.base import Backbone, Conditions
+from bigain_cli.backbones.devices import repeatable
 from bigain_cli.backbones.diffusers_folder import quiet
-from bigain_cli.classification.denoising import repeatable
 from bigain_cli.compress import Handle
 from bigain_cli.errors import UsageError
 from bigain_cli.generation.options import check_steps

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 
 from bigain_cli.backbones.base import Backbone
-from bigain_cli.backbones.loading import choose_device, load
+from bigain_cli.backbones.devices import choose_device
+from bigain_cli.backbones.loading import load
 from bigain_cli.backbones.model_card import Card
 from bigain_cli.backbones.vocabulary import Phrases
 from bigain_cli.errors import BigainError, ModelError, UsageError

@@ -16,7 +16,7 @@ from PIL import Image
 
 import bigain_cli as bigain
 from bigain_cli.cli.evaluate import evaluate
-from bigain_cli.datasets.dataset import open_dataset
+from bigain_cli.datasets.opening import open_dataset
 from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.evaluation.generated_images import Studio
 from bigain_cli.generation.generator import Generation
