@@ -21,13 +21,13 @@ if TYPE_CHECKING:  # the public names, written here alone: type checkers read th
     from bigain_cli.benchmark.benchmark import bench as bench
     from bigain_cli.benchmark.results import Benchmark as Benchmark
     from bigain_cli.benchmark.results import Timing as Timing
-    from bigain_cli.classification.classifier import Run as Run
+    from bigain_cli.classification.classifier import Classification as Classification
     from bigain_cli.classification.classifier import classify as classify
     from bigain_cli.classification.ranking import Failure as Failure
+    from bigain_cli.classification.ranking import RankedLabel as RankedLabel
     from bigain_cli.classification.ranking import Ranking as Ranking
-    from bigain_cli.classification.ranking import Standing as Standing
-    from bigain_cli.classification.stopping import Rules as Rules
-    from bigain_cli.compress.patching import Handle as Compression
+    from bigain_cli.classification.stopping import StoppingRules as StoppingRules
+    from bigain_cli.compress.patching import Compression as Compression
     from bigain_cli.compress.patching import compressed as compressed
     from bigain_cli.compress.report import Report as Report
     from bigain_cli.compress.spec import Spec as Spec
@@ -37,20 +37,20 @@ if TYPE_CHECKING:  # the public names, written here alone: type checkers read th
     from bigain_cli.errors import UsageError as UsageError
     from bigain_cli.evaluation.evaluation_run import EvaluationRun as EvaluationRun
     from bigain_cli.evaluation.evaluation_run import evaluate as evaluate
-    from bigain_cli.evaluation.evaluator import Trial as EvaluationRecord
-    from bigain_cli.evaluation.generated_options import Drawing as Drawing
+    from bigain_cli.evaluation.evaluator import EvaluationRecord as EvaluationRecord
+    from bigain_cli.evaluation.generated_options import GeneratedImagesOptions as GeneratedImagesOptions
     from bigain_cli.evaluation.image_features import load_feature as load_feature
     from bigain_cli.evaluation.image_metrics import Quality as Quality
     from bigain_cli.evaluation.image_metrics import compare as compare
     from bigain_cli.evaluation.image_metrics import compare_features as compare_features
     from bigain_cli.evaluation.summary import Summary as Summary
+    from bigain_cli.generation.generator import GeneratedImage as GeneratedImage
     from bigain_cli.generation.generator import Generation as Generation
-    from bigain_cli.generation.generator import Sample as Sample
-    from bigain_cli.generation.generator import Step as Step
+    from bigain_cli.generation.generator import GenerationProgress as GenerationProgress
     from bigain_cli.generation.generator import generate as generate
-    from bigain_cli.generation.options import Wish as Wish
+    from bigain_cli.generation.options import GenerationOptions as GenerationOptions
+    from bigain_cli.inspection.inspector import BlockView as BlockView
     from bigain_cli.inspection.inspector import Inspection as Inspection
-    from bigain_cli.inspection.inspector import Look as BlockView
     from bigain_cli.inspection.inspector import inspect as inspect
     from bigain_cli.labels import Label as Label
     from bigain_cli.labels import LabelSet as LabelSet

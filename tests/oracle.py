@@ -9,22 +9,22 @@ import torch
 from numpy.typing import NDArray
 
 from bigain_cli.backbones.base import Conditions
-from bigain_cli.backbones.gaussian_mixture import Mixture
-from bigain_cli.classification.elimination import Contest
+from bigain_cli.backbones.gaussian_mixture import GaussianMixture
+from bigain_cli.classification.elimination import Elimination
 from bigain_cli.classification.ranking import Ranking
-from bigain_cli.classification.stopping import Rules
+from bigain_cli.classification.stopping import StoppingRules
 from bigain_cli.noise_draws import Draws
 
 
 def mixture(
     classes: int = 10, per_class: int = 2, spread: float = 0.5, prediction: str = "epsilon", seed: int = 0
-) -> Mixture:
+) -> GaussianMixture:
     """Make classes whose means lie `spread` apart per pixel; 0 makes all classes equal."""
     generator = torch.Generator().manual_seed(seed)
     base = torch.randn(per_class, 3, 4, 4, generator=generator)
     means = base.repeat(classes, 1, 1, 1) + spread * torch.randn(classes * per_class, 3, 4, 4, generator=generator)
     owner = torch.arange(classes).repeat_interleave(per_class)
-    return Mixture(means, owner, {k: f"class {k}" for k in range(classes)}, sigma=0.5, prediction=prediction)
+    return GaussianMixture(means, owner, {k: f"class {k}" for k in range(classes)}, sigma=0.5, prediction=prediction)
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Tables:
 
 
 @torch.inference_mode()
-def tables(model: Mixture, images: int, draws: int, seed: int = 0, like: int | None = None) -> Tables:
+def tables(model: GaussianMixture, images: int, draws: int, seed: int = 0, like: int | None = None) -> Tables:
     """Sample images (those of the seed `like`, if given) and measure every class on every draw."""
     generator = torch.Generator().manual_seed(seed if like is None else like)
     picked = torch.randint(len(model.means), (images,), generator=generator)
@@ -58,10 +58,10 @@ def tables(model: Mixture, images: int, draws: int, seed: int = 0, like: int | N
     return Tables(clean, result)
 
 
-def play(errors: NDArray[np.float64], rules: Rules) -> Ranking:
+def play(errors: NDArray[np.float64], rules: StoppingRules) -> Ranking:
     """Run a contest over one image's table of errors; labels are named by their column."""
     labels = [str(column) for column in range(errors.shape[1])]
-    contest = Contest(labels, [1] * len(labels), rules)
+    contest = Elimination(labels, [1] * len(labels), rules)
     while count := contest.next_draws():
         block = errors[contest.draws : contest.draws + count].copy()
         block[:, ~contest.alive] = np.nan

@@ -23,8 +23,8 @@ import bigain_cli as bigain
 from bigain_cli.backbones.random_weights import CONTEXT, SHAPES, load_random
 from bigain_cli.benchmark import timed_network, timing
 from bigain_cli.benchmark.machine import forget_peak, peak_memory
-from bigain_cli.benchmark.results import Spread, Timing, Watched, as_markdown, as_text, ratios
-from bigain_cli.benchmark.timed_network import draws_for, set_task
+from bigain_cli.benchmark.results import Profile, Spread, Timing, as_markdown, as_text, ratios
+from bigain_cli.benchmark.timed_network import draws_for, make_workload
 from bigain_cli.compress import compressed, parse
 from bigain_cli.compress.flops import forward_flops
 from bigain_cli.compress.plan import Grid
@@ -55,7 +55,7 @@ def test_a_machine_that_slows_down_changes_no_ratio(pairs: list[tuple[float, flo
 @given(SECONDS, st.integers(1, 1000))
 def test_a_timing_says_one_thing_in_every_unit(pairs: list[tuple[float, float]], evaluations: int) -> None:
     base, mine = zip(*pairs, strict=True)
-    timing = Timing("none", evaluations, mine, base, 10**9, Watched(0.2, 0.1, 0.0, 5))
+    timing = Timing("none", evaluations, mine, base, 10**9, Profile(0.2, 0.1, 0.0, 5))
     assert timing.milliseconds.median * timing.per_second == pytest.approx(1000)
     assert timing.ratio.low <= timing.ratio.median <= timing.ratio.high
     assert timing.share(1e9 * timing.per_second) == pytest.approx(1)
@@ -89,7 +89,7 @@ def test_the_network_sees_what_is_counted_in_turn(name, spec, prefix, plans, mod
     count = backbone.network.register_forward_pre_hook(lambda module, args: seen.append((id(module), len(args[0]))))
     found = bigain.bench(backbone, [spec, "none", spec], prefix=prefix, **SMALL)
     count.remove()
-    assert [timing.compress.partition("@")[0] for timing in found.timings] == ["none", "lgtm:0.5"]
+    assert [timing.compress.partition("@")[0] for each in found.timings] == ["none", "lgtm:0.5"]
     order = [number for number, _ in seen]
     changes = [number for at, number in enumerate(order) if at == 0 or order[at - 1] != number]
     assert changes == changes[:2] * 4 and changes[0] != changes[1], "warm-up, two rounds, a watched one"
@@ -97,7 +97,7 @@ def test_the_network_sees_what_is_counted_in_turn(name, spec, prefix, plans, mod
     for network, extra in zip(changes[:2], (0, plans), strict=True):
         rows = sum(rows for number, rows in seen if number == network)
         assert rows == 4 * (3 * 2 + shared + extra), "evaluations; the prefix or the plan once a draw"
-    assert [timing.evaluations for timing in found.timings] == [6, 6]
+    assert [timing.evaluations for each in found.timings] == [6, 6]
     after = backbone.network.state_dict()
     assert all(torch.equal(after[key], value) for key, value in before.items())
     assert not any(module._forward_pre_hooks or module._forward_hooks for module in backbone.network.modules())
@@ -105,7 +105,7 @@ def test_the_network_sees_what_is_counted_in_turn(name, spec, prefix, plans, mod
 
 def test_doubles_share_their_weights_and_nothing_else(models) -> None:
     backbone = bigain.load(str(models["epsilon"]), device="cpu")
-    double = timed_network.double_of(backbone)
+    double = timed_network.copy_sharing_weights(backbone)
     assert double.network is not backbone.network
     pairs = zip(double.network.parameters(), backbone.network.parameters(), strict=True)
     assert all(mine is other for mine, other in pairs)
@@ -120,7 +120,7 @@ def test_it_agrees_with_a_stopwatch(models, quick) -> None:
     found = bigain.bench(backbone, SPECS, step=lambda done, of: heard.append((done, of)), **SMALL)
     whole = time.perf_counter() - started
     assert sum(found.seconds.values()) == pytest.approx(whole, rel=0.1)
-    turns_taken = sum(sum(timing.seconds) for timing in found.timings)
+    turns_taken = sum(sum(timing.seconds) for each in found.timings)
     assert turns_taken == pytest.approx(found.seconds["timing"], rel=0.1)
     assert heard == [(done, 12) for done in range(1, 13)]
     for each in found.timings:
@@ -135,7 +135,7 @@ def test_what_a_pass_takes_is_the_report_of_the_compression(models, quick) -> No
     assert found.conditions.size == (24, 24) and found.conditions.latent == (4, 12, 12)
     with compressed(backbone, "iekvd:2", latent=(12, 12)) as handle:
         report = handle.report((12, 12), context=40)
-    assert [timing.flops for timing in found.timings] == [report.flops_before, report.flops_after]
+    assert [timing.flops for each in found.timings] == [report.flops_before, report.flops_after]
     assert backbone.latent_shape == (4, 8, 8), "the caller's backbone keeps its size"
 
 
@@ -219,12 +219,12 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ],
 )
 def test_compiled_networks_keep_their_compression(name: str, spec: str, models, traced) -> None:
-    task = set_task(bigain.load(str(models[name]), device="cpu"), 2, 1, 2, None)
+    task = make_workload(bigain.load(str(models[name]), device="cpu"), 2, 1, 2, None)
     errors: dict[bool, list[torch.Tensor]] = {}
     for compile in (False, True):
         with timed_network.compiling(), ExitStack() as stack:
             contest = [
-                stack.enter_context(timed_network.candidate(task, parse(each), False, compile))
+                stack.enter_context(timed_network.timed_network(task, parse(each), False, compile))
                 for each in ("none", spec)
             ]
             twice = [each.denoising([task.job])[0] for _ in range(2) for each in contest]
@@ -239,7 +239,7 @@ def test_compiled_networks_take_turns(models, quick, traced) -> None:
     backbone = bigain.load(str(models["dit"]), device="cpu")
     found = bigain.bench(backbone, ["lgtm:0.5@levels=all"], compile=True, **SMALL)
     assert found.conditions.compile and not found.conditions.prefix and found.conditions.warm_up == 3
-    assert all(timing.watched.inside > 0 for timing in found.timings)
+    assert all(timing.watched.inside > 0 for each in found.timings)
 
 
 # Random weights

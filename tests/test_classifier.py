@@ -16,7 +16,7 @@ import bigain_cli as bigain
 from bigain_cli.backbones.devices import PrecisionWarning
 from bigain_cli.backbones.gaussian_mixture import load_colours
 from bigain_cli.backbones.model_locations import folder_of
-from bigain_cli.classification.classifier import Run
+from bigain_cli.classification.classifier import Classification
 from bigain_cli.errors import UsageError
 from bigain_cli.registry import MODELS
 
@@ -55,7 +55,7 @@ def test_labels_are_right_and_in_the_order_of_the_images(colours) -> None:
 def test_nothing_but_the_picture_and_the_labels_matters(kind: str, models, pictures) -> None:
     """Batch size, label order, image order and sharing the prefix change no label, and no score by more than 1e-5."""
     labels = ["tabby", "tench", "airliner"]
-    rules = bigain.Rules(draws=16)
+    rules = bigain.StoppingRules(draws=16)
     backbone = bigain.load(str(models[kind]), device="cpu")
     runs = []
     for batch, order, turn, share in ((1, 1, 1, True), (7, -1, 1, True), (64, 1, -1, True), (7, 1, -1, False)):
@@ -98,33 +98,35 @@ def test_a_broken_picture_is_a_failure_in_its_place(colours, tmp_path) -> None:
 def test_budget_draws_and_deadline_are_kept(colours) -> None:
     grey = paint("grey")
     for budget in (4, 5, 37, 100):
-        result = next(bigain.classify(colours, grey, LABELS, rules=bigain.Rules(budget=budget)))
+        result = next(bigain.classify(colours, grey, LABELS, rules=bigain.StoppingRules(budget=budget)))
         assert 4 <= result.evaluations <= budget
-    result = next(bigain.classify(colours, grey, ["blue", "red"], rules=bigain.Rules("fixed", draws=11)))
+    result = next(bigain.classify(colours, grey, ["blue", "red"], rules=bigain.StoppingRules("fixed", draws=11)))
     assert result.draws == 11 and result.evaluations == 22
-    result = next(bigain.classify(colours, grey, LABELS, rules=bigain.Rules(confidence=0.999999, deadline=1e-9)))
+    result = next(
+        bigain.classify(colours, grey, LABELS, rules=bigain.StoppingRules(confidence=0.999999, deadline=1e-9))
+    )
     assert result.draws == 1, "one draw is always done"
 
 
 def test_a_budget_below_one_draw_is_refused(colours) -> None:
     with pytest.raises(UsageError, match="one draw of all 4 labels takes 4 evaluations"):
-        Run(colours, LABELS, rules=bigain.Rules(budget=3))
+        Classification(colours, LABELS, rules=bigain.StoppingRules(budget=3))
 
 
 def test_the_published_stages_take_260_evaluations_for_37_labels(models, pictures) -> None:
     backbone = bigain.load(str(models["pixels"]), device="cpu")
     labels = [f"label {number}" for number in range(37)]
-    result = next(bigain.classify(backbone, pictures[:1], labels, rules=bigain.Rules("staged")))
+    result = next(bigain.classify(backbone, pictures[:1], labels, rules=bigain.StoppingRules("staged")))
     assert result.evaluations == 260 and result.draws == 20
     assert sorted(place.draws for place in result.standings) == [5] * 32 + [20] * 5
     with pytest.raises(UsageError, match="always takes 20 draws"):
-        bigain.Rules("staged", draws=30)
+        bigain.StoppingRules("staged", draws=30)
 
 
 @pytest.mark.parametrize("schedule", ["race", "ttest", "staged", "fixed"])
 @pytest.mark.parametrize("score", ["l2", "norm", "log", "l1", "vote"])
 def test_every_schedule_and_score_finds_a_clear_colour(schedule: str, score: str, colours) -> None:
-    result = next(bigain.classify(colours, paint("red"), LABELS, rules=bigain.Rules(schedule, score=score)))
+    result = next(bigain.classify(colours, paint("red"), LABELS, rules=bigain.StoppingRules(schedule, score=score)))
     assert result.label == "red"
     assert result.settings["schedule"] == schedule and result.settings["score"] == score
 
@@ -132,7 +134,9 @@ def test_every_schedule_and_score_finds_a_clear_colour(schedule: str, score: str
 def test_scores_mean_what_their_names_say(colours) -> None:
     """From one fixed set of draws: l2 is a mean square, norm its root, l1 smaller than the root, votes sum to one."""
     by_score = {
-        score: next(bigain.classify(colours, paint("teal"), LABELS, rules=bigain.Rules("fixed", draws=16, score=score)))
+        score: next(
+            bigain.classify(colours, paint("teal"), LABELS, rules=bigain.StoppingRules("fixed", draws=16, score=score))
+        )
         for score in ("l2", "norm", "log", "l1", "vote")
     }
     values = {score: scores(result) for score, result in by_score.items()}
@@ -158,7 +162,7 @@ def test_one_label_alone_can_be_rejected_but_not_ranked(colours) -> None:
 
 def test_templates_and_prompts_are_averaged_per_draw(models, pictures) -> None:
     backbone = bigain.load(str(models["pixels"]), device="cpu")
-    rules = bigain.Rules("fixed", draws=8)
+    rules = bigain.StoppingRules("fixed", draws=8)
     apart = [
         scores(next(bigain.classify(backbone, pictures[:1], ["cat", "dog"], templates=[template], rules=rules)))
         for template in ("a {}", "the {}!")
@@ -175,7 +179,7 @@ def test_templates_and_prompts_are_averaged_per_draw(models, pictures) -> None:
 def test_undecided_runs_say_so_and_name_who_is_left(models, pictures) -> None:
     backbone = bigain.load(str(models["pixels"]), device="cpu")
     same = {"cat": "a cat", "dog": "a cat"}
-    record = next(bigain.classify(backbone, pictures[:1], same, rules=bigain.Rules(draws=16))).to_dict()
+    record = next(bigain.classify(backbone, pictures[:1], same, rules=bigain.StoppingRules(draws=16))).to_dict()
     assert record["decided"] is False and sorted(record["contenders"]) == ["cat", "dog"]
     assert record["probability"] == 0.5 and record["gap"] == 0
 
@@ -185,7 +189,7 @@ def test_float16_that_overflows_goes_on_in_more_range_once(models, pictures) -> 
     backbone.network.conv_out.weight.data *= 2e4
     backbone.network.conv_out.bias.data += 6e4
     with pytest.warns(PrecisionWarning, match="float16 overflowed") as caught:
-        results = list(bigain.classify(backbone, pictures, ["cat", "dog"], rules=bigain.Rules(draws=8)))
+        results = list(bigain.classify(backbone, pictures, ["cat", "dog"], rules=bigain.StoppingRules(draws=8)))
     assert len(caught) == 1
     assert {result.settings["dtype"] for result in results} == {"float32"}
     assert all(isinstance(result, bigain.Ranking) for result in results)
@@ -259,15 +263,15 @@ def test_what_is_no_image_is_a_usage_error(images, colours) -> None:
 
 
 def test_standings_come_after_every_block_and_end_with_the_result(colours) -> None:
-    run = Run(colours, LABELS, rules=bigain.Rules("fixed", draws=24))
-    steps = list(run.standings(paint("red")))
+    run = Classification(colours, LABELS, rules=bigain.StoppingRules("fixed", draws=24))
+    steps = list(run.rankings(paint("red")))
     assert [step.draws for step in steps] == [8, 16, 24]
     assert [step.finished for step in steps] == [False, False, True]
 
 
 def test_the_fingerprint_follows_what_matters_and_nothing_else(colours) -> None:
     def fingerprint(labels=LABELS, backbone=colours, **changes) -> str:
-        return Run(backbone, labels, **changes).settings["fingerprint"]
+        return Classification(backbone, labels, **changes).settings["fingerprint"]
 
     base = fingerprint()
     other = dataclasses.replace(colours, identity="other weights")
@@ -276,9 +280,9 @@ def test_the_fingerprint_follows_what_matters_and_nothing_else(colours) -> None:
         fingerprint(backbone=other),
         fingerprint(seed=1),
         fingerprint(reject=True),
-        fingerprint(rules=bigain.Rules(draws=9)),
-        fingerprint(rules=bigain.Rules(score="norm")),
-        fingerprint(rules=bigain.Rules(confidence=0.9)),
+        fingerprint(rules=bigain.StoppingRules(draws=9)),
+        fingerprint(rules=bigain.StoppingRules(score="norm")),
+        fingerprint(rules=bigain.StoppingRules(confidence=0.9)),
     ]
     assert len({base, *changed}) == 8
     assert fingerprint(batch=3) == fingerprint(timing=True) == base

@@ -13,7 +13,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from bigain_cli import load
 from bigain_cli.backbones.devices import sizes
-from bigain_cli.classification.denoising import Job, Residuals, Squeeze
+from bigain_cli.classification.denoising import DenoisingErrors, ScoringJob, SharedWork
 from bigain_cli.images import digest
 from bigain_cli.noise_draws import Draws
 
@@ -79,10 +79,10 @@ def test_errors_equal_a_naive_loop(kind: str, models, pictures) -> None:
             for order in orders:
                 for turn in (1, -1):
                     jobs = [
-                        Job(backbone.encode(picture), draw.block(0, 5), order)
+                        ScoringJob(backbone.encode(picture), draw.block(0, 5), order)
                         for (_, picture), draw in list(zip(pictures, draws, strict=False))[::turn]
                     ]
-                    residuals = Residuals(backbone, conditions, False, batch, Squeeze(backbone, share))
+                    residuals = DenoisingErrors(backbone, conditions, False, batch, SharedWork(backbone, share))
                     residuals.batch = batch  # 7 too, which a user's 7 is rounded down from
                     got = residuals(jobs)[::turn]
                     for mine, theirs in zip(got, expected, strict=True):
@@ -130,12 +130,12 @@ def test_the_sizes_of_short_batches_give_the_bits_of_full_ones(threads: int) -> 
 def test_on_a_cpu_the_size_of_a_batch_depends_on_its_picture_alone(models, pictures) -> None:
     backbone = load(str(models["dit"]), device="cpu")
     jobs = [
-        Job(backbone.encode(picture), Draws(0, b"", backbone.latent_shape).block(0, 5), [0, 1])
+        ScoringJob(backbone.encode(picture), Draws(0, b"", backbone.latent_shape).block(0, 5), [0, 1])
         for _, picture in pictures[:3]
     ]
     rows: list[int] = []
     backbone.network.register_forward_pre_hook(lambda module, args: rows.append(len(args[0])))
-    Residuals(backbone, backbone.condition(CLASSES), False, 40, Squeeze(backbone, True))(jobs)
+    DenoisingErrors(backbone, backbone.condition(CLASSES), False, 40, SharedWork(backbone, True))(jobs)
     assert rows == [16, 16, 16], "ten rows each, filled up to a multiple of eight"
 
 
@@ -145,10 +145,10 @@ def test_errors_do_not_depend_on_the_company_to_the_last_bit(kind: str, batch: i
     backbone = load(str(models[kind]), device="cpu")
     conditions = backbone.condition(CLASSES if kind == "dit" else PROMPTS)
     jobs = [
-        Job(backbone.encode(picture), Draws(0, digest(picture), backbone.latent_shape).block(0, 3), [0, 2, 1])
+        ScoringJob(backbone.encode(picture), Draws(0, digest(picture), backbone.latent_shape).block(0, 3), [0, 2, 1])
         for _, picture in pictures
     ]
-    residuals = Residuals(backbone, conditions, False, batch, Squeeze(backbone, True))
+    residuals = DenoisingErrors(backbone, conditions, False, batch, SharedWork(backbone, True))
     alone = [residuals([job])[0] for job in jobs]
     together = residuals(jobs)
     backwards = residuals(jobs[::-1])[::-1]
@@ -163,8 +163,8 @@ def test_the_prefix_is_run_once_per_draw_and_not_once_per_label(models, pictures
         backbone.network.get_submodule(name).register_forward_hook(
             lambda module, args, output, name=name: rows.__setitem__(name, rows[name] + len(output))
         )
-    job = Job(backbone.encode(pictures[0][1]), Draws(0, b"", backbone.latent_shape).block(0, 8), [0, 1, 2, 3])
-    Residuals(backbone, backbone.condition(PROMPTS), False, 8, Squeeze(backbone, True))([job])
+    job = ScoringJob(backbone.encode(pictures[0][1]), Draws(0, b"", backbone.latent_shape).block(0, 8), [0, 1, 2, 3])
+    DenoisingErrors(backbone, backbone.condition(PROMPTS), False, 8, SharedWork(backbone, True))([job])
     assert rows == {"conv_in": 8, "conv_out": 32}
 
 
@@ -177,8 +177,8 @@ def test_no_prefix_is_shared_where_the_text_comes_in_with_the_time(models) -> No
 def test_the_network_is_left_as_it_was_after_sharing_a_prefix(models, pictures) -> None:
     backbone = load(str(models["epsilon"]), device="cpu")
     before = dict(backbone.network.named_modules())
-    job = Job(backbone.encode(pictures[0][1]), Draws(0, b"", backbone.latent_shape).block(0, 2), [0, 1])
-    Residuals(backbone, backbone.condition(PROMPTS), False, 8, Squeeze(backbone, True))([job])
+    job = ScoringJob(backbone.encode(pictures[0][1]), Draws(0, b"", backbone.latent_shape).block(0, 2), [0, 1])
+    DenoisingErrors(backbone, backbone.condition(PROMPTS), False, 8, SharedWork(backbone, True))([job])
     after = dict(backbone.network.named_modules())
     assert before.keys() == after.keys() and all(before[name] is after[name] for name in before)
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in after.values())

@@ -13,10 +13,10 @@ import torch
 from diffusers import DiTPipeline, StableDiffusionPipeline
 
 import bigain_cli as bigain
-from bigain_cli.backbones.base import Process
+from bigain_cli.backbones.base import NoiseSchedule
 from bigain_cli.backbones.devices import PrecisionWarning
-from bigain_cli.generation import Generation, Step, Wish
-from bigain_cli.generation.sampling_loop import Descent
+from bigain_cli.generation import Generation, GenerationOptions, GenerationProgress
+from bigain_cli.generation.sampling_loop import SamplingLoop
 from bigain_cli.registry import SAMPLERS, attribute
 
 PROMPTS = ["a cat", "seven dogs"]
@@ -42,7 +42,7 @@ def exact(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
     """Collect what is decoded before it is rounded to bytes."""
     seen: list[np.ndarray] = []
     monkeypatch.setattr(
-        "bigain_cli.backbones.latents.as_picture",
+        "bigain_cli.backbones.latents.as_image",
         lambda pixels: seen.append((pixels / 2 + 0.5).clamp(0, 1).permute(1, 2, 0).numpy()),
     )
     return seen
@@ -152,11 +152,11 @@ def test_every_step_of_the_schedule_can_be_taken(sampler: str, spacing: str, fla
     backbone = bigain.load("colours", device="cpu")
     betas = {"trained_betas": backbone.schedule["trained_betas"] if flat else None}  # flat at its ends, or nowhere
     backbone.schedule = {**betas, "timestep_spacing": spacing, "steps_offset": 1}
-    descent = Descent(backbone, sampler, backbone.length)
+    descent = SamplingLoop(backbone, sampler, backbone.timesteps)
     times: list[float] = []
     *_, clean = descent.run((3, 2, 2), [1], lambda noisy, t, number: times.append(float(t[0])) or 0.1 * noisy)
     assert clean.isfinite().all()
-    every = set(range(backbone.length))
+    every = set(range(backbone.timesteps))
     assert set(times) <= every and (set(times) == every or (flat and SAMPLERS[sampler].multistep))
     levels = [backbone._process.a[int(time)].item() for time in sorted(times)]
     assert not flat or set(levels) == set(backbone._process.a.tolist()), "what is left out has a twin"
@@ -166,7 +166,7 @@ def test_every_step_of_the_schedule_can_be_taken(sampler: str, spacing: str, fla
 def test_a_schedule_that_is_flat_at_its_ends_divides_by_nothing(sampler: str) -> None:
     backbone = bigain.load("colours", device="cpu")
     for steps in (60, 333, 999):
-        *_, clean = Descent(backbone, sampler, steps).run((3, 2, 2), [1], lambda noisy, t, number: 0.1 * noisy)
+        *_, clean = SamplingLoop(backbone, sampler, steps).run((3, 2, 2), [1], lambda noisy, t, number: 0.1 * noisy)
         assert clean.isfinite().all()
 
 
@@ -180,10 +180,12 @@ def test_alpha_follows_the_time_of_each_step(backbones) -> None:
 
 
 def test_steps_are_told_and_samples_come_in_order(backbones) -> None:
-    generation = Generation(backbones["dit"], ["1", "4"], Wish(steps=3, batch=1), 2)
+    generation = Generation(backbones["dit"], ["1", "4"], GenerationOptions(steps=3, batch=1), 2)
     events = list(generation.events())
-    assert [(event.done, event.of) for event in events if isinstance(event, Step)] == [(i, 12) for i in range(1, 13)]
-    assert [isinstance(event, Step) for event in events] == [True, True, True, False] * 4
+    assert [(event.done, event.of) for event in events if isinstance(event, GenerationProgress)] == [
+        (i, 12) for i in range(1, 13)
+    ]
+    assert [isinstance(event, GenerationProgress) for event in events] == [True, True, True, False] * 4
 
 
 @pytest.mark.parametrize("compress", ["none", "lgtm:0.5", "tome:0.5"])
@@ -260,7 +262,7 @@ def test_what_cannot_be_drawn_is_said_before_anything_is(kind: str, options: dic
 
 
 def test_a_time_between_two_steps_lies_between_their_noise_levels() -> None:
-    process = Process.of(torch.linspace(0.99, 0.01, 10), "v_prediction", torch.device("cpu"))
+    process = NoiseSchedule.of(torch.linspace(0.99, 0.01, 10), "v_prediction", torch.device("cpu"))
     whole, between = torch.tensor([3, 4]), torch.tensor([3.0, 3.25, 4.0])
     a, s = (part.flatten() for part in process.at(between))
     torch.testing.assert_close(a[[0, 2]], process.a[whole])

@@ -15,14 +15,14 @@ from PIL import Image
 
 import bigain_cli as bigain
 from bigain_cli.backbones.devices import PrecisionWarning
-from bigain_cli.classification.heatmaps import Lens, plain
+from bigain_cli.classification.heatmaps import PixelErrors, plain
 from bigain_cli.errors import UsageError
 from bigain_cli.images import digest, view_of
 from bigain_cli.noise_draws import Draws
 
 COLOURS = ["red", "green", "blue", "orange", "grey"]
 LABELS = ["tabby", "tench", "airliner"]
-FEW = bigain.Rules("fixed", draws=4)
+FEW = bigain.StoppingRules("fixed", draws=4)
 
 
 def flat(number: int, size: tuple[int, int] = (24, 20)) -> tuple[str, Image.Image]:
@@ -64,7 +64,7 @@ def check(plain_run: list[Any], mapped: list[Any], tolerance: float = 1e-5) -> N
 @pytest.mark.parametrize("reject", [False, True])
 def test_maps_of_a_race_add_up_to_the_gap(score: str, reject: bool) -> None:
     backbone = bigain.load("colours")
-    rules = bigain.Rules(score=score)
+    rules = bigain.StoppingRules(score=score)
     before, after = runs(backbone, [flat(n) for n in range(6)], COLOURS, rules=rules, reject=reject)
     check(before, after)
     assert any(each.decided for each in after), "the runner-up of some dropped out"
@@ -93,7 +93,7 @@ def test_maps_of_patches_are_maps_of_pixels(patched: Path, pictures) -> None:
     assert after[0].exhibit.maps[0].map.shape == (16, 16)
     values = torch.zeros(1, 12, 8, 8)
     values[0, 6, 3, 5] = 2.0  # the second colour's lower left corner of a 2×2 patch
-    pixels = Lens(True, 2, plain)(values)[0]
+    pixels = PixelErrors(True, 2, plain)(values)[0]
     assert pixels.nonzero().tolist() == [[7, 10]] and pixels[7, 10] == 2.0 / values[0].numel()
 
 
@@ -102,7 +102,7 @@ def test_maps_equal_a_plain_loop(models, pictures) -> None:
     backbone = bigain.load(str(models["epsilon"]), device="cpu")
     labels = {"tabby": ["a tabby", "some cat"], "tench": ["a tench"]}
     result = next(bigain.classify(backbone, pictures[:1], labels, rules=FEW, maps=True))
-    block = Draws(0, digest(pictures[0][1]), backbone.latent_shape, backbone.steps).block(0, 4)
+    block = Draws(0, digest(pictures[0][1]), backbone.latent_shape, backbone.timestep_range).block(0, 4)
     latent = backbone.encode(pictures[0][1])
     texts = [*labels["tabby"], *labels["tench"], ""]
     conditions, seen = backbone.condition(texts), []
@@ -120,7 +120,7 @@ def test_maps_equal_a_plain_loop(models, pictures) -> None:
 @pytest.mark.parametrize("score", ["norm", "log"])
 def test_roots_and_logarithms_add_up_but_for_a_small_remainder(score: str, models, pictures) -> None:
     backbone = bigain.load(str(models["epsilon"]), device="cpu")
-    before, after = runs(backbone, pictures[:2], LABELS, rules=bigain.Rules("fixed", draws=4, score=score))
+    before, after = runs(backbone, pictures[:2], LABELS, rules=bigain.StoppingRules("fixed", draws=4, score=score))
     check(before, after, 1e-9)
     for each in after:
         for evidence in each.exhibit.maps:
@@ -157,7 +157,9 @@ def test_the_empty_prompt_is_the_only_extra_work(models, pictures) -> None:
 
 def test_votes_have_no_place() -> None:
     with pytest.raises(UsageError, match=r"maps of the score vote: votes cannot be mapped.*--score l2, l1 or norm"):
-        bigain.Run(bigain.load("colours"), ["red", "green"], rules=bigain.Rules(score="vote"), maps=True)
+        bigain.Classification(
+            bigain.load("colours"), ["red", "green"], rules=bigain.StoppingRules(score="vote"), maps=True
+        )
 
 
 @pytest.mark.parametrize("size", [(32, 32), (2000, 500), (500, 2000), (7, 3)])

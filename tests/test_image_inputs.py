@@ -16,7 +16,7 @@ from PIL import Image
 
 import bigain_cli as bigain
 from bigain_cli.errors import UsageError
-from bigain_cli.images import Picture, Source, prepare, sources_of
+from bigain_cli.images import LoadedImage, Source, prepare, sources_of
 
 SIZE = (7, 5)  # width, height
 LABELS = ["red", "green", "blue"]
@@ -52,9 +52,9 @@ def forms(image: Image.Image) -> dict[str, object]:
 FORMS = tuple(forms(Image.new("RGB", SIZE)))
 
 
-def prepared(images: object) -> list[Picture]:
+def prepared(images: object) -> list[LoadedImage]:
     found = [prepare(source) for source in sources_of(images)]
-    assert all(isinstance(each, Picture) for each in found)
+    assert all(isinstance(each, LoadedImage) for each in found)
     return found
 
 

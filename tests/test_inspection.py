@@ -14,11 +14,11 @@ import bigain_cli as bigain
 from bigain_cli.cli.app import answer
 from bigain_cli.errors import BigainError, InputError, UsageError
 from bigain_cli.inspection.figure import _kept, figure_of
-from bigain_cli.inspection.inspector import Look, inspect
+from bigain_cli.inspection.inspector import BlockView, inspect
 from bigain_cli.outputs.plotting import png_of
 
 
-def looks(folder: Path, spec: str, picture: object, times: tuple[int, ...] = (100, 900)) -> tuple[Look, ...]:
+def looks(folder: Path, spec: str, picture: object, times: tuple[int, ...] = (100, 900)) -> tuple[BlockView, ...]:
     backbone = bigain.load(str(folder), device="cpu")
     found = inspect(backbone, picture, spec, times)
     assert not any(module._forward_pre_hooks for module in backbone.network.modules())

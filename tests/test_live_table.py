@@ -12,23 +12,23 @@ from PIL import Image
 from rich.console import Console
 
 import bigain_cli as bigain
-from bigain_cli.classification.ranking import Standing
+from bigain_cli.classification.ranking import RankedLabel
 from bigain_cli.cli import live_table, progress
 from bigain_cli.cli.live_table import WIDTH, ClassifyProgress, bar, most_left, plain, table
-from bigain_cli.cli.messages import Talk
-from bigain_cli.cli.progress import StepMeter, clock
+from bigain_cli.cli.messages import Messages
+from bigain_cli.cli.progress import ProgressBar, clock
 
 LABELS = ["red", "orange", "pink", "brown", "purple", "grey"]
 
 
 @pytest.fixture(scope="module")
 def steps() -> list[bigain.Ranking]:
-    run = bigain.Run(bigain.load("colours"), LABELS, rules=bigain.Rules(draws=64))
-    return list(run.standings([("x\x1b[31m.png", Image.new("RGB", (8, 8), (185, 80, 40)))]))
+    run = bigain.Classification(bigain.load("colours"), LABELS, rules=bigain.StoppingRules(draws=64))
+    return list(run.rankings([("x\x1b[31m.png", Image.new("RGB", (8, 8), (185, 80, 40)))]))
 
 
-def place(behind: float, radius: float | None, alive: bool = True) -> Standing:
-    return Standing("cat", 0.5, -0.1, 16, alive, behind, 0.0, radius)
+def place(behind: float, radius: float | None, alive: bool = True) -> RankedLabel:
+    return RankedLabel("cat", 0.5, -0.1, 16, alive, behind, 0.0, radius)
 
 
 def test_bars_close_in_around_their_dot() -> None:
@@ -71,7 +71,7 @@ def lines_of(steps: list[bigain.Ranking], pause: float, monkeypatch: pytest.Monk
     now = [100.0]
     for module in (progress, live_table):
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    with ClassifyProgress(Talk(quiet=False, verbose=False), watch=True) as display:
+    with ClassifyProgress(Messages(quiet=False, verbose=False), watch=True) as display:
         for step in steps:
             now[0] += pause
             display.show(step)
@@ -109,13 +109,13 @@ def test_a_plain_line_tells_pace_and_gap(steps, monkeypatch, capsys) -> None:
 def test_a_step_meter_writes_a_line_now_and_then(monkeypatch, capsys) -> None:
     now = [100.0]
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    with StepMeter(Talk(quiet=False, verbose=False), "training", "images", before=100) as progress:
+    with ProgressBar(Messages(quiet=False, verbose=False), "training", "images", before=100) as progress:
         for done in range(100, 140, 4):
             progress.show(done, 200, "loss 0.1")
             now[0] += 4.0
     expected = [f"bigain: {done}/200 images, loss 0.1, {clock(200 - done)} left" for done in (112, 124, 136)]
     assert capsys.readouterr().err.splitlines() == expected, "an earlier run's steps make this one no faster"
-    with StepMeter(Talk(quiet=True, verbose=False), "training", "images") as progress:
+    with ProgressBar(Messages(quiet=True, verbose=False), "training", "images") as progress:
         now[0] += 60.0
         progress.show(1, 2)
     assert capsys.readouterr() == ("", "")

@@ -13,7 +13,7 @@ from counting import counting_flops
 from PIL import Image
 
 import bigain_cli as bigain
-from bigain_cli.backbones.model_card import Card
+from bigain_cli.backbones.model_card import ModelCard
 from bigain_cli.backbones.model_locations import folder_of
 from bigain_cli.registry import DEFAULT_MODEL, MODELS
 
@@ -22,9 +22,9 @@ KINDS = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse"
 
 
 @pytest.fixture(scope="module", params=EMBEDDED)
-def embedded(request: pytest.FixtureRequest) -> tuple[str, Path, Card, Any]:
+def embedded(request: pytest.FixtureRequest) -> tuple[str, Path, ModelCard, Any]:
     folder = folder_of(MODELS[request.param])
-    return request.param, folder, Card.read(folder), bigain.load(request.param, device="cpu")
+    return request.param, folder, ModelCard.read(folder), bigain.load(request.param, device="cpu")
 
 
 def picture() -> Image.Image:
@@ -43,7 +43,7 @@ def test_it_is_small_and_cheap_to_evaluate(embedded) -> None:
     with counting_flops() as counter, torch.inference_mode():
         backbone.noise(torch.zeros(1, *backbone.latent_shape), torch.tensor([500]), told)
     assert counter.get_total_flops() <= 0.4e9
-    run_of = bigain.Run(backbone, ["cat", "dog"], compress="none")
+    run_of = bigain.Classification(backbone, ["cat", "dog"], compress="none")
     assert run_of.gflop * 1e9 == pytest.approx(counter.get_total_flops())
     assert backbone.encode(picture()).numel() == 3 * 32 * 32
 

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from bigain_cli.classification.ranking import Failure, Ranking, Standing
+from bigain_cli.classification.ranking import Failure, RankedLabel, Ranking
 from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.outputs import Layout
 from bigain_cli.outputs.csv_tsv import COLUMNS, Csv, Tsv
@@ -37,7 +37,7 @@ numbers = st.floats(allow_nan=False, allow_infinity=False)
 
 
 def ranking(name: str = "a.jpg", labels: tuple[str, ...] = ("cat", "dog", "owl"), **changes: Any) -> dict[str, Any]:
-    standings = tuple(Standing(label, 0.75 / 2**place, -0.1 - place, 48) for place, label in enumerate(labels))
+    standings = tuple(RankedLabel(label, 0.75 / 2**place, -0.1 - place, 48) for place, label in enumerate(labels))
     about = {
         "decided": True,
         "gap": 0.0123,

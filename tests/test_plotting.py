@@ -17,7 +17,7 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from PIL import Image
 
 import bigain_cli as bigain
-from bigain_cli.classification.ranking import Evidence, Exhibit, Ranking, Standing
+from bigain_cli.classification.ranking import EvidenceMap, ImageEvidence, RankedLabel, Ranking
 from bigain_cli.cli.app import answer
 from bigain_cli.errors import UsageError
 from bigain_cli.outputs import plotting
@@ -42,8 +42,8 @@ IDS = [
 
 def ranking(name: str = "a.jpg", winner: str = "cat", maps: int = 2) -> Ranking:
     generator = np.random.default_rng(0)
-    seen = [Evidence(against, 0.1, 8, generator.normal(size=(8, 12))) for against in ("dog $x_", None)][:maps]
-    standings = (Standing(winner, 0.9, -0.1, 8), Standing("dog $x_", 0.1, -0.2, 8, False, 0.1, 0.01, 0.05))
+    seen = [EvidenceMap(against, 0.1, 8, generator.normal(size=(8, 12))) for against in ("dog $x_", None)][:maps]
+    standings = (RankedLabel(winner, 0.9, -0.1, 8), RankedLabel("dog $x_", 0.1, -0.2, 8, False, 0.1, 0.01, 0.05))
     return Ranking(
         name,
         standings,
@@ -52,7 +52,7 @@ def ranking(name: str = "a.jpg", winner: str = "cat", maps: int = 2) -> Ranking:
         (0.05, 0.15),
         8,
         16,
-        exhibit=Exhibit(Image.new("RGB", (96, 64), "teal"), tuple(seen)),
+        exhibit=ImageEvidence(Image.new("RGB", (96, 64), "teal"), tuple(seen)),
     )
 
 

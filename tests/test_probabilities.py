@@ -119,7 +119,7 @@ def test_a_models_temperature_is_used_and_told_under_its_own_score_alone(warm: P
     picture = Image.effect_noise((32, 32), 90).convert("RGB")
     results = {}
     for score in ("norm", "l1"):
-        rules = bigain.Rules(score=score, draws=8)
+        rules = bigain.StoppingRules(score=score, draws=8)
         (results[score],) = bigain.classify(backbone, picture, ["cat", "ship", "frog"], rules=rules)
     own, other = results["norm"], results["l1"]
     assert own.settings["temperature"] == 0.002 and "temperature" not in other.settings
@@ -134,20 +134,20 @@ def test_another_temperature_is_another_run(warm: Path) -> None:
     marks = set()
     for temperature in (0.002, 0.003, None):
         backbone.temperature = temperature
-        marks.add(bigain.Run(backbone, ["cat", "ship"]).settings["fingerprint"])
+        marks.add(bigain.Classification(backbone, ["cat", "ship"]).settings["fingerprint"])
     assert len(marks) == 3
 
 
 def test_the_exam_fits_one_if_there_are_enough_pictures(warm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from bigain_cli.backbones.vocabulary import Phrases
+    from bigain_cli.backbones.vocabulary import PromptVocabulary
     from bigain_cli.training import validation
     from bigain_cli.training.image_tensors import LabelledImages
 
     backbone = bigain.load(str(warm), device="cpu")
     card = bigain.backbones.card.Card.read(warm)
-    phrases = Phrases(dict(list(card.classes.items())[:2]), card.templates)
+    phrases = PromptVocabulary(dict(list(card.classes.items())[:2]), card.templates)
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (6, 3, 32, 32), generator=generator, dtype=torch.uint8)
     pictures = LabelledImages(pixels, torch.tensor([0, 1] * 3), tuple(phrases.classes))

@@ -66,4 +66,4 @@ def test_a_model_may_be_named_wherever_a_network_is_compressed(models, tmp_path:
     for label in ("red", "green"):
         (tmp_path / label).mkdir()
         Image.new("RGB", (16, 16), label).save(tmp_path / label / "0.png")
-    assert bigain.evaluate("colours", str(tmp_path), rules=bigain.Rules(draws=16)).summary().to_dict()
+    assert bigain.evaluate("colours", str(tmp_path), rules=bigain.StoppingRules(draws=16)).summary().to_dict()

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bigain_cli.classification.ranking import Ranking, Standing
+from bigain_cli.classification.ranking import RankedLabel, Ranking
 
 STANDINGS = (
-    Standing("cat", 0.9712345, -0.1, 48),
-    Standing("dog", 0.02, -0.2, 48),
-    Standing("owl", 0.0087655, -0.3, 20, alive=False),
+    RankedLabel("cat", 0.9712345, -0.1, 48),
+    RankedLabel("dog", 0.02, -0.2, 48),
+    RankedLabel("owl", 0.0087655, -0.3, 20, alive=False),
 )
 DECIDED = Ranking("photo.jpg", STANDINGS, decided=True, gap=0.1, gap_interval=(0.08, 0.12), draws=48, evaluations=116)
 

@@ -19,7 +19,7 @@ import pytest
 from matplotlib import colormaps
 from PIL import Image
 
-from bigain_cli.classification.ranking import Evidence, Exhibit, Failure, Ranking, Standing
+from bigain_cli.classification.ranking import EvidenceMap, Failure, ImageEvidence, RankedLabel, Ranking
 from bigain_cli.outputs import Layout
 from bigain_cli.outputs.html_article import map_of, thumbnail, verdict_of
 from bigain_cli.outputs.html_report import Html
@@ -33,12 +33,12 @@ LINK = "http://example.invalid/x.png"
 
 def ranking(name: str, label: str = "cat", decided: bool = True, gap: float = 0.1, maps: bool = False) -> Ranking:
     standings = (
-        Standing(label, 0.5 + gap, -0.1, 16, True, 0.0, 0.0, None),
-        Standing("dog", 0.3, -0.1 - gap, 16, not decided, gap, 0.01, 0.05),
-        Standing(QUOTES, 0.1, -0.9, 8, False, 0.8, 0.1, 0.3),
+        RankedLabel(label, 0.5 + gap, -0.1, 16, True, 0.0, 0.0, None),
+        RankedLabel("dog", 0.3, -0.1 - gap, 16, not decided, gap, 0.01, 0.05),
+        RankedLabel(QUOTES, 0.1, -0.9, 8, False, 0.8, 0.1, 0.3),
     )
-    seen = (Evidence("dog", gap, 16, np.eye(8)), Evidence(None, gap, 16, -np.eye(8))) if maps else ()
-    exhibit = Exhibit(Image.effect_noise((300, 200), 40).convert("RGB"), seen)
+    seen = (EvidenceMap("dog", gap, 16, np.eye(8)), EvidenceMap(None, gap, 16, -np.eye(8))) if maps else ()
+    exhibit = ImageEvidence(Image.effect_noise((300, 200), 40).convert("RGB"), seen)
     settings = {"model": EVIL, "seed": 0, "compress": "none", "link": LINK, "fingerprint": "f"}
     interval = (gap - 0.05, gap + 0.05)
     return Ranking(name, standings, decided, gap, interval, 16, 48, settings=settings, exhibit=exhibit)
@@ -165,7 +165,9 @@ def test_a_remark_keeps_its_lines_and_is_escaped() -> None:
 
 def test_the_maps_of_an_image_have_one_scale_that_is_shown() -> None:
     weak, strong = np.eye(8), -4 * np.eye(8)
-    picture = Exhibit(Image.new("RGB", (8, 8)), (Evidence("dog", 1, 16, weak), Evidence(None, 1, 16, strong)))
+    picture = ImageEvidence(
+        Image.new("RGB", (8, 8)), (EvidenceMap("dog", 1, 16, weak), EvidenceMap(None, 1, 16, strong))
+    )
     text = page([dataclasses.replace(ranking("a.png"), exhibit=picture)])
     _, first, second = (picture_of(image) for image in Structure(text).all("img"))
     assert first.getpixel((1, 0)) == second.getpixel((1, 0)), "zero is one colour"

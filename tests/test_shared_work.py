@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import bigain_cli as bigain
-from bigain_cli.classification.classifier import Run
-from bigain_cli.classification.denoising import Job, Residuals, Squeeze
+from bigain_cli.classification.classifier import Classification
+from bigain_cli.classification.denoising import DenoisingErrors, ScoringJob, SharedWork
 from bigain_cli.compress import compressed
 from bigain_cli.errors import UsageError
 from bigain_cli.images import digest
@@ -29,7 +29,7 @@ SPECS = [
 ]
 DIT_SPECS = ["lgtm:0.5@levels=all", "tome:0.5@levels=all+mlp", "iekvd:2@levels=all"]
 CASES = [("epsilon", spec) for spec in SPECS] + [("dit", spec) for spec in DIT_SPECS]
-RULES = bigain.Rules("fixed", draws=4)
+RULES = bigain.StoppingRules("fixed", draws=4)
 
 
 def scores(result) -> dict[str, float]:
@@ -97,9 +97,9 @@ def test_errors_equal_a_plain_loop_over_a_compressed_network(spec: str, models, 
                     guess = backbone.noise(noisy, t, conditions.take(torch.tensor([label])))
                 expected[draw, label] = (guess - noise).square().mean().item()
     with compressed(backbone, spec) as handle:
-        squeeze = Squeeze(backbone, True, handle)
+        squeeze = SharedWork(backbone, True, handle)
         assert squeeze.extra == 0
-        got = Residuals(backbone, conditions, False, 8, squeeze)([Job(latent, block, [0, 1, 2])])[0]
+        got = DenoisingErrors(backbone, conditions, False, 8, squeeze)([ScoringJob(latent, block, [0, 1, 2])])[0]
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
 
 
@@ -107,7 +107,7 @@ def test_a_pass_for_the_plan_is_counted_and_kept_within_the_budget(models, pictu
     backbone = bigain.load(str(models["epsilon"]), device="cpu")
 
     def evaluations(spec: str, **limits) -> int:
-        rules = bigain.Rules("fixed", draws=4, **limits)
+        rules = bigain.StoppingRules("fixed", draws=4, **limits)
         return next(bigain.classify(backbone, pictures[:1], LABELS, rules=rules, compress=spec)).evaluations
 
     assert evaluations("none") == evaluations("lgtm:0.5") == evaluations("iekvd:2") == 12
@@ -115,7 +115,7 @@ def test_a_pass_for_the_plan_is_counted_and_kept_within_the_budget(models, pictu
     assert evaluations("lgtm:0.5@plan=per-label") == 12
     assert evaluations("lgtm:0.5@share=block", budget=10) == 8
     with pytest.raises(UsageError, match="takes 4 evaluations"):
-        Run(backbone, LABELS, rules=bigain.Rules(budget=3), compress="lgtm:0.5@share=block")
+        Classification(backbone, LABELS, rules=bigain.StoppingRules(budget=3), compress="lgtm:0.5@share=block")
 
 
 def test_the_pass_for_the_plan_ends_with_the_last_plan(models, pictures) -> None:
@@ -163,9 +163,9 @@ def test_less_than_was_asked_for_is_said_aloud(models, pictures) -> None:
 
 def test_what_cannot_be_compressed_is_said() -> None:
     with pytest.raises(UsageError, match="colours has no network"):
-        Run(bigain.load("colours"), ["red", "green"], compress="lgtm:0.5")
+        Classification(bigain.load("colours"), ["red", "green"], compress="lgtm:0.5")
     with pytest.raises(UsageError, match="unknown operator 'lgmt'"):
-        Run(bigain.load("colours"), ["red", "green"], compress="lgmt:0.5")
+        Classification(bigain.load("colours"), ["red", "green"], compress="lgmt:0.5")
 
 
 def test_unshared_maps_depend_on_picture_draw_and_label_alone(models, pictures) -> None:

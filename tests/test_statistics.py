@@ -8,13 +8,13 @@ import torch
 from oracle import Tables, mixture, play, tables
 from scipy import stats
 
-from bigain_cli import Rules
+from bigain_cli import StoppingRules
 from bigain_cli.classification import estimators
 from bigain_cli.noise_draws import Draws, radical_inverse
 
 RACES = 2000
 ALPHA = 0.05
-ENOUGH = Rules(draws=128)
+ENOUGH = StoppingRules(draws=128)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_the_interval_covers_at_least_as_often_as_it_says(hard: Tables, capsys) 
     for schedule in ("race", "fixed", "ttest"):
         covered = 0
         for errors in hard.errors:
-            outcome = play(errors, Rules(schedule))
+            outcome = play(errors, StoppingRules(schedule))
             truth = errors[:, int(outcome.runner_up)].mean() - errors[:, int(outcome.label)].mean()
             low, high = outcome.gap_interval
             covered += low <= truth <= high
@@ -135,7 +135,7 @@ def test_votes_are_covered_although_they_may_all_be_equal() -> None:
     for seed in range(1000):
         first = np.random.default_rng(seed).random(128) < 0.9
         errors = np.stack([np.where(first, 0.0, 1.0), np.where(first, 1.0, 0.0)], axis=1)
-        outcome = play(errors, Rules(score="vote", draws=128))
+        outcome = play(errors, StoppingRules(score="vote", draws=128))
         truth = 0.8 if outcome.label == "0" else -0.8
         covered += outcome.gap_interval[0] <= truth <= outcome.gap_interval[1]
         decided += outcome.decided
@@ -143,8 +143,8 @@ def test_votes_are_covered_although_they_may_all_be_equal() -> None:
 
 
 def test_fewer_than_eight_draws_give_no_interval() -> None:
-    assert play(synthetic(0, 3, gap=1.0), Rules(draws=7)).gap_interval is None
-    assert play(synthetic(0, 3, gap=1.0), Rules(draws=8)).gap_interval is not None
+    assert play(synthetic(0, 3, gap=1.0), StoppingRules(draws=7)).gap_interval is None
+    assert play(synthetic(0, 3, gap=1.0), StoppingRules(draws=8)).gap_interval is not None
 
 
 def stages(errors: np.ndarray) -> tuple[int, float]:
@@ -155,7 +155,7 @@ def stages(errors: np.ndarray) -> tuple[int, float]:
 
 
 def test_the_race_takes_at_most_half_of_the_published_stages_for_the_same_agreement(hard: Tables, capsys) -> None:
-    outcomes = [play(errors, Rules()) for errors in hard.errors]
+    outcomes = [play(errors, StoppingRules()) for errors in hard.errors]
     race = np.array([int(outcome.label) for outcome in outcomes]) == hard.best
     cost = np.mean([outcome.evaluations for outcome in outcomes]) / 10
     played = [stages(errors) for errors in hard.errors]

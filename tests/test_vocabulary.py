@@ -6,12 +6,12 @@ import pytest
 import tiny
 
 import bigain_cli as bigain
-from bigain_cli.backbones.vocabulary import HOMONYMS, Vocabulary
-from bigain_cli.classification.label_prompts import arms_of, as_label_set
+from bigain_cli.backbones.vocabulary import HOMONYMS, ClassVocabulary
+from bigain_cli.classification.label_prompts import as_label_set, label_prompts
 from bigain_cli.errors import UsageError
 from bigain_cli.labels import presets, read_labels
 
-KNOWN = Vocabulary(tiny.NAMES, unconditional=6)
+KNOWN = ClassVocabulary(tiny.NAMES, unconditional=6)
 
 
 def test_names_synonyms_numbers_and_spellings_are_found() -> None:
@@ -40,28 +40,28 @@ def test_a_homonym_asks_for_a_number() -> None:
 
 def test_the_empty_prompt_needs_an_unconditional_class() -> None:
     with pytest.raises(UsageError, match="without an unconditional class"):
-        Vocabulary({0: "a"}, None).find("")
+        ClassVocabulary({0: "a"}, None).find("")
 
 
 def test_two_labels_of_one_class_are_refused() -> None:
     with pytest.raises(UsageError, match="are the same class 1"):
-        arms_of(as_label_set(["tabby", "tabby cat"]), (), False, KNOWN)
+        label_prompts(as_label_set(["tabby", "tabby cat"]), (), False, KNOWN)
 
 
 def test_a_label_may_be_told_by_its_prompt() -> None:
-    arms = arms_of(as_label_set({"my cat": "tabby", "fish": ["tench"]}), (), False, KNOWN)
+    arms = label_prompts(as_label_set({"my cat": "tabby", "fish": ["tench"]}), (), False, KNOWN)
     assert [arm.texts for arm in arms] == [("tabby",), ("tench",)]
 
 
 def test_templates_are_refused() -> None:
     with pytest.raises(UsageError, match="knows class names, not sentences"):
-        arms_of(as_label_set(["tabby", "tench"]), ("a {}",), False, KNOWN)
+        label_prompts(as_label_set(["tabby", "tench"]), ("a {}",), False, KNOWN)
 
 
 def test_imagenet_homonyms_of_the_preset_are_told_apart() -> None:
     names = dict(HOMONYMS.values())
     names |= {2: "Crane, not the bird"}
-    vocabulary = Vocabulary({**names, 999: "crane bird house"}, None)
+    vocabulary = ClassVocabulary({**names, 999: "crane bird house"}, None)
     for name, (number, _) in HOMONYMS.items():
         assert vocabulary.find(name) == number
     preset = {label.name for label in read_labels("imagenet", presets()).labels}
@@ -69,7 +69,7 @@ def test_imagenet_homonyms_of_the_preset_are_told_apart() -> None:
 
 
 def test_near_names_share_a_word_before_they_share_letters() -> None:
-    known = Vocabulary({0: "crate", 1: "tabby cat", 2: "coast"}, None)
+    known = ClassVocabulary({0: "crate", 1: "tabby cat", 2: "coast"}, None)
     with pytest.raises(UsageError, match="Near names: tabby cat"):
         known.find("cat")
 

@@ -24,14 +24,14 @@ def split(images: list[str], model: str, labels: str, repeat: int) -> dict[str, 
         return clock[-1] - clock[-2]
 
     import bigain_cli as bigain
-    from bigain_cli.classification.classifier import Run
+    from bigain_cli.classification.classifier import Classification
     from bigain_cli.images import Source, read
 
     loader = bigain.load  # imported on first use
     found: dict[str, Any] = {"imports": lap()}
     backbone = loader(model)
     found["load"] = lap()
-    run = Run(backbone, labels)
+    run = Classification(backbone, labels)
     found["labels"] = lap()
     pictures = [(image, read(Source(image, path=image))) for image in images]
     found["read"] = lap()
@@ -40,7 +40,7 @@ def split(images: list[str], model: str, labels: str, repeat: int) -> dict[str, 
     times, spent = [], []
     for _ in range(repeat):
         for each in pictures:
-            (ranking,) = [step for step in run.standings([each]) if step.finished]
+            (ranking,) = [step for step in run.rankings([each]) if step.finished]
             times.append(lap())
             spent.append(ranking.evaluations)
     found |= {"first picture": times[0], "a picture": statistics.median(times), "slowest picture": max(times)}

@@ -51,7 +51,7 @@ def main() -> None:
     asked = parser.parse_args()
     backbone = bigain.load(asked.model)
     pictures = load_images(asked.pictures, asked.size)
-    rules = bigain.Rules("fixed", draws=asked.draws)
+    rules = bigain.StoppingRules("fixed", draws=asked.draws)
     hits, leans = 0, []
     for left, right, picture in composites(pictures, asked.n, asked.size, asked.seed):
         run = bigain.classify(backbone, [picture], [left, right], rules=rules, maps=True, compress=asked.spec)

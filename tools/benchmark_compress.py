@@ -15,14 +15,14 @@ from typing import Any
 import torch
 from diffusers import DiTTransformer2DModel, UNet2DConditionModel
 
-from bigain_cli.backbones.base import Conditions, Process, Shared
+from bigain_cli.backbones.base import Conditions, NoiseSchedule, Shared
 from bigain_cli.backbones.gaussian_mixture import cosine_alphas
-from bigain_cli.backbones.prefix_cache import given, run_prefix
-from bigain_cli.classification.denoising import Job, Residuals, Squeeze
+from bigain_cli.backbones.prefix_cache import run_prefix, use_cached
+from bigain_cli.classification.denoising import DenoisingErrors, ScoringJob, SharedWork
 from bigain_cli.compress import compressed, sites_of
-from bigain_cli.compress.kv_pooling import Pool
-from bigain_cli.compress.plan import Merge
-from bigain_cli.compress.token_merging import Merging
+from bigain_cli.compress.kv_pooling import PoolPlan
+from bigain_cli.compress.plan import MergePlan
+from bigain_cli.compress.token_merging import TokenMerging
 from bigain_cli.noise_draws import Draws
 
 SD2 = {"sample_size": 64, "use_linear_projection": True, "attention_head_dim": (5, 10, 20, 20)}
@@ -49,7 +49,7 @@ class Random:
         self.network = network.to(device, dtype).eval().requires_grad_(False)
         self.device, self.dtype, self.prefixed = device, dtype, isinstance(network, UNet2DConditionModel)
         self.latent_shape = (4, network.config.sample_size, network.config.sample_size)
-        self.process = Process.of(cosine_alphas(1000), "epsilon", device)
+        self.process = NoiseSchedule.of(cosine_alphas(1000), "epsilon", device)
         self.mix = self.process.mix
 
     def condition(self, prompts: list[str]) -> Conditions:
@@ -63,7 +63,7 @@ class Random:
         return sites_of(self.network)
 
     def noise(self, noisy: Any, t: Any, conditions: Conditions, shared: Any = None) -> Any:
-        with given(self.network, shared) if shared is not None else nullcontext():
+        with use_cached(self.network, shared) if shared is not None else nullcontext():
             return self._forward(noisy, t, conditions.rows)[:, :4].float()
 
     def shared(self, noisy: Any, t: Any) -> Shared:
@@ -79,7 +79,13 @@ class Random:
 @contextmanager
 def stopwatch(device: torch.device, spent: list[float]) -> Iterator[None]:
     """Add up the time that plans, merging and restoring take; waits for the device around each, so not for totals."""
-    targets = [(Merging, "plan"), (Merge, "query"), (Merge, "restore"), (Merge, "select"), (Pool, "keys")]
+    targets = [
+        (TokenMerging, "plan"),
+        (MergePlan, "query"),
+        (MergePlan, "restore"),
+        (MergePlan, "select"),
+        (PoolPlan, "keys"),
+    ]
     originals = [getattr(kind, name) for kind, name in targets]
 
     def timed(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -108,11 +114,11 @@ def wait(device: torch.device) -> None:
 
 
 def seconds(
-    backbone: Random, conditions: Conditions, job: Job, batch: int, spec: str, watched: bool = False
+    backbone: Random, conditions: Conditions, job: ScoringJob, batch: int, spec: str, watched: bool = False
 ) -> tuple[float, float, float]:
     """Return seconds per draw, seconds of it spent on bookkeeping, and the share of FLOPs saved."""
     with compressed(backbone, spec) if spec != "none" else nullcontext() as handle:
-        residuals = Residuals(backbone, conditions, False, batch, Squeeze(backbone, True, handle))  # type: ignore[arg-type]
+        residuals = DenoisingErrors(backbone, conditions, False, batch, SharedWork(backbone, True, handle))  # type: ignore[arg-type]
         started = time.perf_counter()
         residuals([job])
         whole = time.perf_counter() - started
@@ -140,7 +146,7 @@ def main() -> None:
     backbone = Random(SIZES[asked.model](), device, getattr(torch, asked.dtype))
     conditions = backbone.condition([str(number) for number in range(asked.labels)])
     block = Draws(0, b"", backbone.latent_shape).block(0, asked.draws)
-    job = Job(torch.randn(backbone.latent_shape).to(device), block, range(asked.labels))
+    job = ScoringJob(torch.randn(backbone.latent_shape).to(device), block, range(asked.labels))
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {asked}")
     print("spec                            s/draw  base    ratio [min, max]     FLOPs saved  bookkeeping/saved time")
     for spec in asked.compress or SPECS["dit" if asked.model.startswith("dit") else "quarter"]:

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from bigain_cli import Rules, load
+from bigain_cli import StoppingRules, load
 from bigain_cli.backbones.base import Backbone
-from bigain_cli.classification.elimination import Contest
+from bigain_cli.classification.elimination import Elimination
 from bigain_cli.classification.estimators import fitted_temperature, probabilities, shares_at
-from bigain_cli.classification.label_prompts import arms_of, as_label_set
+from bigain_cli.classification.label_prompts import as_label_set, label_prompts
 from bigain_cli.compress import compressed
 from bigain_cli.evaluation.accuracy import calibration_error as ece
 from bigain_cli.evaluation.accuracy import chance_error, paired_interval
@@ -45,19 +45,19 @@ def losses_of(score: str, table: dict[str, Any]) -> np.ndarray:
 
 def measure(backbone: Backbone, pictures: LabelledImages, count: int, draws: int, spec: str) -> dict[str, Any]:
     """Return the errors [picture draw label] of the first pictures, their times and their labels."""
-    arms = arms_of(as_label_set(list(pictures.classes)), (), False, backbone.vocabulary, backbone.template)
+    arms = label_prompts(as_label_set(list(pictures.classes)), (), False, backbone.vocabulary, backbone.template)
     conditions = backbone.condition([arm.texts[0] for arm in arms])
     rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    acting = nullcontext() if spec == "none" else compressed(backbone, spec, steps=backbone.length)
+    acting = nullcontext() if spec == "none" else compressed(backbone, spec, steps=backbone.timesteps)
     with torch.inference_mode(), acting:
         for number in range(count):
             image = pictures.image(number)
-            block = Draws(0, digest(image), backbone.latent_shape, (0, backbone.length)).block(0, draws)
+            block = Draws(0, digest(image), backbone.latent_shape, (0, backbone.timesteps)).block(0, draws)
             rows.append(_errors(backbone, backbone.encode(image), block, conditions))
             if number % 20 == 19:
                 print(f"{number + 1}/{count}", flush=True)
     l2, l1, t = (np.stack(column) for column in zip(*rows, strict=True))
-    return {"l2": l2, "l1": l1, "t": t / backbone.length, "labels": pictures.labels[:count].numpy()}
+    return {"l2": l2, "l1": l1, "t": t / backbone.timesteps, "labels": pictures.labels[:count].numpy()}
 
 
 def _errors(backbone: Any, latent: Any, block: Any, conditions: Any, at_once: int = 8) -> Any:
@@ -68,7 +68,7 @@ def _errors(backbone: Any, latent: Any, block: Any, conditions: Any, at_once: in
         noisy = backbone.mix(latent.expand_as(noise), noise, t)
         pairs = torch.arange(len(t)).repeat_interleave(labels)
         told = conditions.take(torch.arange(labels).repeat(len(t)))
-        shared = backbone.shared(noisy, t)
+        shared = backbone.compute_prefix(noisy, t)
         shared = shared.take(pairs) if shared is not None else None
         rest = (backbone.noise(noisy[pairs], t[pairs], told, shared) - noise[pairs]).flatten(1)
         l2.append(rest.square().mean(1).reshape(-1, labels))
@@ -136,18 +136,18 @@ def numbers_of_draws(table: dict[str, Any], times: tuple[float, float], score: s
         answers = losses[:, :draws].mean(axis=1).argmin(axis=1)
         right = share_of(int((answers == truth).sum()), len(truth))
         print(f"fixed {draws:3d}  {right}, {draws * len(labels)} evaluations; {against(answers, base, truth)}")
-        rankings = list(race(part, Rules(draws=draws, score=score), labels))
+        rankings = list(race(part, StoppingRules(draws=draws, score=score), labels))
         answers = np.array([labels.index(ranking.label) for ranking in rankings])
         right = share_of(int((answers == truth).sum()), len(truth))
         spent = np.mean([ranking.evaluations for ranking in rankings])
         print(f"race  {draws:3d}  {right}, {spent:.1f} evaluations; {against(answers, base, truth)}")
 
 
-def race(table: dict[str, Any], rules: Rules, labels: list[str]) -> Iterator[Any]:
+def race(table: dict[str, Any], rules: StoppingRules, labels: list[str]) -> Iterator[Any]:
     """Replay a contest on the table, a ranking for each picture."""
     errors = table["l1" if rules.score == "l1" else "l2"]
     for row in errors:
-        contest = Contest(labels, [1] * len(labels), rules)
+        contest = Elimination(labels, [1] * len(labels), rules)
         while (count := contest.next_draws()) and contest.draws + count <= len(row):
             block = row[contest.draws : contest.draws + count].copy()
             block[:, ~contest.alive] = np.nan
@@ -175,7 +175,7 @@ def calibrated(
         leaders = losses.mean(axis=1).argmin(axis=1)
         found = [probabilities(row, leader, temperature).max() for row, leader in zip(losses, leaders, strict=True)]
         judge(f"fixed {draws}, T = {temperature:g}", leaders == table["labels"], np.array(found))
-        rankings = list(race(within(table, times, 256), Rules(draws=draws, score=score), labels))
+        rankings = list(race(within(table, times, 256), StoppingRules(draws=draws, score=score), labels))
         right = np.array([ranking.label for ranking in rankings]) == np.array(labels)[table["labels"]]
         gaps, errors = gaps_of(rankings, labels)
         judge(f"race {draws}, T = {temperature:g}", right, shares_at(np.hypot(temperature, errors), gaps).max(axis=1))
@@ -194,7 +194,7 @@ def schedules(table: dict[str, Any], times: tuple[float, float], score: str, lab
     truth = part["labels"]
     print(f"\nscore {score}, times {times}, at most {part['l2'].shape[1]} draws, n = {len(truth)}")
     for name in SCHEDULES:
-        rules = Rules(schedule=name, draws=part["l2"].shape[1], score=score)
+        rules = StoppingRules(schedule=name, draws=part["l2"].shape[1], score=score)
         rankings = list(race(part, rules, labels))
         right = sum(labels.index(ranking.label) == label for ranking, label in zip(rankings, truth, strict=True))
         spent = np.mean([ranking.evaluations for ranking in rankings])
@@ -205,7 +205,7 @@ def calibration(table: dict[str, Any], times: tuple[float, float], score: str, l
     """Print accuracy, cost and calibration of the race; each half is judged by the temperature of the other."""
     part = within(table, times, 256)
     truth = part["labels"]
-    rules = Rules(draws=part["l2"].shape[1], score=score)
+    rules = StoppingRules(draws=part["l2"].shape[1], score=score)
     print(f"\nrace, score {score}, times {times}, at most {rules.draws} draws")
     rankings = list(race(part, rules, labels))
     right = np.array([labels.index(ranking.label) == label for ranking, label in zip(rankings, truth, strict=True)])

@@ -14,7 +14,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from bigain_cli.backbones.model_card import Sampling
-from bigain_cli.backbones.vocabulary import Vocabulary
+from bigain_cli.backbones.vocabulary import ClassVocabulary
 from bigain_cli.compress.sites import Site
 from bigain_cli.errors import ModelError
 
@@ -48,14 +48,14 @@ class Backbone(Protocol):
     family: str
     device: torch.device
     dtype: torch.dtype
-    length: int  # timesteps of the noise schedule
-    steps: tuple[int, int]  # those that draws are taken from, low ≤ t < high
+    timesteps: int  # of the noise schedule
+    timestep_range: tuple[int, int]  # those that draws are taken from, low ≤ t < high
     schedule: Mapping[str, Any]  # the schedule as a diffusers scheduler's configuration, for samplers
     latent_shape: tuple[int, int, int]
     scale: int  # pixels along a side of one latent position
     elastic: bool  # whether the network takes latents of other heights and widths
     patch: int  # pixels along an axis that are channels of one position in model space; else 1
-    vocabulary: Vocabulary | None  # the class names of a label-conditioned model; None: any text
+    vocabulary: ClassVocabulary | None  # the class names of a label-conditioned model; None: any text
     prefixed: bool  # whether part of the network runs before the label enters
     temperature: float | None  # of the probabilities under its own score, if it was fitted
     score: str  # the score that was measured to be best
@@ -79,7 +79,7 @@ class Backbone(Protocol):
     def noise(self, noisy: Tensor, t: Tensor, conditions: Conditions, shared: Shared | None = None) -> Tensor:
         """Return the predicted ε, in float32."""  # [b c h w]
 
-    def shared(self, noisy: Tensor, t: Tensor) -> Shared | None:
+    def compute_prefix(self, noisy: Tensor, t: Tensor) -> Shared | None:
         """Return the part of `noise` that no label enters, if there is any."""
 
     def sites(self) -> Iterable[Site]:
@@ -119,7 +119,7 @@ TO_NOISE: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
 
 
 @dataclass(frozen=True)
-class Process:
+class NoiseSchedule:
     """A variance-preserving forward process, x_t = a x + s ε, and the network's prediction type."""
 
     a: Tensor  # [steps] float32
@@ -127,12 +127,12 @@ class Process:
     prediction: str
 
     @staticmethod
-    def of(alphas: Tensor, prediction: str, device: torch.device) -> Process:
+    def of(alphas: Tensor, prediction: str, device: torch.device) -> NoiseSchedule:
         """Make the process of a schedule ᾱ; the roots are taken in float64."""
         if prediction not in TO_NOISE:
             raise ModelError(f"prediction type {prediction}", "not supported", f"Known: {', '.join(TO_NOISE)}.")
         exact = alphas.double()
-        return Process(exact.sqrt().float().to(device), (1 - exact).sqrt().float().to(device), prediction)
+        return NoiseSchedule(exact.sqrt().float().to(device), (1 - exact).sqrt().float().to(device), prediction)
 
     def __len__(self) -> int:
         return len(self.a)
@@ -168,7 +168,7 @@ SCHEDULE_KEYS = {
 }
 
 
-def process_of(scheduler_config: dict[str, Any], device: torch.device) -> Process:
+def noise_schedule(scheduler_config: dict[str, Any], device: torch.device) -> NoiseSchedule:
     """Read the forward process off a diffusers scheduler configuration, whatever sampler it was saved for."""
     from diffusers import DDPMScheduler
 
@@ -185,4 +185,4 @@ def process_of(scheduler_config: dict[str, Any], device: torch.device) -> Proces
         alphas: Tensor = vars(DDPMScheduler(**known))["alphas_cumprod"]
     except (NotImplementedError, TypeError, ValueError) as problem:
         raise ModelError("noise schedule", str(problem), "U-Nets and DiTs use the known beta schedules.") from problem
-    return Process.of(alphas, scheduler_config.get("prediction_type") or "epsilon", device)
+    return NoiseSchedule.of(alphas, scheduler_config.get("prediction_type") or "epsilon", device)

@@ -38,9 +38,9 @@ MOST_AT_ONCE = {"cpu": 4, "cuda": 32, "mps": 8}
 def images_at_once(backbone: Backbone, shape: tuple[int, int, int], given: int | None) -> int:
     """Return the size of a batch: a function of device, model and size, never of how many images there are."""
     if given is not None:
-        return steady(given)
+        return stable_batch_size(given)
     kind = backbone.device.type
-    return steady(max(1, min(MOST_AT_ONCE[kind], PLACES_AT_ONCE[kind] // (shape[1] * shape[2]))))
+    return stable_batch_size(max(1, min(MOST_AT_ONCE[kind], PLACES_AT_ONCE[kind] // (shape[1] * shape[2]))))
 
 
 DTYPES = {name: getattr(torch, name) for name in registry.DTYPES}
@@ -91,7 +91,7 @@ SHORTEST = 16  # rows of a short batch: from here on rows had the bits of larger
 LEAST_FEW = 8  # rows of a batch of the part that is run once a draw
 
 
-def steady(batch: int) -> int:
+def stable_batch_size(batch: int) -> int:
     """Return the next smaller batch size at which a row's result does not depend on its place: 1, 2, 4 or 8·k.
 
     Matrix kernels treat the rows left over by their tiles in another order of summation; measured on CPUs, sizes
@@ -100,7 +100,7 @@ def steady(batch: int) -> int:
     return batch // TILE * TILE if batch >= TILE else 1 << (batch.bit_length() - 1)
 
 
-def packed(device: torch.device) -> bool:
+def fixed_size_batches(device: torch.device) -> bool:
     """Tell whether all batches have one size and hold rows of several images.
 
     That is faster on a GPU. On a CPU filling up is lost time, and a short batch is nearly as fast for each row; but a
@@ -112,20 +112,22 @@ def packed(device: torch.device) -> bool:
 def sizes(count: int, batch: int, device: torch.device) -> list[int]:
     """Return the sizes of the batches that take so many rows, filling included."""
     full, rest = divmod(count, batch)
-    last = batch if packed(device) else min(batch, max(SHORTEST, -(-rest // TILE) * TILE))
+    last = batch if fixed_size_batches(device) else min(batch, max(SHORTEST, -(-rest // TILE) * TILE))
     return [batch] * full + [last] * (rest > 0)
 
 
-def few_of(batch: int) -> int:
+def prefix_batch_size(batch: int) -> int:
     """Return the batch size for the part that is run once a draw: a large batch would be mostly filling."""
-    return min(batch, steady(max(LEAST_FEW, batch // 4)))
+    return min(batch, stable_batch_size(max(LEAST_FEW, batch // 4)))
 
 
-def automatic(backbone: Backbone, rows: int | None = None) -> int:
+def automatic_batch_size(backbone: Backbone, rows: int | None = None) -> int:
     """Choose a batch size by the latent's size; no larger than the rows that come at once, if their number is known."""
     _, height, width = backbone.latent_shape
     kind = backbone.device.type
-    return steady(max(1, min(MOST_AT_ONCE[kind], TOKENS_AT_ONCE[kind] // (height * width), rows or MOST_AT_ONCE[kind])))
+    return stable_batch_size(
+        max(1, min(MOST_AT_ONCE[kind], TOKENS_AT_ONCE[kind] // (height * width), rows or MOST_AT_ONCE[kind]))
+    )
 
 
 @contextlib.contextmanager

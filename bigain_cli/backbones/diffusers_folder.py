@@ -18,14 +18,14 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from bigain_cli.backbones.model_card import FILE, TRAINING, Card
+from bigain_cli.backbones.model_card import FILE, TRAINING, ModelCard
 from bigain_cli.errors import ModelError
 
 SAMPLES, SAMPLE_BYTES = 64, 4096
 
 
 @dataclass(frozen=True)
-class Parts:
+class DiffusersFolder:
     """A model's folder, and the dtype and device to load its parts with."""
 
     name: str
@@ -40,9 +40,9 @@ class Parts:
         return self._json(path) if path.exists() else {}
 
     @cached_property
-    def card(self) -> Card:
+    def card(self) -> ModelCard:
         """Return the model's card."""
-        return Card.read(self.folder)
+        return ModelCard.read(self.folder)
 
     def has(self, part: str) -> bool:
         """Tell whether the folder has this part."""
@@ -105,7 +105,7 @@ class Parts:
         parts = (path for path in self.folder.glob("*/*") if path.parent.name != TRAINING)
         for path in sorted([*self.folder.glob("*.json"), *parts]):
             if path == self.folder / FILE:
-                digest.update(Card.effective(path.read_text(encoding="utf-8")).encode())
+                digest.update(ModelCard.effective(path.read_text(encoding="utf-8")).encode())
             elif path.suffix == ".json":
                 digest.update(path.read_bytes())
             elif path.suffix == ".safetensors":

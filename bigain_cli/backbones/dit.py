@@ -12,10 +12,10 @@ import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from bigain_cli.backbones.base import Conditions, Process, process_of
-from bigain_cli.backbones.diffusers_folder import Parts, quiet
-from bigain_cli.backbones.latents import Codec
-from bigain_cli.backbones.vocabulary import Vocabulary
+from bigain_cli.backbones.base import Conditions, NoiseSchedule, noise_schedule
+from bigain_cli.backbones.diffusers_folder import DiffusersFolder, quiet
+from bigain_cli.backbones.latents import ImageCodec
+from bigain_cli.backbones.vocabulary import ClassVocabulary
 from bigain_cli.compress.sites import Site, sites_of
 from bigain_cli.errors import ModelError
 
@@ -31,16 +31,21 @@ class LabelDiT:
     patch = 1
 
     def __init__(
-        self, network: nn.Module, codec: Codec, process: Process, vocabulary: Vocabulary, parts: Parts
+        self,
+        network: nn.Module,
+        codec: ImageCodec,
+        process: NoiseSchedule,
+        vocabulary: ClassVocabulary,
+        parts: DiffusersFolder,
     ) -> None:
         self.network, self.codec, self.process, self.name = network, codec, process, parts.name
         self.identity = parts.identity
-        self.vocabulary: Vocabulary | None = vocabulary
+        self.vocabulary: ClassVocabulary | None = vocabulary
         config: Any = network.config
         card = parts.card
         self.score, self.temperature = card.score, card.temperature
         self.compress, self.draws, self.template = card.compress, card.draws, card.template
-        self.length, self.steps = len(process), card.steps(len(process))
+        self.timesteps, self.timestep_range = len(process), card.timestep_range(len(process))
         self.sampling = card.sampling.guided(GUIDANCE)
         self.schedule, self.scale = parts.config("scheduler"), codec.scale
         self.latent_shape = (config.in_channels, config.sample_size, config.sample_size)
@@ -77,7 +82,7 @@ class LabelDiT:
         output = self.network(noisy.to(self.dtype), timestep=t, class_labels=conditions.rows, return_dict=False)[0]
         return self.process.to_noise(output[:, : noisy.shape[1]], noisy, t)
 
-    def shared(self, noisy: Tensor, t: Tensor) -> None:
+    def compute_prefix(self, noisy: Tensor, t: Tensor) -> None:
         """Return nothing: the label enters at the first block."""
         return
 
@@ -91,7 +96,7 @@ class LabelDiT:
             self.network.to(dtype)
 
 
-def load_dit(parts: Parts) -> LabelDiT:
+def load_dit(parts: DiffusersFolder) -> LabelDiT:
     """Put a DiT together from the parts of a folder."""
     from diffusers import DiTTransformer2DModel
 
@@ -108,6 +113,6 @@ def load_dit(parts: Parts) -> LabelDiT:
     network = parts.network("transformer", DiTTransformer2DModel)
     table = next(module for name, module in network.named_modules() if name.endswith("class_embedder.embedding_table"))
     unconditional = rows if table.num_embeddings > rows else None
-    codec = Codec.load(parts, channels=config["in_channels"])
-    process = process_of(parts.config("scheduler"), parts.device)
-    return LabelDiT(network, codec, process, Vocabulary(ids, unconditional), parts)
+    codec = ImageCodec.load(parts, channels=config["in_channels"])
+    process = noise_schedule(parts.config("scheduler"), parts.device)
+    return LabelDiT(network, codec, process, ClassVocabulary(ids, unconditional), parts)

@@ -15,16 +15,16 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from bigain_cli.backbones.base import Conditions, Process
-from bigain_cli.backbones.latents import as_picture, fit
+from bigain_cli.backbones.base import Conditions, NoiseSchedule
+from bigain_cli.backbones.latents import as_image, fit
 from bigain_cli.backbones.model_card import Sampling
-from bigain_cli.backbones.vocabulary import Vocabulary
+from bigain_cli.backbones.vocabulary import ClassVocabulary
 from bigain_cli.compress.sites import Site
 from bigain_cli.labels.templates import DEFAULT_TEMPLATE
 
 
 @dataclass
-class Mixture:
+class GaussianMixture:
     """Components N(μ, σ²I), each of one class; no condition means all of them."""
 
     means: Tensor  # [m c h w]
@@ -49,11 +49,11 @@ class Mixture:
 
     def __post_init__(self) -> None:
         self.device = self.means.device
-        self.vocabulary: Vocabulary | None = Vocabulary(self.names, unconditional=len(self.names))
+        self.vocabulary: ClassVocabulary | None = ClassVocabulary(self.names, unconditional=len(self.names))
         self.latent_shape: tuple[int, int, int] = tuple(self.means.shape[1:])  # type: ignore[assignment]
-        self.length, self.steps = 1000, (0, 1000)
-        alphas = cosine_alphas(self.length)
-        self._process = Process.of(alphas, self.prediction, self.device)
+        self.timesteps, self.timestep_range = 1000, (0, 1000)
+        alphas = cosine_alphas(self.timesteps)
+        self._process = NoiseSchedule.of(alphas, self.prediction, self.device)
         ratios = alphas / torch.cat([torch.ones(1), alphas[:-1]])
         self.schedule: dict[str, Any] = {"trained_betas": (1 - ratios).tolist(), "prediction_type": self.prediction}
 
@@ -63,7 +63,7 @@ class Mixture:
 
     def decode(self, latents: Tensor) -> list[Image]:
         """Return the latents as images: they are pixels."""
-        return [as_picture(latent) for latent in latents]
+        return [as_image(latent) for latent in latents]
 
     def condition(self, prompts: Sequence[str]) -> Conditions:
         """Return class ids."""
@@ -80,7 +80,7 @@ class Mixture:
         clean = self._expected_clean(noisy, a, s, conditions.rows)
         return self._process.to_noise(self._output(clean, noisy, a, s), noisy, t)
 
-    def shared(self, noisy: Tensor, t: Tensor) -> None:
+    def compute_prefix(self, noisy: Tensor, t: Tensor) -> None:
         """Return nothing: the classes share no work."""
         return
 
@@ -145,7 +145,7 @@ COLOURS = {
 SHADES = (0.8, 1.0, 1.2)
 
 
-def load_colours(device: torch.device, dtype: torch.dtype) -> Mixture:
+def load_colours(device: torch.device, dtype: torch.dtype) -> GaussianMixture:
     """Make the mixture of flat images in three shades of each basic colour."""
     shades, classes = [], []
     for number, colour in enumerate(COLOURS.values()):
@@ -156,4 +156,6 @@ def load_colours(device: torch.device, dtype: torch.dtype) -> Mixture:
     means = torch.stack(shades).float().reshape(-1, 3, 1, 1).repeat(1, 1, 8, 8)
     names = dict(enumerate(COLOURS))
     identity = "colours-" + hashlib.blake2b(means.numpy().tobytes(), digest_size=8).hexdigest()
-    return Mixture(means.to(device), torch.tensor(classes, device=device), names, name="colours", identity=identity)
+    return GaussianMixture(
+        means.to(device), torch.tensor(classes, device=device), names, name="colours", identity=identity
+    )

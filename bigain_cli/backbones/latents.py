@@ -15,7 +15,7 @@ from PIL import Image as PIL
 from PIL.Image import Image
 from torch import Tensor
 
-from bigain_cli.backbones.diffusers_folder import Parts
+from bigain_cli.backbones.diffusers_folder import DiffusersFolder
 from bigain_cli.errors import ModelError
 from bigain_cli.images import fitted
 
@@ -27,14 +27,14 @@ def fit(image: Image, size: tuple[int, int]) -> Tensor:
     return (pixels / 127.5 - 1).permute(2, 0, 1).contiguous()
 
 
-def as_picture(pixels: Tensor) -> Image:
+def as_image(pixels: Tensor) -> Image:
     """Return the picture of −1 … 1, rounded as diffusers rounds."""  # of [3 h w]
     values = (pixels / 2 + 0.5).clamp(0, 1).permute(1, 2, 0).cpu().numpy()
     return PIL.fromarray((values * 255).round().astype("uint8"))
 
 
 @dataclass(frozen=True)
-class Codec:
+class ImageCodec:
     """A VAE (or None for pixels) and its device; pixels come in patches of patch × patch."""
 
     vae: Any
@@ -42,20 +42,20 @@ class Codec:
     patch: int = 1
 
     @staticmethod
-    def load(parts: Parts, channels: int, patch: int = 1) -> Codec:
+    def load(parts: DiffusersFolder, channels: int, patch: int = 1) -> ImageCodec:
         """Load the folder's VAE in float32, if it has one."""
         if not parts.has("vae"):
             if channels != 3 * patch**2:
                 reason = f"no vae/ folder, but the network takes {channels} channels"
                 raise ModelError(parts.name, reason, "Complete the folder with the VAE it was trained with.")
-            return Codec(None, parts.device, patch)
+            return ImageCodec(None, parts.device, patch)
         from diffusers import AutoencoderKL
 
         vae = parts.network("vae", AutoencoderKL, torch.float32)
         if vae.config.latent_channels != channels:
             reason = f"the VAE makes {vae.config.latent_channels} channels, the network takes {channels}"
             raise ModelError(parts.name, reason, "Use the VAE that belongs to the model.")
-        return Codec(vae, parts.device)
+        return ImageCodec(vae, parts.device)
 
     @property
     def scale(self) -> int:
@@ -65,7 +65,7 @@ class Codec:
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> list[Image]:
         """Return images, decoded one by one, so that none depends on the others."""
-        return [as_picture(self._pixels(latent)) for latent in latents.float()]
+        return [as_image(self._pixels(latent)) for latent in latents.float()]
 
     def _pixels(self, latent: Tensor) -> Tensor:
         if self.vae is None:

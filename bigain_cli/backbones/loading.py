@@ -11,7 +11,7 @@ from bigain_cli.errors import ModelError, UsageError
 from bigain_cli.registry import BACKBONES, CLOSED_FORMS, DEFAULT_MODEL, attribute
 
 if TYPE_CHECKING:
-    from bigain_cli.backbones.diffusers_folder import Parts
+    from bigain_cli.backbones.diffusers_folder import DiffusersFolder
 from bigain_cli.backbones.devices import choose_device, choose_dtype
 
 NETWORKS = {"unet": "UNet2DConditionModel", "transformer": "DiTTransformer2DModel"}  # unless model_index.json names it
@@ -31,10 +31,10 @@ def load(model: str = DEFAULT_MODEL, device: str = "auto", dtype: str = "auto") 
 
         parts = open_single(reference.name, Path(reference.where), place, kind)
         return cast(Backbone, attribute(BACKBONES[NETWORKS["unet"]])(parts))
-    from bigain_cli.backbones.diffusers_folder import Parts
+    from bigain_cli.backbones.diffusers_folder import DiffusersFolder
 
     folder = fetch(reference) if reference.kind == "hub" else Path(reference.where)
-    return assemble(Parts(reference.name, folder, place, kind))
+    return assemble(DiffusersFolder(reference.name, folder, place, kind))
 
 
 def as_backbone(model: str | Backbone) -> Backbone:
@@ -42,7 +42,7 @@ def as_backbone(model: str | Backbone) -> Backbone:
     return load(model) if isinstance(model, str) else model
 
 
-def assemble(parts: Parts) -> Backbone:
+def assemble(parts: DiffusersFolder) -> Backbone:
     """Put a backbone together from the parts of a diffusers folder."""
     part = next(filter(parts.has, NETWORKS), None)
     if part is None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bigain_cli.backbones.model_locations import Reference, folder_of, present
+from bigain_cli.backbones.model_locations import ModelLocation, folder_of, present
 from bigain_cli.errors import ModelError
 from bigain_cli.labels.templates import usual
 from bigain_cli.registry import DEFAULT_MODEL, MODELS
@@ -37,7 +37,7 @@ class Sampling:
 
 
 @dataclass(frozen=True)
-class Card:
+class ModelCard:
     """A model's own settings; the defaults are for a model of which nothing was measured."""
 
     score: str = "l2"
@@ -57,13 +57,13 @@ class Card:
         return usual(self.templates)
 
     @staticmethod
-    def read(folder: Path) -> Card:
+    def read(folder: Path) -> ModelCard:
         """Read the card of a folder; without one, the defaults."""
         path = folder / FILE
         if not path.exists():
-            return Card()
+            return ModelCard()
         try:
-            return Card.of(json.loads(path.read_text(encoding="utf-8")))
+            return ModelCard.of(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError, AttributeError) as problem:
             raise ModelError(str(path), f"unreadable ({problem})", "Correct it, or remove it.") from problem
 
@@ -77,9 +77,9 @@ class Card:
         return json.dumps(content, ensure_ascii=False)
 
     @staticmethod
-    def of(content: dict[str, Any]) -> Card:
+    def of(content: dict[str, Any]) -> ModelCard:
         """Make a card of plain values, or refuse them."""
-        known = {entry.name for entry in dataclasses.fields(Card)}
+        known = {entry.name for entry in dataclasses.fields(ModelCard)}
         if unknown := sorted(content.keys() - known):
             raise ValueError(f"unknown entry {unknown[0]!r}")
         values: dict[str, Any] = dict(content)
@@ -88,7 +88,7 @@ class Card:
         values["sampling"] = Sampling(**values.get("sampling", {}))
         low, high = values.get("times", (0.0, 1.0))
         values["times"] = (float(low), float(high))
-        card = Card(**values)
+        card = ModelCard(**values)
         if not (
             0 <= low < high <= 1
             and (card.temperature is None or 0 < card.temperature < math.inf)
@@ -102,7 +102,7 @@ class Card:
         """Return the file's text."""
         return json.dumps(dataclasses.asdict(self), ensure_ascii=False, indent=1) + "\n"
 
-    def steps(self, length: int) -> tuple[int, int]:
+    def timestep_range(self, length: int) -> tuple[int, int]:
         """Return the usable timesteps of a schedule."""
         low, high = (round(share * length) for share in self.times)
         low = min(low, length - 1)
@@ -121,11 +121,11 @@ def list_models(cache: Path) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
-            "present": not model.hub or present(Reference(name, "hub", model.hub), cache),
+            "present": not model.hub or present(ModelLocation(name, "hub", model.hub), cache),
             "default": name == DEFAULT_MODEL,
             "about": model.about,
             "source": model.hub or "in the package",
-            "card": dataclasses.asdict(Card.read(folder_of(model))) if model.folder else None,
+            "card": dataclasses.asdict(ModelCard.read(folder_of(model))) if model.folder else None,
         }
         for name, model in MODELS.items()
     ]

@@ -22,7 +22,7 @@ LOCAL = "Give a folder saved with save_pretrained(): -m path/to/folder; or anoth
 
 
 @dataclass(frozen=True)
-class Reference:
+class ModelLocation:
     """A model as the user named it, and what that name turned out to be."""
 
     name: str
@@ -30,14 +30,14 @@ class Reference:
     where: str
 
 
-def resolve(name: str) -> Reference:
+def resolve(name: str) -> ModelLocation:
     """Find out what a model name means; a model's path wins over an alias, an alias over a hub id."""
     path = Path(name).expanduser()
     if path.is_dir() and (name not in MODELS or _is_model(path)):
-        return Reference(name, "folder", str(path))
+        return ModelLocation(name, "folder", str(path))
     if path.is_file():
         if path.suffix == ".safetensors":
-            return Reference(name, "file", str(path))
+            return ModelLocation(name, "file", str(path))
         raise ModelError(
             f"model {name}", "not a .safetensors file", "Only safetensors weights are read; pickles can run code."
         )
@@ -50,7 +50,7 @@ def resolve(name: str) -> Reference:
             "Give a diffusers folder, a .safetensors file, an alias or a hub id.",
         )
     if HUB_ID.fullmatch(name):
-        return Reference(name, "hub", name)
+        return ModelLocation(name, "hub", name)
     raise ModelError(
         f"model {name}",
         "neither a known alias, a path, nor a hub id (owner/name)",
@@ -63,19 +63,19 @@ def folder_of(model: Model) -> Path:
     return Path(bigain_cli.__path__[0]) / model.folder
 
 
-def _of_alias(name: str, model: Model) -> Reference:
+def _of_alias(name: str, model: Model) -> ModelLocation:
     if model.form:
-        return Reference(name, "form", model.form)
+        return ModelLocation(name, "form", model.form)
     if model.folder:
-        return Reference(name, "folder", str(folder_of(model)))
-    return Reference(name, "hub", model.hub)
+        return ModelLocation(name, "folder", str(folder_of(model)))
+    return ModelLocation(name, "hub", model.hub)
 
 
 def _is_model(folder: Path) -> bool:
     return any((folder / part).exists() for part in ("model_index.json", "unet", "transformer"))
 
 
-def present(reference: Reference, cache: Path) -> bool:
+def present(reference: ModelLocation, cache: Path) -> bool:
     """Tell whether a model can be loaded without a download."""
     if reference.kind != "hub":
         return True
@@ -83,7 +83,7 @@ def present(reference: Reference, cache: Path) -> bool:
     return any(_complete(snapshot) for snapshot in snapshots.glob("*"))
 
 
-def fetch(reference: Reference) -> Path:
+def fetch(reference: ModelLocation) -> Path:
     """Return the hub model's folder in the local cache, downloading what is missing."""
     from huggingface_hub import snapshot_download
 
@@ -120,7 +120,7 @@ def _complete(folder: Path) -> bool:
     )
 
 
-def _unreachable(reference: Reference, problem: Exception) -> ModelError:
+def _unreachable(reference: ModelLocation, problem: Exception) -> ModelError:
     named = reference.where if reference.name == reference.where else f"{reference.name} ({reference.where})"
     hint = LOCAL
     if "stable-diffusion-2" in reference.where:

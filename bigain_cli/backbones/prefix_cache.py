@@ -17,26 +17,26 @@ from bigain_cli.backbones.base import join, pick
 
 
 @dataclass(frozen=True)
-class Prefix:
+class PrefixCache:
     """Outputs of the outermost modules that finish before the text enters, one row per (image, draw)."""
 
     outputs: Mapping[str, Any]
 
-    def take(self, index: Tensor) -> Prefix:
+    def take(self, index: Tensor) -> PrefixCache:
         """Return the rows at `index`."""
-        return Prefix({name: pick(output, index) for name, output in self.outputs.items()})
+        return PrefixCache({name: pick(output, index) for name, output in self.outputs.items()})
 
     @staticmethod
-    def join(parts: list[Prefix]) -> Prefix:
+    def join(parts: list[PrefixCache]) -> PrefixCache:
         """Concatenate row-wise."""
-        return Prefix(join([dict(part.outputs) for part in parts]))
+        return PrefixCache(join([dict(part.outputs) for part in parts]))
 
 
 class _Reached(Exception):
     """The first attention to the text was reached."""
 
 
-class _Given(nn.Module):
+class _Known(nn.Module):
     """Replaces a module whose output is known."""
 
     def __init__(self, output: Any) -> None:
@@ -48,7 +48,7 @@ class _Given(nn.Module):
         return self._outputs.pop()
 
 
-def run_prefix(network: nn.Module, text: Tensor, forward: Callable[[], Any]) -> Prefix:
+def run_prefix(network: nn.Module, text: Tensor, forward: Callable[[], Any]) -> PrefixCache:
     """Run `forward` up to the first attention to `text`, and return the outputs before it."""
     finished: dict[str, Any] = {}
     handles = []
@@ -63,7 +63,7 @@ def run_prefix(network: nn.Module, text: Tensor, forward: Callable[[], Any]) -> 
     try:
         forward()
     except _Reached:
-        return Prefix(finished)
+        return PrefixCache(finished)
     finally:
         for handle in handles:
             handle.remove()
@@ -71,7 +71,7 @@ def run_prefix(network: nn.Module, text: Tensor, forward: Callable[[], Any]) -> 
 
 
 @contextmanager
-def given(network: nn.Module, prefix: Prefix) -> Iterator[None]:
+def use_cached(network: nn.Module, prefix: PrefixCache) -> Iterator[None]:
     """Let the prefix's modules return their known outputs, for one pass."""
     swapped: list[tuple[nn.Module, str, nn.Module]] = []
     try:
@@ -79,7 +79,7 @@ def given(network: nn.Module, prefix: Prefix) -> Iterator[None]:
             parent_name, _, leaf = name.rpartition(".")
             parent = network.get_submodule(parent_name)
             swapped.append((parent, leaf, parent.get_submodule(leaf)))
-            parent._modules[leaf] = _Given(output)
+            parent._modules[leaf] = _Known(output)
         yield
     finally:
         for parent, leaf, module in swapped:

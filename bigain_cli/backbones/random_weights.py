@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from bigain_cli.backbones.base import Backbone
 from bigain_cli.backbones.devices import choose_device, choose_dtype, out_of_memory
-from bigain_cli.backbones.diffusers_folder import Parts, quiet
+from bigain_cli.backbones.diffusers_folder import DiffusersFolder, quiet
 from bigain_cli.backbones.loading import assemble
-from bigain_cli.backbones.model_card import Card
-from bigain_cli.backbones.model_locations import Reference, resolve
+from bigain_cli.backbones.model_card import ModelCard
+from bigain_cli.backbones.model_locations import ModelLocation, resolve
 from bigain_cli.errors import BigainError, ModelError, UsageError
 from bigain_cli.registry import MODELS
 
@@ -90,12 +90,12 @@ INITIALISED = (nn.Linear, nn.Conv2d, nn.GroupNorm, nn.LayerNorm, nn.Embedding)
 
 
 @dataclass(frozen=True)
-class Sketch(Parts):
+class RandomWeightsFolder(DiffusersFolder):
     """A model's configurations, with random weights."""
 
     configs: Configs
     about: Mapping[str, Any]  # model_index.json
-    settings: Card
+    settings: ModelCard
 
     @cached_property
     def index(self) -> dict[str, Any]:
@@ -104,7 +104,7 @@ class Sketch(Parts):
         return {**self.about, "id2label": {str(number): str(number) for number in range(classes)}}
 
     @cached_property
-    def card(self) -> Card:
+    def card(self) -> ModelCard:
         """Return the model's card."""
         return self.settings
 
@@ -136,14 +136,14 @@ class Sketch(Parts):
         """Return what stands in for the tokenizer and the text encoder."""
         config = self.configs.get("text_encoder", {})
         length = config.get("max_position_embeddings", CONTEXT)
-        return Blanks(length), Murmur(self.configs["unet"]["cross_attention_dim"], self.device)
+        return StubTokenizer(length), StubTextEncoder(self.configs["unet"]["cross_attention_dim"], self.device)
 
     @property
     def scale(self) -> int:
         """Return how many pixels lie along a side of a latent's place."""
         return 2 ** (len(self.configs["vae"]["block_out_channels"]) - 1) if self.has("vae") else self.card.patch
 
-    def at(self, size: int) -> Sketch:
+    def at(self, size: int) -> RandomWeightsFolder:
         """Return the same architecture for pictures of another size."""
         part = "unet" if self.has("unet") else "transformer"
         config = self.configs[part]
@@ -156,7 +156,7 @@ class Sketch(Parts):
         return replace(self, configs={**self.configs, part: {**config, "sample_size": size // self.scale}})
 
 
-class Blanks:
+class StubTokenizer:
     """Stands in for a tokenizer: every text is as long as texts may be."""
 
     def __init__(self, length: int) -> None:
@@ -167,7 +167,7 @@ class Blanks:
         return SimpleNamespace(input_ids=[[0] * max_length for _ in texts])
 
 
-class Murmur(nn.Module):
+class StubTextEncoder(nn.Module):
     """Stands in for a text encoder: says the same random rows of everything."""
 
     def __init__(self, width: int, device: torch.device) -> None:
@@ -214,15 +214,15 @@ def fill(network: Any, device: torch.device, dtype: torch.dtype) -> None:
                 module.reset_parameters()  # keeps activations in range, through any number of blocks
 
 
-def _sketch(reference: Reference, device: torch.device, dtype: torch.dtype) -> Sketch:
+def _sketch(reference: ModelLocation, device: torch.device, dtype: torch.dtype) -> RandomWeightsFolder:
     """Find the configurations."""
     aliases = [name for name in SHAPES if reference.where in (name, MODELS[name].hub)]
     if reference.kind == "folder":
-        folder = Parts(reference.name, Path(reference.where), device, dtype)
+        folder = DiffusersFolder(reference.name, Path(reference.where), device, dtype)
         found = {part: folder.config(part) for part in PARTS if folder.has(part)}
-        return Sketch(reference.name, folder.folder, device, dtype, found, folder.index, folder.card)
+        return RandomWeightsFolder(reference.name, folder.folder, device, dtype, found, folder.index, folder.card)
     if reference.kind == "hub" and aliases:
-        return Sketch(reference.name, Path(), device, dtype, SHAPES[aliases[0]], {}, Card())
+        return RandomWeightsFolder(reference.name, Path(), device, dtype, SHAPES[aliases[0]], {}, ModelCard())
     why = "has no weights" if reference.kind == "form" else "no configuration to make random weights from"
     hint = f"Known shapes: {', '.join(SHAPES)}; or give a diffusers folder."
     raise ModelError(f"model {reference.name} --random-weights", why, hint)

@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from bigain_cli.backbones.diffusers_folder import Parts, quiet, sample
+from bigain_cli.backbones.diffusers_folder import DiffusersFolder, quiet, sample
 from bigain_cli.backbones.single_file_configs import CLIP, PREFIXES, SUPPORTED, Header, read_configs
 from bigain_cli.errors import ModelError
 
@@ -43,7 +43,7 @@ TOKENIZER_FILES = ["vocab.json", "merges.txt", "tokenizer.json", "tokenizer_conf
 
 
 @dataclass(frozen=True)
-class SingleFile(Parts):
+class SingleFile(DiffusersFolder):
     """The configurations read off a checkpoint, and a tokenizer; `folder` is the checkpoint itself."""
 
     configs: dict[str, dict[str, Any]]

@@ -12,11 +12,11 @@ import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from bigain_cli.backbones.base import Conditions, Process, process_of
-from bigain_cli.backbones.diffusers_folder import Parts, quiet
-from bigain_cli.backbones.latents import Codec
-from bigain_cli.backbones.prefix_cache import Prefix, given, run_prefix
-from bigain_cli.backbones.vocabulary import Phrases, Vocabulary
+from bigain_cli.backbones.base import Conditions, NoiseSchedule, noise_schedule
+from bigain_cli.backbones.diffusers_folder import DiffusersFolder, quiet
+from bigain_cli.backbones.latents import ImageCodec
+from bigain_cli.backbones.prefix_cache import PrefixCache, run_prefix, use_cached
+from bigain_cli.backbones.vocabulary import ClassVocabulary, PromptVocabulary
 from bigain_cli.compress.sites import Site, sites_of
 from bigain_cli.errors import ModelError, UsageError
 
@@ -32,10 +32,16 @@ class TextUNet:
 
     family = "unet"
     elastic = True
-    vocabulary: Vocabulary | None = None
+    vocabulary: ClassVocabulary | None = None
 
     def __init__(
-        self, network: nn.Module, codec: Codec, process: Process, tokenizer: Any, text_encoder: Any, parts: Parts
+        self,
+        network: nn.Module,
+        codec: ImageCodec,
+        process: NoiseSchedule,
+        tokenizer: Any,
+        text_encoder: Any,
+        parts: DiffusersFolder,
     ) -> None:
         self.network, self.codec, self.process, self.name = network, codec, process, parts.name
         self.identity = parts.identity
@@ -43,11 +49,11 @@ class TextUNet:
         card = parts.card
         self.score, self.temperature = card.score, card.temperature
         self.compress, self.draws, self.template = card.compress, card.draws, card.template
-        self.length, self.steps = len(process), card.steps(len(process))
+        self.timesteps, self.timestep_range = len(process), card.timestep_range(len(process))
         self.sampling = card.sampling.guided(GUIDANCE)
         self.schedule = parts.config("scheduler") | (LATENT_SCHEDULE if codec.vae is not None else {})
         self.scale = codec.scale
-        self._vocabulary = Phrases(card.classes, card.templates) if card.classes else None
+        self._vocabulary = PromptVocabulary(card.classes, card.templates) if card.classes else None
         config: Any = network.config
         self.latent_shape = (config.in_channels, *_pair(config.sample_size))
         self.patch = codec.patch
@@ -91,16 +97,16 @@ class TextUNet:
         """Return x_t."""
         return self.process.mix(clean, noise, t)
 
-    def noise(self, noisy: Tensor, t: Tensor, conditions: Conditions, shared: Prefix | None = None) -> Tensor:
+    def noise(self, noisy: Tensor, t: Tensor, conditions: Conditions, shared: PrefixCache | None = None) -> Tensor:
         """Return ε̂."""  # [b c h w]
         if shared is None:
             output = self._forward(noisy, t, conditions.rows)
         else:
-            with given(self.network, shared):
+            with use_cached(self.network, shared):
                 output = self._forward(noisy, t, conditions.rows)
         return self.process.to_noise(output[:, : noisy.shape[1]], noisy, t)
 
-    def shared(self, noisy: Tensor, t: Tensor) -> Prefix:
+    def compute_prefix(self, noisy: Tensor, t: Tensor) -> PrefixCache:
         """Run the part of the network before the first attention to the text."""
         text = self._empty.expand(len(noisy), -1, -1)
         return run_prefix(self.network, text, lambda: self._forward(noisy, t, text))
@@ -131,20 +137,20 @@ class TextUNet:
         return self.network(noisy.to(self.dtype), t, encoder_hidden_states=text, return_dict=False)[0]
 
 
-def load_unet(parts: Parts) -> TextUNet:
+def load_unet(parts: DiffusersFolder) -> TextUNet:
     """Put a text-conditioned U-Net together from the parts of a folder."""
     from diffusers import UNet2DConditionModel
 
     config = parts.config("unet")
     _refuse_unknown(parts, config)
-    process = process_of(parts.config("scheduler"), parts.device)
+    process = noise_schedule(parts.config("scheduler"), parts.device)
     tokenizer, text_encoder = parts.text()
     network = parts.network("unet", UNet2DConditionModel)
-    codec = Codec.load(parts, config["in_channels"], parts.card.patch)
+    codec = ImageCodec.load(parts, config["in_channels"], parts.card.patch)
     return TextUNet(network, codec, process, tokenizer, text_encoder, parts)
 
 
-def _refuse_unknown(parts: Parts, config: dict[str, Any]) -> None:
+def _refuse_unknown(parts: DiffusersFolder, config: dict[str, Any]) -> None:
     reasons = {
         "addition_embed_type": "it needs more than a text embedding (as Stable Diffusion XL does)",
         "class_embed_type": "it needs class embeddings beside the text",

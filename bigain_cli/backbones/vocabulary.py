@@ -28,7 +28,7 @@ HOMONYMS = {
 }
 
 
-class Vocabulary:
+class ClassVocabulary:
     """Class names with their synonyms, separated by commas in the model's own table."""
 
     def __init__(self, names: Mapping[int, str], unconditional: int | None) -> None:
@@ -95,7 +95,7 @@ def folded(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Phrases:
+class PromptVocabulary:
     """Classes with every name they go by, the first being their own, and templates with `{}` in."""
 
     classes: Mapping[str, Sequence[str]]
@@ -105,7 +105,7 @@ class Phrases:
         """Return every template filled with every name of a class."""
         return [fill(template, word) for word in self.classes[name] for template in self.templates]
 
-    def question(self, name: str) -> str:
+    def prompt(self, name: str) -> str:
         """Return the prompt for a class: from the command's own template, if the model was trained with it."""
         return fill(usual(self.templates), self.classes[name][0])
 

@@ -17,9 +17,9 @@ from bigain_cli.backbones.base import Backbone
 from bigain_cli.backbones.devices import sizes
 from bigain_cli.backbones.loading import as_backbone
 from bigain_cli.benchmark import machine
-from bigain_cli.benchmark.results import Benchmark, Conditions, Timing, check_options
-from bigain_cli.benchmark.timed_network import Task, candidate, compiling, set_task
-from bigain_cli.benchmark.timing import Step, Turns
+from bigain_cli.benchmark.results import Benchmark, BenchmarkSettings, Timing, check_options
+from bigain_cli.benchmark.timed_network import Workload, compiling, make_workload, timed_network
+from bigain_cli.benchmark.timing import Rounds, Step
 from bigain_cli.compress.plan import Grid
 from bigain_cli.compress.sites import network_of
 from bigain_cli.compress.spec import Spec, parse
@@ -48,14 +48,14 @@ def bench(
     """
     clock = _Stages()
     check_options(labels=labels, draws=draws, batch=batch, rounds=rounds, prefix=prefix, compile=compile)
-    task = set_task(as_backbone(backbone), labels, draws, batch, size)
+    task = make_workload(as_backbone(backbone), labels, draws, batch, size)
     prefix = _prefix_shared(task.backbone, prefix, compile)
     warm_up = WARM_UP_COMPILED if compile else WARM_UP
     with ExitStack() as stack:
         stack.enter_context(compiling() if compile else nullcontext())
-        ready = (candidate(task, spec, prefix, compile) for spec in _in_order(task.backbone, specs))
+        ready = (timed_network(task, spec, prefix, compile) for spec in _in_order(task.backbone, specs))
         networks = [stack.enter_context(each) for each in ready]
-        turns = Turns(networks, task, step, of=(warm_up + rounds + 1) * len(networks))
+        turns = Rounds(networks, task, step, of=(warm_up + rounds + 1) * len(networks))
         clock.end("preparing")
         turns.warm_up(warm_up)
         clock.end("warming_up")
@@ -98,13 +98,13 @@ class _Stages:
         self._since = now
 
 
-def _conditions(task: Task, rounds: int, warm_up: int, prefix: bool, compile: bool) -> Conditions:
+def _conditions(task: Workload, rounds: int, warm_up: int, prefix: bool, compile: bool) -> BenchmarkSettings:
     """Return the conditions of the measurement."""
     backbone, device, dtype = task.backbone, task.backbone.device, task.backbone.dtype
     sites = tuple(backbone.sites())
     root: Any = network_of(backbone) if sites else None
     _, height, width = backbone.latent_shape
-    return Conditions(
+    return BenchmarkSettings(
         model=backbone.name,
         weights=backbone.identity,
         parameters=sum(each.numel() for each in root.parameters()) if sites else None,

@@ -38,7 +38,7 @@ def ratios(base: Sequence[float], mine: Sequence[float]) -> list[float]:
 
 
 @dataclass(frozen=True)
-class Watched:
+class Profile:
     """What an extra turn found out that watches the network more closely than a timed one may."""
 
     inside: float | None  # seconds inside the network
@@ -56,7 +56,7 @@ class Timing:
     seconds: tuple[float, ...]  # of each turn
     base: tuple[float, ...]  # of the uncompressed network's turns in the same rounds
     flops: int | None  # of one pass by itself
-    watched: Watched
+    watched: Profile
 
     @property
     def per_second(self) -> float:
@@ -98,7 +98,7 @@ class Timing:
 
 
 @dataclass(frozen=True)
-class Conditions:
+class BenchmarkSettings:
     """Under which conditions all specs were timed."""
 
     model: str
@@ -137,7 +137,7 @@ class Conditions:
 class Benchmark:
     """All specs side by side; the uncompressed network first."""
 
-    conditions: Conditions
+    conditions: BenchmarkSettings
     timings: tuple[Timing, ...]
     peak: float  # operations per second of a plain matrix product in the same dtype
     seconds: dict[str, float]  # what the benchmark itself took, stage by stage

@@ -16,12 +16,12 @@ import torch
 from torch import nn
 
 from bigain_cli.backbones.base import Backbone, Conditions
-from bigain_cli.backbones.devices import automatic, steady
+from bigain_cli.backbones.devices import automatic_batch_size, stable_batch_size
 from bigain_cli.classification.classifier import BATCHES_A_ROUND
-from bigain_cli.classification.denoising import Job, Residuals, Squeeze
-from bigain_cli.compress.patching import compressed, squeezed
+from bigain_cli.classification.denoising import DenoisingErrors, ScoringJob, SharedWork
+from bigain_cli.compress.patching import compressed, compressed_or_not
 from bigain_cli.compress.plan import Grid
-from bigain_cli.compress.sites import Work, network_of
+from bigain_cli.compress.sites import Assignment, network_of
 from bigain_cli.compress.spec import Spec
 from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.noise_draws import Draws
@@ -31,11 +31,11 @@ BLOCK = SCHEDULES["race"].block
 
 
 @dataclass(frozen=True)
-class Task:
+class Workload:
     """The work of every turn: one random image, some draws, some labels, in full batches."""
 
     backbone: Backbone
-    job: Job
+    job: ScoringJob
     conditions: Conditions
     batch: int
 
@@ -45,14 +45,14 @@ class Task:
         return len(self.conditions)
 
 
-def set_task(backbone: Backbone, labels: int, draws: int | None, batch: int | None, size: int | None) -> Task:
+def make_workload(backbone: Backbone, labels: int, draws: int | None, batch: int | None, size: int | None) -> Workload:
     """Return the work, by default with as many draws as classifying takes at a time; values are random."""
     backbone = _sized(backbone, size)
-    batch = automatic(backbone, BLOCK * labels) if batch is None else steady(batch)
-    block = Draws(0, b"", backbone.latent_shape, backbone.steps).block(0, draws or draws_for(batch, labels))
+    batch = automatic_batch_size(backbone, BLOCK * labels) if batch is None else stable_batch_size(batch)
+    block = Draws(0, b"", backbone.latent_shape, backbone.timestep_range).block(0, draws or draws_for(batch, labels))
     generator = torch.Generator().manual_seed(0)
     latent = torch.randn(backbone.latent_shape, generator=generator).to(backbone.device)
-    return Task(backbone, Job(latent, block, range(labels)), _label_conditions(backbone, labels), batch)
+    return Workload(backbone, ScoringJob(latent, block, range(labels)), _label_conditions(backbone, labels), batch)
 
 
 def draws_for(batch: int, labels: int) -> int:
@@ -94,33 +94,33 @@ GRAPHS = 1024  # that torch keeps of one function: each spec has a few of its ow
 
 
 @dataclass(frozen=True)
-class Candidate:
+class TimedNetwork:
     """One spec with all that its turns need."""
 
     spec: Spec
-    denoising: Residuals
+    denoising: DenoisingErrors
     networks: tuple[nn.Module, ...]  # that are called; a closed form has none
-    works: tuple[Work, ...]  # the blocks that can be profiled
+    works: tuple[Assignment, ...]  # the blocks that can be profiled
     flops: int | None  # of one pass by itself
 
 
 @contextmanager
-def candidate(task: Task, spec: Spec, prefix: bool, compile: bool) -> Iterator[Candidate]:
+def timed_network(task: Workload, spec: Spec, prefix: bool, compile: bool) -> Iterator[TimedNetwork]:
     """Prepare a spec on a copy of the backbone."""
     backbone = task.backbone
     if not tuple(backbone.sites()):
-        with squeezed(backbone, spec):  # refuses any but none
-            yield Candidate(spec, _denoising(task, Squeeze(backbone, prefix)), (), (), None)
+        with compressed_or_not(backbone, spec):  # refuses any but none
+            yield TimedNetwork(spec, _denoising(task, SharedWork(backbone, prefix)), (), (), None)
         return
-    copied, latent = double_of(backbone), Grid(*backbone.latent_shape[1:])
+    copied, latent = copy_sharing_weights(backbone), Grid(*backbone.latent_shape[1:])
     root = network_of(copied)
-    with compressed(copied, spec, steps=backbone.length, latent=latent) as compression:
+    with compressed(copied, spec, steps=backbone.timesteps, latent=latent) as compression:
         called: tuple[Any, ...] = (_compiled(root), Plain(root)) if compile else (root,)
         runner, planner = (_with(copied, root, each) for each in (called[0], called[-1]))
-        shared_work = Squeeze(runner, prefix, compression if spec else None, planner)
+        shared_work = SharedWork(runner, prefix, compression if spec else None, planner)
         context = task.conditions.rows.shape[1] if task.conditions.rows.ndim == 3 else 1
         flops = compression.report(latent, context).flops_after
-        yield Candidate(spec, _denoising(task, shared_work), called, () if compile else compression.works, flops)
+        yield TimedNetwork(spec, _denoising(task, shared_work), called, () if compile else compression.works, flops)
 
 
 def _compiled(root: nn.Module) -> Any:
@@ -156,11 +156,11 @@ def compiling() -> Iterator[None]:
         raise BigainError("--compile", f"the network cannot be compiled ({reason})", hint) from problem
 
 
-def _denoising(task: Task, shared_work: Squeeze) -> Residuals:
-    return Residuals(shared_work.backbone, task.conditions, False, task.batch, shared_work)
+def _denoising(task: Workload, shared_work: SharedWork) -> DenoisingErrors:
+    return DenoisingErrors(shared_work.backbone, task.conditions, False, task.batch, shared_work)
 
 
-def double_of(backbone: Backbone) -> Backbone:
+def copy_sharing_weights(backbone: Backbone) -> Backbone:
     """Return the backbone around a network of its own that has the same weights, the very same tensors."""
     root = network_of(backbone)
     weights: dict[int, Any] = {id(tensor): tensor for tensor in (*root.parameters(), *root.buffers())}

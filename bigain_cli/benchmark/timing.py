@@ -16,9 +16,9 @@ import torch
 from torch import nn
 
 from bigain_cli.benchmark.machine import forget_peak, peak_memory, product_speed, wait
-from bigain_cli.benchmark.results import Watched
-from bigain_cli.benchmark.timed_network import Candidate, Task
-from bigain_cli.compress.sites import Work
+from bigain_cli.benchmark.results import Profile
+from bigain_cli.benchmark.timed_network import TimedNetwork, Workload
+from bigain_cli.compress.sites import Assignment
 from bigain_cli.errors import BigainError
 
 
@@ -44,7 +44,7 @@ class Clock:
 
 @contextmanager
 def watched(
-    networks: Sequence[nn.Module], works: Sequence[Work], device: torch.device
+    networks: Sequence[nn.Module], works: Sequence[Assignment], device: torch.device
 ) -> Iterator[tuple[Clock, Clock]]:
     """Lend two clocks: of the networks, and of the compression's hooks before and behind the parts they touch."""
     inside, overhead = Clock(device), Clock(device)
@@ -69,7 +69,7 @@ def watched(
             handle.remove()
 
 
-def _parts(work: Work) -> list[nn.Module]:
+def _parts(work: Assignment) -> list[nn.Module]:
     """Return the modules that may have a compression's hooks."""
     block = work.site.block
     return [part for part in (block, block.attn1, block.attn2, block.ff) if part is not None]
@@ -78,10 +78,10 @@ def _parts(work: Work) -> list[nn.Module]:
 Step = Callable[[int, int], None]
 
 
-class Turns:
+class Rounds:
     """Runs the rounds, and calls `step` after every turn."""
 
-    def __init__(self, networks: Sequence[Candidate], task: Task, step: Step, of: int) -> None:
+    def __init__(self, networks: Sequence[TimedNetwork], task: Workload, step: Step, of: int) -> None:
         self._networks, self._job = networks, task.job
         self._device, self._dtype = task.backbone.device, task.backbone.dtype
         self._step, self._done, self._of = step, 0, of
@@ -113,11 +113,11 @@ class Turns:
             aside += time.perf_counter() - started
         return list(zip(*table, strict=True)), max(peaks), aside
 
-    def profiles(self) -> list[Watched]:
+    def profiles(self) -> list[Profile]:
         """Run one more round, and profile it."""
         return [self._profile(each) for each in self._networks]
 
-    def _seconds(self, each: Candidate) -> float:
+    def _seconds(self, each: TimedNetwork) -> float:
         wait(self._device)
         started = time.perf_counter()
         each.denoising([self._job])  # its errors arrive on the host: nothing is still running
@@ -125,15 +125,15 @@ class Turns:
         self._report()
         return seconds
 
-    def _profile(self, each: Candidate) -> Watched:
+    def _profile(self, each: TimedNetwork) -> Profile:
         forget_peak(self._device)
         if not each.networks:
             self._seconds(each)
-            return Watched(None, None, None, peak_memory(self._device))
+            return Profile(None, None, None, peak_memory(self._device))
         with watched(each.networks, each.works, self._device) as (inside, overhead):
             whole = self._seconds(each)
         spent = overhead.total if each.works else None if each.spec else 0.0
-        return Watched(inside.total, whole - inside.total, spent, peak_memory(self._device))
+        return Profile(inside.total, whole - inside.total, spent, peak_memory(self._device))
 
     def _report(self) -> None:
         self._done += 1

@@ -16,22 +16,22 @@ import torch
 from numpy.typing import NDArray
 
 from bigain_cli.backbones.base import Backbone, Conditions
-from bigain_cli.backbones.devices import automatic, leave_float16
+from bigain_cli.backbones.devices import automatic_batch_size, leave_float16
 from bigain_cli.backbones.loading import as_backbone
-from bigain_cli.classification.denoising import Residuals, Squeeze
-from bigain_cli.classification.elimination import Contest
-from bigain_cli.classification.heatmaps import Lens
-from bigain_cli.classification.image_run import Empty, Flight, InOrder, finite
-from bigain_cli.classification.label_prompts import Arm, arms_of, as_label_set
+from bigain_cli.classification.denoising import DenoisingErrors, SharedWork
+from bigain_cli.classification.elimination import Elimination
+from bigain_cli.classification.heatmaps import PixelErrors
+from bigain_cli.classification.image_run import EmptyPrompt, ImageRun, InOrder, finite
+from bigain_cli.classification.label_prompts import LabelPrompts, as_label_set, label_prompts
 from bigain_cli.classification.ranking import Failure, Ranking
 from bigain_cli.classification.settings import Settings, temperature_of
-from bigain_cli.classification.stopping import Rules, placed
-from bigain_cli.compress import Handle, Spec, parse
+from bigain_cli.classification.stopping import StoppingRules, mappable_score
+from bigain_cli.compress import Compression, Spec, parse
 from bigain_cli.compress.flops import forward_flops
-from bigain_cli.compress.patching import squeezed
+from bigain_cli.compress.patching import compressed_or_not
 from bigain_cli.compress.plan import Grid
 from bigain_cli.errors import UsageError
-from bigain_cli.images import Images, Picture, Reader, sources_of, view_of
+from bigain_cli.images import ImageReader, Images, LoadedImage, sources_of, view_of
 from bigain_cli.labels import LabelSet
 from bigain_cli.noise_draws import Draws
 from bigain_cli.registry import DEFAULT_SCORE, SCHEDULES, SCORES, attribute
@@ -47,7 +47,7 @@ def classify(
     labels: Labels,
     *,
     templates: Sequence[str] = (),
-    rules: Rules | None = None,
+    rules: StoppingRules | None = None,
     seed: int = 0,
     reject: bool = False,
     batch: int | None = None,
@@ -61,11 +61,11 @@ def classify(
     The backbone may be given by a model's name, which loads it.
     With `maps`, every ranking has `evidence`: where in the image the evidence lies.
     """
-    run = Run(backbone, labels, templates, rules, seed, reject, batch, timing, share_prefix, compress, maps)
-    return (result for result in run.standings(images) if result.finished)
+    run = Classification(backbone, labels, templates, rules, seed, reject, batch, timing, share_prefix, compress, maps)
+    return (result for result in run.rankings(images) if result.finished)
 
 
-class Run:
+class Classification:
     """A classification in progress: labels are encoded once, then any number of images."""
 
     def __init__(
@@ -73,7 +73,7 @@ class Run:
         backbone: Backbone | str,
         labels: Labels,
         templates: Sequence[str] = (),
-        rules: Rules | None = None,
+        rules: StoppingRules | None = None,
         seed: int = 0,
         reject: bool = False,
         batch: int | None = None,
@@ -85,24 +85,24 @@ class Run:
     ) -> None:
         self.backbone = backbone = as_backbone(backbone)
         self.templates, self.timing = tuple(templates), timing
-        self.rules = (rules or Rules()).for_model(backbone.score, backbone.draws)
-        competing = arms_of(as_label_set(labels), self.templates, reject, backbone.vocabulary, backbone.template)
+        self.rules = (rules or StoppingRules()).for_model(backbone.score, backbone.draws)
+        competing = label_prompts(as_label_set(labels), self.templates, reject, backbone.vocabulary, backbone.template)
         if batch is not None and batch < 1:
             raise UsageError(f"batch {batch}", "must be at least 1", "Leave it out for a size that suits the device.")
         spec = parse(backbone.compress if compress is None else compress)
         self._settings = Settings(competing, self.rules, seed, spec.by_level() if backbone.prefixed else spec)
         self._prompt_counts = [len(label.texts) for label in competing]
         self._share, self._reject = share_prefix, reject
-        self._compression: Handle | None = None
+        self._compression: Compression | None = None
         score = SCORES[self.rules.score or DEFAULT_SCORE]
         self._views, self._empty = views or maps, self._empty_prompt() if maps else None
         pixel_errors = self._pixel_errors() if maps else None
-        shared_work = Squeeze(backbone, share_prefix)
+        shared_work = SharedWork(backbone, share_prefix)
         conditions = self._conditions()
         if batch is None:
             draws = 1 if self.rules.deadline is not None else SCHEDULES[self.rules.schedule].block
-            batch = automatic(backbone, draws * len(conditions))
-        self._denoising = Residuals(backbone, conditions, score.absolute, batch, shared_work, pixel_errors)
+            batch = automatic_batch_size(backbone, draws * len(conditions))
+        self._denoising = DenoisingErrors(backbone, conditions, score.absolute, batch, shared_work, pixel_errors)
         self.settings = self._settings.to_dict(backbone, self.templates)
         with self._compressed():
             self._check_budget()
@@ -123,23 +123,23 @@ class Run:
         return forward_flops(site.root, latent, self._text_tokens()) / 1e9 if site is not None else 0.0
 
     @property
-    def competing(self) -> tuple[Arm, ...]:
+    def competing(self) -> tuple[LabelPrompts, ...]:
         """The labels that are compared, with their prompts; with `reject`, "none" is the last."""
         return self._settings.competing
 
-    def standings(self, images: Images) -> Iterator[Ranking | Failure]:
+    def rankings(self, images: Images) -> Iterator[Ranking | Failure]:
         """Yield a ranking after each block of draws of each image, and each image's last one in the images' order."""
         self._adopt_dtype()
-        reader = Reader(sources_of(images))
+        reader = ImageReader(sources_of(images))
         try:
             with self._compressed():
                 yield from self._stream(reader)
         finally:
             reader.stop()
 
-    def _stream(self, reader: Reader) -> Iterator[Ranking | Failure]:
+    def _stream(self, reader: ImageReader) -> Iterator[Ranking | Failure]:
         queue = InOrder()
-        running: list[Flight] = []
+        running: list[ImageRun] = []
         while True:
             self._admit(reader, running, queue)
             yield from queue.ready()
@@ -156,9 +156,9 @@ class Run:
     @contextmanager
     def _compressed(self) -> Iterator[None]:
         """Let the spec act on the network, and leave the network as it was."""
-        with squeezed(self.backbone, self._settings.compress) as self._compression:
+        with compressed_or_not(self.backbone, self._settings.compress) as self._compression:
             if self._compression is not None:
-                self._denoising.shared_work = Squeeze(self.backbone, self._share, self._compression)
+                self._denoising.shared_work = SharedWork(self.backbone, self._share, self._compression)
             yield
 
     def _text_tokens(self) -> int:
@@ -166,7 +166,7 @@ class Run:
         rows = self._denoising.conditions.rows
         return rows.shape[1] if rows.ndim == 3 else 1
 
-    def _admit(self, reader: Reader, running: list[Flight], queue: InOrder) -> None:
+    def _admit(self, reader: ImageReader, running: list[ImageRun], queue: InOrder) -> None:
         """Take images in until a round is large enough; wait for one only if there is nothing else to do."""
         alone = self.rules.deadline is not None
         enough = BATCHES_A_ROUND * self._denoising.batch
@@ -174,27 +174,29 @@ class Run:
             item = reader.next(wait=not running)
             if item is None:
                 return
-            if isinstance(item, Picture):
+            if isinstance(item, LoadedImage):
                 running.append(self._begin(item, queue.take()))
             else:
                 queue.add(queue.take(), Failure(item[0], item[1].kind, str(item[1]), self.settings))
                 if not running:
                     return
 
-    def _begin(self, picture: Picture, place: int) -> Flight:
+    def _begin(self, picture: LoadedImage, place: int) -> ImageRun:
         started = time.monotonic()
-        length = self.backbone.length
+        length = self.backbone.timesteps
         grid = [t * length // 1000 for stage in SCHEDULES[self.rules.schedule].staged for t in stage]
-        draws = Draws(self._settings.seed, picture.digest, self.backbone.latent_shape, self.backbone.steps, grid)
+        draws = Draws(
+            self._settings.seed, picture.digest, self.backbone.latent_shape, self.backbone.timestep_range, grid
+        )
         latent, elimination = self.backbone.encode(picture.image), self._new_elimination()
         view = view_of(picture.image, self.backbone.latent_shape[1:]) if self._views else None
-        return Flight(place, picture.id, latent, draws, elimination, started, view, self._empty)
+        return ImageRun(place, picture.id, latent, draws, elimination, started, view, self._empty)
 
-    def _new_elimination(self) -> Contest:
+    def _new_elimination(self) -> Elimination:
         names, extra = [label.name for label in self.competing], self._denoising.shared_work.extra
-        return Contest(names, self._prompt_counts, self.rules, temperature_of(self.rules, self.backbone), extra)
+        return Elimination(names, self._prompt_counts, self.rules, temperature_of(self.rules, self.backbone), extra)
 
-    def _round(self, running: list[Flight]) -> Iterator[tuple[Flight, Ranking | Failure]]:
+    def _round(self, running: list[ImageRun]) -> Iterator[tuple[ImageRun, Ranking | Failure]]:
         """Run the next block of draws of every image."""
         if not running:
             return
@@ -209,7 +211,7 @@ class Run:
             yield image_run, self._outcome(image_run, part, block_maps)
 
     def _outcome(
-        self, image_run: Flight, errors: NDArray[np.float32], sums: NDArray[np.float32] | None
+        self, image_run: ImageRun, errors: NDArray[np.float32], sums: NDArray[np.float32] | None
     ) -> Ranking | Failure:
         if not finite([image_run.label_errors(errors)]):
             message = f"{image_run.id}: the network returned no numbers (NaN or infinity). Try --dtype float32."
@@ -225,10 +227,10 @@ class Run:
         kind = str(self.backbone.dtype).removeprefix("torch.")
         if kind != self.settings["dtype"]:
             self._denoising.conditions = self._conditions()
-            self._denoising.shared_work = Squeeze(self.backbone, self._share, self._compression)
+            self._denoising.shared_work = SharedWork(self.backbone, self._share, self._compression)
             self.settings = {**self.settings, "dtype": kind}
 
-    def _leave_float16(self, running: list[Flight]) -> None:
+    def _leave_float16(self, running: list[ImageRun]) -> None:
         """Continue in a dtype with more range; images in progress start again, so that none mixes two."""
         leave_float16(self.backbone)
         self._adopt_dtype()
@@ -243,14 +245,14 @@ class Run:
             torch.cat([labels.rows, self.backbone.condition([""]).rows])
         )  # apart: labels stay as they are
 
-    def _empty_prompt(self) -> Empty:
+    def _empty_prompt(self) -> EmptyPrompt:
         """Return where the empty prompt is: a label already, or behind all prompts."""
         count = sum(self._prompt_counts)
-        return Empty(count - 1, len(self.competing) - 1) if self._reject else Empty(count, None)
+        return EmptyPrompt(count - 1, len(self.competing) - 1) if self._reject else EmptyPrompt(count, None)
 
-    def _pixel_errors(self) -> Lens:
-        score = placed(self.rules.score or DEFAULT_SCORE)
-        return Lens(score.absolute, self.backbone.patch, attribute(score.weigh))
+    def _pixel_errors(self) -> PixelErrors:
+        score = mappable_score(self.rules.score or DEFAULT_SCORE)
+        return PixelErrors(score.absolute, self.backbone.patch, attribute(score.weigh))
 
     @property
     def evaluations_a_draw(self) -> int:

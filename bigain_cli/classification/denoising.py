@@ -18,28 +18,36 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bigain_cli.backbones.base import Backbone, Conditions, Shared
-from bigain_cli.backbones.devices import few_of, out_of_memory, packed, repeatable, sizes, steady
-from bigain_cli.backbones.prefix_cache import Prefix
-from bigain_cli.classification.heatmaps import Lens, Sums
-from bigain_cli.compress.patching import Handle
+from bigain_cli.backbones.devices import (
+    fixed_size_batches,
+    out_of_memory,
+    prefix_batch_size,
+    repeatable,
+    sizes,
+    stable_batch_size,
+)
+from bigain_cli.backbones.prefix_cache import PrefixCache
+from bigain_cli.classification.heatmaps import HeatmapAccumulator, PixelErrors
+from bigain_cli.compress.patching import Compression
 from bigain_cli.compress.plan import Plans, joined
 from bigain_cli.errors import BigainError
 from bigain_cli.noise_draws import Block
 
 
 @dataclass(frozen=True)
-class Common:
+class SharedPart:
     """The part of an evaluation that all labels of a draw share, one row per (image, draw)."""
 
     prefix: Shared | None
     plans: Plans
 
     @staticmethod
-    def join(parts: list[Common]) -> Common:
+    def join(parts: list[SharedPart]) -> SharedPart:
         """Concatenate the parts of a round."""
         prefixes = [part.prefix for part in parts if part.prefix is not None]
-        return Common(
-            Prefix.join(cast(list[Prefix], prefixes)) if prefixes else None, joined([part.plans for part in parts])
+        return SharedPart(
+            PrefixCache.join(cast(list[PrefixCache], prefixes)) if prefixes else None,
+            joined([part.plans for part in parts]),
         )
 
 
@@ -51,7 +59,7 @@ class Rows(NamedTuple):
     prompts: Tensor  # [b]
 
 
-class Squeeze:
+class SharedWork:
     """Runs the work that all labels of a draw share: the prefix, and the plans of a compression.
 
     A plan comes from the prefix, or, where that does not reach, from a pass with the empty prompt. A compiled network
@@ -59,7 +67,7 @@ class Squeeze:
     """
 
     def __init__(
-        self, backbone: Backbone, share: bool, compression: Handle | None = None, planner: Backbone | None = None
+        self, backbone: Backbone, share: bool, compression: Compression | None = None, planner: Backbone | None = None
     ) -> None:
         self.backbone, self.share, self.compression = backbone, share and backbone.prefixed, compression
         self._planner = planner or backbone
@@ -72,19 +80,19 @@ class Squeeze:
             return 0
         return int(not (self.share and self.compression.shared == self.compression.first))
 
-    def shared_part(self, noisy: Tensor, t: Tensor, seeds: Tensor) -> Common:
+    def shared_part(self, noisy: Tensor, t: Tensor, seeds: Tensor) -> SharedPart:
         """Run the part that no label enters, and keep the plans that are made in it."""  # [b c h w], [b], [b]
         if self.compression is None:
-            return Common(self._prefix(noisy, t), {})
+            return SharedPart(self._prefix(noisy, t), {})
         with self.compression.seeds(seeds, torch.full_like(seeds, -1)), self.compression.record() as plans:
             prefix = self._prefix(noisy, t)
             if self._empty_prompt is not None:
                 empty = self._empty_prompt.take(torch.zeros_like(t))
                 with self.compression.only_plans():
                     self._planner.noise(noisy, t, empty, prefix)
-        return Common(prefix, dict(plans))
+        return SharedPart(prefix, dict(plans))
 
-    def noise(self, noisy: Tensor, t: Tensor, conditions: Conditions, shared: Common, rows: Rows) -> Tensor:
+    def noise(self, noisy: Tensor, t: Tensor, conditions: Conditions, shared: SharedPart, rows: Rows) -> Tensor:
         """Predict the noise of a batch whose rows belong to the given (image, draw) pairs."""
         prefix = shared.prefix.take(rows.pairs) if shared.prefix is not None else None
         with ExitStack() as stack:
@@ -95,11 +103,11 @@ class Squeeze:
             return self.backbone.noise(noisy, t, conditions, prefix)
 
     def _prefix(self, noisy: Tensor, t: Tensor) -> Shared | None:
-        return self.backbone.shared(noisy, t) if self.share else None
+        return self.backbone.compute_prefix(noisy, t) if self.share else None
 
 
 @dataclass(frozen=True)
-class Job:
+class ScoringJob:
     """One image's share of a round: its latent, the next draws, and the prompts still of interest."""
 
     latent: Tensor  # [c h w]
@@ -112,7 +120,7 @@ class Job:
         return len(self.block) * len(self.prompts)
 
 
-class Drawn(NamedTuple):
+class NoisyBatch(NamedTuple):
     """The (image, draw) pairs of a round."""
 
     noisy: Tensor  # [p c h w]
@@ -121,7 +129,7 @@ class Drawn(NamedTuple):
     seeds: Tensor  # [p]
 
 
-class Residuals:
+class DenoisingErrors:
     """Scores jobs with one backbone; keeps a batch size that fits, and, with `pixel_errors`, the last round's maps."""
 
     def __init__(
@@ -130,15 +138,15 @@ class Residuals:
         conditions: Conditions,
         absolute: bool,
         batch: int,
-        shared_work: Squeeze,
-        pixel_errors: Lens | None = None,
+        shared_work: SharedWork,
+        pixel_errors: PixelErrors | None = None,
     ) -> None:
         self.backbone, self.conditions = backbone, conditions
         self.absolute, self.shared_work, self.pixel_errors = absolute, shared_work, pixel_errors
         self.sums: list[NDArray[np.float32]] = []  # [prompts h w] of each job of the last round
-        self.batch = steady(batch)
+        self.batch = stable_batch_size(batch)
 
-    def __call__(self, jobs: Sequence[Job]) -> list[NDArray[np.float32]]:
+    def __call__(self, jobs: Sequence[ScoringJob]) -> list[NDArray[np.float32]]:
         """Return each job's errors."""  # [draws prompts] each
         while (flat := self._errors_if_they_fit(jobs)) is None:
             self._halve()
@@ -146,10 +154,10 @@ class Residuals:
         pieces = np.split(flat, ends[:-1])
         return [piece.reshape(len(job.block), len(job.prompts)) for piece, job in zip(pieces, jobs, strict=True)]
 
-    def _errors_if_they_fit(self, jobs: Sequence[Job]) -> NDArray[np.float32] | None:
+    def _errors_if_they_fit(self, jobs: Sequence[ScoringJob]) -> NDArray[np.float32] | None:
         """Return all errors of a round, or None when memory ran out."""
         self.sums = []
-        groups = [jobs] if packed(self.backbone.device) else [[job] for job in jobs]
+        groups = [jobs] if fixed_size_batches(self.backbone.device) else [[job] for job in jobs]
         try:
             with torch.inference_mode(), repeatable(self.backbone):
                 return torch.cat([self._errors(group) for group in groups]).cpu().numpy()
@@ -158,7 +166,7 @@ class Residuals:
                 raise
             return None
 
-    def _errors(self, jobs: Sequence[Job]) -> Tensor:
+    def _errors(self, jobs: Sequence[ScoringJob]) -> Tensor:
         """Run all triples of some jobs."""  # [triples]
         device = self.backbone.device
         clean = torch.cat([job.latent.expand(len(job.block), -1, -1, -1) for job in jobs])  # [p c h w]
@@ -166,12 +174,14 @@ class Residuals:
         t = torch.cat([job.block.t for job in jobs]).to(device)
         noisy = self.backbone.mix(clean, noise, t)
         seeds = torch.cat([job.block.seeds for job in jobs]).to(device)
-        draws = Drawn(noisy, noise, t, seeds)
-        shared = Common.join([self._shared_part(draws, rows) for rows in self._batches(len(t), few_of(self.batch))])
+        draws = NoisyBatch(noisy, noise, t, seeds)
+        shared = SharedPart.join(
+            [self._shared_part(draws, rows) for rows in self._batches(len(t), prefix_batch_size(self.batch))]
+        )
         pairs, prompts = (index.to(device) for index in triples(jobs))
         batches = self._batches(len(pairs), self.batch)
         sums = (
-            Sums(self.pixel_errors, [(len(job.block), len(job.prompts)) for job in jobs], device)
+            HeatmapAccumulator(self.pixel_errors, [(len(job.block), len(job.prompts)) for job in jobs], device)
             if self.pixel_errors
             else None
         )
@@ -180,11 +190,13 @@ class Residuals:
             self.sums += [part.cpu().numpy() for part in sums.split()]
         return torch.cat(errors)[: len(pairs)]
 
-    def _shared_part(self, draws: Drawn, rows: Tensor) -> Common:
+    def _shared_part(self, draws: NoisyBatch, rows: Tensor) -> SharedPart:
         """Run the part that all labels share, once per (image, draw)."""
         return self.shared_work.shared_part(draws.noisy[rows], draws.t[rows], draws.seeds[rows])
 
-    def _batch_errors(self, draws: Drawn, shared: Common, pairs: Tensor, prompts: Tensor, sums: Sums | None) -> Tensor:
+    def _batch_errors(
+        self, draws: NoisyBatch, shared: SharedPart, pairs: Tensor, prompts: Tensor, sums: HeatmapAccumulator | None
+    ) -> Tensor:
         """Return the errors of one batch."""  # [b]
         rows = Rows(pairs, draws.seeds[pairs], prompts)
         conditions = self.conditions.take(prompts)
@@ -207,12 +219,12 @@ class Residuals:
         if self.batch == 1:
             hint = "Try --dtype bfloat16, a smaller model, or --device cpu."
             raise BigainError("out of memory", "a single evaluation does not fit", hint)
-        self.batch = steady(self.batch // 2)
+        self.batch = stable_batch_size(self.batch // 2)
         if self.backbone.device.type == "cuda":
             torch.cuda.empty_cache()
 
 
-def triples(jobs: Sequence[Job]) -> tuple[Tensor, Tensor]:
+def triples(jobs: Sequence[ScoringJob]) -> tuple[Tensor, Tensor]:
     """Return the (image, draw) pair and the prompt of each evaluation: draws outside, prompts inside."""
     pairs, prompts, first = [], [], 0
     for job in jobs:

@@ -13,19 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bigain_cli.classification import estimators
-from bigain_cli.classification.ranking import Ranking, Standing
-from bigain_cli.classification.stopping import Rules
+from bigain_cli.classification.ranking import RankedLabel, Ranking
+from bigain_cli.classification.stopping import StoppingRules
 from bigain_cli.registry import DEFAULT_SCORE, SCHEDULES, SCORES, attribute
 
 
-class Contest:
+class Elimination:
     """Drops labels over shared draws, block by block."""
 
     def __init__(
         self,
         labels: Sequence[str],
         costs: Sequence[int],
-        rules: Rules,
+        rules: StoppingRules,
         temperature: float | None = None,
         extra: int = 0,
     ) -> None:
@@ -88,7 +88,7 @@ class Contest:
         counts = (~np.isnan(losses)).sum(axis=0)
         behind, errors, radii = self._gaps(losses, leader)
         ranked = tuple(
-            Standing(
+            RankedLabel(
                 self.labels[k],
                 float(shares[k]),
                 -float(means[k]),
@@ -154,7 +154,7 @@ class Contest:
         return means, estimators.error_of(spread, counts), estimators.radius(spread, counts, alpha)
 
 
-def _between(second: Standing) -> tuple[float, tuple[float, float] | None]:
+def _between(second: RankedLabel) -> tuple[float, tuple[float, float] | None]:
     """Return the gap to the second label, with its interval."""
     gap, width = second.behind, second.radius
     return gap, None if width is None else (gap - width, gap + width)

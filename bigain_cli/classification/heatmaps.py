@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bigain_cli.classification.elimination import Contest
-from bigain_cli.classification.ranking import Evidence
+from bigain_cli.classification.elimination import Elimination
+from bigain_cli.classification.ranking import EvidenceMap
 
 Weigh = Callable[[Tensor], Tensor]
 
@@ -36,7 +36,7 @@ def relative(first: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Lens:
+class PixelErrors:
     """How a residual is split over pixels, and what a draw weighs."""
 
     absolute: bool
@@ -49,10 +49,10 @@ class Lens:
         return F.pixel_shuffle(values, self.patch).sum(1) / residual[0].numel()
 
 
-class Sums:
+class HeatmapAccumulator:
     """The maps of a round; every draw's first prompt gives the draw its weight."""
 
-    def __init__(self, pixel_errors: Lens, shapes: Sequence[tuple[int, int]], device: torch.device) -> None:
+    def __init__(self, pixel_errors: PixelErrors, shapes: Sequence[tuple[int, int]], device: torch.device) -> None:
         self._pixel_errors, self._shapes = pixel_errors, shapes  # (draws, prompts) of each job
         self._slots: list[int] = []  # where each evaluation is added
         leads: list[int] = []  # the first evaluation of each one's draw
@@ -87,7 +87,7 @@ class Sums:
 Map = NDArray[np.float64]  # [h w]
 
 
-class Tally:
+class HeatmapSums:
     """Running sums in float64; those of dropped labels are dropped."""
 
     def __init__(self) -> None:
@@ -105,7 +105,7 @@ class Tally:
             for label, end, cost in zip(labels, ends, costs, strict=True)
         }
 
-    def evidence(self, elimination: Contest, empty: int | None) -> tuple[Evidence, ...]:
+    def evidence(self, elimination: Elimination, empty: int | None) -> tuple[EvidenceMap, ...]:
         """Compare the winner with the runner-up and with the empty prompt, which may be a label itself."""
         winner, second, gap = elimination.first_two()
         found = []
@@ -117,9 +117,11 @@ class Tally:
             found.append(self._compared(elimination, None, self._empty, self._sums[winner], gap))
         return tuple(each for each in found if np.isfinite(each.map).all())  # a map that overflowed shows nothing
 
-    def _compared(self, elimination: Contest, against: str | None, loser: Map, winner: Map, gap: float) -> Evidence:
+    def _compared(
+        self, elimination: Elimination, against: str | None, loser: Map, winner: Map, gap: float
+    ) -> EvidenceMap:
         shares = (loser - winner) / elimination.draws
         if elimination.additive:
-            return Evidence(against, gap, elimination.draws, shares)
+            return EvidenceMap(against, gap, elimination.draws, shares)
         remainder = gap - float(shares.sum())
-        return Evidence(against, gap, elimination.draws, shares + remainder / shares.size, remainder)
+        return EvidenceMap(against, gap, elimination.draws, shares + remainder / shares.size, remainder)

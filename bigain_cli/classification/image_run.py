@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 from torch import Tensor
 
-from bigain_cli.classification.denoising import Job
-from bigain_cli.classification.elimination import Contest
-from bigain_cli.classification.heatmaps import Tally
-from bigain_cli.classification.ranking import Exhibit, Failure, Ranking
+from bigain_cli.classification.denoising import ScoringJob
+from bigain_cli.classification.elimination import Elimination
+from bigain_cli.classification.heatmaps import HeatmapSums
+from bigain_cli.classification.ranking import Failure, ImageEvidence, Ranking
 from bigain_cli.noise_draws import Draws
 
 
 @dataclass(frozen=True)
-class Empty:
+class EmptyPrompt:
     """The empty prompt: its number, and the label that it is, if it is one; that label is the last."""
 
     prompt: int
@@ -31,25 +31,25 @@ class Empty:
 
 
 @dataclass
-class Flight:
+class ImageRun:
     """An image, its draws and the elimination of its labels; `place` is its place in the output."""
 
     place: int
     id: str
     latent: Tensor  # [c h w]
     draws: Draws
-    elimination: Contest
+    elimination: Elimination
     started: float  # time.monotonic() when the image was taken in
     view: Image | None = None  # the image as the model sees it, where an output shows it
-    empty: Empty | None = None  # for heatmaps
-    heatmap_sums: Tally = field(default_factory=Tally)
+    empty: EmptyPrompt | None = None  # for heatmaps
+    heatmap_sums: HeatmapSums = field(default_factory=HeatmapSums)
 
     @property
     def pending(self) -> int:
         """Evaluations in the next block."""
         return self.elimination.next_draws() * self.elimination.cost
 
-    def next_job(self) -> Job:
+    def next_job(self) -> ScoringJob:
         """Return the next block's work."""
         block = self.draws.block(self.elimination.draws, self.elimination.next_draws())
         ends = np.cumsum(self.elimination.costs)
@@ -60,7 +60,7 @@ class Flight:
         ]
         if self.empty is not None:
             prompts = [self.empty.prompt, *(prompt for prompt in prompts if prompt != self.empty.prompt)]
-        return Job(self.latent, block, prompts)
+        return ScoringJob(self.latent, block, prompts)
 
     def label_errors(self, errors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the errors of the labels' prompts, without an empty prompt that is there for heatmaps only."""
@@ -82,16 +82,16 @@ class Flight:
             table[:, label] = errors[:, end - self.elimination.costs[label] : end].mean(axis=1, dtype=np.float64)
         self.elimination.add_errors(table)
 
-    def restart(self, elimination: Contest) -> None:
+    def restart(self, elimination: Elimination) -> None:
         """Drop all draws and start again."""
-        self.elimination, self.heatmap_sums = elimination, Tally()
+        self.elimination, self.heatmap_sums = elimination, HeatmapSums()
 
-    def evidence(self) -> Exhibit | None:
+    def evidence(self) -> ImageEvidence | None:
         """Return what an output can show: the image, and its evidence maps."""
         if self.view is None:
             return None
         empty = self.empty
-        return Exhibit(
+        return ImageEvidence(
             self.view, self.heatmap_sums.evidence(self.elimination, empty.label) if empty is not None else ()
         )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bigain_cli.backbones.vocabulary import Vocabulary
+from bigain_cli.backbones.vocabulary import ClassVocabulary
 from bigain_cli.errors import UsageError
 from bigain_cli.labels import DEFAULT_TEMPLATE, LISTED, Label, LabelSet, presets, prompts_for, read_labels
 
@@ -17,20 +17,20 @@ NONE = "none"
 
 
 @dataclass(frozen=True)
-class Arm:
+class LabelPrompts:
     """A label and its prompts; the empty prompt is the model without a condition."""
 
     name: str
     texts: tuple[str, ...]
 
 
-def arms_of(
+def label_prompts(
     labels: LabelSet,
     templates: Sequence[str],
     reject: bool,
-    vocabulary: Vocabulary | None,
+    vocabulary: ClassVocabulary | None,
     usual: str = DEFAULT_TEMPLATE,
-) -> tuple[Arm, ...]:
+) -> tuple[LabelPrompts, ...]:
     """Return the prompts of each label, with `reject` "none", too; `usual` is the template if none is given."""
     chosen = [label for label in labels.labels if not (reject and label.name.casefold() == NONE)]
     for label in set(labels.labels) - set(chosen):
@@ -40,18 +40,18 @@ def arms_of(
             )
     if vocabulary is None:
         used = templates or (usual,)
-        found = [Arm(label.name, prompts_for(label, used, override=bool(templates))) for label in chosen]
+        found = [LabelPrompts(label.name, prompts_for(label, used, override=bool(templates))) for label in chosen]
     else:
         found = _known(chosen, templates, vocabulary)
     if reject:
-        found.append(Arm(NONE, ("",)))
+        found.append(LabelPrompts(NONE, ("",)))
     if len(found) < 2:
         spelled = " without spaces (red,green)" if labels.origin == LISTED else ""  # a shell would have cut it there
         raise UsageError(labels.origin, "one label cannot be ranked", f"Give at least two{spelled}, or add --reject.")
     return tuple(found)
 
 
-def _known(labels: Sequence[Label], templates: Sequence[str], vocabulary: Vocabulary) -> list[Arm]:
+def _known(labels: Sequence[Label], templates: Sequence[str], vocabulary: ClassVocabulary) -> list[LabelPrompts]:
     """Match every label with a class; by its name or else by the prompts it came with."""
     if templates:
         raise UsageError("--template", "this model knows class names, not sentences", "Leave out --template.")
@@ -66,7 +66,7 @@ def _known(labels: Sequence[Label], templates: Sequence[str], vocabulary: Vocabu
                     f"are the same class {number} of this model",
                     "Keep one.",
                 )
-        found.append(Arm(label.name, texts))
+        found.append(LabelPrompts(label.name, texts))
     return found
 
 

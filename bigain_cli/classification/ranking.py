@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class EvidenceMap:
     """What speaks for the winner and against another label; the map's sum is the gap between the two."""
 
     against: str | None  # None: the empty prompt
@@ -25,15 +25,15 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Exhibit:
+class ImageEvidence:
     """One image as the model sees it, and the maps of its first comparisons, if they were requested."""
 
     picture: Image
-    maps: tuple[Evidence, ...] = ()
+    maps: tuple[EvidenceMap, ...] = ()
 
 
 @dataclass(frozen=True)
-class Standing:
+class RankedLabel:
     """One label's place: its score (higher is better) over the draws it took part in."""
 
     label: str
@@ -60,7 +60,7 @@ class Ranking:
     """Every label of one image, best first, after `draws` shared draws."""
 
     id: str
-    standings: tuple[Standing, ...]
+    standings: tuple[RankedLabel, ...]
     decided: bool
     gap: float | None
     gap_interval: tuple[float, float] | None
@@ -69,7 +69,7 @@ class Ranking:
     finished: bool = True
     seconds: float | None = None
     settings: dict[str, Any] = field(default_factory=dict)
-    exhibit: Exhibit | None = field(default=None, compare=False)
+    exhibit: ImageEvidence | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
         verdict = "decided" if self.decided else f"undecided among {len(self.contenders)} labels"

@@ -13,14 +13,14 @@ from typing import Any
 
 from bigain_cli import __version__
 from bigain_cli.backbones.base import Backbone
-from bigain_cli.classification.label_prompts import Arm
-from bigain_cli.classification.stopping import Rules
+from bigain_cli.classification.label_prompts import LabelPrompts
+from bigain_cli.classification.stopping import StoppingRules
 from bigain_cli.compress import Spec
 
 NOTHING = Spec()
 
 
-def temperature_of(rules: Rules, backbone: Backbone) -> float | None:
+def temperature_of(rules: StoppingRules, backbone: Backbone) -> float | None:
     """Return the temperature that was fitted for a backbone, if these rules use the score that it was fitted for."""
     return backbone.temperature if rules.score == backbone.score else None
 
@@ -29,8 +29,8 @@ def temperature_of(rules: Rules, backbone: Backbone) -> float | None:
 class Settings:
     """Everything that a result depends on, except the image."""
 
-    competing: tuple[Arm, ...]
-    rules: Rules
+    competing: tuple[LabelPrompts, ...]
+    rules: StoppingRules
     seed: int = 0
     compress: Spec = NOTHING
 

@@ -16,7 +16,7 @@ from bigain_cli.registry import SCHEDULES, SCORES, Score
 
 
 @dataclass(frozen=True)
-class Rules:
+class StoppingRules:
     """When to drop a label and when to stop; `draws` counts per label, `budget` and `deadline` per image."""
 
     schedule: str = "race"
@@ -63,7 +63,7 @@ class Rules:
         most += self.most_draws * planned
         return most if self.budget is None else min(most, self.budget)
 
-    def for_model(self, score: str, draws: int | None = None) -> Rules:
+    def for_model(self, score: str, draws: int | None = None) -> StoppingRules:
         """Return these rules with the model's own score and fewer draws if it needs no more, unless they say so."""
         schedule = SCHEDULES[self.schedule]
         fewer = self.draws is None and draws is not None and not schedule.staged and draws < schedule.draws
@@ -81,7 +81,7 @@ class Rules:
         }
 
 
-def placed(name: str) -> Score:
+def mappable_score(name: str) -> Score:
     """Return a score whose errors can be mapped onto the image, or refuse it."""
     if not SCORES[name].weigh:
         why = "votes cannot be mapped onto the image: no pixels would add up to the gap"

@@ -11,7 +11,7 @@ import typer
 from bigain_cli import __version__
 from bigain_cli.backbones.model_locations import resolve
 from bigain_cli.benchmark.results import as_markdown, as_text, check_options
-from bigain_cli.cli.messages import Talk
+from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.options import (
     JSON,
     MARKDOWN,
@@ -28,7 +28,7 @@ from bigain_cli.cli.options import (
     more_option,
     output_option,
 )
-from bigain_cli.cli.progress import StepMeter
+from bigain_cli.cli.progress import ProgressBar
 from bigain_cli.compress import Spec, parse
 from bigain_cli.outputs.files import check_target, write_whole
 from bigain_cli.outputs.sink import encode
@@ -104,7 +104,7 @@ def bench(
     if output is not None:
         check_target(output, force)
     resolve(model)
-    talk = Talk.start(quiet)
+    talk = Messages.start(quiet)
     options = {**counts, "prefix": prefix, "compile": compile}
     found = _found(talk, (model, device, dtype), random_weights, size, specs, options)
     data = encode(layout(found) + "\n")
@@ -116,7 +116,12 @@ def bench(
 
 
 def _found(
-    talk: Talk, model: tuple[str, str, str], random: bool, size: int | None, specs: list[Spec], options: dict[str, Any]
+    talk: Messages,
+    model: tuple[str, str, str],
+    random: bool,
+    size: int | None,
+    specs: list[Spec],
+    options: dict[str, Any],
 ) -> dict[str, Any]:
     """Load or make the model, and time it; how long each stage took is part of the result."""
     began = time.perf_counter()
@@ -131,7 +136,7 @@ def _found(
     loading = time.perf_counter() - began
     starting = {} if (lived := seconds_lived()) is None else {"starting": round(lived - loading, 6)}
     talk.note(f"timing {', '.join(map(str, dict.fromkeys([Spec(), *specs])))} in turn, {model[0]} on {backbone.device}")
-    with StepMeter(talk, "timing") as meter:
+    with ProgressBar(talk, "timing") as meter:
         found = bench(backbone, specs, size=size, step=meter.show, **options).to_dict()
     stages = {**starting, "loading": round(loading, 6), **found["seconds"]}
     talk.note("took " + ", ".join(f"{seconds:.1f} s {stage.replace('_', ' ')}" for stage, seconds in stages.items()))

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from bigain_cli.classification.stopping import Rules
-from bigain_cli.cli.classify_request import Request
-from bigain_cli.cli.messages import Talk
+from bigain_cli.classification.stopping import StoppingRules
+from bigain_cli.cli.classify_request import ClassifyRequest
+from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.options import (
     Compress,
     Device,
@@ -132,21 +132,21 @@ def classify(
         hint = "Give -l FILE, -l cat,dog or a preset (bigain list labels)."
         raise UsageError("no labels", "nothing to choose between", hint)
     flags = {"json": as_json, "jsonl": as_jsonl, "csv": as_csv, "tsv": as_tsv}
-    request = Request(
+    request = ClassifyRequest(
         inputs=tuple(inputs or ()), files_from=files_from, null=null, recursive=recursive,
         labels=labels, templates=tuple(template or ()), reject=reject,
         model=model, device=device, dtype=dtype, compress=chosen_spec(compress, merge, kv),
-        rules=Rules(schedule, confidence, draws, budget, deadline, score), seed=seed, batch=batch,
+        rules=StoppingRules(schedule, confidence, draws, budget, deadline, score), seed=seed, batch=batch,
         format=chosen_format(flags, output, SUFFIXES, "or a flag such as --jsonl"),
         output=None if output == "-" else output, top=top, resume=resume, force=force,
         heatmap=heatmap, watch=watch, timing=timing,
     )  # fmt: skip
     request.check(quiet)
-    talk = Talk.start(quiet, verbose)
+    talk = Messages.start(quiet, verbose)
     if dry_run:
         from bigain_cli.cli import dry_run as plan
 
         return plan.dry_run(request)
-    from bigain_cli.cli.classify_run import carry_out
+    from bigain_cli.cli.classify_run import run_request
 
-    return carry_out(request, talk)
+    return run_request(request, talk)

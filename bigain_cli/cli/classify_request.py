@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from bigain_cli.classification.stopping import Rules
+from bigain_cli.classification.stopping import StoppingRules
 from bigain_cli.cli.options import check_machine
 from bigain_cli.compress import Spec
 from bigain_cli.errors import UsageError
@@ -24,7 +24,7 @@ TABLE_TOP = 5
 
 
 @dataclass(frozen=True)
-class Request:
+class ClassifyRequest:
     """Every option."""
 
     inputs: tuple[str, ...]
@@ -36,7 +36,7 @@ class Request:
     model: str
     device: str
     dtype: str
-    rules: Rules
+    rules: StoppingRules
     seed: int
     reject: bool
     compress: Spec | None

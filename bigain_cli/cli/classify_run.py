@@ -10,9 +10,9 @@ from typing import Any
 
 from bigain_cli.backbones.model_locations import resolve
 from bigain_cli.classification.ranking import Failure, Ranking
-from bigain_cli.cli.classify_request import Request
+from bigain_cli.cli.classify_request import ClassifyRequest
 from bigain_cli.cli.live_table import ClassifyProgress
-from bigain_cli.cli.messages import Talk
+from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.options import load_model
 from bigain_cli.labels import LabelSet, presets, read_labels
 from bigain_cli.outputs.files import make_folder, open_target
@@ -24,7 +24,7 @@ from bigain_cli.outputs.text import counted, safe
 from bigain_cli.registry import OUTPUTS, attribute
 
 
-def carry_out(request: Request, talk: Talk) -> int:
+def run_request(request: ClassifyRequest, talk: Messages) -> int:
     """Classify every image; return 1 if any input failed, else 0."""
     labels = read_labels(request.labels, presets())
     talk.detail(f"labels: {labels.origin}, {len(labels.labels)} of them")
@@ -42,7 +42,7 @@ def carry_out(request: Request, talk: Talk) -> int:
             _sink(request, [label.name for label in run.competing]) as sink,
             ClassifyProgress(talk, request.watch) as progress,
         ):
-            for outcome in run.standings(remaining):
+            for outcome in run.rankings(remaining):
                 if outcome.finished:
                     with progress.aside():
                         if folder is not None and isinstance(outcome, Ranking):
@@ -59,7 +59,7 @@ def carry_out(request: Request, talk: Talk) -> int:
 
 
 @contextmanager
-def _kept(request: Request, talk: Talk) -> Iterator[None]:
+def _kept(request: ClassifyRequest, talk: Messages) -> Iterator[None]:
     """Say what an interruption leaves in the output, if it is a file and was written."""
     output = request.output
     before = _stamp(output)
@@ -83,13 +83,13 @@ def _stamp(output: str | None) -> tuple[int, int] | None:
     return found.st_ino, found.st_mtime_ns
 
 
-def _prepared(request: Request, labels: LabelSet, talk: Talk) -> Any:
+def _prepared(request: ClassifyRequest, labels: LabelSet, talk: Messages) -> Any:
     """Load the model and encode the labels' prompts."""
-    from bigain_cli import Run
+    from bigain_cli import Classification
 
     backbone = load_model(request.model, request.device, request.dtype, talk)
     with_images = OUTPUTS[request.format].pictures
-    run = Run(
+    run = Classification(
         backbone,
         labels,
         templates=request.templates,
@@ -107,7 +107,7 @@ def _prepared(request: Request, labels: LabelSet, talk: Talk) -> Any:
     return run
 
 
-def _recorded(request: Request, fingerprint: str, talk: Talk) -> Recorded:
+def _recorded(request: ClassifyRequest, fingerprint: str, talk: Messages) -> Recorded:
     """Find out what an earlier run has recorded, and say so."""
     if not request.resume or request.output is None:
         return Recorded()
@@ -122,7 +122,7 @@ def _recorded(request: Request, fingerprint: str, talk: Talk) -> Recorded:
 
 
 @contextmanager
-def _sink(request: Request, names: list[str]) -> Iterator[Sink]:
+def _sink(request: ClassifyRequest, names: list[str]) -> Iterator[Sink]:
     """Open the output, and close it so that it is valid however the run ends."""
     colour = request.output is None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     layout = Layout(tuple(names), request.top_labels or 1, colour, request.reject)

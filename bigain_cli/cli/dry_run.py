@@ -9,28 +9,28 @@ from typing import Any
 
 import typer
 
-from bigain_cli.backbones.model_card import Card
+from bigain_cli.backbones.model_card import ModelCard
 from bigain_cli.backbones.model_locations import present, resolve
-from bigain_cli.classification.label_prompts import arms_of
-from bigain_cli.classification.stopping import placed
-from bigain_cli.cli.classify_request import Request
+from bigain_cli.classification.label_prompts import label_prompts
+from bigain_cli.classification.stopping import mappable_score
+from bigain_cli.cli.classify_request import ClassifyRequest
 from bigain_cli.cli.listing import hub_cache
 from bigain_cli.labels import presets, read_labels
 from bigain_cli.outputs.files import check_folder
 from bigain_cli.outputs.sink import encode
 
 
-def dry_run(request: Request) -> int:
+def dry_run(request: ClassifyRequest) -> int:
     """Print what a run would do; fail as it would if an input is missing."""
     labels = read_labels(request.labels, presets())
     request.check_output()
     model = resolve(request.model)
-    card = Card.read(Path(model.where)) if model.kind == "folder" else Card()
+    card = ModelCard.read(Path(model.where)) if model.kind == "folder" else ModelCard()
     rules = request.rules.for_model(card.score, card.draws)
     if request.heatmap is not None:
         check_folder(request.heatmap)
-        placed(rules.score or card.score)
-    arms = arms_of(labels, request.templates, request.reject, None, card.template)
+        mappable_score(rules.score or card.score)
+    arms = label_prompts(labels, request.templates, request.reject, None, card.template)
     prompts = [len(arm.texts) for arm in arms]
     with ExitStack() as open_files:
         found = list(request.sources(open_files))

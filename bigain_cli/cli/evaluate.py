@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from bigain_cli.classification.stopping import Rules
-from bigain_cli.cli.evaluate_request import PAGES, Inquiry, check, generated_images
-from bigain_cli.cli.messages import Talk
+from bigain_cli.classification.stopping import StoppingRules
+from bigain_cli.cli.evaluate_request import PAGES, EvaluateRequest, check, generated_images
+from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.options import (
     Device,
     Dtype,
@@ -112,7 +112,7 @@ def evaluate(
     """
     check_output(output, "summary.md")
     options = {"feature": feature, "sampler": sampler, "steps": steps, "guidance": guidance, "keep": keep}
-    inquiry = Inquiry(
+    inquiry = EvaluateRequest(
         dataset=dataset,
         specs=tuple(compress or ()),
         against=against,
@@ -123,7 +123,7 @@ def evaluate(
         dtype=dtype,
         limit=limit,
         per_class=per_class,
-        rules=Rules(schedule, confidence, draws, budget, None, score),
+        rules=StoppingRules(schedule, confidence, draws, budget, None, score),
         seed=seed,
         batch=batch,
         records=records,
@@ -137,7 +137,7 @@ def evaluate(
         generate=generated_images(generate, force, options),
     )
     check(inquiry)
-    talk = Talk.start(quiet, verbose)
-    from bigain_cli.cli.evaluate_run import carry_out
+    talk = Messages.start(quiet, verbose)
+    from bigain_cli.cli.evaluate_run import run_request
 
-    return carry_out(inquiry, talk)
+    return run_request(inquiry, talk)

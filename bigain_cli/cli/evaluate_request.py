@@ -7,10 +7,10 @@ import os
 from dataclasses import dataclass, fields
 from typing import Any
 
-from bigain_cli.classification.stopping import Rules
+from bigain_cli.classification.stopping import StoppingRules
 from bigain_cli.cli.options import FORMS, check_machine
 from bigain_cli.errors import UsageError
-from bigain_cli.evaluation.generated_options import Drawing
+from bigain_cli.evaluation.generated_options import GeneratedImagesOptions
 from bigain_cli.evaluation.records import RecordFile
 from bigain_cli.evaluation.specs import compared
 from bigain_cli.outputs.files import check_target
@@ -21,7 +21,7 @@ PAGES = {**FORMS, ".html": "html", ".htm": "html"}
 
 
 @dataclass(frozen=True)
-class Inquiry:
+class EvaluateRequest:
     """Everything that can be chosen."""
 
     dataset: str
@@ -34,7 +34,7 @@ class Inquiry:
     dtype: str
     limit: int | None
     per_class: int | None
-    rules: Rules
+    rules: StoppingRules
     seed: int
     batch: int | None
     records: str | None
@@ -45,7 +45,7 @@ class Inquiry:
     confusion: bool
     download: bool
     force: bool
-    generate: Drawing | None = None
+    generate: GeneratedImagesOptions | None = None
 
     @property
     def replace(self) -> bool:
@@ -58,17 +58,17 @@ class Inquiry:
         return () if self.figure is None else figure_files(self.figure)
 
 
-def generated_images(count: int | None, force: bool, options: dict[str, Any]) -> Drawing | None:
+def generated_images(count: int | None, force: bool, options: dict[str, Any]) -> GeneratedImagesOptions | None:
     """Return how to generate images; refuse options that do nothing without."""
     given = {name: value for name, value in options.items() if value is not None}
     if count is None:
         for name in given:
             raise UsageError(f"--{name}", "nothing is generated without --generate", "Add --generate N.")
         return None
-    return Drawing(count, replace=force, **{"feature": DEFAULT_FEATURE, **given})
+    return GeneratedImagesOptions(count, replace=force, **{"feature": DEFAULT_FEATURE, **given})
 
 
-def check(inquiry: Inquiry) -> None:
+def check(inquiry: EvaluateRequest) -> None:
     """Refuse what contradicts itself, what cannot be written, and names that no machine has."""
     compared(inquiry.specs, inquiry.against)
     keep = inquiry.generate and inquiry.generate.keep
@@ -85,14 +85,14 @@ def check(inquiry: Inquiry) -> None:
     check_machine(inquiry.device, inquiry.dtype)
 
 
-def _check_nothing_to_classify(inquiry: Inquiry) -> None:
+def _check_nothing_to_classify(inquiry: EvaluateRequest) -> None:
     """Refuse to classify nothing where nothing is generated either, and options that only classification needs."""
     if inquiry.generate is None:
         raise UsageError(
             "--limit 0", "nothing is classified, and without --generate nothing generated", "Leave it out."
         )
     given = [name for name in ("records", "figure", "confusion", "per_class") if getattr(inquiry, name)]
-    given += [field.name for field in fields(Rules) if getattr(inquiry.rules, field.name) != field.default]
+    given += [field.name for field in fields(StoppingRules) if getattr(inquiry.rules, field.name) != field.default]
     for name in given:
         option = name.replace("_", "-")
         raise UsageError(f"--{option} with --limit 0", "nothing is classified", "Leave one of them out.")

@@ -12,9 +12,9 @@ import typer
 
 from bigain_cli.backbones.model_locations import resolve
 from bigain_cli.classification.label_prompts import NONE
-from bigain_cli.cli.evaluate_request import Inquiry
-from bigain_cli.cli.messages import Talk
-from bigain_cli.cli.progress import StepMeter
+from bigain_cli.cli.evaluate_request import EvaluateRequest
+from bigain_cli.cli.messages import Messages
+from bigain_cli.cli.progress import ProgressBar
 from bigain_cli.errors import UsageError
 from bigain_cli.outputs.files import open_target, write_whole
 from bigain_cli.outputs.html_report import Html
@@ -26,7 +26,7 @@ TOP = 5  # labels in a page
 FAILURES = 3  # that are named one by one
 
 
-def carry_out(inquiry: Inquiry, talk: Talk) -> int:
+def run_request(inquiry: EvaluateRequest, talk: Messages) -> int:
     """Evaluate; return 1 if any image failed, else 0."""
     run = _start(inquiry, talk)
     with _page(inquiry, run) as page:
@@ -45,7 +45,7 @@ def carry_out(inquiry: Inquiry, talk: Talk) -> int:
     return 1 if summary.failed else 0
 
 
-def _start(inquiry: Inquiry, talk: Talk) -> Any:
+def _start(inquiry: EvaluateRequest, talk: Messages) -> Any:
     """Open the dataset, load the model, and begin."""
     from bigain_cli.datasets.opening import open_dataset
     from bigain_cli.evaluation.inputs import evaluation_inputs
@@ -73,12 +73,12 @@ def _start(inquiry: Inquiry, talk: Talk) -> Any:
     return run
 
 
-def _classify(run: Any, inquiry: Inquiry, talk: Talk, page: Html | None) -> None:
+def _classify(run: Any, inquiry: EvaluateRequest, talk: Messages, page: Html | None) -> None:
     """Follow the records: those of an earlier run, then the new ones."""
     if inquiry.resume:
         _describe_found(run, inquiry, talk)
     before = run.recorded
-    with StepMeter(talk, "classifying", "answers") as meter:
+    with ProgressBar(talk, "classifying", "answers") as meter:
         try:
             for trial in run.records:
                 if page is not None:
@@ -93,7 +93,7 @@ def _classify(run: Any, inquiry: Inquiry, talk: Talk, page: Html | None) -> None
             raise
 
 
-def _describe_found(run: Any, inquiry: Inquiry, talk: Talk) -> None:
+def _describe_found(run: Any, inquiry: EvaluateRequest, talk: Messages) -> None:
     """Say what an earlier run has recorded."""
     found, path = run.found, str(inquiry.records)
     if found.torn:
@@ -108,9 +108,9 @@ def _describe_found(run: Any, inquiry: Inquiry, talk: Talk) -> None:
         talk.note(f"{path}: {why}; if they are the same, stop and name the dataset as before")
 
 
-def _generate(run: Any, inquiry: Inquiry, keep: str | None, talk: Talk) -> None:
+def _generate(run: Any, inquiry: EvaluateRequest, keep: str | None, talk: Messages) -> None:
     """Follow the generated images."""
-    with StepMeter(talk, "generating", "images") as meter:
+    with ProgressBar(talk, "generating", "images") as meter:
         try:
             for progress in run.images:
                 meter.show(progress.done, progress.of)
@@ -123,7 +123,7 @@ def _generate(run: Any, inquiry: Inquiry, keep: str | None, talk: Talk) -> None:
 
 
 @contextmanager
-def _page(inquiry: Inquiry, run: Any) -> Iterator[Html | None]:
+def _page(inquiry: EvaluateRequest, run: Any) -> Iterator[Html | None]:
     """Open the page that shows every answer, if one is wanted; one that was stopped says so."""
     if inquiry.form != "html" or inquiry.output is None:
         yield None
@@ -134,7 +134,7 @@ def _page(inquiry: Inquiry, run: Any) -> Iterator[Html | None]:
         yield page
 
 
-def _write(inquiry: Inquiry, summary: Any, page: Html | None, talk: Talk) -> None:
+def _write(inquiry: EvaluateRequest, summary: Any, page: Html | None, talk: Messages) -> None:
     """Write the summary where it belongs, and the figure."""
     from bigain_cli.evaluation.report import written
 

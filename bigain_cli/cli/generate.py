@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from bigain_cli.cli.generate_request import Order, order_again
-from bigain_cli.cli.messages import Talk
+from bigain_cli.cli.generate_request import GenerateRequest, request_again
+from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.options import (
     Compress,
     Device,
@@ -26,7 +26,7 @@ from bigain_cli.cli.options import (
     output_option,
 )
 from bigain_cli.errors import UsageError
-from bigain_cli.generation.options import Wish, read_size
+from bigain_cli.generation.options import GenerationOptions, read_size
 from bigain_cli.generation.prompts import read_prompts
 from bigain_cli.registry import DEFAULT_MODEL, SAMPLERS
 
@@ -97,19 +97,21 @@ def generate(
     if again is not None:
         given = _on_command_line(context)
         _check_beside(given)
-        order = order_again(again, model if "model" in given else None, device, output, force, as_jsonl)
+        order = request_again(again, model if "model" in given else None, device, output, force, as_jsonl)
     else:
         spec = chosen_spec(compress, merge, kv)
-        wish = Wish(sampler, steps, guidance, negative, None if size is None else read_size(size), seed, spec, batch)
+        wish = GenerationOptions(
+            sampler, steps, guidance, negative, None if size is None else read_size(size), seed, spec, batch
+        )
         if count < 1:
             raise UsageError(f"-n {count}", "must be at least 1", "Write how many images of each prompt.")
         found = read_prompts(prompts or [], prompts_from)
-        order = Order(found, count, wish, model, device, dtype, output, grid, force, as_jsonl)
+        order = GenerateRequest(found, count, wish, model, device, dtype, output, grid, force, as_jsonl)
     order.check()
-    talk = Talk.start(quiet, verbose)
-    from bigain_cli.cli.generate_run import carry_out
+    talk = Messages.start(quiet, verbose)
+    from bigain_cli.cli.generate_run import run_request
 
-    return carry_out(order, talk)
+    return run_request(order, talk)
 
 
 def _check_beside(given: set[str]) -> None:

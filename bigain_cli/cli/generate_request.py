@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 from bigain_cli.errors import UsageError
 from bigain_cli.generation.image_paths import STDOUT, check_paths, image_paths
-from bigain_cli.generation.options import Wish
+from bigain_cli.generation.options import GenerationOptions
 from bigain_cli.generation.png_settings import PreviousImage, read_previous
 
 
 @dataclass(frozen=True)
-class Order:
+class GenerateRequest:
     """Every option, and where the images go."""
 
     prompts: tuple[str, ...]
     count: int
-    wish: Wish
+    wish: GenerationOptions
     model: str
     device: str
     dtype: str
@@ -43,12 +43,14 @@ class Order:
             raise UsageError("-o -", "a terminal shows no images", "Pipe it on, or write to a file: -o FILE.png.")
 
 
-def order_again(path: str, model: str | None, device: str, output: str | None, force: bool, jsonl: bool) -> Order:
+def request_again(
+    path: str, model: str | None, device: str, output: str | None, force: bool, jsonl: bool
+) -> GenerateRequest:
     """Return the order that an image's own settings make; its model may have moved."""
     previous = read_previous(path)
     name = model or previous.model
     previous.check_version(name)
-    return Order(
+    return GenerateRequest(
         previous.prompts, previous.count, previous.options, name, device, previous.dtype,
         output, previous.is_grid, force, jsonl, previous,
     )  # fmt: skip

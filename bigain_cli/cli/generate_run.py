@@ -8,10 +8,10 @@ import sys
 from typing import Any
 
 from bigain_cli.backbones.model_locations import resolve
-from bigain_cli.cli.generate_request import Order
-from bigain_cli.cli.messages import Talk
+from bigain_cli.cli.generate_request import GenerateRequest
+from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.options import load_model
-from bigain_cli.cli.progress import StepMeter
+from bigain_cli.cli.progress import ProgressBar
 from bigain_cli.generation.image_paths import STDOUT
 from bigain_cli.outputs.files import make_folder, write_whole
 from bigain_cli.outputs.json import line
@@ -19,18 +19,18 @@ from bigain_cli.outputs.png import png, tiled
 from bigain_cli.outputs.sink import encode
 
 
-def carry_out(order: Order, talk: Talk) -> int:
+def run_request(order: GenerateRequest, talk: Messages) -> int:
     """Generate and write every image."""
     resolve(order.model)
     generation = _prepared(order, talk)
-    from bigain_cli.generation import Step
+    from bigain_cli.generation import GenerationProgress
 
     if (folder := os.path.dirname(order.paths[0])) and not os.path.isdir(folder):
         make_folder(folder)
     writer = _Writer(order)
-    with StepMeter(talk) as meter:
+    with ProgressBar(talk) as meter:
         for event in generation.events():
-            if isinstance(event, Step):
+            if isinstance(event, GenerationProgress):
                 meter.show(event.done, event.of)
             else:
                 with meter.aside():
@@ -38,7 +38,7 @@ def carry_out(order: Order, talk: Talk) -> int:
     return 0
 
 
-def _prepared(order: Order, talk: Talk) -> Any:
+def _prepared(order: GenerateRequest, talk: Messages) -> Any:
     """Load the model and encode the prompts."""
     from bigain_cli.generation import Generation
 
@@ -58,7 +58,7 @@ def _prepared(order: Order, talk: Talk) -> Any:
 class _Writer:
     """Writes each sample to its file as it comes, or all to one grid at the end."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: GenerateRequest) -> None:
         self._order, self._paths, self._images = order, order.paths, list[Any]()
 
     def write(self, sample: Any) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from bigain_cli.classification.ranking import Failure, Ranking, Standing
-from bigain_cli.cli.messages import Talk, write_line
+from bigain_cli.classification.ranking import Failure, RankedLabel, Ranking
+from bigain_cli.cli.messages import Messages, write_line
 from bigain_cli.cli.progress import Display, clock
 from bigain_cli.outputs.interval_bars import beyond, part, span
 from bigain_cli.outputs.table import gap
@@ -23,7 +23,7 @@ WIDTH = 32  # of the bars, in cells
 class ClassifyProgress(Display):
     """Counts results on a terminal; with `watch` adds the table, or elsewhere lines, of the image under way."""
 
-    def __init__(self, talk: Talk, watch: bool) -> None:
+    def __init__(self, talk: Messages, watch: bool) -> None:
         super().__init__(talk)
         self._watch = watch and not talk.quiet
         self.results = self._evaluations = 0
@@ -112,7 +112,7 @@ def table(ranking: Ranking) -> Any:
     return grid
 
 
-def bar(place: Standing, ends: tuple[float, float], width: int = WIDTH) -> str:
+def bar(place: RankedLabel, ends: tuple[float, float], width: int = WIDTH) -> str:
     """Draw a label's gap to the leader as a dot on its interval; the leader is the upright line."""
 
     def cell(value: float) -> int:

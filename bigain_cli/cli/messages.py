@@ -10,16 +10,16 @@ import warnings
 from typing import TextIO
 
 
-class Talk:
+class Messages:
     """Notes on stderr; `quiet` keeps errors only, `verbose` adds how things were understood."""
 
     def __init__(self, quiet: bool, verbose: bool) -> None:
         self.quiet, self.verbose = quiet, verbose
 
     @staticmethod
-    def start(quiet: bool, verbose: bool = False) -> Talk:
+    def start(quiet: bool, verbose: bool = False) -> Messages:
         """Return one that takes Python's warnings, too."""
-        talk = Talk(quiet, verbose)
+        talk = Messages(quiet, verbose)
         warnings.showwarning = talk.warn
         return talk
 

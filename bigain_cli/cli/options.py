@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bigain_cli.cli.messages import Talk
+from bigain_cli.cli.messages import Messages
 from bigain_cli.compress import Spec, parse
 from bigain_cli.errors import UsageError, check_known
 from bigain_cli.registry import DTYPES
@@ -98,7 +98,7 @@ def chosen_format(flags: Mapping[str, bool], output: str | None, suffixes: Mappi
     return chosen[0] if chosen else named or TEXT
 
 
-def load_model(model: str, device: str, dtype: str, talk: Talk) -> Any:
+def load_model(model: str, device: str, dtype: str, talk: Messages) -> Any:
     """Load a backbone, and say how long it took."""
     from bigain_cli.backbones.loading import load
 

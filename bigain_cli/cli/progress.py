@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
-from bigain_cli.cli.messages import Talk
+from bigain_cli.cli.messages import Messages
 
 PAUSE = 10.0  # seconds between lines where there is no terminal
 REDRAW = 0.1  # seconds; eyes follow nothing faster
@@ -18,7 +18,7 @@ BAR = 40  # cells at most
 class Display:
     """A few lines at the end of a terminal on stderr that are redrawn in place, and erased when the block is left."""
 
-    def __init__(self, talk: Talk) -> None:
+    def __init__(self, talk: Messages) -> None:
         self.talk = talk
         self.on_terminal = sys.stderr.isatty() and not talk.quiet
         self.began = self._redrawn = time.monotonic()
@@ -62,10 +62,10 @@ class Display:
             self._live = None
 
 
-class StepMeter(Display):
+class ProgressBar(Display):
     """Follows a run whose steps take about equally long; an earlier run took `before` of them."""
 
-    def __init__(self, talk: Talk, doing: str = "generating", unit: str = "steps", before: float = 0) -> None:
+    def __init__(self, talk: Messages, doing: str = "generating", unit: str = "steps", before: float = 0) -> None:
         super().__init__(talk)
         self._doing, self._unit, self._before = doing, unit, before
         self._noted = self.began

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bigain_cli.cli.messages import Talk
+from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.options import (
     Device,
     Quiet,
@@ -23,7 +23,7 @@ from bigain_cli.cli.options import (
     more_option,
     output_option,
 )
-from bigain_cli.cli.progress import StepMeter
+from bigain_cli.cli.progress import ProgressBar
 from bigain_cli.errors import UsageError
 from bigain_cli.labels.templates import fill
 from bigain_cli.training.job import (
@@ -128,7 +128,7 @@ def train(
         start=start or "",
     )
     _request(job, resume, force)
-    talk = Talk(quiet, verbose)
+    talk = Messages(quiet, verbose)
     warnings.showwarning = talk.warn
     return _run(job, resume, talk)
 
@@ -181,7 +181,7 @@ def _refuse_folder(folder: Path, resume: bool, force: bool) -> None:
         raise UsageError(str(folder), f"holds other things ({other}, …)", "Name a new folder.")
 
 
-def _run(job: TrainingJob, resume: bool, talk: Talk) -> int:
+def _run(job: TrainingJob, resume: bool, talk: Messages) -> int:
     """Train, reporting how it goes; print the folder at the end."""
     from bigain_cli.training.trainer import train as events_of
 
@@ -199,7 +199,7 @@ def _run(job: TrainingJob, resume: bool, talk: Talk) -> int:
     return 0
 
 
-def _report(events: Iterator[Event], talk: Talk) -> None:
+def _report(events: Iterator[Event], talk: Messages) -> None:
     """Write what happens to stderr: progress as a bar, everything else as lines."""
     stage = ""
     with ExitStack() as bars:
@@ -207,7 +207,7 @@ def _report(events: Iterator[Event], talk: Talk) -> None:
             if isinstance(event, TrainingProgress | ValidationProgress):
                 if event.stage != stage:
                     bars.close()
-                    stage, meter = event.stage, StepMeter(talk, event.stage, "images", before=event.images)
+                    stage, meter = event.stage, ProgressBar(talk, event.stage, "images", before=event.images)
                     bars.enter_context(meter)
                 meter.show(event.images, event.of, str(event))
                 continue

@@ -12,14 +12,14 @@ from bigain_cli.compress.operators import OPERATORS
 from bigain_cli.compress.spec import Spec, Term, parse
 
 if TYPE_CHECKING:
-    from bigain_cli.compress.patching import Handle, apply, compressed
+    from bigain_cli.compress.patching import Compression, apply, compressed
     from bigain_cli.compress.report import Report
     from bigain_cli.compress.sites import Site, sites_of
 
-__all__ = ["OPERATORS", "Handle", "Report", "Site", "Spec", "Term", "apply", "compressed", "parse", "sites_of"]
+__all__ = ["OPERATORS", "Compression", "Report", "Site", "Spec", "Term", "apply", "compressed", "parse", "sites_of"]
 
 _LATER = {
-    "Handle": "bigain_cli.compress.patching",
+    "Compression": "bigain_cli.compress.patching",
     "apply": "bigain_cli.compress.patching",
     "compressed": "bigain_cli.compress.patching",
     "Report": "bigain_cli.compress.report",

@@ -26,7 +26,7 @@ class PlansComplete(Exception):
 
 
 @dataclass(frozen=True)
-class Seen:
+class Observation:
     """One decision of an operator, with what it looked at."""
 
     site: Site
@@ -38,7 +38,7 @@ class Seen:
     rows: Rows
 
 
-class Frame:
+class ForwardState:
     """What is known while a network runs; one per compressed network."""
 
     def __init__(self, root: Any, steps: int, counting: bool) -> None:
@@ -55,7 +55,7 @@ class Frame:
         self.recorded: Plans | None = None
         self.enough: frozenset[str] | None = None  # the plans after which a forward may end
         self.replayed: tuple[Plans, Tensor] | None = None
-        self.observed: list[Seen] | None = None
+        self.observed: list[Observation] | None = None
 
     def attach(self) -> list[RemovableHandle]:
         """Put hooks on the network's start and end."""
@@ -98,10 +98,12 @@ class Frame:
         return Rows(self.t.expand(b), seeds.expand(b), self.steps, site, apart.expand(b))
 
 
-class SiteHooks:
+class BlockHooks:
     """Applies at most one merging and one pooling at one block."""
 
-    def __init__(self, frame: Frame, site: Site, host: str, merging: Operator | None, pooling: Operator | None) -> None:
+    def __init__(
+        self, frame: ForwardState, site: Site, host: str, merging: Operator | None, pooling: Operator | None
+    ) -> None:
         self.frame, self.site, self.host = frame, site, host
         self.merging, self.pooling = merging, pooling
         self.key, self.by_level, self.shared = site.name, False, False
@@ -199,7 +201,7 @@ class SiteHooks:
         rows = self.frame.rows(tokens, self.site.index)
         plan = operator.plan(tokens, grid, rows)
         if self.frame.observed is not None:
-            self.frame.observed.append(Seen(self.site, self.key, operator, plan, tokens.detach(), grid, rows))
+            self.frame.observed.append(Observation(self.site, self.key, operator, plan, tokens.detach(), grid, rows))
         return plan
 
     def _known(self, plans: Plans) -> Plan:
@@ -216,10 +218,10 @@ class SiteHooks:
         return grid
 
 
-class HostHooks:
+class GridHook:
     """Notes the true token grid of the blocks inside one module."""
 
-    def __init__(self, frame: Frame, name: str, patch: int) -> None:
+    def __init__(self, frame: ForwardState, name: str, patch: int) -> None:
         self.frame, self.name, self.patch = frame, name, patch
 
     def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from bigain_cli.compress.plan import Counts, Grid, Rows
 from bigain_cli.compress.spec import Term
 
 
-class Pool(NamedTuple):
+class PoolPlan(NamedTuple):
     """One sample per factor×factor cell; the cells at the border may be smaller."""
 
     grid: Grid
@@ -44,7 +44,7 @@ class Pool(NamedTuple):
         """Return the result: it already has every token."""
         return y
 
-    def select(self, rows: Tensor) -> Pool:
+    def select(self, rows: Tensor) -> PoolPlan:
         """Return the same: there is nothing per row but time."""
         return self
 
@@ -66,19 +66,19 @@ class Pool(NamedTuple):
         return small.permute(0, 2, 3, 1).flatten(1, 2)
 
 
-class Pooling:
+class KvPooling:
     """The operator; `alpha` goes from its first value at the noisy end of time to its second at the clean end."""
 
     def __init__(self, term: Term, alpha: tuple[float, float] | None = None) -> None:
         self.factor = int(term.amount)
         self.noisy, self.clean = alpha or term.alpha
 
-    def plan(self, tokens: Tensor, grid: Grid, rows: Rows) -> Pool:
+    def plan(self, tokens: Tensor, grid: Grid, rows: Rows) -> PoolPlan:
         """Look at the time only."""
         alpha: float | Tensor = self.noisy
         if self.noisy != self.clean:
             alpha = (self.clean + (self.noisy - self.clean) * rows.t / rows.steps)[:, None, None]
-        return Pool(grid, self.factor, alpha)
+        return PoolPlan(grid, self.factor, alpha)
 
     def anchors(self, tokens: Tensor, grid: Grid, rows: Rows) -> Tensor:
         """Return each cell's nearest sample."""  # [b k]
@@ -93,14 +93,14 @@ class Pooling:
         return 0
 
 
-def nearest(term: Term) -> Pooling:
+def nearest(term: Term) -> KvPooling:
     """ToDo: the nearest sample alone."""
-    return Pooling(term, (1.0, 1.0))
+    return KvPooling(term, (1.0, 1.0))
 
 
-def average(term: Term) -> Pooling:
+def average(term: Term) -> KvPooling:
     """Average pooling alone."""
-    return Pooling(term, (0.0, 0.0))
+    return KvPooling(term, (0.0, 0.0))
 
 
 def _samples(grid: Grid, factor: int, device: torch.device) -> Tensor:

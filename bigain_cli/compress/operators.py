@@ -17,7 +17,7 @@ IN_CELLS = ("stride", *MERGING)
 
 
 @dataclass(frozen=True)
-class Entry:
+class OperatorInfo:
     """One operator: where it is implemented, what its number means, which modifiers it takes."""
 
     target: str  # "module:attribute"
@@ -27,45 +27,47 @@ class Entry:
     variants: tuple[str, ...] = ()
 
 
-OPERATORS: dict[str, Entry] = {
-    "lgtm": Entry(
+OPERATORS: dict[str, OperatorInfo] = {
+    "lgtm": OperatorInfo(
         "bigain_cli.compress.token_merging:laplacian_gated",
         "ratio",
         "Laplacian-gated token merging",
         ("mode", "gate", "pad", *IN_CELLS),
         ("compat",),
     ),
-    "tome": Entry(
+    "tome": OperatorInfo(
         "bigain_cli.compress.token_merging:random_cells",
         "ratio",
         "token merging, a random destination per cell",
         ("mode", *IN_CELLS),
         ("fixed", "unshared"),
     ),
-    "sito": Entry(
+    "sito": OperatorInfo(
         "bigain_cli.compress.token_merging:similarity_pruned",
         "ratio",
         "pruning by similarity, recovered by copy",
         IN_CELLS,
     ),
-    "abm": Entry(
+    "abm": OperatorInfo(
         "bigain_cli.compress.token_merging:AdaptiveBlocks",
         "ratio",
         "smooth cells collapse to one token each",
         ("mode", "pad", *IN_CELLS),
     ),
-    "iekvd": Entry(
-        "bigain_cli.compress.kv_pooling:Pooling",
+    "iekvd": OperatorInfo(
+        "bigain_cli.compress.kv_pooling:KvPooling",
         "factor",
         "keys and values between nearest and average samples",
         ("alpha", *PLACE),
     ),
-    "todo": Entry("bigain_cli.compress.kv_pooling:nearest", "factor", "keys and values from the nearest sample", PLACE),
-    "avg": Entry("bigain_cli.compress.kv_pooling:average", "factor", "keys and values from the average", PLACE),
+    "todo": OperatorInfo(
+        "bigain_cli.compress.kv_pooling:nearest", "factor", "keys and values from the nearest sample", PLACE
+    ),
+    "avg": OperatorInfo("bigain_cli.compress.kv_pooling:average", "factor", "keys and values from the average", PLACE),
 }
 
 
-def entry(name: str, text: str) -> Entry:
+def entry(name: str, text: str) -> OperatorInfo:
     """Return an operator's line, or say which operators there are."""
     if name not in OPERATORS:
         raise UsageError(f"compression '{text}'", f"unknown operator '{name}'", did_you_mean(name, OPERATORS))

@@ -14,19 +14,19 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from bigain_cli.backbones.base import Backbone
-from bigain_cli.compress.hooks import Frame, HostHooks, PlansComplete, Seen, SiteHooks
+from bigain_cli.compress.hooks import BlockHooks, ForwardState, GridHook, Observation, PlansComplete
 from bigain_cli.compress.operators import OPERATORS
 from bigain_cli.compress.plan import Grid, Operator, Plans
 from bigain_cli.compress.report import Report, Survey
-from bigain_cli.compress.sites import Work, assign, latent_of, network_of, sites_of
+from bigain_cli.compress.sites import Assignment, assign, latent_of, network_of, sites_of
 from bigain_cli.compress.spec import Spec, Term, parse
 from bigain_cli.errors import ModelError, UsageError
 
 
-class Handle:
+class Compression:
     """A compressed network: what was done to it, its plans, and the way back."""
 
-    def __init__(self, spec: Spec, frame: Frame, hooks: list[RemovableHandle], survey: Survey) -> None:
+    def __init__(self, spec: Spec, frame: ForwardState, hooks: list[RemovableHandle], survey: Survey) -> None:
         self.spec = spec
         self._frame, self._hooks, self._survey = frame, hooks, survey
 
@@ -76,9 +76,9 @@ class Handle:
             self._frame.recorded = before
 
     @contextmanager
-    def observe(self) -> Iterator[list[Seen]]:
+    def observe(self) -> Iterator[list[Observation]]:
         """Keep what operators look at and decide in the forward inside; a plan that several blocks share, once."""
-        seen: list[Seen] = []
+        seen: list[Observation] = []
         before, self._frame.observed = self._frame.observed, seen
         try:
             yield seen
@@ -86,7 +86,7 @@ class Handle:
             self._frame.observed = before
 
     @property
-    def works(self) -> tuple[Work, ...]:
+    def works(self) -> tuple[Assignment, ...]:
         """The blocks that are touched, in running order, with their terms."""
         return self._survey.work
 
@@ -117,7 +117,7 @@ class Handle:
 
 def apply(
     model: object, spec: str | Spec, *, steps: int | None = None, latent: tuple[int, int] | None = None
-) -> Handle:
+) -> Compression:
     """Compress a network until the handle is removed.
 
     `steps` is the noisy end of time (a pipeline's scheduler knows it, else 1000); `latent` is the size to check
@@ -137,14 +137,14 @@ def apply(
         why = f"it moves no token on a latent of {size.h}x{size.w}"
         raise UsageError(f"compression '{spec}'", why, "Ask for more, or write none for the uncompressed network.")
     counting = any(term.variant == "unshared" for term in spec.terms)
-    frame = Frame(root, steps or _steps(model), counting)
-    return Handle(spec, frame, _attach(frame, work, operators), survey)
+    frame = ForwardState(root, steps or _steps(model), counting)
+    return Compression(spec, frame, _attach(frame, work, operators), survey)
 
 
 @contextmanager
 def compressed(
     model: object, spec: str | Spec, *, steps: int | None = None, latent: tuple[int, int] | None = None
-) -> Iterator[Handle]:
+) -> Iterator[Compression]:
     """Compress a network inside a `with`; whatever happens there, it leaves the network as it was."""
     handle = apply(model, spec, steps=steps, latent=latent)
     try:
@@ -153,7 +153,7 @@ def compressed(
         handle.remove()
 
 
-def _attach(frame: Frame, work: list[Work], operators: dict[Term, Operator]) -> list[RemovableHandle]:
+def _attach(frame: ForwardState, work: list[Assignment], operators: dict[Term, Operator]) -> list[RemovableHandle]:
     """Put all hooks in place, or none."""
     hooks: list[RemovableHandle] = []
     names = {id(module): name for name, module in frame.root.named_modules()}
@@ -161,7 +161,7 @@ def _attach(frame: Frame, work: list[Work], operators: dict[Term, Operator]) -> 
     try:
         hooks += frame.attach() if work else []
         for name, site in hosts.items():
-            host = HostHooks(frame, name, site.patch)
+            host = GridHook(frame, name, site.patch)
             hooks.append(site.host.register_forward_pre_hook(host.enter, with_kwargs=True))
         for item in work:
             hooks += _at(frame, item, names[id(item.site.host)], operators)
@@ -172,10 +172,10 @@ def _attach(frame: Frame, work: list[Work], operators: dict[Term, Operator]) -> 
     return hooks
 
 
-def _at(frame: Frame, work: Work, host: str, operators: dict[Term, Operator]) -> list[RemovableHandle]:
+def _at(frame: ForwardState, work: Assignment, host: str, operators: dict[Term, Operator]) -> list[RemovableHandle]:
     """Put hooks on one block."""
     term = work.merging
-    site = SiteHooks(
+    site = BlockHooks(
         frame, work.site, host, operators[term] if term else None, operators[work.pooling] if work.pooling else None
     )
     if term is None:
@@ -206,7 +206,7 @@ def is_compressed(root: Any) -> bool:
 
 
 def _ours(hook: Any) -> bool:
-    return isinstance(getattr(hook, "__self__", None), Frame | SiteHooks)
+    return isinstance(getattr(hook, "__self__", None), ForwardState | BlockHooks)
 
 
 def operator(term: Term) -> Operator:
@@ -221,7 +221,9 @@ def _steps(model: object) -> int:
 
 
 @contextmanager
-def squeezed(backbone: Backbone, spec: Spec, latent: tuple[int, int] | None = None) -> Iterator[Handle | None]:
+def compressed_or_not(
+    backbone: Backbone, spec: Spec, latent: tuple[int, int] | None = None
+) -> Iterator[Compression | None]:
     """Let a spec act on a backbone's network, unless it is none, and leave the network as it was."""
     if not spec:
         yield None
@@ -229,5 +231,5 @@ def squeezed(backbone: Backbone, spec: Spec, latent: tuple[int, int] | None = No
     if not tuple(backbone.sites()):
         why = f"{backbone.name} has no network whose tokens could be merged"
         raise UsageError(f"compression '{spec}'", why, "Leave it out, or choose another model.")
-    with compressed(backbone, spec, steps=backbone.length, latent=latent) as handle:
+    with compressed(backbone, spec, steps=backbone.timesteps, latent=latent) as handle:
         yield handle

@@ -93,7 +93,7 @@ def _joined(plans: Sequence[Plan]) -> Plan:
     return cast(Plan, type(plans[0])(*fields))
 
 
-class Merge(NamedTuple):
+class MergePlan(NamedTuple):
     """A clustering of the tokens, each cluster around a token that stays."""
 
     keep: Tensor  # [b m] tokens that stay, in the grid's order
@@ -126,10 +126,10 @@ class Merge(NamedTuple):
         """Copy every cluster's result to its tokens."""  # [b m c] -> [b n c]
         return take(y, self.into)
 
-    def select(self, rows: Tensor) -> Merge:
+    def select(self, rows: Tensor) -> MergePlan:
         """Return the plan of the rows at an index."""  # [b]
         keep, source, target, into, size = (field.index_select(0, rows) for field in self[:5])
-        return Merge(keep, source, target, into, size, self.mode, self.weigh)
+        return MergePlan(keep, source, target, into, size, self.mode, self.weigh)
 
     def clusters(self) -> Tensor:
         """Return every token's cluster."""  # [b n]
@@ -146,7 +146,7 @@ class Merge(NamedTuple):
         return torch.where(norm > 0, largest / norm, 1.0)[..., None]
 
 
-def merge(n: int, source: Tensor, dest: Tensor, mode: str, weigh: bool) -> Merge:
+def merge_plan(n: int, source: Tensor, dest: Tensor, mode: str, weigh: bool) -> MergePlan:
     """Let each of the r tokens in `source` leave for its token in `dest`."""  # [b r], [b r]
     b, r = source.shape
     stays = torch.ones(b, n, dtype=torch.bool, device=source.device).scatter(1, source, False)
@@ -154,7 +154,7 @@ def merge(n: int, source: Tensor, dest: Tensor, mode: str, weigh: bool) -> Merge
     target = place.gather(1, dest)
     one = torch.ones(b, n, device=source.device)
     size = one[:, : n - r].scatter_add(1, target, one[:, :r])
-    return Merge(keep, source, target, place.scatter(1, source, target), size, mode, weigh)
+    return MergePlan(keep, source, target, place.scatter(1, source, target), size, mode, weigh)
 
 
 def compact(mask: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from bigain_cli.compress.flops import Tokens, forward_flops, site_flops
 from bigain_cli.compress.plan import Grid, Operator
-from bigain_cli.compress.sites import Work
+from bigain_cli.compress.sites import Assignment
 from bigain_cli.compress.spec import Spec, Term
 
 
@@ -116,7 +116,7 @@ class Survey:
     spec: Spec
     root: Any
     latent: Grid  # as configured
-    work: tuple[Work, ...]
+    work: tuple[Assignment, ...]
     operators: dict[Term, Operator]
     blocks: int
 
@@ -133,7 +133,7 @@ class Survey:
         notes = tuple(dict.fromkeys(note for item in self.work for note in self._notes(item, latent)))
         return Report(str(self.spec), type(self.root).__name__, latent, context, sites, before, self.blocks, notes)
 
-    def _site(self, work: Work, latent: Grid, context: int, planned: set[int]) -> SiteReport:
+    def _site(self, work: Assignment, latent: Grid, context: int, planned: set[int]) -> SiteReport:
         site, grid = work.site, work.site.grid(latent)
         n, (m, k), term = grid.n, self._counts(work, grid), work.merging
         after = Tokens(m, k, m if term and term.cross else n, m if term and term.mlp else n)
@@ -145,12 +145,12 @@ class Survey:
         total = site_flops(site, after, context) + matching
         return SiteReport(site.name, site.level, grid, n, m, k, before, total, matching)
 
-    def _counts(self, work: Work, grid: Grid) -> tuple[int, int]:
+    def _counts(self, work: Assignment, grid: Grid) -> tuple[int, int]:
         """Return tokens for queries and for keys."""
         m = self.operators[work.merging].counts(grid).queries if work.merging else grid.n
         return m, self.operators[work.pooling].counts(grid).keys if work.pooling else m
 
-    def _notes(self, work: Work, latent: Grid) -> list[str]:
+    def _notes(self, work: Assignment, latent: Grid) -> list[str]:
         """Say where less moves than was asked for, by more than a cell's tokens: some operators take whole cells."""
         term, grid = work.merging, work.site.grid(latent)
         if term is None:

@@ -157,7 +157,7 @@ PUBLISHED = frozenset((*range(1, 6), *range(7, 12)))  # of 28 blocks of a DiT-XL
 
 
 @dataclass(frozen=True)
-class Work:
+class Assignment:
     """What happens at one block."""
 
     site: Site
@@ -171,12 +171,12 @@ class Work:
         return f"{self.merging} at level {self.site.level}" if by_level else self.site.name
 
 
-def assign(spec: Spec, sites: Sequence[Site]) -> list[Work]:
+def assign(spec: Spec, sites: Sequence[Site]) -> list[Assignment]:
     """Give each site its terms; sites without any are left out, and so are terms that ask for nothing."""
-    work: dict[int, Work] = {}
+    work: dict[int, Assignment] = {}
     for term in spec.terms:
         for site in _chosen(term, sites, spec):
-            before = work.get(site.index, Work(site))
+            before = work.get(site.index, Assignment(site))
             if other := before.merging if term.merges else before.pooling:
                 kind = "merge" if term.merges else "pool the keys"
                 why = f"'{other.name}' and '{term.name}' would both {kind} at {site.name}"
@@ -216,8 +216,8 @@ def _offer(sites: Sequence[Site]) -> str:
     return f"This network attends at levels {', '.join(map(str, levels))}: add @levels={levels[0]} or @levels=all."
 
 
-def _effective(work: Work) -> Work:
+def _effective(work: Assignment) -> Assignment:
     """Leave out a ratio of 0 and a factor of 1, which are the base model."""
     merging = work.merging if work.merging and work.merging.amount > 0 else None
     pooling = work.pooling if work.pooling and work.pooling.amount > 1 else None
-    return Work(work.site, merging, pooling)
+    return Assignment(work.site, merging, pooling)

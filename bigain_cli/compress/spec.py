@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from bigain_cli.compress.operators import ALPHAS, OPERATORS, OPTIONS, Entry, entry, number, written
+from bigain_cli.compress.operators import ALPHAS, OPERATORS, OPTIONS, OperatorInfo, entry, number, written
 from bigain_cli.errors import UsageError, did_you_mean
 
 WHERE = ("mlp", "cross")
@@ -138,7 +138,7 @@ def _term(piece: str, text: str) -> Term:
     return replace(Term(name, _amount(amount, name, line, text)), **dict(said))  # type: ignore[arg-type]
 
 
-def _amount(amount: str, name: str, line: Entry, text: str) -> float:
+def _amount(amount: str, name: str, line: OperatorInfo, text: str) -> float:
     if line.amount == "factor":
         if not (amount.isascii() and amount.isdigit() and int(amount) >= 1):
             hint = f"Write a whole number from 1 up: {name}:2 keeps one key in four."
@@ -154,7 +154,7 @@ def _amount(amount: str, name: str, line: Entry, text: str) -> float:
     return ratio
 
 
-def _modifier(word: str, name: str, line: Entry, text: str) -> tuple[str, object]:
+def _modifier(word: str, name: str, line: OperatorInfo, text: str) -> tuple[str, object]:
     key, equals, value = word.partition("=")
     known = [*line.variants, *(f"{o}=" if o in OPTIONS else o for o in line.options if o != "alpha")]
     if equals and key in OPTIONS and key in line.options:

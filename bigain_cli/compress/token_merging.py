@@ -12,21 +12,21 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from bigain_cli.compress.plan import Counts, Grid, Merge, Rows, compact, merge, take
+from bigain_cli.compress.plan import Counts, Grid, MergePlan, Rows, compact, merge_plan, take
 from bigain_cli.compress.spec import Term
 from bigain_cli.compress.token_scores import (
     TINY,
     UNIT,
-    best,
     cells,
-    chosen,
     count,
+    fixed_order_sum,
     fixed_point,
-    fold,
     grouped,
     hashed,
-    keyed,
     laplacian,
+    most_similar,
+    pick_per_cell,
+    unique_sort_keys,
     whole_part,
 )
 
@@ -34,7 +34,7 @@ Choice = tuple[Tensor, Tensor | None]  # [b q] destinations, [b n] what speaks a
 Choose = Callable[[Tensor, Tensor, Grid, Rows], Choice]
 
 
-class Merging:
+class TokenMerging:
     """The operator around a way to choose destinations."""
 
     def __init__(self, term: Term, choose: Choose, mode: str, units: Callable[[Tensor], Tensor] = fixed_point) -> None:
@@ -43,21 +43,23 @@ class Merging:
         self.part, self.whole = Fraction(repr(term.amount)).as_integer_ratio()  # 0.29 of 100 is 29, not 28
 
     @torch.no_grad()
-    def plan(self, tokens: Tensor, grid: Grid, rows: Rows) -> Merge:
+    def plan(self, tokens: Tensor, grid: Grid, rows: Rows) -> MergePlan:
         """Match sources to destinations; the r best leave."""  # [b n c]
         b, r = tokens.shape[0], self.leaving(grid)
         if r == 0:
             nobody = torch.empty(b, 0, dtype=torch.int64, device=tokens.device)
-            return merge(grid.n, nobody, nobody, self.mode, self.weigh)
+            return merge_plan(grid.n, nobody, nobody, self.mode, self.weigh)
         units = self.units(tokens)
         dest, against = self.choose(tokens, units, grid, rows)
         is_source = torch.ones(b, grid.n, dtype=torch.bool, device=tokens.device).scatter(1, dest, False)
         source, _ = compact(is_source, grid.n - dest.shape[1])
-        rank, nearest = best(take(units, source), take(units, dest))
+        rank, nearest = most_similar(take(units, source), take(units, dest))
         if against is not None:
             rank = rank - against.gather(1, source)
-        first = keyed(rank).topk(r).indices
-        return merge(grid.n, source.gather(1, first), dest.gather(1, nearest.gather(1, first)), self.mode, self.weigh)
+        first = unique_sort_keys(rank).topk(r).indices
+        return merge_plan(
+            grid.n, source.gather(1, first), dest.gather(1, nearest.gather(1, first)), self.mode, self.weigh
+        )
 
     def anchors(self, tokens: Tensor, grid: Grid, rows: Rows) -> Tensor:
         """Return the destinations, one per cell."""  # [b q]
@@ -78,7 +80,7 @@ class Merging:
         return 2 * (grid.n - q) * q * channels if self.leaving(grid) else 0
 
 
-def laplacian_gated(term: Term) -> Merging:
+def laplacian_gated(term: Term) -> TokenMerging:
     """L-GTM: the smoothest token of each cell stays; with a gate, rough sources are held back too."""
 
     def choose(tokens: Tensor, units: Tensor, grid: Grid, rows: Rows) -> Choice:
@@ -87,13 +89,13 @@ def laplacian_gated(term: Term) -> Merging:
         against = None
         if term.gate:
             against = UNIT**2 * term.gate * score / score.amax(1, keepdim=True).clamp_min(TINY)
-        return chosen(cells(grid, term.stride, tokens.device), place), against
+        return pick_per_cell(cells(grid, term.stride, tokens.device), place), against
 
     lowest = _strips if term.variant == "compat" else _cells
-    return Merging(term, choose, term.mode)
+    return TokenMerging(term, choose, term.mode)
 
 
-def random_cells(term: Term) -> Merging:
+def random_cells(term: Term) -> TokenMerging:
     """ToMe: a random token of each cell stays, drawn from the row's seed; or its first one."""
 
     def choose(tokens: Tensor, units: Tensor, grid: Grid, rows: Rows) -> Choice:
@@ -104,22 +106,22 @@ def random_cells(term: Term) -> Merging:
             return table[:, 0].expand(tokens.shape[0], -1), None
         t = rows.t.view(torch.int32).long()[:, None]
         if term.variant == "unshared":
-            return chosen(table, hashed(cell, rows.apart[:, None], rows.seeds[:, None], t, rows.site) % s), None
-        return chosen(table, hashed(cell, rows.seeds[:, None], t, rows.site) % s), None
+            return pick_per_cell(table, hashed(cell, rows.apart[:, None], rows.seeds[:, None], t, rows.site) % s), None
+        return pick_per_cell(table, hashed(cell, rows.seeds[:, None], t, rows.site) % s), None
 
-    return Merging(term, choose, term.mode, _units if term.variant == "fixed" else fixed_point)
+    return TokenMerging(term, choose, term.mode, _units if term.variant == "fixed" else fixed_point)
 
 
-def similarity_pruned(term: Term) -> Merging:
+def similarity_pruned(term: Term) -> TokenMerging:
     """SiTo: the token of each cell with the largest summed similarity to all tokens stays; the others are dropped."""
 
     def choose(tokens: Tensor, units: Tensor, grid: Grid, rows: Rows) -> Choice:
         whole = units.long() if units.device.type == "mps" else units.double()  # exact; faster where there is float64
         likeness = (whole * whole.sum(1, keepdim=True)).sum(-1)  # [b n]
         place = grouped(likeness, grid, term.stride).argmax(-1)
-        return chosen(cells(grid, term.stride, tokens.device), place), None
+        return pick_per_cell(cells(grid, term.stride, tokens.device), place), None
 
-    return Merging(term, choose, "prune")
+    return TokenMerging(term, choose, "prune")
 
 
 def _cells(score: Tensor, grid: Grid, stride: tuple[int, int]) -> Tensor:
@@ -146,15 +148,15 @@ class AdaptiveBlocks:
         self.others = term.stride[0] * term.stride[1] - 1  # tokens that leave with each cell
 
     @torch.no_grad()
-    def plan(self, tokens: Tensor, grid: Grid, rows: Rows) -> Merge:
+    def plan(self, tokens: Tensor, grid: Grid, rows: Rows) -> MergePlan:
         """Collapse the smoothest cells; the first of equals."""  # [b n c]
         b, k = tokens.shape[0], self.collapsing(grid)
         table = cells(grid, self.term.stride, tokens.device)  # [q s]
-        roughness = fold(grouped(laplacian(tokens, grid, self.term.pad), grid, self.term.stride))  # [b q]
-        smooth = table[keyed(-roughness).topk(k).indices]  # [b k s]
+        roughness = fixed_order_sum(grouped(laplacian(tokens, grid, self.term.pad), grid, self.term.stride))  # [b q]
+        smooth = table[unique_sort_keys(-roughness).topk(k).indices]  # [b k s]
         source = smooth[:, :, 1:].flatten(1)
         dest = smooth[:, :, :1].expand(b, k, self.others).flatten(1)
-        return merge(grid.n, source, dest, self.term.mode, self.term.bias)
+        return merge_plan(grid.n, source, dest, self.term.mode, self.term.bias)
 
     def anchors(self, tokens: Tensor, grid: Grid, rows: Rows) -> Tensor:
         """Return the first token of each cell."""  # [b q]

@@ -18,7 +18,7 @@ TINY = torch.finfo(torch.float32).tiny
 CHUNK = 512  # destinations compared at once: the matrix of similarities never exists as a whole
 
 
-def fold(x: Tensor) -> Tensor:
+def fixed_order_sum(x: Tensor) -> Tensor:
     """Sum over the last dimension pair by pair: the order depends on its length alone."""  # [… c] -> […]
     while (c := x.shape[-1]) > 1:
         half = c // 2
@@ -37,7 +37,7 @@ def laplacian(x: Tensor, grid: Grid, pad: str) -> Tensor:
         wide = torch.cat([tall[:, :, :1], tall, tall[:, :, -1:]], 2)
     up, down = wide[:, :-2, 1:-1], wide[:, 2:, 1:-1]
     left, right = wide[:, 1:-1, :-2], wide[:, 1:-1, 2:]
-    return fold((up + down + left + right - 4 * x).abs()).flatten(1)
+    return fixed_order_sum((up + down + left + right - 4 * x).abs()).flatten(1)
 
 
 def fixed_point(x: Tensor) -> Tensor:
@@ -49,12 +49,12 @@ def fixed_point(x: Tensor) -> Tensor:
     """  # [b n c]
     x = x.float()
     x = x / x.abs().amax(-1, keepdim=True).clamp_min(TINY)  # so that squares neither vanish nor overflow
-    norm = fold(x * x).sqrt().clamp_min(1e-9)
+    norm = fixed_order_sum(x * x).sqrt().clamp_min(1e-9)
     units = (x * (UNIT / norm)[..., None]).round()
     return units.half() if units.is_cuda else units
 
 
-def best(a: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+def most_similar(a: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
     """Return each row's largest product in `d`, and where it is; the first of equals."""  # [b s c], [b q c] -> [b s]
     with nullcontext() if a.is_meta else torch.autocast(a.device.type, enabled=False):
         top, where = _products(a, d[:, :CHUNK]).max(-1)
@@ -71,7 +71,7 @@ def _products(a: Tensor, d: Tensor) -> Tensor:
     return torch.bmm(a, d.mT)
 
 
-def keyed(value: Tensor) -> Tensor:
+def unique_sort_keys(value: Tensor) -> Tensor:
     """Turn numbers into whole ones of the same order, all different: of equals the first is the largest."""  # [b n]
     bits = value.float().contiguous().view(torch.int32).long()
     ordered = torch.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
@@ -119,6 +119,6 @@ def whole_part(values: Tensor, grid: Grid, stride: Stride) -> Tensor:
     return values.unflatten(1, grid)[:, : grid.h // sy * sy, : grid.w // sx * sx]
 
 
-def chosen(table: Tensor, place: Tensor) -> Tensor:
+def pick_per_cell(table: Tensor, place: Tensor) -> Tensor:
     """Return the token at a place in each cell."""  # [q s], [b q] -> [b q]
     return table.expand(place.shape[0], -1, -1).gather(2, place[..., None])[..., 0]

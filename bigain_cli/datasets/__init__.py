@@ -3,6 +3,6 @@
 Opens no image. Must not know networks.
 """
 
-from bigain_cli.datasets.folders import Album, open_album
+from bigain_cli.datasets.folders import ImageFolder, open_image_folder
 
-__all__ = ["Album", "open_album"]
+__all__ = ["ImageFolder", "open_image_folder"]

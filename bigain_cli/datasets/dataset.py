@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL.Image import Image
 
-from bigain_cli.datasets import Album
+from bigain_cli.datasets import ImageFolder
 from bigain_cli.errors import InputError, UsageError, did_you_mean
 from bigain_cli.images import Source
 from bigain_cli.labels import Label, LabelSet, presets, read_labels
@@ -65,7 +65,7 @@ class Dataset:
         return replace(self, cases=cases)
 
 
-def cases_of(album: Album) -> list[Case]:
+def cases_of(album: ImageFolder) -> list[Case]:
     """Return an album's images as cases."""
     return [_case(source, number) for source, number in album.entries]
 

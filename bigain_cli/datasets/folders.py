@@ -17,7 +17,7 @@ from bigain_cli.images import SUFFIXES, Source, find
 
 
 @dataclass(frozen=True)
-class Album:
+class ImageFolder:
     """Its path, the names of its classes, its images in order, and the files without a class."""
 
     path: str
@@ -26,7 +26,7 @@ class Album:
     strays: tuple[str, ...] = ()
 
 
-def open_album(path: str) -> Album:
+def open_image_folder(path: str) -> ImageFolder:
     """Look into a folder of class folders or a safetensors file."""
     if os.path.isdir(path):
         return _folder(path)
@@ -34,10 +34,10 @@ def open_album(path: str) -> Album:
         raise UsageError(path, "no such folder or file", "Give a folder of class folders, or a .safetensors file.")
 
     classes, entries = read_tensors(path)
-    return Album(path, classes, entries)
+    return ImageFolder(path, classes, entries)
 
 
-def _folder(path: str) -> Album:
+def _folder(path: str) -> ImageFolder:
     with os.scandir(path) as found:
         seen = sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
     folders = [entry.name for entry in seen if entry.is_dir()]
@@ -52,7 +52,7 @@ def _folder(path: str) -> Album:
             strays.append(str(inside[0].error))
         else:
             entries += [(source, number) for source in inside]
-    return Album(path, tuple(folders), entries, tuple(strays))
+    return ImageFolder(path, tuple(folders), entries, tuple(strays))
 
 
 def _is_image(entry: os.DirEntry[str]) -> bool:

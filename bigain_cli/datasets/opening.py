@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bigain_cli.datasets import open_album
+from bigain_cli.datasets import open_image_folder
 from bigain_cli.datasets.dataset import Case, Dataset, cases_of
 from bigain_cli.errors import BigainError, UsageError, did_you_mean
 from bigain_cli.images import Source
 from bigain_cli.registry import attribute
 
 
-def open_torchvision(name: str, folder: str, entry: Testbed, download: bool) -> Dataset:
+def open_torchvision(name: str, folder: str, entry: DatasetInfo, download: bool) -> Dataset:
     """Open a dataset by its class in torchvision."""
     if download and not entry.fetched:
         why = "torchvision cannot fetch this dataset"
@@ -31,20 +31,20 @@ def open_torchvision(name: str, folder: str, entry: Testbed, download: bool) -> 
     return Dataset(name, tuple(getattr(found, entry.names)), cases, entry.preset)
 
 
-def open_wordnet(name: str, folder: str, entry: Testbed, download: bool) -> Dataset:
+def open_wordnet(name: str, folder: str, entry: DatasetInfo, download: bool) -> Dataset:
     """Open ImageNet as a folder of class folders named n01440764 …, in the order of these names."""
     if download:
         raise UsageError(f"--download {name}", "ImageNet is not free to fetch", "See image-net.org.")
     inner = os.path.join(folder, "val")
     root = inner if os.path.isdir(inner) else folder
-    album = open_album(root)
+    album = open_image_folder(root)
     if len(album.classes) != entry.classes or not all(each[:1] == "n" and each[1:].isdigit() for each in album.classes):
         why = f"{root} has {len(album.classes)} class folders; wanted are {entry.classes}, named as n01440764"
         raise UsageError(f"dataset {name}", why, "Unpack the validation images into a folder for each class.")
     return Dataset(name, album.classes, cases_of(album), entry.preset, strays=album.strays)
 
 
-def _made(name: str, folder: str, entry: Testbed, download: bool) -> Any:
+def _made(name: str, folder: str, entry: DatasetInfo, download: bool) -> Any:
     if entry.needs and importlib.util.find_spec(entry.needs) is None:
         why = f"torchvision reads it with {entry.needs}, which is not installed"
         raise UsageError(f"dataset {name}", why, f"pip install {entry.needs}")
@@ -58,7 +58,7 @@ def _made(name: str, folder: str, entry: Testbed, download: bool) -> Any:
         raise UsageError(f"dataset {name}", f"not found in {folder} ({why})", _fetching(entry)) from problem
 
 
-def _fetching(entry: Testbed) -> str:
+def _fetching(entry: DatasetInfo) -> str:
     return "Add --download to fetch it there." if entry.fetched else "Name the folder that it was unpacked to."
 
 
@@ -70,7 +70,7 @@ INSTANCES, PICTURES = "annotations/instances_val2017.json", "val2017"
 UNPACK = "Unpack val2017.zip and annotations_trainval2017.zip there (cocodataset.org)."
 
 
-def open_coco(name: str, folder: str, entry: Testbed, download: bool) -> Dataset:
+def open_coco(name: str, folder: str, entry: DatasetInfo, download: bool) -> Dataset:
     """Read the annotations; crowds count, too."""
     if download:
         raise UsageError(f"--download {name}", "COCO is fetched by hand", UNPACK)
@@ -96,7 +96,7 @@ def _case(folder: str, picture: dict[str, Any], truth: dict[int, set[int]]) -> C
 
 
 @dataclass(frozen=True)
-class Testbed:
+class DatasetInfo:
     """A dataset that people compare themselves on: who opens it, what makes it, and the labels for its classes."""
 
     about: str
@@ -115,52 +115,54 @@ _TEST = {"split": "test"}
 
 
 DATASETS = {
-    "pets": Testbed("Oxford-IIIT Pet, test", maker="torchvision.datasets:OxfordIIITPet", options=_TEST, preset="pets"),
-    "imagenet": Testbed(
+    "pets": DatasetInfo(
+        "Oxford-IIIT Pet, test", maker="torchvision.datasets:OxfordIIITPet", options=_TEST, preset="pets"
+    ),
+    "imagenet": DatasetInfo(
         "ImageNet, validation: folders n01440764 …",
         "bigain_cli.datasets.opening:open_wordnet",
         preset="imagenet",
         fetched=False,
         classes=1000,
     ),
-    "imagenet100": Testbed(
+    "imagenet100": DatasetInfo(
         "a hundred classes of ImageNet: folders n01558993 …",
         "bigain_cli.datasets.opening:open_wordnet",
         preset="imagenet100",
         fetched=False,
         classes=100,
     ),
-    "cifar10": Testbed(
+    "cifar10": DatasetInfo(
         "CIFAR-10, test",
         maker="torchvision.datasets:CIFAR10",
         options={"train": False},
         targets="targets",
         preset="cifar10",
     ),
-    "cifar100": Testbed(
+    "cifar100": DatasetInfo(
         "CIFAR-100, test",
         maker="torchvision.datasets:CIFAR100",
         options={"train": False},
         targets="targets",
         preset="cifar100",
     ),
-    "stl10": Testbed(
+    "stl10": DatasetInfo(
         "STL-10, test", maker="torchvision.datasets:STL10", options=_TEST, targets="labels", preset="stl10"
     ),
-    "food101": Testbed("Food-101, test", maker="torchvision.datasets:Food101", options=_TEST, preset="food101"),
-    "flowers102": Testbed(
+    "food101": DatasetInfo("Food-101, test", maker="torchvision.datasets:Food101", options=_TEST, preset="food101"),
+    "flowers102": DatasetInfo(
         "Oxford Flowers 102, test",
         maker="torchvision.datasets:Flowers102",
         options=_TEST,
         preset="flowers102",
         needs="scipy",
     ),
-    "dtd": Testbed("Describable Textures, test", maker="torchvision.datasets:DTD", options=_TEST, preset="dtd"),
-    "aircraft": Testbed(
+    "dtd": DatasetInfo("Describable Textures, test", maker="torchvision.datasets:DTD", options=_TEST, preset="dtd"),
+    "aircraft": DatasetInfo(
         "FGVC Aircraft, test", maker="torchvision.datasets:FGVCAircraft", options=_TEST, preset="aircraft"
     ),
-    "eurosat": Testbed("EuroSAT, all", maker="torchvision.datasets:EuroSAT", targets="targets", preset="eurosat"),
-    "caltech101": Testbed(
+    "eurosat": DatasetInfo("EuroSAT, all", maker="torchvision.datasets:EuroSAT", targets="targets", preset="eurosat"),
+    "caltech101": DatasetInfo(
         "Caltech-101, all",
         maker="torchvision.datasets:Caltech101",
         targets="y",
@@ -168,14 +170,14 @@ DATASETS = {
         preset="caltech101",
         needs="scipy",
     ),
-    "mnist": Testbed(
+    "mnist": DatasetInfo(
         "MNIST, test",
         maker="torchvision.datasets:MNIST",
         options={"train": False},
         targets="targets",
         preset="mnist",
     ),
-    "coco": Testbed(
+    "coco": DatasetInfo(
         "COCO 2017, validation; several classes a picture",
         "bigain_cli.datasets.opening:open_coco",
         preset="coco",
@@ -202,5 +204,5 @@ def open_dataset(name: str, download: bool = False) -> Dataset:
 
 
 def _from_album(path: str) -> Dataset:
-    album = open_album(path)
+    album = open_image_folder(path)
     return Dataset(path, album.classes, cases_of(album), strays=album.strays)

@@ -22,7 +22,7 @@ Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Accuracy:
     """A spec's accuracy and cost on `count` images; costs are means per image."""
 
     count: int
@@ -53,13 +53,13 @@ class Outcome:
         return per(self.gflop, self.evaluations)
 
 
-def outcome_of(records: Sequence[Record]) -> Outcome:
+def accuracy_of(records: Sequence[Record]) -> Accuracy:
     """Sum a spec's answers up."""
     count = len(records)
-    right = rights(records)
+    right = correct(records)
     decided = np.array([record["decided"] for record in records])
     sure = np.array([record["probability"] for record in records], dtype=float)
-    return Outcome(
+    return Accuracy(
         count=count,
         top1=wilson(float(right.mean()), count),
         top5=wilson(float(np.mean([record["rank"] <= 5 for record in records])), count),
@@ -75,7 +75,7 @@ def outcome_of(records: Sequence[Record]) -> Outcome:
     )
 
 
-def rights(records: Sequence[Record]) -> Flags:
+def correct(records: Sequence[Record]) -> Flags:
     """Tell which answers were right."""
     return np.array([record["label"] in record["truth"] for record in records])
 

@@ -23,7 +23,7 @@ Arrays = dict[str, Any]
 _BROKEN = (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error)  # what a file that is no whole one raises
 
 
-class Store:
+class ArrayCache:
     """A folder, made if need be, or, without one, nothing that lasts."""
 
     def __init__(self, folder: str | None, replace: bool) -> None:

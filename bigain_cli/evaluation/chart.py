@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from statistics import mean
 from typing import TYPE_CHECKING
 
-from bigain_cli.evaluation.accuracy import Difference, Outcome
+from bigain_cli.evaluation.accuracy import Accuracy, Difference
 from bigain_cli.evaluation.summary import Summary
 from bigain_cli.intervals import Interval
 from bigain_cli.outputs.plotting import title_text
@@ -30,7 +30,7 @@ def chart_of(summary: Summary) -> Figure:
     beside = max(0.1 * (max(costs) - min(costs)), 0.03 * max(costs)) or 1
     places = side_by_side(costs, STEP * (max(costs) - min(costs) + 2 * beside))
     for x, mark, (spec, outcome) in zip(places, itertools.cycle(MARKS), summary.outcomes.items(), strict=False):
-        share = outcome.top1 if isinstance(outcome, Outcome) else outcome.mean_average
+        share = outcome.top1 if isinstance(outcome, Accuracy) else outcome.mean_average
         place = [x], [100 * share.value]
         (line, *_) = axes.errorbar(
             *place,

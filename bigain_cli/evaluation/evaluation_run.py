@@ -12,11 +12,11 @@ from typing import Any
 
 from bigain_cli.backbones.base import Backbone
 from bigain_cli.backbones.loading import as_backbone
-from bigain_cli.classification.stopping import Rules
+from bigain_cli.classification.stopping import StoppingRules
 from bigain_cli.datasets.dataset import Dataset
-from bigain_cli.evaluation.evaluator import Evaluation, Plan, Trial
-from bigain_cli.evaluation.generated_images import Gallery, Progress, Studio
-from bigain_cli.evaluation.generated_options import Drawing
+from bigain_cli.evaluation.evaluator import EvaluationOptions, EvaluationRecord, Evaluator
+from bigain_cli.evaluation.generated_images import ImageGeneration, ImageQuality, Progress
+from bigain_cli.evaluation.generated_options import GeneratedImagesOptions
 from bigain_cli.evaluation.inputs import evaluation_inputs
 from bigain_cli.evaluation.records import Expected, RecordFile, needed
 from bigain_cli.evaluation.summary import Summary, summarise
@@ -33,13 +33,13 @@ def evaluate(
     templates: Sequence[str] = (),
     limit: int | None = None,
     per_class: int | None = None,
-    rules: Rules | None = None,
+    rules: StoppingRules | None = None,
     seed: int = 0,
     batch: int | None = None,
     records: str | None = None,
     resume: bool = False,
     replace: bool = False,
-    generate: Drawing | None = None,
+    generate: GeneratedImagesOptions | None = None,
     heatmaps: bool = False,
 ) -> EvaluationRun:
     """Classify every chosen image under every spec; without specs, under none and what the model recommends.
@@ -50,7 +50,7 @@ def evaluate(
     with `limit=0` nothing else is done. With `heatmaps`, results have the image as the model sees it, and heatmaps.
     """
     file = RecordFile(records, resume, replace)
-    rules = rules or Rules()
+    rules = rules or StoppingRules()
     chosen = {"limit": limit, "per_class": per_class, "seed": seed}
     inputs = evaluation_inputs(
         dataset, labels=labels, limit=limit, per_class=per_class, seed=seed, rules=rules, generate=generate
@@ -58,13 +58,13 @@ def evaluate(
     backbone = as_backbone(backbone)  # a name is loaded once everything else is checked
     specs = tuple(specs) or tuple(dict.fromkeys(("none", backbone.compress)))
     maps = heatmaps and can_map(rules.score or backbone.score)
-    plan = Plan(specs, rules, seed, tuple(templates), batch, heatmaps, maps)
-    evaluation = Evaluation(backbone, inputs.chosen, inputs.labels, inputs.label_of_class, plan)
+    plan = EvaluationOptions(specs, rules, seed, tuple(templates), batch, heatmaps, maps)
+    evaluation = Evaluator(backbone, inputs.chosen, inputs.labels, inputs.label_of_class, plan)
     baseline = evaluation.named(against)
     studio = None
     if generate is not None:
         written = {name: str(spec) for name, spec in evaluation.specs.items()}
-        studio = Studio(backbone, inputs.whole, evaluation.prompts(), written, generate, seed, batch)
+        studio = ImageGeneration(backbone, inputs.whole, evaluation.prompts(), written, generate, seed, batch)
     return EvaluationRun(evaluation, baseline, file, studio, chosen)
 
 
@@ -73,10 +73,10 @@ class EvaluationRun:
 
     def __init__(
         self,
-        evaluation: Evaluation,
+        evaluation: Evaluator,
         against: str,
         file: RecordFile,
-        studio: Studio | None,
+        studio: ImageGeneration | None,
         chosen: Mapping[str, Any],
     ) -> None:
         self._evaluation, self._against, self._chosen = evaluation, against, chosen
@@ -84,11 +84,11 @@ class EvaluationRun:
         truths = {case.id: evaluation.truth_of(case) for case in evaluation.dataset.cases}
         self._expected = Expected(evaluation.marks(), truths)
         self._answers, self.found = file.read(self._expected)
-        self._gallery: Gallery | None = None
-        self.records: Iterator[Trial] = self._classified()
+        self._gallery: ImageQuality | None = None
+        self.records: Iterator[EvaluationRecord] = self._classified()
         self.images: Iterator[Progress] = self._generated()
 
-    def __iter__(self) -> Iterator[Trial]:
+    def __iter__(self) -> Iterator[EvaluationRecord]:
         return self.records
 
     @property
@@ -130,10 +130,10 @@ class EvaluationRun:
         about, notes = self._evaluation.about(), self._evaluation.notes()
         return summarise(self._answers, self.labels, self._against, about, notes, self._chosen, self._gallery)
 
-    def _classified(self) -> Iterator[Trial]:
+    def _classified(self) -> Iterator[EvaluationRecord]:
         """Yield the records of an earlier run, then the missing ones, each once it is in the file."""
         for spec, record in self._file.earlier(self._expected):
-            yield Trial(spec, record)
+            yield EvaluationRecord(spec, record)
         done = {mark: frozenset(self._answers[spec]) for mark, spec in self._expected.specs.items()}
         with self._file.writer() as write:
             for trial in self._evaluation.trials(done):

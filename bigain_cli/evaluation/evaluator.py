@@ -14,14 +14,14 @@ from typing import Any
 import torch
 
 from bigain_cli.backbones.base import Backbone
-from bigain_cli.classification.classifier import Run
-from bigain_cli.classification.label_prompts import arms_of
+from bigain_cli.classification.classifier import Classification
+from bigain_cli.classification.label_prompts import label_prompts
 from bigain_cli.classification.ranking import Failure, Ranking, significant
-from bigain_cli.classification.stopping import Rules
+from bigain_cli.classification.stopping import StoppingRules
 from bigain_cli.compress import Spec
 from bigain_cli.datasets.dataset import Case, Dataset
 from bigain_cli.errors import UsageError
-from bigain_cli.evaluation.inputs import refuse_mixture
+from bigain_cli.evaluation.inputs import check_multilabel
 from bigain_cli.evaluation.specs import compared, place_of
 from bigain_cli.labels import LabelSet
 
@@ -31,7 +31,7 @@ OWN = ("compress", "compression", "fingerprint")  # settings in which specs diff
 
 
 @dataclass(frozen=True)
-class Trial:
+class EvaluationRecord:
     """A record with the whole result that it was made from, unless an earlier run has recorded it."""
 
     spec: str
@@ -45,11 +45,11 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Plan:
+class EvaluationOptions:
     """What is compared, and how much an image may take."""
 
     specs: tuple[str, ...]
-    rules: Rules
+    rules: StoppingRules
     seed: int = 0
     templates: tuple[str, ...] = ()
     batch: int | None = None
@@ -57,17 +57,17 @@ class Plan:
     maps: bool = False  # and with heatmaps of the evidence
 
 
-class Evaluation:
+class Evaluator:
     """Specs on a dataset."""
 
     def __init__(
-        self, backbone: Backbone, dataset: Dataset, labels: LabelSet, answers: Sequence[str], plan: Plan
+        self, backbone: Backbone, dataset: Dataset, labels: LabelSet, answers: Sequence[str], plan: EvaluationOptions
     ) -> None:
-        refuse_mixture(dataset, plan.rules)
+        check_multilabel(dataset, plan.rules)
         self._backbone, self._answers = backbone, tuple(answers)
         self.dataset, self.labels, self.plan = dataset, labels, plan
         self.specs: dict[str, Spec] = {}
-        self.runs: dict[str, Run] = {}
+        self.runs: dict[str, Classification] = {}
         for text, spec in zip(plan.specs, compared(plan.specs), strict=True):
             run = self._run(spec)
             name = run.settings["compress"]
@@ -83,7 +83,7 @@ class Evaluation:
     def prompts(self) -> list[str]:
         """Return the first prompt of each class's label."""
         backbone = self._backbone
-        arms = arms_of(self.labels, self.plan.templates, False, backbone.vocabulary, backbone.template)
+        arms = label_prompts(self.labels, self.plan.templates, False, backbone.vocabulary, backbone.template)
         first = {arm.name: arm.texts[0] for arm in arms}
         return [first[answer] for answer in self._answers]
 
@@ -108,7 +108,7 @@ class Evaluation:
         notes = {name: run.report.notes if run.report is not None else () for name, run in self.runs.items()}
         return {name: found for name, found in notes.items() if found}
 
-    def trials(self, done: Mapping[str, Collection[str]] | None = None) -> Iterator[Trial]:
+    def trials(self, done: Mapping[str, Collection[str]] | None = None) -> Iterator[EvaluationRecord]:
         """Yield what is missing; `done` has the ids that are recorded, by fingerprint."""
         done = done or {}
         cases = iter(self.dataset.cases)
@@ -117,17 +117,17 @@ class Evaluation:
                 recorded = done.get(run.settings["fingerprint"], ())
                 yield from self._answered(name, run, [case for case in group if case.id not in recorded])
 
-    def _answered(self, name: str, run: Run, cases: Sequence[Case]) -> Iterator[Trial]:
+    def _answered(self, name: str, run: Classification, cases: Sequence[Case]) -> Iterator[EvaluationRecord]:
         if not cases:
             return
-        answers = (result for result in run.standings(case.opened() for case in cases) if result.finished)
+        answers = (result for result in run.rankings(case.opened() for case in cases) if result.finished)
         for case in cases:
             started = time.monotonic()  # while the reader of this waits, nothing is under way
             result = next(answers)
             seconds = round(time.monotonic() - started, 4)
-            yield Trial(name, self._record(case, result, seconds, run), result)
+            yield EvaluationRecord(name, self._record(case, result, seconds, run), result)
 
-    def _record(self, case: Case, result: Ranking | Failure, seconds: float, run: Run) -> dict[str, Any]:
+    def _record(self, case: Case, result: Ranking | Failure, seconds: float, run: Classification) -> dict[str, Any]:
         truth = self.truth_of(case)
         record = {**result.to_dict(TOP), "id": case.id, "truth": truth}
         if isinstance(result, Failure):
@@ -139,9 +139,9 @@ class Evaluation:
         record["rank"] = places[truth[0]]
         return record | {"truth_probability": significant(result.standings[record["rank"] - 1].probability)}
 
-    def _run(self, spec: Spec) -> Run:
+    def _run(self, spec: Spec) -> Classification:
         plan = self.plan
-        return Run(
+        return Classification(
             self._backbone,
             self.labels,
             plan.templates,

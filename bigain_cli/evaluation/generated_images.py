@@ -14,15 +14,15 @@ import numpy as np
 from PIL import Image
 
 from bigain_cli.backbones.base import Backbone
-from bigain_cli.backbones.devices import automatic, out_of_memory
+from bigain_cli.backbones.devices import automatic_batch_size, out_of_memory
 from bigain_cli.datasets.dataset import Case, Dataset, by_class, shuffled
 from bigain_cli.errors import BigainError, UsageError
-from bigain_cli.evaluation.array_cache import Arrays, Store
-from bigain_cli.evaluation.generated_options import Drawing, share_of
+from bigain_cli.evaluation.array_cache import ArrayCache, Arrays
+from bigain_cli.evaluation.generated_options import GeneratedImagesOptions, share_of
 from bigain_cli.evaluation.image_features import Rows, load_feature
 from bigain_cli.evaluation.image_metrics import Quality, checked, compare_features
-from bigain_cli.generation.generator import Generation, Sample, Step
-from bigain_cli.images import Picture, fitted, prepare
+from bigain_cli.generation.generator import GeneratedImage, Generation, GenerationProgress
+from bigain_cli.images import LoadedImage, fitted, prepare
 from bigain_cli.outputs.png import png, tiled
 from bigain_cli.registry import MEASURES
 
@@ -39,7 +39,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Shown:
+class SpecImageQuality:
     """The quality under one spec."""
 
     quality: Quality
@@ -47,12 +47,12 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Gallery:
+class ImageQuality:
     """The quality under each spec; `other` compares other real images with the same real ones, if there are enough."""
 
     about: Mapping[str, Any]
     against: str
-    shown: Mapping[str, Shown]
+    shown: Mapping[str, SpecImageQuality]
     other: Quality | None
 
     def to_dict(self) -> dict[str, Any]:
@@ -72,7 +72,7 @@ class Gallery:
         return {measure: estimate.minus(base[measure]).to_dict() for measure, estimate in one.estimates.items()}
 
 
-class Studio:
+class ImageGeneration:
     """A comparison of generated images; what can be refused before anything is generated is refused on construction."""
 
     def __init__(
@@ -81,18 +81,18 @@ class Studio:
         dataset: Dataset,
         prompts: Sequence[str],
         specs: Mapping[str, str],
-        drawing: Drawing,
+        drawing: GeneratedImagesOptions,
         seed: int = 0,
         batch: int | None = None,
     ) -> None:
         self._backbone, self._drawing, self._specs = backbone, drawing, specs
         self._prompts, self._seed = prompts, seed
         self._share = share_of(drawing, dataset)
-        rows = batch or automatic(backbone)
+        rows = batch or automatic_batch_size(backbone)
         self._batch = max(1, min(self._share, rows // 2))  # each image is two rows, with its prompt and without
         self._feature = load_feature(drawing.feature, backbone, rows)
         self._settings = {name: self._generation(name, 0).settings for name in specs}
-        self._store = Store(drawing.keep, drawing.replace)
+        self._store = ArrayCache(drawing.keep, drawing.replace)
         self._kept = {
             (number, name): kept
             for number in range(len(prompts))
@@ -101,25 +101,25 @@ class Studio:
         }
         self._real, self._other = self._real_features(dataset)
 
-    def events(self, against: str) -> Iterator[Progress | Gallery]:
+    def events(self, against: str) -> Iterator[Progress | ImageQuality]:
         """Generate what is missing, spec after spec for each class, so that what slows the machine slows all alike."""
         parts = dict(self._kept)
         missing = [(n, name) for n in range(len(self._prompts)) for name in self._specs if (n, name) not in parts]
         for done, (number, name) in enumerate(missing):
             for event in self._generate(number, name):
-                if isinstance(event, Step):
+                if isinstance(event, GenerationProgress):
                     share = done + event.done / event.of
                     yield Progress(share * self._share, len(missing) * self._share)
                 else:
                     parts[number, name] = event
         yield self._gallery(parts, against)
 
-    def _generate(self, number: int, name: str) -> Iterator[Step | Arrays]:
+    def _generate(self, number: int, name: str) -> Iterator[GenerationProgress | Arrays]:
         generation = self._generation(name, number)
         images: list[Image.Image] = []
         started = time.monotonic()
         for event in generation.events():
-            if isinstance(event, Sample):
+            if isinstance(event, GeneratedImage):
                 images.append(event.image)
             else:
                 yield event
@@ -148,7 +148,7 @@ class Studio:
             hint = f"Begin with --batch {max(1, self._batch // 2)}."
             raise BigainError("out of memory", f"while {self._feature.name} was computed", hint) from problem
 
-    def _gallery(self, parts: Mapping[tuple[int, str], Arrays], against: str) -> Gallery:
+    def _gallery(self, parts: Mapping[tuple[int, str], Arrays], against: str) -> ImageQuality:
         measures = [name for name in MEASURES if name != "frechet" or len(self._real) > self._real.shape[1]]
 
         def judged(features: Rows) -> Quality:
@@ -159,9 +159,9 @@ class Studio:
             of_spec = [parts[number, name] for number in range(len(self._prompts))]
             self._save_grid(name, [pixels for part in of_spec[:ROWS] for pixels in part["pictures"]])
             seconds = float(np.median([float(part["seconds"]) for part in of_spec]))
-            shown[name] = Shown(judged(np.concatenate([part["features"] for part in of_spec])), seconds)
+            shown[name] = SpecImageQuality(judged(np.concatenate([part["features"] for part in of_spec])), seconds)
         other = None if self._other is None else judged(self._other)
-        return Gallery(self._about(measures), against, shown, other)
+        return ImageQuality(self._about(measures), against, shown, other)
 
     @property
     def _columns(self) -> int:
@@ -223,7 +223,7 @@ class Studio:
         found: list[Image.Image] = []
         for case in cases:
             item = prepare(case.opened())
-            if isinstance(item, Picture):
+            if isinstance(item, LoadedImage):
                 found.append(fitted(item.image, self._size))
             if len(found) == 2 * self._share:
                 break

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from bigain_cli.errors import UsageError
-from bigain_cli.generation.options import Wish
+from bigain_cli.generation.options import GenerationOptions
 from bigain_cli.registry import DEFAULT_FEATURE, FEATURES, entry
 
 FEWEST = 4  # images in all: one and its three neighbours
 
 
 @dataclass(frozen=True)
-class Drawing:
+class GeneratedImagesOptions:
     """So many images, the same number of each class; None leaves a choice to the model."""
 
     count: int
@@ -32,9 +32,9 @@ class Drawing:
         entry("feature", self.feature, FEATURES)
         self.wish("none", 0)
 
-    def wish(self, spec: str, seed: int, batch: int | None = None) -> Wish:
+    def wish(self, spec: str, seed: int, batch: int | None = None) -> GenerationOptions:
         """Return how to generate under a spec."""
-        return Wish(self.sampler, self.steps, self.guidance, seed=seed, compress=spec, batch=batch)
+        return GenerationOptions(self.sampler, self.steps, self.guidance, seed=seed, compress=spec, batch=batch)
 
 
 class _Labelled(Protocol):
@@ -53,7 +53,7 @@ class _Cases(Protocol):
     def many(self) -> bool: ...
 
 
-def share_of(drawing: Drawing, dataset: _Cases) -> int:
+def share_of(drawing: GeneratedImagesOptions, dataset: _Cases) -> int:
     """Return how many images of each class are generated: no more than there are real ones."""
     what, classes = f"--generate {drawing.count}", len(dataset.classes)
     if dataset.many:

@@ -18,7 +18,7 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from bigain_cli.backbones.base import Backbone
-from bigain_cli.backbones.devices import automatic, repeatable, steady
+from bigain_cli.backbones.devices import automatic_batch_size, repeatable, stable_batch_size
 from bigain_cli.backbones.latents import fit
 from bigain_cli.compress.patching import is_compressed
 from bigain_cli.compress.sites import is_patches, is_unet, network_of
@@ -52,7 +52,7 @@ def load_feature(name: str, backbone: Backbone, batch: int | None = None) -> Fea
 
 
 @dataclass(frozen=True)
-class Middle:
+class MidBlockFeature:
     """The mean over all places of what leaves a backbone's middle block, at a few times, without any prompt."""
 
     backbone: Backbone
@@ -75,7 +75,7 @@ class Middle:
         if is_compressed(network_of(self.backbone)):
             hint = "Leave the compression first, so that all pictures are seen alike."
             raise UsageError(f"feature {self.name}", "its network is compressed", hint)
-        size = automatic(self.backbone) if self.batch is None else steady(self.batch)
+        size = automatic_batch_size(self.backbone) if self.batch is None else stable_batch_size(self.batch)
         return in_batches(images, size, lambda part: self._rows(part, size))
 
     @torch.inference_mode()
@@ -127,14 +127,14 @@ def _stop(module: nn.Module, args: Any, output: Any) -> None:
     raise _Reached(output if isinstance(output, Tensor) else output[0])
 
 
-def middle(backbone: Backbone, batch: int | None = None) -> Middle:
+def middle(backbone: Backbone, batch: int | None = None) -> MidBlockFeature:
     """Look with the backbone's own middle block."""
     block = next(_middles(backbone), None)
     if block is None:
         hint = "Choose a model with a U-Net or a DiT, or the inception feature."
         raise ModelError(f"model {backbone.name}", "no network with a middle block to look with", hint)
-    times = tuple(round(share * backbone.length) for share in SHARES)
-    return Middle(backbone, block, times, batch)
+    times = tuple(round(share * backbone.timesteps) for share in SHARES)
+    return MidBlockFeature(backbone, block, times, batch)
 
 
 def _middles(backbone: Backbone) -> Iterator[nn.Module]:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bigain_cli.classification.stopping import Rules
+from bigain_cli.classification.stopping import StoppingRules
 from bigain_cli.datasets.dataset import Dataset, choose, labels_for
 from bigain_cli.datasets.opening import open_dataset
 from bigain_cli.errors import UsageError
-from bigain_cli.evaluation.generated_options import Drawing, share_of
+from bigain_cli.evaluation.generated_options import GeneratedImagesOptions, share_of
 from bigain_cli.labels import LabelSet
 
 
@@ -32,19 +32,19 @@ def evaluation_inputs(
     limit: int | None = None,
     per_class: int | None = None,
     seed: int = 0,
-    rules: Rules | None = None,
-    generate: Drawing | None = None,
+    rules: StoppingRules | None = None,
+    generate: GeneratedImagesOptions | None = None,
 ) -> EvaluationInputs:
     """Choose images and labels as `evaluate` does, or say why that cannot be."""
     whole = open_dataset(dataset) if isinstance(dataset, str) else dataset
     if generate is not None:
         share_of(generate, whole)
     chosen = choose(whole, limit, per_class, seed)
-    refuse_mixture(chosen, rules or Rules())
+    check_multilabel(chosen, rules or StoppingRules())
     return EvaluationInputs(whole, chosen, *labels_for(chosen, labels))
 
 
-def refuse_mixture(dataset: Dataset, rules: Rules) -> None:
+def check_multilabel(dataset: Dataset, rules: StoppingRules) -> None:
     """Refuse several right labels where labels take different draws, or where there is none at all."""
     if not dataset.many:
         return

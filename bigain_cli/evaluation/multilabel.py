@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Precision:
+class MultilabelPrecision:
     """A spec's precision on `count` images; costs are means per image."""
 
     count: int
@@ -52,7 +52,7 @@ class Precision:
 
 
 @dataclass(frozen=True)
-class Gap:
+class MultilabelDifference:
     """One spec's precision minus another's on the images that both answered."""
 
     spec: str
@@ -71,16 +71,18 @@ class Gap:
         return {**vars(self), **intervals}
 
 
-def gap(spec: str, against: str, mine: Precision, other: Precision) -> Gap:
+def multilabel_difference(
+    spec: str, against: str, mine: MultilabelPrecision, other: MultilabelPrecision
+) -> MultilabelDifference:
     """Compare two specs' precision on the same images."""
     gained, lost = int((mine.hits & ~other.hits).sum()), int((other.hits & ~mine.hits).sum())
     average = spread(mine.mean_average.value - other.mean_average.value, mine.replicates - other.replicates)
     first = paired_interval(gained, lost, mine.labelled) if mine.labelled else UNKNOWN
     same = wilson(float((mine.firsts == other.firsts).mean()), mine.count)
-    return Gap(spec, against, mine.count, average, first, gained, lost, mcnemar(gained, lost), same)
+    return MultilabelDifference(spec, against, mine.count, average, first, gained, lost, mcnemar(gained, lost), same)
 
 
-def precision_of(records: Sequence[Record]) -> Precision:
+def precision_of(records: Sequence[Record]) -> MultilabelPrecision:
     """Sum a spec's evidence up."""
     names = sorted(records[0]["evidence"])
     scores = np.array([[record["evidence"][name] for name in names] for record in records])
@@ -91,7 +93,7 @@ def precision_of(records: Sequence[Record]) -> Precision:
     labelled = int(truth.any(axis=1).sum())
     averages = mean_average(scores, truth, weights)
     whole = mean_average(scores, truth, np.ones((1, len(records))))[0]
-    return Precision(
+    return MultilabelPrecision(
         count=len(records),
         labelled=labelled,
         classes=int(truth.any(axis=0).sum()),

@@ -7,10 +7,10 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bigain_cli.evaluation.accuracy import Difference, Outcome
-from bigain_cli.evaluation.generated_images import Gallery
+from bigain_cli.evaluation.accuracy import Accuracy, Difference
+from bigain_cli.evaluation.generated_images import ImageQuality
 from bigain_cli.evaluation.image_metrics import Quality
-from bigain_cli.evaluation.multilabel import Gap, Precision
+from bigain_cli.evaluation.multilabel import MultilabelDifference, MultilabelPrecision
 from bigain_cli.evaluation.summary import Summary
 from bigain_cli.intervals import Interval
 from bigain_cli.outputs.text import aligned, counted, markdown
@@ -72,7 +72,7 @@ def _outcomes(summary: Summary) -> Table:
     head = ("spec", "top-1 %", "top-5 %", "class mean %", "decided %", "of these right %", "ECE (by chance)", *COSTS)
     rows = []
     for spec, found in summary.outcomes.items():
-        assert isinstance(found, Outcome)
+        assert isinstance(found, Accuracy)
         sure = "–" if found.decided_right is None else percent(found.decided_right)
         shares = [percent(found.top1), "–" if summary.few else percent(found.top5), percent(found.per_class)]
         ece = f"{found.ece:.3f} ({found.ece_by_chance:.3f})"
@@ -84,12 +84,12 @@ def _precisions(summary: Summary) -> Table:
     head = ("spec", "mAP %", "precision@1 %", *COSTS)
     rows = []
     for spec, found in summary.outcomes.items():
-        assert isinstance(found, Precision)
+        assert isinstance(found, MultilabelPrecision)
         rows.append([spec, percent(found.mean_average), percent(found.first), *_costs(found)])
     return head, rows
 
 
-def _costs(found: Outcome | Precision) -> list[str]:
+def _costs(found: Accuracy | MultilabelPrecision) -> list[str]:
     each = "–" if found.gflop_evaluation is None else f"{found.gflop_evaluation:.4g}"
     return [f"{found.draws:.1f}", f"{found.evaluations:.1f}", each, f"{found.gflop:.4g}", f"{found.seconds:.3g}"]
 
@@ -101,10 +101,10 @@ def _differences(summary: Summary) -> Table:
 
 def _gaps(summary: Summary) -> Table:
     head = ("spec", "against", "mAP", "precision@1", "gained", "lost", "McNemar p", "same first label %")
-    return head, [_gap(each) for each in summary.differences if isinstance(each, Gap)]
+    return head, [_gap(each) for each in summary.differences if isinstance(each, MultilabelDifference)]
 
 
-def _gap(each: Gap) -> list[str]:
+def _gap(each: MultilabelDifference) -> list[str]:
     counts = [str(each.gained), str(each.lost), f"{each.p:.2g}", percent(each.agreement)]
     return [each.spec, each.against, points(each.mean_average), points(each.first), *counts]
 
@@ -128,9 +128,9 @@ def _notes(summary: Summary) -> str:
 def _columns(summary: Summary) -> str:
     costs = "Costs are means per image; GFLOP count two for a multiply-add, s are of all images under way."
     if summary.many:
-        known = {found.classes for found in summary.outcomes.values() if isinstance(found, Precision)}
+        known = {found.classes for found in summary.outcomes.values() if isinstance(found, MultilabelPrecision)}
         over = f"mAP over the classes that any image has ({max(known)})"
-        labelled = {found.labelled for found in summary.outcomes.values() if isinstance(found, Precision)}
+        labelled = {found.labelled for found in summary.outcomes.values() if isinstance(found, MultilabelPrecision)}
         if max(labelled) < summary.count:
             over += f", precision@1 over the images that have a label ({max(labelled)})"
         kinds = "bootstrap over images for mAP, Wilson's and Agresti and Min's for precision@1"
@@ -167,7 +167,7 @@ def written(summary: Summary, form: str, confusion: bool) -> str:
 HEADS = {"frechet": "Fréchet distance", "kernel": "kernel distance", "precision": "precision", "recall": "recall"}
 
 
-def gallery(found: Gallery, table: Callable[..., str], mark: str) -> list[str]:
+def gallery(found: ImageQuality, table: Callable[..., str], mark: str) -> list[str]:
     """Return the parts of the text."""
     first = next(iter(found.shown.values())).quality
     heads = [HEADS[measure] for measure in first.estimates]
@@ -193,7 +193,7 @@ def _about(about: Mapping[str, Any]) -> str:
     return f"{counts}; {how}, batch {about['batch']}; against as many real ones, compared by {about['feature']}"
 
 
-def _image_notes(found: Gallery) -> str:
+def _image_notes(found: ImageQuality) -> str:
     about = found.about
     parts = [
         "Intervals: 95 % (distances: generated images resampled, which tells of spread, not of bias; Wilson's for "

@@ -12,17 +12,22 @@ from typing import Any
 import numpy as np
 
 from bigain_cli.evaluation.accuracy import (
+    Accuracy,
     Difference,
-    Outcome,
     Record,
+    accuracy_of,
     confusion,
+    correct,
     difference,
-    outcome_of,
     reliability,
-    rights,
 )
-from bigain_cli.evaluation.generated_images import Gallery
-from bigain_cli.evaluation.multilabel import Gap, Precision, gap, precision_of
+from bigain_cli.evaluation.generated_images import ImageQuality
+from bigain_cli.evaluation.multilabel import (
+    MultilabelDifference,
+    MultilabelPrecision,
+    multilabel_difference,
+    precision_of,
+)
 
 
 @dataclass(frozen=True)
@@ -34,25 +39,25 @@ class Summary:
     count: int  # images that all specs answered
     failures: Mapping[str, int]  # by spec
     failed: Mapping[str, str]  # what went wrong, by image
-    outcomes: Mapping[str, Outcome | Precision]
-    differences: Sequence[Difference | Gap]  # of every pair, the later minus the earlier
+    outcomes: Mapping[str, Accuracy | MultilabelPrecision]
+    differences: Sequence[Difference | MultilabelDifference]  # of every pair, the later minus the earlier
     records: Mapping[str, Sequence[Record]]
     names: tuple[str, ...]
     notes: Mapping[str, Sequence[str]]  # by spec: where it did less than its name says
     chosen: Mapping[str, Any]  # how the images were chosen
-    gallery: Gallery | None = None  # of images generated under the same specs
+    gallery: ImageQuality | None = None  # of images generated under the same specs
 
     @property
     def many(self) -> bool:
         """Return whether images had several right labels."""
-        return any(isinstance(outcome, Precision) for outcome in self.outcomes.values())
+        return any(isinstance(outcome, MultilabelPrecision) for outcome in self.outcomes.values())
 
     @property
     def few(self) -> bool:
         """Return whether any answer would be among the first five."""
         return len(self.names) <= 5
 
-    def to(self, spec: str) -> Difference | Gap | None:
+    def to(self, spec: str) -> Difference | MultilabelDifference | None:
         """Return a spec's difference to the baseline."""
         return next((each for each in self.differences if (each.spec, each.against) == (spec, self.against)), None)
 
@@ -83,7 +88,7 @@ class Summary:
             **few,
             "labels": list(self.names),
             "confusion": self.confusion(spec),
-            "reliability": reliability(rights(found), sure),
+            "reliability": reliability(correct(found), sure),
         }
 
 
@@ -94,7 +99,7 @@ def summarise(
     about: Mapping[str, Any],
     notes: Mapping[str, Sequence[str]] | None = None,
     chosen: Mapping[str, Any] | None = None,
-    gallery: Gallery | None = None,
+    gallery: ImageQuality | None = None,
 ) -> Summary:
     """Compare specs on the images that all of them answered; `records` are by spec, then by id."""
     good = {spec: {id: r for id, r in found.items() if "error" not in r} for spec, found in records.items()}
@@ -102,11 +107,11 @@ def summarise(
     kept = {spec: [found[id] for id in common] for spec, found in good.items()}
     failures = {spec: len(found) - len(good[spec]) for spec, found in records.items()}
     failed = {id: r["error"]["message"] for found in records.values() for id, r in found.items() if "error" in r}
-    outcomes: dict[str, Outcome | Precision] = {}
-    pairs: list[Difference | Gap] = []
+    outcomes: dict[str, Accuracy | MultilabelPrecision] = {}
+    pairs: list[Difference | MultilabelDifference] = []
     if common:
         many = "evidence" in kept[against][0]
-        sum_up = precision_of if many else outcome_of
+        sum_up = precision_of if many else accuracy_of
         outcomes = {spec: sum_up(found) for spec, found in kept.items()}
         pairs = [_difference(one, other, kept, outcomes) for one, other in _pairs(list(kept), against)]
     found = (len(common), failures, failed, outcomes, pairs, kept)
@@ -120,10 +125,10 @@ def _pairs(specs: Sequence[str], against: str) -> Iterator[tuple[str, str]]:
 
 
 def _difference(
-    one: str, other: str, kept: Mapping[str, Sequence[Record]], outcomes: Mapping[str, Outcome | Precision]
-) -> Difference | Gap:
+    one: str, other: str, kept: Mapping[str, Sequence[Record]], outcomes: Mapping[str, Accuracy | MultilabelPrecision]
+) -> Difference | MultilabelDifference:
     mine, theirs = outcomes[one], outcomes[other]
-    if isinstance(mine, Precision) and isinstance(theirs, Precision):
-        return gap(one, other, mine, theirs)
+    if isinstance(mine, MultilabelPrecision) and isinstance(theirs, MultilabelPrecision):
+        return multilabel_difference(one, other, mine, theirs)
     same = np.array([a["label"] == b["label"] for a, b in zip(kept[one], kept[other], strict=True)])
-    return difference(one, other, rights(kept[one]), rights(kept[other]), same)
+    return difference(one, other, correct(kept[one]), correct(kept[other]), same)

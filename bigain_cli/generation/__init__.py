@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from bigain_cli.generation.options import Wish
+from bigain_cli.generation.options import GenerationOptions
 
 if TYPE_CHECKING:
-    from bigain_cli.generation.generator import Generation, Sample, Step, generate
+    from bigain_cli.generation.generator import GeneratedImage, Generation, GenerationProgress, generate
 
-__all__ = ["Generation", "Sample", "Step", "Wish", "generate"]
+__all__ = ["GeneratedImage", "Generation", "GenerationOptions", "GenerationProgress", "generate"]
 
 
 def __getattr__(name: str) -> Any:

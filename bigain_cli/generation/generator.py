@@ -16,18 +16,18 @@ from torch import Tensor
 
 from bigain_cli import __version__
 from bigain_cli.backbones.base import Backbone, Conditions
-from bigain_cli.backbones.devices import images_at_once, leave_float16, out_of_memory, steady
+from bigain_cli.backbones.devices import images_at_once, leave_float16, out_of_memory, stable_batch_size
 from bigain_cli.backbones.loading import as_backbone
-from bigain_cli.compress import Handle, Spec, parse
-from bigain_cli.compress.patching import squeezed
+from bigain_cli.compress import Compression, Spec, parse
+from bigain_cli.compress.patching import compressed_or_not
 from bigain_cli.errors import BigainError
-from bigain_cli.generation.options import Wish, check_prompts, latent_shape, pixels
-from bigain_cli.generation.sampling_loop import Descent, Guide
+from bigain_cli.generation.options import GenerationOptions, check_prompts, latent_shape, pixels
+from bigain_cli.generation.sampling_loop import Guidance, SamplingLoop
 from bigain_cli.registry import DEFAULT_SAMPLER, SAMPLERS
 
 
 @dataclass(frozen=True)
-class Step:
+class GenerationProgress:
     """Progress: how many evaluations of batches are done, of how many."""
 
     done: int
@@ -35,7 +35,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Sample:
+class GeneratedImage:
     """An image, and everything that it depends on."""
 
     image: Image
@@ -61,17 +61,19 @@ def generate(
     seed: int = 0,
     compress: str | Spec | None = None,
     batch: int | None = None,
-) -> Iterator[Sample]:
+) -> Iterator[GeneratedImage]:
     """Generate `count` images of each prompt, prompt by prompt; None leaves a choice to the backbone."""
-    wish = Wish(sampler, steps, guidance, negative, size, seed, compress, batch)
+    wish = GenerationOptions(sampler, steps, guidance, negative, size, seed, compress, batch)
     generation = Generation(backbone, [prompts] if isinstance(prompts, str) else prompts, wish, count)
-    return (event for event in generation.events() if isinstance(event, Sample))
+    return (event for event in generation.events() if isinstance(event, GeneratedImage))
 
 
 class Generation:
     """A generation under way: prompts conditioned once, then batch after batch."""
 
-    def __init__(self, backbone: Backbone | str, prompts: Sequence[str], wish: Wish, count: int = 1) -> None:
+    def __init__(
+        self, backbone: Backbone | str, prompts: Sequence[str], wish: GenerationOptions, count: int = 1
+    ) -> None:
         self.backbone = backbone = as_backbone(backbone)
         self.prompts = tuple(prompts)
         check_prompts(self.prompts, count, wish.seed)
@@ -83,7 +85,7 @@ class Generation:
         self._jobs = [(place, wish.seed + i) for place in range(len(self.prompts)) for i in range(count)]
         self._told, self._untold = self._conditions()
         self._passes = len(self._descent())
-        with squeezed(backbone, self._spec, self._shape[1:]) as handle:
+        with compressed_or_not(backbone, self._spec, self._shape[1:]) as handle:
             rows = self._told.rows
             context = rows.shape[1] if rows.ndim == 3 else 1
             self.report = handle.report(self._shape[1:], context) if handle is not None else None
@@ -111,29 +113,31 @@ class Generation:
             "libraries": {"torch": torch.__version__, "diffusers": diffusers.__version__},
         }
 
-    def events(self) -> Iterator[Step | Sample]:
+    def events(self) -> Iterator[GenerationProgress | GeneratedImage]:
         """Yield a step after each evaluation and the samples after each batch, in order."""
-        with squeezed(self.backbone, self._spec, self._shape[1:]) as handle:
+        with compressed_or_not(self.backbone, self._spec, self._shape[1:]) as handle:
             at = 0
             while at < len(self._jobs):
                 images = yield from self._generated(handle, at)
                 if images is None:
                     continue
                 for (place, seed), image in zip(self._jobs[at:], images, strict=False):
-                    yield Sample(image, self.prompts[place], seed, self.settings)
+                    yield GeneratedImage(image, self.prompts[place], seed, self.settings)
                 at += self._batch
 
-    def _generated(self, handle: Handle | None, at: int) -> Generator[Step, None, list[Image] | None]:
+    def _generated(
+        self, handle: Compression | None, at: int
+    ) -> Generator[GenerationProgress, None, list[Image] | None]:
         """Return the images of the batch that begins at a job, or nothing if it must be tried again."""
         jobs = [self._jobs[min(at + i, len(self._jobs) - 1)] for i in range(self._batch)]  # filled up with repeats
         rows = torch.tensor([place for place, _ in jobs], device=self.backbone.device)
         seeds = [seed for _, seed in jobs]
         untold = self._untold.take(torch.zeros_like(rows))
-        guide = Guide(self.backbone, handle, self._guidance, self._told.take(rows), untold, seeds)
+        guide = Guidance(self.backbone, handle, self._guidance, self._told.take(rows), untold, seeds)
         before, batches = at // self._batch, -(-len(self._jobs) // self._batch)
         try:
             for number, latents in enumerate(self._descent().run(self._shape, seeds, guide), 1):  # noqa: B007
-                yield Step(before * self._passes + number, batches * self._passes)
+                yield GenerationProgress(before * self._passes + number, batches * self._passes)
             return self._decoded(latents, len(self._jobs) - at)
         except RuntimeError as problem:
             if not out_of_memory(problem):
@@ -159,11 +163,11 @@ class Generation:
         assert self.wish.guidance is not None
         return self.wish.guidance
 
-    def _descent(self) -> Descent:
+    def _descent(self) -> SamplingLoop:
         assert self.wish.sampler is not None and self.wish.steps is not None
-        return Descent(self.backbone, self.wish.sampler, self.wish.steps)
+        return SamplingLoop(self.backbone, self.wish.sampler, self.wish.steps)
 
-    def _decided(self, wish: Wish) -> Wish:
+    def _decided(self, wish: GenerationOptions) -> GenerationOptions:
         """Fill in what was left to the model."""
         own = self.backbone.sampling
         sampler = wish.sampler or own.sampler or DEFAULT_SAMPLER
@@ -185,6 +189,6 @@ class Generation:
         if self._batch == 1:
             hint = "Try --dtype bfloat16, a smaller --size, a smaller model, or --device cpu."
             raise BigainError("out of memory", "a single image does not fit", hint)
-        self._batch = steady(self._batch // 2)
+        self._batch = stable_batch_size(self._batch // 2)
         if self.backbone.device.type == "cuda":
             torch.cuda.empty_cache()

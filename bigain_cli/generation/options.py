@@ -22,7 +22,7 @@ MOST_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True)
-class Wish:
+class GenerationOptions:
     """How to generate; `size` is width and height in pixels, and image i of a prompt has the seed `seed` + i."""
 
     sampler: str | None = None
@@ -111,5 +111,5 @@ def pixels(backbone: Backbone, shape: tuple[int, int, int]) -> tuple[int, int]:
 
 def check_steps(backbone: Backbone, steps: int) -> None:
     """Refuse more steps than a schedule has."""
-    if steps > backbone.length:
-        raise UsageError(f"--steps {steps}", f"this model's schedule has {backbone.length}", "Take fewer.")
+    if steps > backbone.timesteps:
+        raise UsageError(f"--steps {steps}", f"this model's schedule has {backbone.timesteps}", "Take fewer.")

@@ -9,7 +9,7 @@ from typing import Any
 
 from bigain_cli import __version__
 from bigain_cli.errors import UsageError
-from bigain_cli.generation.options import Wish, written
+from bigain_cli.generation.options import GenerationOptions, written
 from bigain_cli.outputs.png import settings_of
 
 KINDS: Mapping[str, tuple[type, ...]] = {
@@ -29,7 +29,7 @@ class PreviousImage:
     path: str
     settings: Mapping[str, Any]
     prompts: tuple[str, ...]
-    options: Wish
+    options: GenerationOptions
     model: str
     dtype: str
     version: str
@@ -79,7 +79,7 @@ def read_previous(path: str) -> PreviousImage:
     settings = settings_of(path)
     check_kinds(path, settings)
     try:
-        options = Wish(
+        options = GenerationOptions(
             settings["sampler"],
             settings["steps"],
             float(settings["guidance"]),

@@ -18,7 +18,7 @@ from torch import Tensor
 from bigain_cli.backbones.base import Backbone, Conditions
 from bigain_cli.backbones.devices import repeatable
 from bigain_cli.backbones.diffusers_folder import quiet
-from bigain_cli.compress import Handle
+from bigain_cli.compress import Compression
 from bigain_cli.errors import UsageError
 from bigain_cli.generation.options import check_steps
 from bigain_cli.noise_draws import key
@@ -26,11 +26,11 @@ from bigain_cli.registry import SAMPLERS, attribute
 
 
 @dataclass(frozen=True)
-class Guide:
+class Guidance:
     """Predicts the noise of one batch, each row with its own prompt and its own operator seeds."""
 
     backbone: Backbone
-    handle: Handle | None
+    handle: Compression | None
     guidance: float
     told: Conditions
     untold: Conditions
@@ -56,7 +56,7 @@ class Guide:
             told, untold = self.backbone.noise(torch.cat([noisy, noisy]), t.repeat(2), both).chunk(2)
         return told, untold
 
-    def _in_turn(self, handle: Handle, noisy: Tensor, t: Tensor, seeds: Tensor) -> tuple[Tensor, Tensor]:
+    def _in_turn(self, handle: Compression, noisy: Tensor, t: Tensor, seeds: Tensor) -> tuple[Tensor, Tensor]:
         """Merge the same tokens in both halves: their difference is multiplied, so it must not come from the plan."""
         with handle.seeds(seeds, torch.zeros_like(seeds)):
             with handle.record() as plans:
@@ -78,14 +78,14 @@ def make_scheduler(backbone: Backbone, name: str, steps: int) -> Any:
         kind = attribute(chosen.scheduler)
         # Not `from_config`, which imports every scheduler there is: seconds, with SciPy.
         config = {**backbone.schedule, **chosen.options, "prediction_type": "epsilon"}
-        if steps == backbone.length:
+        if steps == backbone.timesteps:
             config["timestep_spacing"] = "trailing"  # the one way to take every step; others take some twice
         known = inspect.signature(kind.__init__).parameters
         scheduler = kind(**{key: value for key, value in config.items() if key in known})
         scheduler.set_timesteps(steps)  # on the CPU: reading a time must not wait for the device
-    if scheduler.timesteps.max() > backbone.length - 1:
+    if scheduler.timesteps.max() > backbone.timesteps - 1:
         why = "with its offset this model's schedule ends before the first of them"
-        raise UsageError(f"--steps {steps}", why, f"Take at most {backbone.length // 2}, or choose another sampler.")
+        raise UsageError(f"--steps {steps}", why, f"Take at most {backbone.timesteps // 2}, or choose another sampler.")
     if chosen.multistep:
         _leave_out_repeats(scheduler)
     return scheduler
@@ -99,7 +99,7 @@ def _leave_out_repeats(scheduler: Any) -> None:
     scheduler.num_inference_steps = len(scheduler.timesteps)
 
 
-class Descent:
+class SamplingLoop:
     """A batch on its way from noise to images; each image has its own random generator, on the CPU."""
 
     def __init__(self, backbone: Backbone, sampler: str, steps: int) -> None:

@@ -4,16 +4,16 @@ Whatever is wrong with one input is an `InputError` of that input and never stop
 """
 
 from bigain_cli.images.decoding import digest, read
-from bigain_cli.images.prefetch import Picture, Reader, load_image, prepare
+from bigain_cli.images.prefetch import ImageReader, LoadedImage, load_image, prepare
 from bigain_cli.images.rgb import fitted, view_of
 from bigain_cli.images.sources import SUFFIXES, Images, OneImage, Source, find, listed, sources_of
 
 __all__ = [
     "SUFFIXES",
+    "ImageReader",
     "Images",
+    "LoadedImage",
     "OneImage",
-    "Picture",
-    "Reader",
     "Source",
     "digest",
     "find",

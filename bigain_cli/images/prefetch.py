@@ -23,7 +23,7 @@ AHEAD = 4
 
 
 @dataclass(frozen=True)
-class Picture:
+class LoadedImage:
     """An upright RGB image with the digest of its pixels."""
 
     id: str
@@ -31,10 +31,10 @@ class Picture:
     digest: bytes
 
 
-Item = Picture | tuple[str, InputError]
+Item = LoadedImage | tuple[str, InputError]
 
 
-class Reader:
+class ImageReader:
     """A bounded queue of images."""
 
     def __init__(self, sources: Iterable[Found]) -> None:
@@ -86,7 +86,7 @@ def prepare(source: Found) -> Item:
     id = source[0] if isinstance(source, tuple) else source.id
     try:
         image = source[1].convert("RGB") if isinstance(source, tuple) else read(source)
-        return Picture(id, image, digest(image))
+        return LoadedImage(id, image, digest(image))
     except InputError as problem:
         return id, problem
     except BigainError:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
-    from bigain_cli.inspection.inspector import Inspection, Look
+    from bigain_cli.inspection.inspector import BlockView, Inspection
 
 COLUMNS = ("t", "operator", "grid", "tokens", "keys", "groups", "largest", "laplacian", "site")
 MERGING = ("Laplacian score, destinations", "merged groups", "tokens kept", "image after merging")
@@ -56,7 +56,7 @@ def save_figures(folder: Path, id: str, found: Inspection) -> dict[str, str]:
     return saved
 
 
-def figure_of(picture: Image, looks: Sequence[Look], name: str) -> Figure:
+def figure_of(picture: Image, looks: Sequence[BlockView], name: str) -> Figure:
     """Plot all blocks at one timestep."""
     from matplotlib.figure import Figure
 
@@ -72,7 +72,7 @@ def figure_of(picture: Image, looks: Sequence[Look], name: str) -> Figure:
     return figure
 
 
-def _row(figure: Figure, axes: Any, look: Look, picture: Image) -> None:
+def _row(figure: Figure, axes: Any, look: BlockView, picture: Image) -> None:
     """Plot one block."""
     import numpy as np
 
@@ -96,7 +96,7 @@ def _row(figure: Figure, axes: Any, look: Look, picture: Image) -> None:
         place.set_title(f"{title}\n{fact}", fontsize=9)
 
 
-def _facts(look: Look) -> tuple[str, str, str, str]:
+def _facts(look: BlockView) -> tuple[str, str, str, str]:
     numbers = look.to_dict()
     alpha = "" if look.alpha is None else f", α = {look.alpha:.3g}"
     return (
@@ -126,7 +126,7 @@ def _coloured(clusters: NDArray, hues: NDArray, grey: NDArray) -> NDArray:
     return np.where(grouped, 0.55 * hues[clusters] + 0.45 * base, base)
 
 
-def _join(axes: Any, look: Look, hues: NDArray) -> None:
+def _join(axes: Any, look: BlockView, hues: NDArray) -> None:
     """Plot a line from each token to the one that represents it, which gets a dot of its group's colour."""
     import numpy as np
     from matplotlib.collections import LineCollection
@@ -144,12 +144,12 @@ def _join(axes: Any, look: Look, hues: NDArray) -> None:
     axes.scatter(x, y, s=_dot(look), c=hues[flat[goals]], edgecolors="black", linewidths=0.5, zorder=3)
 
 
-def _dot(look: Look) -> float:
+def _dot(look: BlockView) -> float:
     """Return the size of a dot that fits into a token."""
     return float(min(24.0, 12_000 / look.clusters.size))
 
 
-def _kept(look: Look, picture: Image) -> NDArray:
+def _kept(look: BlockView, picture: Image) -> NDArray:
     """Return the image with a chequer, finer than tokens, in place of those that were merged away."""
     import numpy as np
 

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from bigain_cli.backbones.base import Backbone
 from bigain_cli.backbones.loading import as_backbone
-from bigain_cli.compress import Handle, Report, Spec, Term, compressed, parse
-from bigain_cli.compress.hooks import Seen
+from bigain_cli.compress import Compression, Report, Spec, Term, compressed, parse
+from bigain_cli.compress.hooks import Observation
 from bigain_cli.compress.token_scores import laplacian
 from bigain_cli.errors import UsageError
 from bigain_cli.images import OneImage, digest, load_image, view_of
@@ -28,7 +28,7 @@ TIMES = (100, 500, 900)
 
 
 @dataclass(frozen=True)
-class Look:
+class BlockView:
     """One operator at one block at one timestep; arrays are laid out as the tokens are."""
 
     t: int
@@ -65,7 +65,7 @@ class Inspection:
     """What was seen of one image."""
 
     picture: Image
-    looks: tuple[Look, ...]
+    looks: tuple[BlockView, ...]
     report: Report
 
     def to_dict(self) -> dict[str, Any]:
@@ -84,13 +84,13 @@ def inspect(
     view = view_of(image, backbone.latent_shape[1:])
     block = Draws(seed, digest(image), backbone.latent_shape, grid=times).block(0, len(times))
     latent, nothing = backbone.encode(image)[None], backbone.condition([""])
-    looks: list[Look] = []
-    with compressed(backbone, spec, steps=backbone.length) as handle, torch.inference_mode():
+    looks: list[BlockView] = []
+    with compressed(backbone, spec, steps=backbone.timesteps) as handle, torch.inference_mode():
         for one in _each(block, backbone.device):
             noisy = backbone.mix(latent, one.noise, one.t)
             with handle.seeds(one.seeds), handle.observe() as seen:
                 backbone.noise(noisy, one.t, nothing)
-            looks += [_look(int(one.t), each, handle, view) for each in seen]
+            looks += [_block_view(int(one.t), each, handle, view) for each in seen]
         context = nothing.rows.shape[1] if nothing.rows.ndim == 3 else 1
         report = handle.report(backbone.latent_shape[1:], context)
     return Inspection(view, tuple(looks), report)
@@ -103,8 +103,8 @@ def _check(backbone: Backbone, spec: Spec, times: Sequence[int]) -> None:
         why = f"{backbone.name} has no network whose tokens could be merged"
         raise UsageError(f"compression '{spec}'", why, "Choose another model.")
     for t in times:
-        if not 0 <= t < backbone.length:
-            why = f"this model's go from 0 to {backbone.length - 1}"
+        if not 0 <= t < backbone.timesteps:
+            why = f"this model's go from 0 to {backbone.timesteps - 1}"
             raise UsageError(f"timestep {t}", why, "Write -t 100,500,900.")
 
 
@@ -114,7 +114,7 @@ def _each(block: Block, device: torch.device) -> list[Block]:
     return [Block(*part) for part in zip(*parts, strict=True)]
 
 
-def _look(t: int, seen: Seen, handle: Handle, view: Image) -> Look:
+def _block_view(t: int, seen: Observation, handle: Compression, view: Image) -> BlockView:
     """Turn an observation into arrays."""
     term = _term(handle, seen)
     grid, plan = seen.grid, seen.plan
@@ -123,7 +123,7 @@ def _look(t: int, seen: Seen, handle: Handle, view: Image) -> Look:
     clusters, keys = plan.clusters().to(seen.tokens.device), plan.keys(colours)
     left = plan.restore(plan.query(colours)) if keys is None else keys[:, clusters[0]]
     serves = [work.site.name for work in handle.works if term.merges and work.key == seen.key] or [seen.site.name]
-    return Look(
+    return BlockView(
         t,
         str(term),
         term.merges,
@@ -139,7 +139,7 @@ def _look(t: int, seen: Seen, handle: Handle, view: Image) -> Look:
     )
 
 
-def _term(handle: Handle, seen: Seen) -> Term:
+def _term(handle: Compression, seen: Observation) -> Term:
     """Return the term whose operator this is."""
     return next(term for term, operator in handle.operators.items() if operator is seen.operator)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bigain_cli.classification.ranking import Evidence, Exhibit, Ranking
+from bigain_cli.classification.ranking import EvidenceMap, ImageEvidence, Ranking
 from bigain_cli.outputs.files import name_of, save
 from bigain_cli.outputs.plotting import DIVERGING, png_of, reach, title_text
 from bigain_cli.outputs.text import counted
@@ -23,7 +23,7 @@ def save_panel(folder: Path, ranking: Ranking) -> Path | None:
     return save(folder, name_of(ranking.id, ".png"), png_of(panel(ranking, ranking.exhibit)))
 
 
-def panel(ranking: Ranking, exhibit: Exhibit) -> Figure:
+def panel(ranking: Ranking, exhibit: ImageEvidence) -> Figure:
     """Plot the image and its maps side by side, the maps on one scale."""
     from matplotlib.figure import Figure
 
@@ -43,7 +43,9 @@ def panel(ranking: Ranking, exhibit: Exhibit) -> Figure:
     return figure
 
 
-def _plot_map(figure: Figure, axes: Any, evidence: Evidence, exhibit: Exhibit, winner: str, end: float) -> None:
+def _plot_map(
+    figure: Figure, axes: Any, evidence: EvidenceMap, exhibit: ImageEvidence, winner: str, end: float
+) -> None:
     """Plot one map over the extent of the image, with its scale."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
@@ -68,7 +70,7 @@ def _plot_map(figure: Figure, axes: Any, evidence: Evidence, exhibit: Exhibit, w
     bar.set_label(scale, fontsize=8)
 
 
-def notable(evidence: Evidence) -> bool:
+def notable(evidence: EvidenceMap) -> bool:
     """Say whether more than a hundredth of the gap belongs to no place."""
     return abs(evidence.remainder) > 0.01 * abs(evidence.gap)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image as PIL
 from PIL.Image import Image, Resampling
 
-from bigain_cli.classification.ranking import Failure, Ranking, Standing
+from bigain_cli.classification.ranking import Failure, RankedLabel, Ranking
 from bigain_cli.outputs.interval_bars import beyond, part, span
 from bigain_cli.outputs.plotting import DIVERGING, reach
 from bigain_cli.outputs.sink import Record
@@ -104,7 +104,7 @@ def _figure(image: Thumbnail, about: str, against: str = "", total: str = "") ->
 def _rows(record: Record, ranking: Ranking | None, top: int) -> list[dict[str, Any]]:
     """Return the first labels, each with its interval where the whole ranking is at hand."""
     entries = record["top"][:top]
-    places: list[Standing | None] = list(ranking.standings[:top]) if ranking is not None else [None] * len(entries)
+    places: list[RankedLabel | None] = list(ranking.standings[:top]) if ranking is not None else [None] * len(entries)
     ends = span([place for place in places if place is not None])
     return [
         {
@@ -117,7 +117,7 @@ def _rows(record: Record, ranking: Ranking | None, top: int) -> list[dict[str, A
     ]
 
 
-def _bar(place: Standing, ends: tuple[float, float]) -> dict[str, str]:
+def _bar(place: RankedLabel, ends: tuple[float, float]) -> dict[str, str]:
     """Return a label's gap to the winner: a mark, with its interval as a line; an arrow if it lies past the axis."""
 
     def x(value: float) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import isnan
 
-from bigain_cli.classification.ranking import Standing
+from bigain_cli.classification.ranking import RankedLabel
 
 _WIDE = 4  # times the runner-up's far end: what lies beyond is cut off, unless it is still in the race
 _ROOM = 0.04
 
 
-def span(places: Sequence[Standing]) -> tuple[float, float]:
+def span(places: Sequence[RankedLabel]) -> tuple[float, float]:
     """Return the axis' ends; the first is the winner's. Labels scored on other draws have no place on it."""
     places = [place for place in places if not isnan(place.behind)]
     far = [place.behind + (place.radius or 0) for place in places[1:]]

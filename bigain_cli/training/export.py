@@ -17,10 +17,10 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from bigain_cli.backbones.base import Process, process_of
+from bigain_cli.backbones.base import NoiseSchedule, noise_schedule
 from bigain_cli.backbones.diffusers_folder import quiet
-from bigain_cli.backbones.model_card import FILE, Card
-from bigain_cli.backbones.vocabulary import Phrases
+from bigain_cli.backbones.model_card import FILE, ModelCard
+from bigain_cli.backbones.vocabulary import PromptVocabulary
 from bigain_cli.errors import BigainError
 from bigain_cli.training.networks import TrainableBackbone, TrainableUNet
 from bigain_cli.training.output_folder import FRESH, INDEX, PARTS, README
@@ -29,9 +29,9 @@ from bigain_cli.training.recipe import Recipe
 SCHEDULE = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2", "prediction_type": "epsilon"}
 
 
-def make_process(device: torch.device) -> Process:
+def make_process(device: torch.device) -> NoiseSchedule:
     """Return the forward process that all trained backbones share."""
-    return process_of({"_class_name": "DDIMScheduler", "beta_start": 0.0001, **SCHEDULE}, device)
+    return noise_schedule({"_class_name": "DDIMScheduler", "beta_start": 0.0001, **SCHEDULE}, device)
 
 
 def write_backbone(
@@ -39,8 +39,8 @@ def write_backbone(
     trainable: TrainableBackbone,
     weights: Mapping[str, Tensor],
     recipe: Recipe,
-    phrases: Phrases,
-    card: Card,
+    phrases: PromptVocabulary,
+    card: ModelCard,
     text: str,
 ) -> None:
     """Write everything that `-m FOLDER` and diffusers need."""
@@ -58,7 +58,7 @@ def write_backbone(
 
 
 def _write(
-    folder: Path, trainable: TrainableBackbone, weights: Mapping[str, Tensor], recipe: Recipe, phrases: Phrases
+    folder: Path, trainable: TrainableBackbone, weights: Mapping[str, Tensor], recipe: Recipe, phrases: PromptVocabulary
 ) -> None:
     from diffusers import DDIMScheduler
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from bigain_cli.datasets import open_album
+from bigain_cli.datasets import open_image_folder
 from bigain_cli.errors import InputError, UsageError
 from bigain_cli.images import fitted, read
 
@@ -51,7 +51,7 @@ class LabelledImages:
 
 def load_images(path: str, size: int) -> LabelledImages:
     """Read a folder of class folders or a safetensors file."""
-    album = open_album(path)
+    album = open_image_folder(path)
     pixels: list[Tensor] = []
     labels: list[int] = []
     skipped = list(album.strays)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bigain_cli.backbones.base import Process
+from bigain_cli.backbones.base import NoiseSchedule
 from bigain_cli.classification.estimators import TINY
 from bigain_cli.training.networks import TrainableBackbone
 from bigain_cli.training.recipe import Recipe
@@ -66,7 +66,9 @@ class Losses:
     contrast: Tensor
 
 
-def losses(trainable: TrainableBackbone, sample: Sample, process: Process, recipe: Recipe, contrasted: bool) -> Losses:
+def losses(
+    trainable: TrainableBackbone, sample: Sample, process: NoiseSchedule, recipe: Recipe, contrasted: bool
+) -> Losses:
     """Return the loss, the mean error of ε̂ and the contrast term; without contrast, wrong labels are not run."""
     noisy = process.mix(sample.clean, sample.noise, sample.t)
     if not contrasted:

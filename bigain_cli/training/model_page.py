@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from bigain_cli.backbones.vocabulary import Phrases
+from bigain_cli.backbones.vocabulary import PromptVocabulary
 from bigain_cli.outputs.text import counted
 from bigain_cli.training.training_loop import Training
 from bigain_cli.training.validation import Validation
@@ -35,7 +35,7 @@ def describe(source: str, training: Training, validation: Validation | None) -> 
     return facts
 
 
-def card_of(name: str, phrases: Phrases, facts: Mapping[str, Any]) -> str:
+def card_of(name: str, phrases: PromptVocabulary, facts: Mapping[str, Any]) -> str:
     """Return the model card."""
     recipe = facts["recipe"]
     kind = "text-conditioned U-Net" if recipe["arch"] == "unet" else "label-conditioned DiT"

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bigain_cli.backbones.vocabulary import Phrases
+from bigain_cli.backbones.vocabulary import PromptVocabulary
 from bigain_cli.training.recipe import Recipe
 from bigain_cli.training.tokenizer import make_tokenizer, prompts_of, refuse_twins
 
@@ -38,7 +38,7 @@ class TrainableBackbone(nn.Module):
 class TrainableUNet(TrainableBackbone):
     """A U-Net with a text encoder, trained together."""
 
-    def __init__(self, recipe: Recipe, phrases: Phrases) -> None:
+    def __init__(self, recipe: Recipe, phrases: PromptVocabulary) -> None:
         super().__init__()
         from diffusers import UNet2DConditionModel
         from transformers import CLIPTextModel
@@ -81,7 +81,7 @@ class TrainableDiT(TrainableBackbone):
         return output
 
 
-def make_trainable(recipe: Recipe, phrases: Phrases) -> TrainableBackbone:
+def make_trainable(recipe: Recipe, phrases: PromptVocabulary) -> TrainableBackbone:
     """Make the recipe's network with its starting weights; in eval mode, because dropping labels is the objective's."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from bigain_cli.backbones.model_card import TRAINING, Card
+from bigain_cli.backbones.model_card import TRAINING, ModelCard
 
 INDEX, README = "model_index.json", "README.md"
 PARTS = ("scheduler", "text_encoder", "tokenizer", "transformer", "unet")
@@ -22,7 +22,7 @@ def checkpoint_of(folder: Path) -> Path:
 
 def trained(folder: Path) -> bool:
     """Tell whether this folder holds a training's checkpoint or backbone."""
-    return checkpoint_of(folder).is_file() or "recipe" in Card.read(folder).about
+    return checkpoint_of(folder).is_file() or "recipe" in ModelCard.read(folder).about
 
 
 def foreign_file(folder: Path) -> str | None:

@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from bigain_cli.backbones.vocabulary import Phrases, plain
+from bigain_cli.backbones.vocabulary import PromptVocabulary, plain
 from bigain_cli.errors import UsageError
 
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -17,13 +17,15 @@ ROUND = 4  # the text's length is a multiple of it
 RENAME = "Rename one, or drop a synonym."
 
 
-def make_phrases(classes: Sequence[str], synonyms: Mapping[str, Sequence[str]], templates: Sequence[str]) -> Phrases:
+def make_phrases(
+    classes: Sequence[str], synonyms: Mapping[str, Sequence[str]], templates: Sequence[str]
+) -> PromptVocabulary:
     """Return the classes with all their names; refuse empty names, and names of two classes."""
     unknown = [name for name in synonyms if name not in classes]
     if unknown:
         raise UsageError("--synonyms", f"{unknown[0]!r} is no class of this data", f"Classes: {', '.join(classes)}.")
     named = {name: tuple(dict.fromkeys(map(_word, (name, *synonyms.get(name, ()))))) for name in classes}
-    phrases = Phrases(named, tuple(templates))
+    phrases = PromptVocabulary(named, tuple(templates))
     owners: dict[str, str] = {}
     for name, words in named.items():
         parts = (part for word in words for part in (word, *word.split(",")) if part.strip())
@@ -43,7 +45,7 @@ def _word(name: str) -> str:
     return unicodedata.normalize("NFC", name.replace("_", " ")).strip()
 
 
-def prompts_of(phrases: Phrases) -> list[list[str]]:
+def prompts_of(phrases: PromptVocabulary) -> list[list[str]]:
     """Return every sentence for every class, as the model will read it."""
     return [[phrases.folded(text) for text in phrases.sentences(name)] for name in phrases.classes]
 
@@ -78,7 +80,7 @@ def make_tokenizer(texts: Sequence[str]) -> Any:
     return tokenizer
 
 
-def refuse_twins(phrases: Phrases, tokenizer: Any) -> None:
+def refuse_twins(phrases: PromptVocabulary, tokenizer: Any) -> None:
     """Refuse classes that differ in ways which a tokenizer cannot see, as `type 2` and `type2`."""
     owners: dict[tuple[int, ...], str] = {}
     for name, texts in zip(phrases.classes, prompts_of(phrases), strict=True):

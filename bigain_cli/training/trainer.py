@@ -17,8 +17,8 @@ import torch
 from bigain_cli.backbones.base import Backbone
 from bigain_cli.backbones.devices import choose_device
 from bigain_cli.backbones.loading import load
-from bigain_cli.backbones.model_card import Card
-from bigain_cli.backbones.vocabulary import Phrases
+from bigain_cli.backbones.model_card import ModelCard
+from bigain_cli.backbones.vocabulary import PromptVocabulary
 from bigain_cli.errors import BigainError, ModelError, UsageError
 from bigain_cli.generation import generate
 from bigain_cli.outputs.files import write_whole
@@ -120,7 +120,7 @@ def _loaded(source: LabelledImages | str, size: int) -> Generator[Event, None, L
     return images
 
 
-def _steps(job: TrainingJob, training: Training, phrases: Phrases) -> Iterator[Event]:
+def _steps(job: TrainingJob, training: Training, phrases: PromptVocabulary) -> Iterator[Event]:
     """Take the steps that are left, with reports and checkpoints on the way."""
     recipe, pace = job.recipe, _Pace(training)
     apart = max(1, job.every // recipe.batch)
@@ -154,7 +154,7 @@ class _Pace:
 
 
 def _validate(
-    job: TrainingJob, phrases: Phrases, held_out: LabelledImages
+    job: TrainingJob, phrases: PromptVocabulary, held_out: LabelledImages
 ) -> Generator[Event, None, Validation | None]:
     """Classify held-out images with the backbone that was written last."""
     validation = None
@@ -177,7 +177,7 @@ def _backbone(job: TrainingJob) -> Backbone:
     return load(str(job.folder.absolute()), job.device)
 
 
-def _preview(job: TrainingJob, phrases: Phrases, step: Step) -> str:
+def _preview(job: TrainingJob, phrases: PromptVocabulary, step: Step) -> str:
     """Generate every class a few times, the same noise down every column, and write a grid of them."""
     path = checkpoint_of(job.folder).with_name(f"samples-{job.recipe.images_after(step.number):09d}.png")
     backbone, seed = _backbone(job), job.recipe.seed
@@ -190,7 +190,9 @@ def _preview(job: TrainingJob, phrases: Phrases, step: Step) -> str:
     return str(path)
 
 
-def _publish(job: TrainingJob, training: Training, phrases: Phrases, validation: Validation | None = None) -> None:
+def _publish(
+    job: TrainingJob, training: Training, phrases: PromptVocabulary, validation: Validation | None = None
+) -> None:
     """Write the averaged weights as a backbone, with what is known about them.
 
     What the folder recommends stays, for somebody may have measured it; accuracy and temperature are the weights' own.
@@ -213,10 +215,10 @@ def _publish(job: TrainingJob, training: Training, phrases: Phrases, validation:
     write_backbone(job.folder, training.trainable, training.averaged(), job.recipe, phrases, card, text)
 
 
-def _card(folder: Path, recipe: Recipe) -> Card:
+def _card(folder: Path, recipe: Recipe) -> ModelCard:
     """Return the card of this training that is there already, or a new one."""
     try:
-        card = Card.read(folder)
+        card = ModelCard.read(folder)
     except ModelError:
-        card = Card()
-    return card if card.about.get("recipe") == recipe.to_dict() else Card(score=SCORE)
+        card = ModelCard()
+    return card if card.about.get("recipe") == recipe.to_dict() else ModelCard(score=SCORE)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bigain_cli.backbones.base import Process
+from bigain_cli.backbones.base import NoiseSchedule
 from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.training.checkpoint import State
 from bigain_cli.training.image_tensors import LabelledImages
@@ -44,7 +44,7 @@ class Training:
         self,
         recipe: Recipe,
         trainable: TrainableBackbone,
-        process: Process,
+        process: NoiseSchedule,
         images: LabelledImages,
         device: torch.device,
         words: dict[str, Any],

@@ -10,11 +10,11 @@ import torch
 from PIL.Image import Image
 
 from bigain_cli.backbones.base import Backbone
-from bigain_cli.backbones.vocabulary import Phrases
+from bigain_cli.backbones.vocabulary import PromptVocabulary
 from bigain_cli.classification.classifier import classify
 from bigain_cli.classification.estimators import fitted_temperature
 from bigain_cli.classification.ranking import Ranking
-from bigain_cli.classification.stopping import Rules
+from bigain_cli.classification.stopping import StoppingRules
 from bigain_cli.intervals import wilson
 from bigain_cli.training.image_tensors import LabelledImages
 
@@ -44,11 +44,11 @@ class Validation:
 
 
 def validate(
-    backbone: Backbone, phrases: Phrases, images: LabelledImages, count: int, seed: int
+    backbone: Backbone, phrases: PromptVocabulary, images: LabelledImages, count: int, seed: int
 ) -> Iterator[int | Validation]:
     """Classify some images, chosen by the seed, among all classes; yield how many are done, and the result at last."""
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:count].tolist()
-    rules = Rules(schedule="fixed", draws=DRAWS, score=backbone.score)
+    rules = StoppingRules(schedule="fixed", draws=DRAWS, score=backbone.score)
     labels = {str(number): text for number, text in enumerate(questions(backbone, phrases))}  # names may be no labels
     answers = []
     results = classify(backbone, _chosen(images, order), labels, rules=rules, seed=seed)
@@ -60,10 +60,10 @@ def validate(
     yield Validation(right, len(order), DRAWS, _temperature(answers, list(labels)))
 
 
-def questions(backbone: Backbone, phrases: Phrases) -> list[str]:
+def questions(backbone: Backbone, phrases: PromptVocabulary) -> list[str]:
     """Return the prompt of every class: a sentence, or the name alone where the backbone reads no sentences."""
     if backbone.vocabulary is None:
-        return [phrases.question(name) for name in phrases.classes]
+        return [phrases.prompt(name) for name in phrases.classes]
     return [names[0] for names in phrases.classes.values()]
 
 

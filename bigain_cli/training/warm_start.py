@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from bigain_cli.backbones.model_card import Card
+from bigain_cli.backbones.model_card import ModelCard
 from bigain_cli.backbones.model_locations import resolve
 from bigain_cli.errors import ModelError, UsageError
 from bigain_cli.training.networks import TrainableBackbone, TrainableUNet, dit_config, unet_config
@@ -42,7 +42,7 @@ class WarmStart:
 
     name: str
     folder: Path
-    card: Card
+    card: ModelCard
 
     def about(self) -> dict[str, Any]:
         """Return what is known about it, in plain values."""
@@ -59,7 +59,7 @@ def warm_start(name: str, recipe: Recipe) -> WarmStart:
     """Find a backbone to start from: one that `bigain train` has made, of the recipe's shape."""
     reference = resolve(name)
     folder = Path(reference.where)
-    card = Card.read(folder) if reference.kind == "folder" else Card()
+    card = ModelCard.read(folder) if reference.kind == "folder" else ModelCard()
     if "recipe" not in card.about:
         raise UsageError(f"--from {name}", "not a backbone made by bigain train", "Train one, or leave --from out.")
     source = WarmStart(name, folder, card)

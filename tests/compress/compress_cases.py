@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from bigain_cli.compress.patching import operator
-from bigain_cli.compress.plan import Grid, Merge, Plan, Rows
+from bigain_cli.compress.plan import Grid, MergePlan, Plan, Rows
 from bigain_cli.compress.spec import Term
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
@@ -49,7 +49,7 @@ def plan_of(term: Term, x: Tensor, grid: Grid, seeds: Tensor | None = None, t: T
     return operator(term).plan(x, grid, Rows(t, seeds, 1000, 3, torch.arange(b)))
 
 
-def leaves(plan: Merge, row: int = 0) -> dict[int, int]:
+def leaves(plan: MergePlan, row: int = 0) -> dict[int, int]:
     """Read a plan as: which token leaves for which."""
     keep = plan.keep[row].tolist()
     return {s: keep[d] for s, d in zip(plan.source[row].tolist(), plan.target[row].tolist(), strict=True)}

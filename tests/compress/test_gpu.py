@@ -10,7 +10,7 @@ from compress_cases import plan_of, tokens
 from compress_nets import NETWORKS, latents, times
 
 from bigain_cli.compress import compressed, parse
-from bigain_cli.compress.plan import Grid, Merge
+from bigain_cli.compress.plan import Grid, MergePlan
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")]
 
@@ -18,7 +18,7 @@ SPECS = ["lgtm:0.7", "lgtm:0.5@gate=0.3@pad=replicate", "tome:0.5", "sito:0.5", 
 
 
 def same(a: Any, b: Any) -> bool:
-    return isinstance(a, Merge) and all(torch.equal(x.cpu(), y.cpu()) for x, y in zip(a[:5], b[:5], strict=True))
+    return isinstance(a, MergePlan) and all(torch.equal(x.cpu(), y.cpu()) for x, y in zip(a[:5], b[:5], strict=True))
 
 
 @pytest.mark.parametrize("spec", SPECS)

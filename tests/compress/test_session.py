@@ -9,7 +9,7 @@ from counting import counting_flops
 from torch import Tensor, nn
 
 from bigain_cli.compress import compressed
-from bigain_cli.compress.plan import Merge
+from bigain_cli.compress.plan import MergePlan
 from bigain_cli.errors import ModelError
 
 SPECS = ["lgtm:0.5@levels=all+mlp", "tome:0.5@levels=all", "sito:0.5@levels=all", "abm:0.5@levels=all+iekvd:2@0.8:1.2"]
@@ -80,7 +80,7 @@ def test_only_shared_terms_are_recorded() -> None:
             with handle.replay(plans, torch.tensor([0])):
                 again = run_unet(network, x)
         assert len(plans) == count, spec
-        assert all(isinstance(plan, Merge) for plan in plans.values())
+        assert all(isinstance(plan, MergePlan) for plan in plans.values())
         assert torch.equal(inside, again) == (spec != "tome:0.5@unshared")
 
 

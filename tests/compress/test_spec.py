@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bigain_cli.compress import OPERATORS, Spec, parse
-from bigain_cli.compress.operators import Entry
+from bigain_cli.compress.operators import OperatorInfo
 from bigain_cli.compress.spec import Term
 from bigain_cli.errors import UsageError
 
@@ -33,7 +33,7 @@ where = st.one_of(
 @st.composite
 def terms(draw: st.DrawFn) -> Term:
     name = draw(st.sampled_from(sorted(OPERATORS)))
-    entry: Entry = OPERATORS[name]
+    entry: OperatorInfo = OPERATORS[name]
     amount = draw(st.floats(0, 1)) if entry.amount == "ratio" else draw(st.integers(1, 64))
     said = {key: draw(VALUES[key]) for key in entry.options if key in VALUES} | draw(where)
     if entry.amount == "ratio":

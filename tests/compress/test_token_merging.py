@@ -9,9 +9,18 @@ from hypothesis import strategies as st
 
 from bigain_cli.compress import parse
 from bigain_cli.compress.patching import operator
-from bigain_cli.compress.plan import Grid, Merge, compact
+from bigain_cli.compress.plan import Grid, MergePlan, compact
 from bigain_cli.compress.spec import Term
-from bigain_cli.compress.token_scores import best, cells, count, fixed_point, fold, hashed, keyed, laplacian
+from bigain_cli.compress.token_scores import (
+    cells,
+    count,
+    fixed_order_sum,
+    fixed_point,
+    hashed,
+    laplacian,
+    most_similar,
+    unique_sort_keys,
+)
 
 rows = st.integers(1, 4)
 channels = st.sampled_from([1, 2, 3, 5, 8, 13])
@@ -19,7 +28,7 @@ seeds = st.integers(0, 2**20)
 TENSORS = ("keep", "source", "target", "into", "size")
 
 
-def same(a: Merge, b: Merge) -> bool:
+def same(a: MergePlan, b: MergePlan) -> bool:
     return all(torch.equal(getattr(a, name), getattr(b, name)) for name in TENSORS)
 
 
@@ -252,13 +261,13 @@ PINNED = [3265177249, 216170444, 4203187068, 3712308410]
 @pytest.mark.parametrize("c", [1, 2, 3, 7, 320, 1281])
 def test_fold_sums(c: int) -> None:
     x = tokens(1, 5, c, steps=9)
-    assert torch.equal(fold(x), x.sum(-1))
+    assert torch.equal(fixed_order_sum(x), x.sum(-1))
 
 
 @given(st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=30))
 @example([0.0, -0.0, 1.0, -1.0, float("inf"), -float("inf")])
 def test_keys_order_as_numbers_and_break_ties_by_place(values: list[float]) -> None:
-    keys = keyed(torch.tensor([values]))[0].tolist()
+    keys = unique_sort_keys(torch.tensor([values]))[0].tolist()
     assert len(set(keys)) == len(keys)
     by_key = sorted(range(len(values)), key=lambda i: -keys[i])
     assert by_key == sorted(range(len(values)), key=lambda i: (-values[i], i))
@@ -278,11 +287,11 @@ def test_matching_is_exact_at_any_batch_and_thread_count() -> None:
     try:
         for s, q, c in ((9, 35, 30), (7, 61, 175), (7, 59, 190), (700, 600, 320)):
             a, d = fixed_point(tokens(8, s, c)), fixed_point(tokens(8, q, c, 1))
-            value, where = best(a, d)
+            value, where = most_similar(a, d)
             exact = a.long() @ d.long().mT if s < 100 else (a.double() @ d.double().mT).long()
             assert torch.equal(value.long(), exact.amax(-1))
             assert torch.equal(where, exact.argmax(-1))
-            alone = best(a[3:4], d[3:4])
+            alone = most_similar(a[3:4], d[3:4])
             assert torch.equal(alone[0][0], value[3]) and torch.equal(alone[1][0], where[3])
     finally:
         torch.set_num_threads(before)
@@ -293,7 +302,7 @@ def test_matching_in_chunks_finds_the_first_of_equals(chunk: int, monkeypatch: p
     monkeypatch.setattr("bigain_cli.compress.token_scores.CHUNK", chunk)
     a, d = tokens(3, 30, 2, steps=1), tokens(3, 20, 2, 1, steps=1)
     products = a @ d.mT
-    value, where = best(a, d)
+    value, where = most_similar(a, d)
     assert torch.equal(value, products.amax(-1)) and torch.equal(where, products.argmax(-1))
 
 

@@ -14,19 +14,25 @@ from scipy.stats import binomtest
 
 from bigain_cli.evaluation.accuracy import (
     WORLDS,
+    accuracy_of,
     calibration_error,
     chance_error,
     confusion,
+    correct,
     difference,
     mcnemar,
     mean_of_classes,
-    outcome_of,
     paired_interval,
     reliability,
-    rights,
 )
 from bigain_cli.evaluation.chart import MARKS, chart_of, side_by_side
-from bigain_cli.evaluation.multilabel import Gap, average_precision, gap, mean_average, precision_of
+from bigain_cli.evaluation.multilabel import (
+    MultilabelDifference,
+    average_precision,
+    mean_average,
+    multilabel_difference,
+    precision_of,
+)
 from bigain_cli.evaluation.summary import summarise
 from bigain_cli.intervals import wilson
 
@@ -121,11 +127,11 @@ def test_the_calibration_error_of_chance_alone_is_that_of_exact_probabilities(su
 
 def test_an_outcome_sums_records_up() -> None:
     rows = [record(0), record(1, label="dog", rank=6, decided=False), record(2, truth="dog", label="dog", draws=16)]
-    found = outcome_of(rows)
+    found = accuracy_of(rows)
     assert found.top1.value == pytest.approx(2 / 3) and found.top5.value == pytest.approx(2 / 3)
     assert found.decided.value == pytest.approx(2 / 3) and found.decided_right is not None
     assert found.decided_right.value == 1 and found.draws == pytest.approx(32 / 3)
-    assert outcome_of([record(0, decided=False)]).decided_right is None
+    assert accuracy_of([record(0, decided=False)]).decided_right is None
     assert confusion(rows, NAMES) == [[1, 1, 0], [0, 1, 0], [0, 0, 0]]
 
 
@@ -193,11 +199,15 @@ def test_pictures_with_several_labels_are_judged_by_evidence_and_in_pairs() -> N
     bad = [{**row, "evidence": {name: -value for name, value in row["evidence"].items()}} for row in good]
     assert precision_of(good).mean_average.value == 1
     assert precision_of(good).first.value == 1 and precision_of(good).labelled == 20, "others cannot be right"
-    assert math.isnan(gap("a", "b", precision_of(good[20:]), precision_of(bad[20:])).first.value)
+    assert math.isnan(multilabel_difference("a", "b", precision_of(good[20:]), precision_of(bad[20:])).first.value)
     found = summarise({"a": by_id(good), "b": by_id(bad), "c": by_id(good)}, NAMES, "a", {})
     assert [(each.spec, each.against) for each in found.differences] == [("b", "a"), ("c", "a"), ("c", "b")]
     worse, same, better = found.differences
-    assert isinstance(worse, Gap) and isinstance(same, Gap) and isinstance(better, Gap)
+    assert (
+        isinstance(worse, MultilabelDifference)
+        and isinstance(same, MultilabelDifference)
+        and isinstance(better, MultilabelDifference)
+    )
     assert worse.mean_average.high < 0 < better.mean_average.low
     assert same.mean_average.to_dict() == {"value": 0, "low": 0, "high": 0}
     assert (worse.gained, worse.lost, better.gained, better.lost, same.p) == (0, 20, 20, 0, 1)
@@ -225,4 +235,4 @@ def test_every_pair_is_compared_and_the_baseline_comes_first() -> None:
     assert [(each.spec, each.against) for each in found.differences] == [("a", "b"), ("c", "b"), ("c", "a")]
     worse = found.to("a")
     assert worse is not None and worse.lost == 8 and worse.interval.high < 0 and worse.p == pytest.approx(2 / 2**8)
-    assert rights(good).all() and found.to("b") is None
+    assert correct(good).all() and found.to("b") is None

@@ -12,14 +12,14 @@ from PIL import Image
 
 import bigain_cli as bigain
 from bigain_cli.classification.ranking import Ranking
-from bigain_cli.classification.stopping import Rules
+from bigain_cli.classification.stopping import StoppingRules
 from bigain_cli.datasets.dataset import Case, Dataset, labels_for
 from bigain_cli.errors import UsageError
-from bigain_cli.evaluation.evaluator import Evaluation, Plan
+from bigain_cli.evaluation.evaluator import EvaluationOptions, Evaluator
 from bigain_cli.images import Source
 
 COLOURS = {"red": (220, 30, 30), "green": (40, 150, 60), "blue": (40, 80, 200), "black": (10, 10, 10)}
-FIXED = Rules(schedule="fixed", draws=8)
+FIXED = StoppingRules(schedule="fixed", draws=8)
 
 
 def coloured(count: int = 6, many: bool = False) -> Dataset:
@@ -40,9 +40,9 @@ def network(models: dict[str, Path]) -> Any:
     return bigain.load(str(models["pixels"]), device="cpu")
 
 
-def evaluation(backbone: Any, dataset: Dataset, *specs: str, rules: Rules = FIXED, **changes: Any) -> Evaluation:
+def evaluation(backbone: Any, dataset: Dataset, *specs: str, rules: StoppingRules = FIXED, **changes: Any) -> Evaluator:
     labels, answers = labels_for(dataset, changes.pop("labels", None))
-    return Evaluation(backbone, dataset, labels, answers, Plan(specs, rules, **changes))
+    return Evaluator(backbone, dataset, labels, answers, EvaluationOptions(specs, rules, **changes))
 
 
 def test_records_are_those_of_classify_with_the_truth(network: Any) -> None:
@@ -120,11 +120,11 @@ def test_labels_given_by_hand_are_matched_by_name_alone() -> None:
 
 def test_runs_on_one_backbone_follow_its_dtype(network: Any) -> None:
     """One spec may have had to leave float16; the next one must not go on with texts in it."""
-    run = bigain.Run(network, list(COLOURS), rules=FIXED, compress="none")
-    before = next(run.standings([("x", _image("0"))]))
+    run = bigain.Classification(network, list(COLOURS), rules=FIXED, compress="none")
+    before = next(run.rankings([("x", _image("0"))]))
     network.to(torch.float64)
     try:
-        after = next(run.standings([("x", _image("0"))]))
+        after = next(run.rankings([("x", _image("0"))]))
         assert after.settings["dtype"] == "float64" and isinstance(after, Ranking) and isinstance(before, Ranking)
         assert after.label == before.label
     finally:
@@ -162,11 +162,11 @@ def test_several_labels_are_scored_against_the_empty_prompt_on_the_same_draws(ne
             assert value == pytest.approx(scores[name] - scores["none"], abs=1e-9)
         assert set(record["evidence"]) == set(COLOURS) and "rank" not in record
     with pytest.raises(UsageError, match="Use --schedule fixed"):
-        evaluation(network, dataset, "none", rules=Rules())
+        evaluation(network, dataset, "none", rules=StoppingRules())
 
 
 def test_evaluate_sums_up(colours: Any) -> None:
-    summary = bigain.evaluate(colours, coloured(12), rules=Rules(draws=16), limit=8).summary()
+    summary = bigain.evaluate(colours, coloured(12), rules=StoppingRules(draws=16), limit=8).summary()
     outcome = summary.outcomes["none"]
     assert summary.count == 8 and outcome.top1.value == 1 and outcome.gflop == 0  # type: ignore[union-attr]
     assert summary.about["model"] == "colours" and summary.about["dataset"] == "colours"
@@ -242,5 +242,5 @@ def test_the_published_protocol_takes_260_evaluations_for_37_labels(models: dict
     backbone = bigain.load(str(models["pixels"]), device="cpu")
     labels = [f"a{n}" for n in range(37)]
     dataset = Dataset("pets", tuple(labels), [Case("x", (0,), lambda: Image.new("RGB", (8, 8)))])
-    (trial,) = evaluation(backbone, dataset, "none", rules=Rules(schedule="staged")).trials()
+    (trial,) = evaluation(backbone, dataset, "none", rules=StoppingRules(schedule="staged")).trials()
     assert trial.record["evaluations"] == 37 * 5 + 5 * 15 == 260

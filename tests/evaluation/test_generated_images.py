@@ -18,7 +18,7 @@ import bigain_cli as bigain
 from bigain_cli.cli.evaluate import evaluate
 from bigain_cli.datasets.opening import open_dataset
 from bigain_cli.errors import BigainError, UsageError
-from bigain_cli.evaluation.generated_images import Studio
+from bigain_cli.evaluation.generated_images import ImageGeneration
 from bigain_cli.generation.generator import Generation
 from bigain_cli.outputs.png import settings_of
 
@@ -126,7 +126,9 @@ def test_answers_and_pictures_come_together(models, photos, tmp_path: Path) -> N
 
 def test_from_python(models, photos) -> None:
     backbone = bigain.load(str(models["dit"]), device="cpu")
-    found = bigain.evaluate(backbone, str(photos), limit=0, generate=bigain.Drawing(72 // 3, steps=1)).summary()
+    found = bigain.evaluate(
+        backbone, str(photos), limit=0, generate=bigain.GeneratedImagesOptions(72 // 3, steps=1)
+    ).summary()
     assert found.count == 0 and found.gallery is not None and found.gallery.other is None
     assert found.gallery.about["prompts"] == ["airliner", "tench"]
     assert found.gallery.shown["none"].quality["kernel"].generated == 24
@@ -135,12 +137,16 @@ def test_from_python(models, photos) -> None:
 def test_other_real_pictures_are_other_ones(models, photos) -> None:
     backbone = bigain.load(str(models["dit"]), device="cpu")
     few, all_but = (
-        bigain.evaluate(backbone, str(photos), limit=0, generate=bigain.Drawing(count, steps=1)).summary().gallery
+        bigain.evaluate(backbone, str(photos), limit=0, generate=bigain.GeneratedImagesOptions(count, steps=1))
+        .summary()
+        .gallery
         for count in (12, 14)
     )
     assert few.other is not None and few.other["recall"].generated == 12
     assert all_but.other is None, "of 24 pictures no other 14 are left"
-    studio = Studio(backbone, open_dataset(str(photos)), ["airliner", "tench"], {"none": "none"}, bigain.Drawing(12))
+    studio = ImageGeneration(
+        backbone, open_dataset(str(photos)), ["airliner", "tench"], {"none": "none"}, bigain.GeneratedImagesOptions(12)
+    )
     assert len(np.unique(np.concatenate([studio._real, studio._other]), axis=0)) == 24
 
 
@@ -158,7 +164,7 @@ def test_answers_are_told_even_if_drawing_fails(models, photos, tmp_path: Path, 
     def fail(*_: Any) -> Any:
         raise BigainError("disk", "full", "Make room.")
 
-    monkeypatch.setattr("bigain_cli.evaluation.generated_images.Studio.events", fail)
+    monkeypatch.setattr("bigain_cli.evaluation.generated_images.ImageGeneration.events", fail)
     asked = {"schedule": "fixed", "draws": 2, "limit": 3, "generate": 4, "compress": ["none"], "device": "cpu"}
     with pytest.raises(BigainError, match="disk: full"):
         evaluate(str(photos), model=str(models["dit"]), output=str(tmp_path / "t.txt"), **asked)
@@ -170,7 +176,9 @@ def test_a_batch_or_a_number_type_that_did_not_do_stops_the_comparison(
     models, photos, monkeypatch, key: str, value: Any, option: str
 ) -> None:
     backbone = bigain.load(str(models["dit"]), device="cpu")
-    studio = Studio(backbone, open_dataset(str(photos)), ["airliner", "tench"], {"none": "none"}, bigain.Drawing(8))
+    studio = ImageGeneration(
+        backbone, open_dataset(str(photos)), ["airliner", "tench"], {"none": "none"}, bigain.GeneratedImagesOptions(8)
+    )
     settings = dict(studio._settings["none"])
     monkeypatch.setattr(Generation, "settings", property(lambda _: settings | {key: value}))
     monkeypatch.setattr(Generation, "events", lambda _: iter(()))
@@ -225,5 +233,8 @@ def test_several_classes_a_picture_are_refused(models) -> None:
     backbone = bigain.load(str(models["dit"]), device="cpu")
     with pytest.raises(UsageError, match="images of this dataset have several classes"):
         bigain.evaluate(
-            backbone, dataset, rules=bigain.Rules(schedule="fixed", draws=2), generate=bigain.Drawing(4, steps=1)
+            backbone,
+            dataset,
+            rules=bigain.StoppingRules(schedule="fixed", draws=2),
+            generate=bigain.GeneratedImagesOptions(4, steps=1),
         )

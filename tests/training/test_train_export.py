@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 import bigain_cli as bigain
-from bigain_cli.backbones.model_card import Card
+from bigain_cli.backbones.model_card import ModelCard
 from bigain_cli.errors import BigainError, ModelError
 from bigain_cli.training import export as folder_room
 from bigain_cli.training.checkpoint import load_state
@@ -154,12 +154,12 @@ def test_nothing_but_the_named_parts_is_written(made: dict[str, Any], arch: str)
 @pytest.mark.parametrize("arch", ARCHES)
 def test_the_cards_say_what_was_done(made: dict[str, Any], arch: str) -> None:
     job, page = made[arch], (made[arch].folder / "README.md").read_text()
-    card = Card.read(job.folder)
+    card = ModelCard.read(job.folder)
     assert card.about["recipe"] == job.recipe.to_dict() and card.about["pictures"] == 24 and card.about["shown"] == 24
     assert card.about["held_out"]["of"] == 2 and card.about["held_out"]["text"] in page
     assert list(card.classes) == list(ODD) and card.classes["T_shirt"] == ("T shirt",)
     assert r"- \# \<b\>\*747\*\</b\>" in page and r"Data: a\_b\<c\>, 24 images" in page
-    assert page.startswith("# model\n") and Card.of(json.loads(card.to_json())) == card
+    assert page.startswith("# model\n") and ModelCard.of(json.loads(card.to_json())) == card
 
 
 @pytest.mark.parametrize(
@@ -183,12 +183,12 @@ def test_the_cards_say_what_was_done(made: dict[str, Any], arch: str) -> None:
 def test_a_card_that_is_none_is_refused(tmp_path: Path, content: Any) -> None:
     (tmp_path / "bigain.json").write_text(json.dumps(content))
     with pytest.raises(ModelError, match=r"bigain.json: unreadable"):
-        Card.read(tmp_path)
+        ModelCard.read(tmp_path)
 
 
 @pytest.mark.parametrize("times", [(0.0, 1.0), (0.9999, 1.0), (0.0, 0.0001), (0.25, 0.75)])
 def test_a_cards_times_are_steps_of_the_schedule(times: tuple[float, float]) -> None:
-    low, high = Card(times=times).steps(1000)
+    low, high = ModelCard(times=times).timestep_range(1000)
     assert 0 <= low < high <= 1000
 
 
@@ -200,7 +200,7 @@ def test_validation_gives_what_the_command_would_say(made: dict[str, Any]) -> No
         order = torch.randperm(8, generator=torch.Generator().manual_seed(5))[:2].tolist()
         shown = [(str(number), job.held_out.image(number)) for number in order]
         labels = [name.replace("_", " ") for name in ODD]
-        rules = bigain.Rules(schedule="fixed", draws=validation.draws)
+        rules = bigain.StoppingRules(schedule="fixed", draws=validation.draws)
         found = bigain.classify(backbone, shown, labels, rules=rules, seed=5)
         right = sum(
             getattr(each, "label", None) == labels[int(job.held_out.labels[number])]
@@ -233,7 +233,7 @@ def test_events_count_the_images_of_the_recipe(tmp_path: Path) -> None:
     events = list(train(job))
     assert [event.images for event in events if isinstance(event, Saved)] == [4, 8, 10]
     assert [event.images for event in events if isinstance(event, TrainingProgress)] == [10]
-    assert Card.read(job.folder).about["shown"] == 12
+    assert ModelCard.read(job.folder).about["shown"] == 12
 
 
 def test_checkpoints_do_not_count_in_the_pace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -309,7 +309,7 @@ def test_an_interruption_in_the_middle_of_the_exchange_leaves_a_model(
     assert not (folder / ".new").exists()
     monkeypatch.undo()
     bigain.load(str(folder), "cpu")
-    assert Card.read(folder).about["recipe"] == {**wanted.to_dict(), "seed": 1}
+    assert ModelCard.read(folder).about["recipe"] == {**wanted.to_dict(), "seed": 1}
 
 
 @pytest.mark.parametrize("lost", ["model_index.json", "transformer", "bigain.json"])
@@ -323,7 +323,7 @@ def test_resuming_heals_a_folder_that_was_torn(tmp_path: Path, lost: str) -> Non
     *rest, done = train(job, resume=True)
     assert rest == [Resumed(24, 24), ValidationProgress(1, 1)] and done.accuracy is not None
     assert weights(folder) == before and bigain.load(str(folder), "cpu").family == "dit"
-    assert "held_out" in Card.read(folder).about
+    assert "held_out" in ModelCard.read(folder).about
 
 
 def test_validation_after_resuming_is_of_the_last_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -396,13 +396,13 @@ def test_continuing_at_the_end_keeps_what_was_measured(tmp_path: Path) -> None:
     """A card that somebody has filled in, and the measured accuracy, are those of the same weights."""
     job = cases.job(tmp_path / "model", "dit")
     list(train(job))
-    card = Card.read(job.folder)
+    card = ModelCard.read(job.folder)
     assert card.score == "norm" and card.temperature is None
     about = {**card.about, "held_out": {"right": 1, "of": 2, "draws": 16, "text": "half of them"}}
     ours = dataclasses.replace(card, score="l1", draws=12, temperature=0.5, times=(0.1, 0.9), about=about)
     (job.folder / "bigain.json").write_text(ours.to_json())
     list(train(job, resume=True))
-    again = Card.read(job.folder)
+    again = ModelCard.read(job.folder)
     assert again == ours and "half of them" in (job.folder / "README.md").read_text()
 
 
@@ -419,5 +419,5 @@ def test_a_model_is_classified_with_by_a_sentence_of_its_training(tmp_path: Path
     backbone = bigain.load(str(job.folder), "cpu")
     assert backbone.template == "an x-ray of a {}"
     picture = job.images.image(0)
-    (result,) = bigain.classify(backbone, picture, ["bird", "ship"], rules=bigain.Rules(draws=8))
+    (result,) = bigain.classify(backbone, picture, ["bird", "ship"], rules=bigain.StoppingRules(draws=8))
     assert isinstance(result, bigain.Ranking)

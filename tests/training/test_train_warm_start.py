@@ -13,7 +13,7 @@ import torch
 import train_cases as cases
 
 from bigain_cli import load
-from bigain_cli.backbones.model_card import Card
+from bigain_cli.backbones.model_card import ModelCard
 from bigain_cli.errors import ModelError, UsageError
 from bigain_cli.training.checkpoint import load_state
 from bigain_cli.training.networks import TrainableBackbone, make_trainable
@@ -147,7 +147,7 @@ def test_going_on_ends_at_the_same_weights_though_the_parent_is_gone(parents: di
         list(train(stranger, resume=True))
     shutil.rmtree(parent)
     list(train(torn, resume=True))
-    assert Card.read(torn.folder).about["start"] == Card.read(whole.folder).about["start"]
+    assert ModelCard.read(torn.folder).about["start"] == ModelCard.read(whole.folder).about["start"]
     one, two = (load_state(checkpoint_of(each.folder)).tensors for each in (whole, torn))
     assert all(torch.equal(one[name], two[name]) for name in one)
 

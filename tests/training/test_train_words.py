@@ -9,7 +9,7 @@ import train_cases as cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigain_cli.backbones.vocabulary import Phrases, plain
+from bigain_cli.backbones.vocabulary import PromptVocabulary, plain
 from bigain_cli.errors import UsageError
 from bigain_cli.training.recipe import TEMPLATES
 from bigain_cli.training.tokenizer import make_phrases, make_tokenizer, pieces_of, prompts_of, refuse_twins
@@ -30,7 +30,7 @@ def test_every_name_in_every_template_in_every_spelling_is_accepted(name: str) -
 
 
 def test_a_spelling_that_no_sentence_has_is_read_as_words_that_were_learnt() -> None:
-    phrases = Phrases({"cat": ("cat",), "dog": ("dog",)}, ("a {}",))
+    phrases = PromptVocabulary({"cat": ("cat",), "dog": ("dog",)}, ("a {}",))
     assert phrases.folded("A cat!") == phrases.folded("a cat...") == "a cat"
     tokenizer = make_tokenizer([text for group in prompts_of(phrases) for text in group])
     assert tokenizer.unk_token_id not in tokenizer(phrases.folded("a cat.")).input_ids[1:-1]
@@ -68,7 +68,7 @@ def test_odd_names_are_each_read_as_themselves(arch: str) -> None:
     groups = prompts_of(phrases)
     assert [len(group) for group in groups] == [len(TEMPLATES)] * len(ODD)
     for name, group in zip(ODD, groups, strict=True):
-        assert phrases.folded(phrases.question(name)) in group
+        assert phrases.folded(phrases.prompt(name)) in group
         assert phrases.folded(unicodedata.normalize("NFD", name).upper()) == phrases.folded(name)
     texts = [text for group in groups for text in group]
     tokenizer = make_tokenizer([*texts, ""])
@@ -144,5 +144,5 @@ def test_a_template_without_a_place_for_the_name_is_refused() -> None:
 
 
 def test_the_question_is_the_commands_own_or_the_first_that_was_learnt() -> None:
-    assert cases.phrases(("airplane", "cat")).question("airplane") == "a photo of an airplane."
-    assert cases.phrases(templates=("an X-ray of {}", "{}")).question("bird") == "an X-ray of bird"
+    assert cases.phrases(("airplane", "cat")).prompt("airplane") == "a photo of an airplane."
+    assert cases.phrases(templates=("an X-ray of {}", "{}")).prompt("bird") == "an X-ray of bird"
