@@ -1,6 +1,6 @@
 """Estimates with their uncertainty: one set of resamples for all numbers, so that differences are paired.
 
-In: a number, and the same number of resampled pictures; out: a 95 % interval. Must not know features or networks.
+In: a number, and the same number of resampled images; out: a 95 % interval. Must not know features or networks.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ class Interval:
 
 @dataclass(frozen=True)
 class Estimate:
-    """One measure of generated against real pictures, and what it was measured on and with."""
+    """One measure of generated against real images, and what it was measured on and with."""
 
     measure: str
     interval: Interval
     feature: str
-    generated: int  # pictures
+    generated: int  # images
     real: int
     replicates: Array = field(repr=False, compare=False)  # [resamples]
 
@@ -51,7 +51,7 @@ class Estimate:
         return {**told, **self.interval.to_dict()}
 
     def minus(self, other: Estimate) -> Interval:
-        """Return the difference to an estimate from the same seeds, against the same real pictures."""
+        """Return the difference to an estimate from the same seeds, against the same real images."""
         for name in ("measure", "feature", "generated", "real"):
             mine, its = getattr(self, name), getattr(other, name)
             if mine != its:
@@ -60,7 +60,7 @@ class Estimate:
 
 
 def resamples(count: int, times: int, seed: int) -> Array:
-    """Return how often each picture is in each resample; a function of these numbers alone."""  # [times count]
+    """Return how often each image is in each resample; a function of these numbers alone."""  # [times count]
     generator = np.random.Generator(np.random.PCG64([seed, count]))
     picks = generator.integers(count, size=(times, count))
     return np.stack([np.bincount(row, minlength=count) for row in picks]).astype(np.float64)

@@ -28,7 +28,7 @@ class Schedule:
 class Score:
     """What an error costs: its function, whether errors are absolute values, the least spread that is believed.
 
-    `weigh` says what a draw weighs in a map of the gap; without it, the score has no place in the picture.
+    `weigh` says what a draw weighs in a map of the gap; without it, the score has no place in the image.
     """
 
     losses: str
@@ -52,7 +52,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Sampler:
-    """A way down from noise to a picture: diffusers' class, what it is told, and how many steps it usually takes."""
+    """A way down from noise to an image: diffusers' class, what it is told, and how many steps it usually takes."""
 
     scheduler: str
     about: str
@@ -69,13 +69,13 @@ class Output:
     sink: str
     about: str
     suffixes: tuple[str, ...]
-    pictures: bool = False  # whether it shows the pictures
-    top: int = 1  # labels to show for each picture, if nobody says
+    images: bool = False  # whether it shows the images
+    top: int = 1  # labels to show for each image, if nobody says
 
 
 @dataclass(frozen=True)
 class Feature:
-    """What pictures are compared by: the function that makes it for a backbone."""
+    """What images are compared by: the function that makes it for a backbone."""
 
     maker: str
     about: str
@@ -83,7 +83,7 @@ class Feature:
 
 @dataclass(frozen=True)
 class Measure:
-    """How near generated pictures are to real ones: its function on features and resamples."""
+    """How near generated images are to real ones: its function on features and resamples."""
 
     estimator: str
     about: str
@@ -177,7 +177,7 @@ OUTPUTS = {
     "csv": Output("bigain_cli.outputs.csv_tsv:Csv", "comma-separated columns", (".csv",)),
     "tsv": Output("bigain_cli.outputs.csv_tsv:Tsv", "tab-separated columns, never quoted", (".tsv",)),
     "html": Output(
-        "bigain_cli.outputs.html_report:Html", "one page to look at, with pictures and maps", (".html", ".htm"), True, 5
+        "bigain_cli.outputs.html_report:Html", "one page to look at, with images and maps", (".html", ".htm"), True, 5
     ),
 }
 FEATURES = {
@@ -190,8 +190,8 @@ MEASURES = {
         "bigain_cli.evaluation.image_metrics:frechet", "Fréchet distance of two Gaussians; biased at small n"
     ),
     "kernel": Measure("bigain_cli.evaluation.image_metrics:kernel", "squared MMD of a cubic kernel; unbiased at any n"),
-    "precision": Measure("bigain_cli.evaluation.image_metrics:precision", "generated pictures among the real ones"),
-    "recall": Measure("bigain_cli.evaluation.image_metrics:recall", "real pictures among the generated ones"),
+    "precision": Measure("bigain_cli.evaluation.image_metrics:precision", "generated images among the real ones"),
+    "recall": Measure("bigain_cli.evaluation.image_metrics:recall", "real images among the generated ones"),
 }
 
 

@@ -160,7 +160,7 @@ def _become(request: dict[str, Any]) -> None:
     os._exit(code)
 
 
-def picture(name: str | Path, colour: str = "red", turn: int = 0, size: tuple[int, int] = (32, 24)) -> None:
+def image(name: str | Path, colour: str = "red", turn: int = 0, size: tuple[int, int] = (32, 24)) -> None:
     """Save an image of one colour under a shadow that depends on `turn`."""
     shadow = Image.linear_gradient("L").rotate(37 * turn, fillcolor=turn % 251).resize(size).point(lambda v: v // 3)
     flat = Image.new("RGB", size, COLOURS[colour])
@@ -172,7 +172,7 @@ def gallery(folder: Path, count: int) -> list[str]:
     folder.mkdir()
     names = [f"{number:02}.png" for number in range(count)]
     for number, name in enumerate(names):
-        picture(folder / name, list(COLOURS)[number % 3], number)
+        image(folder / name, list(COLOURS)[number % 3], number)
     return names
 
 

@@ -38,8 +38,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="session")
-def pictures() -> list[tuple[str, Image.Image]]:
-    """Five small pictures of different proportions, the same in every run."""
+def images() -> list[tuple[str, Image.Image]]:
+    """Five small images of different proportions, the same in every run."""
     generator = np.random.default_rng(0)
     noise = [generator.normal(128, 40 + 9 * number, (31 - number, 20 + 3 * number)) for number in range(5)]
     grey = [Image.fromarray(np.clip(values, 0, 255).astype(np.uint8)) for values in noise]

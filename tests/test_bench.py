@@ -289,7 +289,7 @@ def test_random_weights_need_configurations_only(name: str, bare, models, quick)
     with pytest.raises(ModelError):
         bigain.load(str(bare[name]), device="cpu")
     made, real = load_random(str(bare[name]), "cpu", "bfloat16"), bigain.load(str(models[name]), device="cpu")
-    assert (made.latent_shape, made.scale, made.prefixed) == (real.latent_shape, real.scale, real.prefixed)
+    assert (made.latent_shape, made.scale, made.has_prefix) == (real.latent_shape, real.scale, real.has_prefix)
     assert made.condition([""]).rows.shape == real.condition([""]).rows.shape
     mine, theirs = ({key: value.shape for key, value in each.network.state_dict().items()} for each in (made, real))
     assert mine == theirs and {value.dtype for value in made.network.state_dict().values()} == {torch.bfloat16}

@@ -37,22 +37,22 @@ def answers(results) -> dict[str, str]:
 
 
 def scores(result) -> dict[str, float]:
-    return {place.label: place.score for place in result.standings}
+    return {place.label: place.score for place in result.ranked}
 
 
 def test_labels_are_right_and_in_the_order_of_the_images(colours) -> None:
-    pictures = paint("firebrick", "navy", "gold", "forestgreen", "red")
-    results = list(bigain.classify(colours, pictures, LABELS))
-    assert [result.id for result in results] == [name for name, _ in pictures]
+    images = paint("firebrick", "navy", "gold", "forestgreen", "red")
+    results = list(bigain.classify(colours, images, LABELS))
+    assert [result.id for result in results] == [name for name, _ in images]
     assert [result.label for result in results] == ["red", "blue", "yellow", "green", "red"]
     for result in results:
-        assert math.isclose(sum(place.probability for place in result.standings), 1, rel_tol=1e-9)
-        assert result.probability == max(place.probability for place in result.standings)
+        assert math.isclose(sum(place.probability for place in result.ranked), 1, rel_tol=1e-9)
+        assert result.probability == max(place.probability for place in result.ranked)
         assert result.evaluations >= result.draws * 2
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "pixels-v", "dit"])
-def test_nothing_but_the_picture_and_the_labels_matters(kind: str, models, pictures) -> None:
+def test_nothing_but_the_image_and_the_labels_matters(kind: str, models, images) -> None:
     """Batch size, label order, image order and sharing the prefix change no label, and no score by more than 1e-5."""
     labels = ["tabby", "tench", "airliner"]
     rules = bigain.StoppingRules(draws=16)
@@ -60,7 +60,7 @@ def test_nothing_but_the_picture_and_the_labels_matters(kind: str, models, pictu
     runs = []
     for batch, order, turn, share in ((1, 1, 1, True), (7, -1, 1, True), (64, 1, -1, True), (7, 1, -1, False)):
         stream = bigain.classify(
-            backbone, pictures[:3][::turn], labels[::order], rules=rules, batch=batch, share_prefix=share
+            backbone, images[:3][::turn], labels[::order], rules=rules, batch=batch, share_prefix=share
         )
         runs.append({result.id: result for result in stream})
     reference = runs[0]
@@ -71,23 +71,23 @@ def test_nothing_but_the_picture_and_the_labels_matters(kind: str, models, pictu
             assert result.decided == reference[name].decided and result.evaluations == reference[name].evaluations
 
 
-def test_a_repeated_run_is_the_same_to_the_last_bit(models, pictures) -> None:
+def test_a_repeated_run_is_the_same_to_the_last_bit(models, images) -> None:
     def records() -> list[dict]:
         backbone = bigain.load(str(models["epsilon"]), device="cpu")
-        return [result.to_dict() for result in bigain.classify(backbone, pictures, ["cat", "dog"])]
+        return [result.to_dict() for result in bigain.classify(backbone, images, ["cat", "dog"])]
 
     assert records() == records()
 
 
-def test_a_picture_does_not_depend_on_its_company(models, pictures) -> None:
+def test_a_image_does_not_depend_on_its_company(models, images) -> None:
     backbone = bigain.load(str(models["pixels"]), device="cpu")
-    together = [result.to_dict() for result in bigain.classify(backbone, pictures, ["cat", "dog"], batch=8)]
-    alone = [next(bigain.classify(backbone, [each], ["cat", "dog"], batch=8)).to_dict() for each in pictures]
+    together = [result.to_dict() for result in bigain.classify(backbone, images, ["cat", "dog"], batch=8)]
+    alone = [next(bigain.classify(backbone, [each], ["cat", "dog"], batch=8)).to_dict() for each in images]
     assert together == alone
 
 
-def test_a_broken_picture_is_a_failure_in_its_place(colours, tmp_path) -> None:
-    (tmp_path / "b.png").write_bytes(b"no picture")
+def test_a_broken_image_is_a_failure_in_its_place(colours, tmp_path) -> None:
+    (tmp_path / "b.png").write_bytes(b"no image")
     Image.new("RGB", (9, 9), "red").save(tmp_path / "a.png")
     Image.new("RGB", (9, 9), "blue").save(tmp_path / "c.png")
     results = list(bigain.classify(colours, tmp_path, LABELS))
@@ -113,12 +113,12 @@ def test_a_budget_below_one_draw_is_refused(colours) -> None:
         Classification(colours, LABELS, rules=bigain.StoppingRules(budget=3))
 
 
-def test_the_published_stages_take_260_evaluations_for_37_labels(models, pictures) -> None:
+def test_the_published_stages_take_260_evaluations_for_37_labels(models, images) -> None:
     backbone = bigain.load(str(models["pixels"]), device="cpu")
     labels = [f"label {number}" for number in range(37)]
-    result = next(bigain.classify(backbone, pictures[:1], labels, rules=bigain.StoppingRules("staged")))
+    result = next(bigain.classify(backbone, images[:1], labels, rules=bigain.StoppingRules("staged")))
     assert result.evaluations == 260 and result.draws == 20
-    assert sorted(place.draws for place in result.standings) == [5] * 32 + [20] * 5
+    assert sorted(place.draws for place in result.ranked) == [5] * 32 + [20] * 5
     with pytest.raises(UsageError, match="always takes 20 draws"):
         bigain.StoppingRules("staged", draws=30)
 
@@ -151,7 +151,7 @@ def test_reject_answers_none_when_no_label_beats_the_empty_prompt(colours) -> No
     results = bigain.classify(colours, paint("blue", "red"), ["red", "green"], reject=True)
     assert answers(results) == {"blue": "none", "red": "red"}
     named = bigain.classify(colours, paint("blue"), ["red", "green", "none"], reject=True)
-    assert [place.label for place in next(named).standings].count("none") == 1
+    assert [place.label for place in next(named).ranked].count("none") == 1
 
 
 def test_one_label_alone_can_be_rejected_but_not_ranked(colours) -> None:
@@ -160,45 +160,45 @@ def test_one_label_alone_can_be_rejected_but_not_ranked(colours) -> None:
         bigain.classify(colours, paint("blue"), ["red"])
 
 
-def test_templates_and_prompts_are_averaged_per_draw(models, pictures) -> None:
+def test_templates_and_prompts_are_averaged_per_draw(models, images) -> None:
     backbone = bigain.load(str(models["pixels"]), device="cpu")
     rules = bigain.StoppingRules("fixed", draws=8)
     apart = [
-        scores(next(bigain.classify(backbone, pictures[:1], ["cat", "dog"], templates=[template], rules=rules)))
+        scores(next(bigain.classify(backbone, images[:1], ["cat", "dog"], templates=[template], rules=rules)))
         for template in ("a {}", "the {}!")
     ]
-    both = next(bigain.classify(backbone, pictures[:1], ["cat", "dog"], templates=["a {}", "the {}!"], rules=rules))
+    both = next(bigain.classify(backbone, images[:1], ["cat", "dog"], templates=["a {}", "the {}!"], rules=rules))
     for label in ("cat", "dog"):
         assert scores(both)[label] == pytest.approx((apart[0][label] + apart[1][label]) / 2, abs=1e-6)
     assert both.evaluations == 32
     prompts = {"cat": ["a cat", "the cat!"], "dog": ["a dog", "the dog!"]}
-    given = next(bigain.classify(backbone, pictures[:1], prompts, rules=rules))
+    given = next(bigain.classify(backbone, images[:1], prompts, rules=rules))
     assert scores(given) == scores(both)
 
 
-def test_undecided_runs_say_so_and_name_who_is_left(models, pictures) -> None:
+def test_undecided_runs_say_so_and_name_who_is_left(models, images) -> None:
     backbone = bigain.load(str(models["pixels"]), device="cpu")
     same = {"cat": "a cat", "dog": "a cat"}
-    record = next(bigain.classify(backbone, pictures[:1], same, rules=bigain.StoppingRules(draws=16))).to_dict()
+    record = next(bigain.classify(backbone, images[:1], same, rules=bigain.StoppingRules(draws=16))).to_dict()
     assert record["decided"] is False and sorted(record["contenders"]) == ["cat", "dog"]
     assert record["probability"] == 0.5 and record["gap"] == 0
 
 
-def test_float16_that_overflows_goes_on_in_more_range_once(models, pictures) -> None:
+def test_float16_that_overflows_goes_on_in_more_range_once(models, images) -> None:
     backbone = bigain.load(str(models["pixels"]), device="cpu", dtype="float16")
     backbone.network.conv_out.weight.data *= 2e4
     backbone.network.conv_out.bias.data += 6e4
     with pytest.warns(PrecisionWarning, match="float16 overflowed") as caught:
-        results = list(bigain.classify(backbone, pictures, ["cat", "dog"], rules=bigain.StoppingRules(draws=8)))
+        results = list(bigain.classify(backbone, images, ["cat", "dog"], rules=bigain.StoppingRules(draws=8)))
     assert len(caught) == 1
     assert {result.settings["dtype"] for result in results} == {"float32"}
     assert all(isinstance(result, bigain.Ranking) for result in results)
 
 
-def test_numbers_that_are_none_are_a_failure_of_the_picture(models, pictures) -> None:
+def test_numbers_that_are_none_are_a_failure_of_the_image(models, images) -> None:
     backbone = bigain.load(str(models["pixels"]), device="cpu")
     backbone.network.conv_out.bias.data[0] = math.nan
-    results = list(bigain.classify(backbone, pictures[:2], ["cat", "dog"]))
+    results = list(bigain.classify(backbone, images[:2], ["cat", "dog"]))
     assert [result.kind for result in results] == ["not-finite"] * 2
 
 

@@ -29,7 +29,7 @@ SUFFIXES = {"table": ".txt"}
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with an image, a folder of seven, and a folder of odd files."""
     folder = tmp_path_factory.mktemp("place")
-    commands.picture(folder / "photo.jpg")
+    commands.image(folder / "photo.jpg")
     commands.gallery(folder / "photos", 7)
     return folder
 

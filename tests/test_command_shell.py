@@ -41,7 +41,7 @@ json.dump(results, sys.stdout)
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with an image, label files good and bad, a list of paths and earlier results."""
     folder = tmp_path_factory.mktemp("place")
-    commands.picture(folder / "photo.jpg")
+    commands.image(folder / "photo.jpg")
     commands.gallery(folder / "photos", 3)
     texts = {
         "twice.txt": "cat\ndog\n cat \n",

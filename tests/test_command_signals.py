@@ -21,7 +21,7 @@ COUNT = 30
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a folder of pictures, the second of them broken."""
+    """Return a folder with a folder of images, the second of them broken."""
     folder = tmp_path_factory.mktemp("place")
     commands.gallery(folder / "photos", COUNT)
     (folder / "photos" / "00-broken.png").write_text("no image")

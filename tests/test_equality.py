@@ -23,10 +23,10 @@ BATCHES = (1, 7, 64)
 KINDS = ("epsilon", "v", "pixels", "pixels-v", "late-text", "pooled", "dit")
 
 
-def latent(folder: Path, picture: Image.Image) -> torch.Tensor:
+def latent(folder: Path, image: Image.Image) -> torch.Tensor:
     """Encode as the Stable Diffusion and DiT papers do, by hand."""
     has_vae = (folder / "vae").exists()
-    square = ImageOps.fit(picture, (16, 16) if has_vae else (8, 8), Image.Resampling.BICUBIC)
+    square = ImageOps.fit(image, (16, 16) if has_vae else (8, 8), Image.Resampling.BICUBIC)
     pixels = torch.tensor(np.asarray(square), dtype=torch.float32).permute(2, 0, 1)[None] / 127.5 - 1
     if not has_vae:
         return pixels
@@ -35,9 +35,9 @@ def latent(folder: Path, picture: Image.Image) -> torch.Tensor:
 
 
 @torch.no_grad()
-def naive(folder: Path, picture: Image.Image, draws: Draws, count: int, texts: list[str]) -> np.ndarray:
+def naive(folder: Path, image: Image.Image, draws: Draws, count: int, texts: list[str]) -> np.ndarray:
     """Score every draw and text on its own."""
-    clean = latent(folder, picture)
+    clean = latent(folder, image)
     config = DDPMScheduler.load_config(folder / "scheduler")
     schedule = DDPMScheduler.from_config(config)
     is_dit = (folder / "transformer").exists()
@@ -66,11 +66,11 @@ def naive(folder: Path, picture: Image.Image, draws: Draws, count: int, texts: l
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_errors_equal_a_naive_loop(kind: str, models, pictures) -> None:
+def test_errors_equal_a_naive_loop(kind: str, models, images) -> None:
     folder, texts = models[kind], CLASSES if kind == "dit" else PROMPTS
     backbone = load(str(folder), device="cpu")
-    draws = [Draws(3, digest(picture), backbone.latent_shape) for _, picture in pictures[:3]]
-    expected = [naive(folder, picture, draw, 5, texts) for (_, picture), draw in zip(pictures, draws, strict=False)]
+    draws = [Draws(3, digest(image), backbone.latent_shape) for _, image in images[:3]]
+    expected = [naive(folder, image, draw, 5, texts) for (_, image), draw in zip(images, draws, strict=False)]
     assert np.ptp(expected[0], axis=1).min() > 1e-6, "the labels must make a difference, or the test says nothing"
     conditions = backbone.condition(texts)
     orders = [list(range(len(texts))), [2, 0, 3, 1]]
@@ -79,8 +79,8 @@ def test_errors_equal_a_naive_loop(kind: str, models, pictures) -> None:
             for order in orders:
                 for turn in (1, -1):
                     jobs = [
-                        ScoringJob(backbone.encode(picture), draw.block(0, 5), order)
-                        for (_, picture), draw in list(zip(pictures, draws, strict=False))[::turn]
+                        ScoringJob(backbone.encode(image), draw.block(0, 5), order)
+                        for (_, image), draw in list(zip(images, draws, strict=False))[::turn]
                     ]
                     residuals = DenoisingErrors(backbone, conditions, False, batch, SharedWork(backbone, share))
                     residuals.batch = batch  # 7 too, which a user's 7 is rounded down from
@@ -127,11 +127,11 @@ def test_the_sizes_of_short_batches_give_the_bits_of_full_ones(threads: int) -> 
         torch.set_num_threads(before)
 
 
-def test_on_a_cpu_the_size_of_a_batch_depends_on_its_picture_alone(models, pictures) -> None:
+def test_on_a_cpu_the_size_of_a_batch_depends_on_its_image_alone(models, images) -> None:
     backbone = load(str(models["dit"]), device="cpu")
     jobs = [
-        ScoringJob(backbone.encode(picture), Draws(0, b"", backbone.latent_shape).block(0, 5), [0, 1])
-        for _, picture in pictures[:3]
+        ScoringJob(backbone.encode(image), Draws(0, b"", backbone.latent_shape).block(0, 5), [0, 1])
+        for _, image in images[:3]
     ]
     rows: list[int] = []
     backbone.network.register_forward_pre_hook(lambda module, args: rows.append(len(args[0])))
@@ -141,12 +141,12 @@ def test_on_a_cpu_the_size_of_a_batch_depends_on_its_picture_alone(models, pictu
 
 @pytest.mark.parametrize("kind", ["epsilon", "pixels-v", "dit"])
 @pytest.mark.parametrize("batch", [1, 2, 4, 8, 16, 40])
-def test_errors_do_not_depend_on_the_company_to_the_last_bit(kind: str, batch: int, models, pictures) -> None:
+def test_errors_do_not_depend_on_the_company_to_the_last_bit(kind: str, batch: int, models, images) -> None:
     backbone = load(str(models[kind]), device="cpu")
     conditions = backbone.condition(CLASSES if kind == "dit" else PROMPTS)
     jobs = [
-        ScoringJob(backbone.encode(picture), Draws(0, digest(picture), backbone.latent_shape).block(0, 3), [0, 2, 1])
-        for _, picture in pictures
+        ScoringJob(backbone.encode(image), Draws(0, digest(image), backbone.latent_shape).block(0, 3), [0, 2, 1])
+        for _, image in images
     ]
     residuals = DenoisingErrors(backbone, conditions, False, batch, SharedWork(backbone, True))
     alone = [residuals([job])[0] for job in jobs]
@@ -156,28 +156,29 @@ def test_errors_do_not_depend_on_the_company_to_the_last_bit(kind: str, batch: i
         assert mine.tobytes() == theirs.tobytes() == others.tobytes()
 
 
-def test_the_prefix_is_run_once_per_draw_and_not_once_per_label(models, pictures) -> None:
+def test_the_prefix_is_run_once_per_draw_and_not_once_per_label(models, images) -> None:
     backbone = load(str(models["epsilon"]), device="cpu")
     rows = {"conv_in": 0, "conv_out": 0}
     for name in rows:
         backbone.network.get_submodule(name).register_forward_hook(
             lambda module, args, output, name=name: rows.__setitem__(name, rows[name] + len(output))
         )
-    job = ScoringJob(backbone.encode(pictures[0][1]), Draws(0, b"", backbone.latent_shape).block(0, 8), [0, 1, 2, 3])
+    job = ScoringJob(backbone.encode(images[0][1]), Draws(0, b"", backbone.latent_shape).block(0, 8), [0, 1, 2, 3])
     DenoisingErrors(backbone, backbone.condition(PROMPTS), False, 8, SharedWork(backbone, True))([job])
     assert rows == {"conv_in": 8, "conv_out": 32}
 
 
 def test_no_prefix_is_shared_where_the_text_comes_in_with_the_time(models) -> None:
     assert (
-        load(str(models["epsilon"]), device="cpu").prefixed and not load(str(models["pooled"]), device="cpu").prefixed
+        load(str(models["epsilon"]), device="cpu").has_prefix
+        and not load(str(models["pooled"]), device="cpu").has_prefix
     )
 
 
-def test_the_network_is_left_as_it_was_after_sharing_a_prefix(models, pictures) -> None:
+def test_the_network_is_left_as_it_was_after_sharing_a_prefix(models, images) -> None:
     backbone = load(str(models["epsilon"]), device="cpu")
     before = dict(backbone.network.named_modules())
-    job = ScoringJob(backbone.encode(pictures[0][1]), Draws(0, b"", backbone.latent_shape).block(0, 2), [0, 1])
+    job = ScoringJob(backbone.encode(images[0][1]), Draws(0, b"", backbone.latent_shape).block(0, 2), [0, 1])
     DenoisingErrors(backbone, backbone.condition(PROMPTS), False, 8, SharedWork(backbone, True))([job])
     after = dict(backbone.network.named_modules())
     assert before.keys() == after.keys() and all(before[name] is after[name] for name in before)

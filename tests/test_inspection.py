@@ -18,77 +18,79 @@ from bigain_cli.inspection.inspector import BlockView, inspect
 from bigain_cli.outputs.plotting import png_of
 
 
-def looks(folder: Path, spec: str, picture: object, times: tuple[int, ...] = (100, 900)) -> tuple[BlockView, ...]:
+def views(folder: Path, spec: str, image: object, times: tuple[int, ...] = (100, 900)) -> tuple[BlockView, ...]:
     backbone = bigain.load(str(folder), device="cpu")
-    found = inspect(backbone, picture, spec, times)
+    found = inspect(backbone, image, spec, times)
     assert not any(module._forward_pre_hooks for module in backbone.network.modules())
-    return found.looks
+    return found.views
 
 
 @pytest.mark.parametrize("spec", ["lgtm:0.5@share=block", "tome:0.5", "abm:0.5", "sito:0.6"])
-def test_merging_is_shown_as_it_is(spec: str, models, pictures) -> None:
-    found = looks(models["epsilon"], spec, pictures[0][1])
-    assert {look.t for look in found} == {100, 900}
-    for look in found:
-        numbers = look.to_dict()
-        assert look.merges and look.score.shape == (8, 8)
-        assert numbers["queries"] == numbers["keys"] == len(np.unique(look.clusters)) == look.stays.sum()
-        sizes = np.bincount(look.clusters.ravel())
-        merged = sizes[look.clusters] > 1
-        assert not merged[~look.stays].min(initial=True) < 1, "who leaves is in a group"
-        receivers = look.stays & merged
-        assert (look.anchors | ~receivers).all(), "only destinations receive"
+def test_merging_is_shown_as_it_is(spec: str, models, images) -> None:
+    found = views(models["epsilon"], spec, images[0][1])
+    assert {block_view.t for block_view in found} == {100, 900}
+    for block_view in found:
+        numbers = block_view.to_dict()
+        assert block_view.merges and block_view.score.shape == (8, 8)
+        assert numbers["queries"] == numbers["keys"] == len(np.unique(block_view.clusters)) == block_view.kept.sum()
+        sizes = np.bincount(block_view.clusters.ravel())
+        merged = sizes[block_view.clusters] > 1
+        assert not merged[~block_view.kept].min(initial=True) < 1, "who leaves is in a group"
+        receivers = block_view.kept & merged
+        assert (block_view.anchors | ~receivers).all(), "only destinations receive"
         for number in np.flatnonzero(sizes > 1)[:5]:
-            assert np.ptp(look.left[look.clusters == number], axis=0).max() < 1e-6, "a group is one colour"
+            assert np.ptp(block_view.reconstructed[block_view.clusters == number], axis=0).max() < 1e-6, (
+                "a group is one colour"
+            )
 
 
-def test_destinations_are_the_smoothest_of_their_cells(models, pictures) -> None:
-    (look,) = looks(models["epsilon"], "lgtm:0.5@share=level", pictures[1][1], (500,))
-    cells = look.score.reshape(4, 2, 4, 2).transpose(0, 2, 1, 3).reshape(16, 4)
-    marks = look.anchors.reshape(4, 2, 4, 2).transpose(0, 2, 1, 3).reshape(16, 4)
+def test_destinations_are_the_smoothest_of_their_cells(models, images) -> None:
+    (block_view,) = views(models["epsilon"], "lgtm:0.5@share=level", images[1][1], (500,))
+    cells = block_view.score.reshape(4, 2, 4, 2).transpose(0, 2, 1, 3).reshape(16, 4)
+    marks = block_view.anchors.reshape(4, 2, 4, 2).transpose(0, 2, 1, 3).reshape(16, 4)
     assert (cells.argmin(1) == marks.argmax(1)).all() and (marks.sum(1) == 1).all()
-    assert len(look.serves) > 1, "one plan for the level"
+    assert len(block_view.shared_by) > 1, "one plan for the level"
 
 
-def test_pooling_shows_its_cells_and_its_time(models, pictures) -> None:
-    found = looks(models["dit"], "iekvd:2@0.8:1.2@levels=all", pictures[0][1], (0, 500))
-    assert [round(look.alpha, 3) for look in found] == [1.2] * 3 + [1.0] * 3
-    for look in found:
-        assert not look.merges and look.stays.all() and look.keys == 4 == look.anchors.sum()
-        assert (np.bincount(look.clusters.ravel()) == 4).all()
+def test_pooling_shows_its_cells_and_its_time(models, images) -> None:
+    found = views(models["dit"], "iekvd:2@0.8:1.2@levels=all", images[0][1], (0, 500))
+    assert [round(block_view.alpha, 3) for block_view in found] == [1.2] * 3 + [1.0] * 3
+    for block_view in found:
+        assert not block_view.merges and block_view.kept.all() and block_view.keys == 4 == block_view.anchors.sum()
+        assert (np.bincount(block_view.clusters.ravel()) == 4).all()
 
 
-def test_an_image_may_be_given_in_any_form(models, pictures, tmp_path: Path) -> None:
-    image = pictures[0][1]
+def test_an_image_may_be_given_in_any_form(models, images, tmp_path: Path) -> None:
+    image = images[0][1]
     image.save(tmp_path / "a.png")
     expected, *others = (
-        [look.to_dict() for look in looks(models["epsilon"], "lgtm:0.5", given, (500,))]
+        [block_view.to_dict() for block_view in views(models["epsilon"], "lgtm:0.5", given, (500,))]
         for given in (image, np.asarray(image), tmp_path / "a.png")
     )
     assert others == [expected] * 2
     (tmp_path / "b.png").write_bytes(b"text")
     for given, kind in ((tmp_path / "b.png", InputError), (tmp_path, UsageError), ([], UsageError)):
         with pytest.raises(kind):
-            looks(models["epsilon"], "lgtm:0.5", given)
+            views(models["epsilon"], "lgtm:0.5", given)
 
 
-def test_looks_are_drawn(models, pictures) -> None:
-    found = looks(models["epsilon"], "lgtm:0.5@blocks=0+iekvd:2@blocks=1", pictures[0][1], (500,))
-    figure = figure_of(pictures[0][1], found, "<b>$x_.png")
+def test_looks_are_drawn(models, images) -> None:
+    found = views(models["epsilon"], "lgtm:0.5@blocks=0+iekvd:2@blocks=1", images[0][1], (500,))
+    figure = figure_of(images[0][1], found, "<b>$x_.png")
     titles = [axes.get_title() for axes in figure.axes]
     assert any("merged groups" in title for title in titles) and any("cells of keys" in title for title in titles)
     assert png_of(figure).startswith(b"\x89PNG")
 
 
-def test_every_merged_token_is_joined_to_the_one_that_stands_for_it(models, pictures) -> None:
+def test_every_merged_token_is_joined_to_the_one_that_stands_for_it(models, images) -> None:
     for spec in ("lgtm:0.5@share=level", "iekvd:2@levels=all"):
-        look = looks(models["epsilon"], spec, pictures[2][1], (500,))[0]
-        figure = figure_of(pictures[2][1], [look], "a.png")
+        block_view = views(models["epsilon"], spec, images[2][1], (500,))[0]
+        figure = figure_of(images[2][1], [block_view], "a.png")
         lines, dots = figure.axes[2].collections
-        stand = look.stays if look.merges else look.anchors
+        stand = block_view.kept if block_view.merges else block_view.anchors
         ends = [[tuple(reversed(point.astype(int))) for point in line] for line in lines.get_segments()]
         assert len({start for start, _ in ends}) == len(ends) == (~stand).sum(), "each of the others, once"
-        assert all(look.clusters[start] == look.clusters[end] and stand[end] for start, end in ends)
+        assert all(block_view.clusters[start] == block_view.clusters[end] and stand[end] for start, end in ends)
         marked = dict(zip(map(tuple, dots.get_offsets().data), dots.get_facecolors(), strict=True))
         assert {(x, y) for y, x in (end for _, end in ends)} == marked.keys()
         tints = figure.axes[2].images[0].get_array()
@@ -97,31 +99,31 @@ def test_every_merged_token_is_joined_to_the_one_that_stands_for_it(models, pict
 
 
 @pytest.mark.parametrize("paper", ["white", "black", "magenta"])
-def test_what_left_is_told_from_any_picture(paper: str, models, pictures) -> None:
-    look = looks(models["epsilon"], "lgtm:0.5@share=level", pictures[1][1], (500,))[0]
-    seen = _kept(look, Image.new("RGB", (20, 20), paper))
-    rows, columns = look.stays.shape
+def test_what_left_is_told_from_any_image(paper: str, models, images) -> None:
+    block_view = views(models["epsilon"], "lgtm:0.5@share=level", images[1][1], (500,))[0]
+    seen = _kept(block_view, Image.new("RGB", (20, 20), paper))
+    rows, columns = block_view.kept.shape
     times = seen.shape[0] // rows
     tokens = seen.reshape(rows, times, columns, times, 3).transpose(0, 2, 1, 3, 4).reshape(rows, columns, -1, 3)
-    assert ((np.ptp(tokens, axis=2).max(-1) == 0) == look.stays).all(), "one colour: here; two: gone"
+    assert ((np.ptp(tokens, axis=2).max(-1) == 0) == block_view.kept).all(), "one colour: here; two: gone"
 
 
-def test_what_cannot_be_inspected_is_said(models, pictures) -> None:
+def test_what_cannot_be_inspected_is_said(models, images) -> None:
     backbone = bigain.load(str(models["epsilon"]), device="cpu")
     for spec, times, why in (("none", (1,), "nothing to inspect"), ("lgtm:0.5", (1000,), "go from 0 to 999")):
         with pytest.raises(UsageError, match=why):
-            inspect(backbone, pictures[0][1], spec, times)
+            inspect(backbone, images[0][1], spec, times)
     with pytest.raises(UsageError, match="colours has no network"):
-        inspect(bigain.load("colours"), pictures[0][1], "lgtm:0.5")
+        inspect(bigain.load("colours"), images[0][1], "lgtm:0.5")
 
 
-def test_the_command_gives_numbers_and_pictures(models, pictures, tmp_path: Path, monkeypatch, capsys) -> None:
+def test_the_command_gives_numbers_and_images(models, images, tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
-    pictures[0][1].save("a.png")
+    images[0][1].save("a.png")
     command = ["inspect", "a.png", "-m", str(models["epsilon"]), "-c", "lgtm:0.5@share=level"]
     assert answer([*command, "-t", "900,100", "-o", "looks", "--json"]) == 0
     document: dict[str, Any] = json.loads(capsys.readouterr().out)
-    assert [look["t"] for look in document["looks"]] == [100, 900]
+    assert [block_view["t"] for block_view in document["looks"]] == [100, 900]
     assert document["pictures"] == {t: f"looks/a.png-t{t}.png" for t in ("100", "900")}
     assert all(Path(path).stat().st_size > 1000 for path in document["pictures"].values())
     with pytest.raises(UsageError, match=r"looks/a\.png-t100\.png: exists, and 1 other\. --force to replace"):

@@ -47,10 +47,10 @@ def test_the_table_greys_out_who_is_out(steps: list[bigain.Ranking]) -> None:
         console.print(table(steps[-1]))
     lines = captured.get().splitlines()
     assert "\x1b[31m" not in captured.get() and "x\\x1b[31m.png" in lines[0], "names move no cursor"
-    for line, standing in zip(lines[2:], steps[-1].standings, strict=True):
+    for line, standing in zip(lines[2:], steps[-1].ranked, strict=True):
         assert standing.label in line
         assert ("\x1b[90m" in line) == (not standing.alive)
-    assert any(not standing.alive for standing in steps[-1].standings)
+    assert any(not standing.alive for standing in steps[-1].ranked)
 
 
 def test_the_time_left_is_a_bound_that_falls(steps: list[bigain.Ranking]) -> None:

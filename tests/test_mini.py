@@ -27,7 +27,7 @@ def embedded(request: pytest.FixtureRequest) -> tuple[str, Path, ModelCard, Any]
     return request.param, folder, ModelCard.read(folder), bigain.load(request.param, device="cpu")
 
 
-def picture() -> Image.Image:
+def image() -> Image.Image:
     return Image.effect_noise((48, 40), 90).convert("RGB")
 
 
@@ -45,7 +45,7 @@ def test_it_is_small_and_cheap_to_evaluate(embedded) -> None:
     assert counter.get_total_flops() <= 0.4e9
     run_of = bigain.Classification(backbone, ["cat", "dog"], compress="none")
     assert run_of.gflop * 1e9 == pytest.approx(counter.get_total_flops())
-    assert backbone.encode(picture()).numel() == 3 * 32 * 32
+    assert backbone.encode(image()).numel() == 3 * 32 * 32
 
 
 def test_it_knows_its_kinds_their_synonyms_and_nothing_else(embedded) -> None:
@@ -61,7 +61,7 @@ def test_it_knows_its_kinds_their_synonyms_and_nothing_else(embedded) -> None:
 def test_its_card_decides_how_it_is_used(embedded) -> None:
     name, _, card, backbone = embedded
     assert (backbone.score, backbone.temperature, backbone.compress) == (card.score, card.temperature, card.compress)
-    result = next(bigain.classify(backbone, picture(), ["cat", "ship"]))
+    result = next(bigain.classify(backbone, image(), ["cat", "ship"]))
     assert result.settings["model"] == name and result.settings["score"] == card.score
     assert result.settings["max_draws"] == (card.draws or 256)
     assert (result.settings["compress"] == "none") == (card.compress == "none")
@@ -82,7 +82,7 @@ def test_its_card_is_shown_by_list_and_names_accuracy_and_honest_use(embedded) -
     name, _, card, _ = embedded
     shown = run("list", "models", "-v").out.decode()
     section = shown[shown.index(f"# {name}: ") :]
-    for words in ("held-out pictures", "minutes", "Recipe", "test bench", "CIFAR-10"):
+    for words in ("held-out images", "minutes", "Recipe", "test bench", "CIFAR-10"):
         assert words in section
     rows = json.loads(run("list", "models", "--json").out)
     (row,) = [row for row in rows if row["name"] == name]
@@ -90,9 +90,9 @@ def test_its_card_is_shown_by_list_and_names_accuracy_and_honest_use(embedded) -
 
 
 def test_the_command_runs_on_it_by_default(tmp_path: Path) -> None:
-    picture().save(tmp_path / "picture.png")
-    result = warm("classify", "picture.png", "-l", "cifar10", "--json", cwd=tmp_path, env={"BIGAIN_MODEL": ""})
+    image().save(tmp_path / "image.png")
+    result = warm("classify", "image.png", "-l", "cifar10", "--json", cwd=tmp_path, env={"BIGAIN_MODEL": ""})
     (record,) = json.loads(result.out)
     assert result.code == 0 and record["settings"]["model"] == DEFAULT_MODEL and record["label"] in KINDS
-    refused = warm("classify", "picture.png", "-l", "cat,zebra", cwd=tmp_path, env={"BIGAIN_MODEL": ""})
+    refused = warm("classify", "image.png", "-l", "cat,zebra", cwd=tmp_path, env={"BIGAIN_MODEL": ""})
     assert refused.code == 2 and "zebra" in refused.err and "ship" in refused.err

@@ -37,7 +37,7 @@ numbers = st.floats(allow_nan=False, allow_infinity=False)
 
 
 def ranking(name: str = "a.jpg", labels: tuple[str, ...] = ("cat", "dog", "owl"), **changes: Any) -> dict[str, Any]:
-    standings = tuple(RankedLabel(label, 0.75 / 2**place, -0.1 - place, 48) for place, label in enumerate(labels))
+    ranked = tuple(RankedLabel(label, 0.75 / 2**place, -0.1 - place, 48) for place, label in enumerate(labels))
     about = {
         "decided": True,
         "gap": 0.0123,
@@ -45,7 +45,7 @@ def ranking(name: str = "a.jpg", labels: tuple[str, ...] = ("cat", "dog", "owl")
         "settings": {"fingerprint": "f1"},
         **changes,
     }
-    return Ranking(name, standings, draws=48, evaluations=212, **about).to_dict()
+    return Ranking(name, ranked, draws=48, evaluations=212, **about).to_dict()
 
 
 def failure(name: str = "b.jpg", fingerprint: str = "f1") -> dict[str, Any]:

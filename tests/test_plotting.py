@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import LABELS, picture
+from commands import LABELS, image
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.font_manager import FontProperties, findfont, get_font
@@ -43,16 +43,16 @@ IDS = [
 def ranking(name: str = "a.jpg", winner: str = "cat", maps: int = 2) -> Ranking:
     generator = np.random.default_rng(0)
     seen = [EvidenceMap(against, 0.1, 8, generator.normal(size=(8, 12))) for against in ("dog $x_", None)][:maps]
-    standings = (RankedLabel(winner, 0.9, -0.1, 8), RankedLabel("dog $x_", 0.1, -0.2, 8, False, 0.1, 0.01, 0.05))
+    ranked = (RankedLabel(winner, 0.9, -0.1, 8), RankedLabel("dog $x_", 0.1, -0.2, 8, False, 0.1, 0.01, 0.05))
     return Ranking(
         name,
-        standings,
+        ranked,
         True,
         0.1,
         (0.05, 0.15),
         8,
         16,
-        exhibit=ImageEvidence(Image.new("RGB", (96, 64), "teal"), tuple(seen)),
+        evidence=ImageEvidence(Image.new("RGB", (96, 64), "teal"), tuple(seen)),
     )
 
 
@@ -80,14 +80,14 @@ def test_a_panel_is_saved_inside_its_folder(name: str, tmp_path: Path) -> None:
 
 
 def test_panels_are_the_same_bytes_every_time_and_have_a_place_for_each_map() -> None:
-    one, two = (png_of(panel(ranking(), ranking().exhibit)) for _ in range(2))
+    one, two = (png_of(panel(ranking(), ranking().evidence)) for _ in range(2))
     assert one == two
     with (
         Image.open(io.BytesIO(one)) as wide,
-        Image.open(io.BytesIO(png_of(panel(r := ranking(maps=1), r.exhibit)))) as few,
+        Image.open(io.BytesIO(png_of(panel(r := ranking(maps=1), r.evidence)))) as few,
     ):
         assert wide.width > few.width
-    figure = panel(ranking(), ranking().exhibit)
+    figure = panel(ranking(), ranking().evidence)
     titles = [axes.get_title() for axes in figure.axes[:3]]
     assert titles == ["a.jpg", "cat against dog $x_", "cat against the empty prompt"]
     image = figure.axes[1].images[0]
@@ -95,7 +95,7 @@ def test_panels_are_the_same_bytes_every_time_and_have_a_place_for_each_map() ->
     assert image.norm.vmax == figure.axes[2].images[0].norm.vmax, "one scale for both"
     assert "8 draws" in figure.get_suptitle()
     one = dataclasses.replace(ranking(), draws=1)
-    assert panel(one, one.exhibit).get_suptitle().endswith(", 1 draw")
+    assert panel(one, one.evidence).get_suptitle().endswith(", 1 draw")
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_panels_are_the_same_bytes_every_time_and_have_a_place_for_each_map() ->
 )
 def test_any_label_is_rendered_without_a_word_on_stderr(label: str, capfd: pytest.CaptureFixture[str]) -> None:
     strange = ranking(f"{label}.jpg", label)
-    assert png_of(panel(strange, strange.exhibit)).startswith(b"\x89PNG")
+    assert png_of(panel(strange, strange.evidence)).startswith(b"\x89PNG")
     assert capfd.readouterr().err == "" and len(title_text(40 * label)) <= 42
 
 
@@ -126,7 +126,9 @@ def test_characters_are_taken_from_further_fonts(monkeypatch: pytest.MonkeyPatch
     for fallbacks in ((), ("STIXGeneral",)):
         monkeypatch.setattr(plotting, "FALLBACKS", fallbacks)
         plotting._families.cache_clear()
-        rendered.append([png_of(panel(found, found.exhibit)) for found in (ranking("a", chr(only)), ranking("a", "é"))])
+        rendered.append(
+            [png_of(panel(found, found.evidence)) for found in (ranking("a", chr(only)), ranking("a", "é"))]
+        )
     plotting._families.cache_clear()
     assert rendered[0][0] != rendered[1][0] and rendered[0][1] == rendered[1][1]
 
@@ -157,8 +159,8 @@ def test_the_command_draws_panels_and_says_the_same(tmp_path: Path, monkeypatch,
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # the command puts its own in place
     (tmp_path / "photos").mkdir()
-    picture("photos/one.png", "red")
-    picture("photos/two.png", "blue", 3)
+    image("photos/one.png", "red")
+    image("photos/two.png", "blue", 3)
     Path("photos/broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     command = ("classify", "photos", *LABELS, "-m", "colours", "--draws", "16", "--jsonl")
     said = []
@@ -176,7 +178,7 @@ def test_the_command_draws_panels_and_says_the_same(tmp_path: Path, monkeypatch,
 def test_the_command_writes_a_report(tmp_path: Path, monkeypatch, capsysbinary) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
-    picture("<i>red.png", "red")
+    image("<i>red.png", "red")
     command = ["classify", "<i>red.png", *LABELS, "-m", "colours", "--draws", "16", "-o", "report.html", "--force"]
     for options, images in (((), 3), (("--heatmap", "maps"), 3), (("--score", "vote"), 1)):
         assert answer([*command, *options]) == 0

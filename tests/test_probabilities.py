@@ -61,7 +61,7 @@ def test_gaps_that_tell_nothing_fit_no_temperature() -> None:
     assert fitted_temperature(gaps, errors, gaps.argmax(axis=1)) is None
 
 
-def test_no_mistake_in_few_pictures_does_not_make_sure_of_everything() -> None:
+def test_no_mistake_in_few_images_does_not_make_sure_of_everything() -> None:
     gaps, errors, _ = world(0.3, count=20)
     found = fitted_temperature(gaps, errors, gaps.argmin(axis=1))
     assert found is not None and shares_at(found, gaps).max(axis=1).mean() < 0.98
@@ -116,17 +116,17 @@ def warm(tmp_path: Path) -> Path:
 
 def test_a_models_temperature_is_used_and_told_under_its_own_score_alone(warm: Path) -> None:
     backbone = bigain.load(str(warm), device="cpu")
-    picture = Image.effect_noise((32, 32), 90).convert("RGB")
+    image = Image.effect_noise((32, 32), 90).convert("RGB")
     results = {}
     for score in ("norm", "l1"):
         rules = bigain.StoppingRules(score=score, draws=8)
-        (results[score],) = bigain.classify(backbone, picture, ["cat", "ship", "frog"], rules=rules)
+        (results[score],) = bigain.classify(backbone, image, ["cat", "ship", "frog"], rules=rules)
     own, other = results["norm"], results["l1"]
     assert own.settings["temperature"] == 0.002 and "temperature" not in other.settings
-    gaps, errors = (np.array([getattr(place, part) for place in own.standings]) for part in ("behind", "error"))
+    gaps, errors = (np.array([getattr(place, part) for place in own.ranked]) for part in ("behind", "error"))
     assert (errors[1:] > 0).all()
     wanted = shares_at(np.hypot(0.002, errors), gaps)
-    assert [place.probability for place in own.standings] == pytest.approx(list(wanted))
+    assert [place.probability for place in own.ranked] == pytest.approx(list(wanted))
 
 
 def test_another_temperature_is_another_run(warm: Path) -> None:
@@ -138,7 +138,7 @@ def test_another_temperature_is_another_run(warm: Path) -> None:
     assert len(marks) == 3
 
 
-def test_the_exam_fits_one_if_there_are_enough_pictures(warm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_exam_fits_one_if_there_are_enough_images(warm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
     from bigain_cli.backbones.vocabulary import PromptVocabulary
@@ -150,10 +150,10 @@ def test_the_exam_fits_one_if_there_are_enough_pictures(warm: Path, monkeypatch:
     phrases = PromptVocabulary(dict(list(card.classes.items())[:2]), card.templates)
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (6, 3, 32, 32), generator=generator, dtype=torch.uint8)
-    pictures = LabelledImages(pixels, torch.tensor([0, 1] * 3), tuple(phrases.classes))
+    images = LabelledImages(pixels, torch.tensor([0, 1] * 3), tuple(phrases.classes))
     monkeypatch.setattr(validation, "DRAWS", 8)
-    *_, few = validation.validate(backbone, phrases, pictures, 6, 0)
+    *_, few = validation.validate(backbone, phrases, images, 6, 0)
     monkeypatch.setattr(validation, "ENOUGH", 5)
-    *_, enough = validation.validate(backbone, phrases, pictures, 6, 0)
+    *_, enough = validation.validate(backbone, phrases, images, 6, 0)
     assert few.temperature is None and dataclasses.replace(enough, temperature=None) == few
     assert enough.temperature is None or enough.temperature > 0

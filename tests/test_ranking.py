@@ -33,5 +33,5 @@ def test_a_ranking_is_one_plain_line(changes: dict[str, object], expected: str) 
 
 @given(st.text(), st.text())
 def test_it_stays_one_line_whatever_the_names(name: str, label: str) -> None:
-    line = repr(replace(DECIDED, id=name, standings=(replace(STANDINGS[0], label=label),)))
+    line = repr(replace(DECIDED, id=name, ranked=(replace(STANDINGS[0], label=label),)))
     assert len(line.splitlines()) == 1

@@ -15,8 +15,8 @@ TEXT = (Path(__file__).parents[1] / "README.md").read_text()
 
 def test_the_record_in_the_readme_is_the_one_that_is_made() -> None:
     shown = json.loads(re.search(r"```json\n(.*?)```", TEXT, re.S)[1])
-    picture = Image.new("RGB", (64, 64), "teal")
-    made = next(bigain.classify(bigain.load("colours", device="cpu"), [("/tmp/teal.png", picture)], "red,green,blue"))
+    image = Image.new("RGB", (64, 64), "teal")
+    made = next(bigain.classify(bigain.load("colours", device="cpu"), [("/tmp/teal.png", image)], "red,green,blue"))
     record = made.to_dict(top=2)
     for key in ("label", "decided", "runner_up", "draws", "evaluations", "settings"):
         assert record[key] == shown[key], key

@@ -32,16 +32,16 @@ LINK = "http://example.invalid/x.png"
 
 
 def ranking(name: str, label: str = "cat", decided: bool = True, gap: float = 0.1, maps: bool = False) -> Ranking:
-    standings = (
+    ranked = (
         RankedLabel(label, 0.5 + gap, -0.1, 16, True, 0.0, 0.0, None),
         RankedLabel("dog", 0.3, -0.1 - gap, 16, not decided, gap, 0.01, 0.05),
         RankedLabel(QUOTES, 0.1, -0.9, 8, False, 0.8, 0.1, 0.3),
     )
     seen = (EvidenceMap("dog", gap, 16, np.eye(8)), EvidenceMap(None, gap, 16, -np.eye(8))) if maps else ()
-    exhibit = ImageEvidence(Image.effect_noise((300, 200), 40).convert("RGB"), seen)
+    evidence = ImageEvidence(Image.effect_noise((300, 200), 40).convert("RGB"), seen)
     settings = {"model": EVIL, "seed": 0, "compress": "none", "link": LINK, "fingerprint": "f"}
     interval = (gap - 0.05, gap + 0.05)
-    return Ranking(name, standings, decided, gap, interval, 16, 48, settings=settings, exhibit=exhibit)
+    return Ranking(name, ranked, decided, gap, interval, 16, 48, settings=settings, evidence=evidence)
 
 
 RESULTS: list[Ranking | Failure] = [
@@ -101,7 +101,7 @@ def test_a_page_is_whole_and_ordered_and_holds_nothing_foreign() -> None:
     assert len(found.all("script")) == len(found.all("style")) == 1
     assert not any(name.startswith("on") or name == "style" for _, attributes in found.tags for name in attributes)
     assert all(image["src"].startswith("data:image/") for image in found.all("img"))
-    assert len(found.all("img")) == 7, "five pictures, two maps"
+    assert len(found.all("img")) == 7, "five images, two maps"
     assert not found.all("link") and not found.all("a") and not found.all("iframe")
     assert EVIL not in text and QUOTES not in text and "\u202e" not in text
     assert "&lt;script&gt;" in text and "${style}" in text, "names are shown as they are"
@@ -118,7 +118,7 @@ def test_the_policy_lets_the_pages_own_code_run_and_nothing_else() -> None:
         assert f"{tag}-src 'sha256-{digest}'" in policy
 
 
-def picture_of(figure: dict[str, Any]) -> Image.Image:
+def image_of(figure: dict[str, Any]) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(figure["src"].partition(",")[2]))).convert("RGB")
 
 
@@ -165,11 +165,11 @@ def test_a_remark_keeps_its_lines_and_is_escaped() -> None:
 
 def test_the_maps_of_an_image_have_one_scale_that_is_shown() -> None:
     weak, strong = np.eye(8), -4 * np.eye(8)
-    picture = ImageEvidence(
+    shown_image = ImageEvidence(
         Image.new("RGB", (8, 8)), (EvidenceMap("dog", 1, 16, weak), EvidenceMap(None, 1, 16, strong))
     )
-    text = page([dataclasses.replace(ranking("a.png"), exhibit=picture)])
-    _, first, second = (picture_of(image) for image in Structure(text).all("img"))
+    text = page([dataclasses.replace(ranking("a.png"), evidence=shown_image)])
+    _, first, second = (image_of(image) for image in Structure(text).all("img"))
     assert first.getpixel((1, 0)) == second.getpixel((1, 0)), "zero is one colour"
     quarter, full = (np.subtract(255, seen.getpixel((0, 0))).max() for seen in (first, second))
     assert 30 < quarter < 0.6 * full, "a quarter of the strongest looks like one"
@@ -186,8 +186,8 @@ def test_the_scale_has_the_colours_of_the_maps() -> None:
 
 def test_every_label_has_a_mark_and_an_arrow_if_it_lies_past_the_axis() -> None:
     result = ranking("a.png")
-    ends = span(result.standings)
-    assert [beyond(place.behind, ends) for place in result.standings] == [0, 0, 1]
+    ends = span(result.ranked)
+    assert [beyond(place.behind, ends) for place in result.ranked] == [0, 0, 1]
     text = page([result])
     marks = [attributes["d"] for attributes in Structure(text).all("path") if attributes["class"] == "mark"]
     assert len(marks) == 3 and [("L100" in mark) for mark in marks] == [False, False, True]
@@ -200,7 +200,7 @@ def test_one_is_not_many() -> None:
 
 
 def test_bars_share_an_axis_that_shows_the_race() -> None:
-    places = ranking("a").standings
+    places = ranking("a").ranked
     low, high = ends = span(places)
     assert low < 0 < places[1].behind + places[1].radius < high
     assert part(0.0, ends) < part(0.1, ends) < part(9.0, ends) == 1.0

@@ -33,16 +33,16 @@ RULES = bigain.StoppingRules("fixed", draws=4)
 
 
 def scores(result) -> dict[str, float]:
-    return {place.label: place.score for place in result.standings}
+    return {place.label: place.score for place in result.ranked}
 
 
 @pytest.mark.parametrize(("kind", "spec"), CASES)
-def test_batch_size_and_order_change_no_label_and_no_score(kind: str, spec: str, models, pictures) -> None:
+def test_batch_size_and_order_change_no_label_and_no_score(kind: str, spec: str, models, images) -> None:
     backbone = bigain.load(str(models[kind]), device="cpu")
     runs = []
     for batch, order, turn, share in ((1, 1, 1, True), (7, -1, 1, True), (64, 1, -1, True), (8, -1, -1, False)):
         stream = bigain.classify(
-            backbone, pictures[:3][::turn], LABELS[::order], rules=RULES, batch=batch, compress=spec, share_prefix=share
+            backbone, images[:3][::turn], LABELS[::order], rules=RULES, batch=batch, compress=spec, share_prefix=share
         )
         runs.append({result.id: result for result in stream})
     for run in runs[1:]:
@@ -52,13 +52,11 @@ def test_batch_size_and_order_change_no_label_and_no_score(kind: str, spec: str,
 
 
 @pytest.mark.parametrize(("kind", "spec"), CASES)
-def test_compression_changes_scores_and_leaves_the_network_as_it_was(kind: str, spec: str, models, pictures) -> None:
+def test_compression_changes_scores_and_leaves_the_network_as_it_was(kind: str, spec: str, models, images) -> None:
     backbone = bigain.load(str(models[kind]), device="cpu")
 
     def run(compress: str) -> list[dict[str, float]]:
-        return [
-            scores(each) for each in bigain.classify(backbone, pictures[:2], LABELS, rules=RULES, compress=compress)
-        ]
+        return [scores(each) for each in bigain.classify(backbone, images[:2], LABELS, rules=RULES, compress=compress)]
 
     plain = run("none")
     squeezed = run(spec)
@@ -69,9 +67,9 @@ def test_compression_changes_scores_and_leaves_the_network_as_it_was(kind: str, 
     assert not any(module._forward_pre_hooks or module._forward_hooks for module in backbone.network.modules())
 
 
-def test_a_stream_that_is_given_up_leaves_the_network_as_it_was(models, pictures) -> None:
+def test_a_stream_that_is_given_up_leaves_the_network_as_it_was(models, images) -> None:
     backbone = bigain.load(str(models["epsilon"]), device="cpu")
-    stream = bigain.classify(backbone, pictures, LABELS, compress="lgtm:0.5")
+    stream = bigain.classify(backbone, images, LABELS, compress="lgtm:0.5")
     next(stream)
     assert any(module._forward_pre_hooks for module in backbone.network.modules())
     stream.close()
@@ -81,12 +79,12 @@ def test_a_stream_that_is_given_up_leaves_the_network_as_it_was(models, pictures
 @pytest.mark.parametrize(
     "spec", ["lgtm:0.5@share=level", "lgtm:0.5@plan=per-label", "iekvd:2@0.9", "tome:0.5@plan=per-label"]
 )
-def test_errors_equal_a_plain_loop_over_a_compressed_network(spec: str, models, pictures) -> None:
+def test_errors_equal_a_plain_loop_over_a_compressed_network(spec: str, models, images) -> None:
     """The plan of a U-Net's first site is the same for every label, so sharing it must change nothing."""
     backbone = bigain.load(str(models["epsilon"]), device="cpu")
     conditions = backbone.condition(LABELS)
-    latent = backbone.encode(pictures[0][1])
-    block = Draws(0, digest(pictures[0][1]), backbone.latent_shape).block(0, 3)
+    latent = backbone.encode(images[0][1])
+    block = Draws(0, digest(images[0][1]), backbone.latent_shape).block(0, 3)
     expected = np.empty((3, len(LABELS)))
     with torch.inference_mode(), compressed(backbone.network, spec) as handle:
         for draw in range(3):
@@ -103,12 +101,12 @@ def test_errors_equal_a_plain_loop_over_a_compressed_network(spec: str, models, 
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_a_pass_for_the_plan_is_counted_and_kept_within_the_budget(models, pictures) -> None:
+def test_a_pass_for_the_plan_is_counted_and_kept_within_the_budget(models, images) -> None:
     backbone = bigain.load(str(models["epsilon"]), device="cpu")
 
     def evaluations(spec: str, **limits) -> int:
         rules = bigain.StoppingRules("fixed", draws=4, **limits)
-        return next(bigain.classify(backbone, pictures[:1], LABELS, rules=rules, compress=spec)).evaluations
+        return next(bigain.classify(backbone, images[:1], LABELS, rules=rules, compress=spec)).evaluations
 
     assert evaluations("none") == evaluations("lgtm:0.5") == evaluations("iekvd:2") == 12
     assert evaluations("lgtm:0.5@share=block") == 16, "the blocks' plans come from a pass with the empty prompt"
@@ -118,45 +116,45 @@ def test_a_pass_for_the_plan_is_counted_and_kept_within_the_budget(models, pictu
         Classification(backbone, LABELS, rules=bigain.StoppingRules(budget=3), compress="lgtm:0.5@share=block")
 
 
-def test_the_pass_for_the_plan_ends_with_the_last_plan(models, pictures) -> None:
+def test_the_pass_for_the_plan_ends_with_the_last_plan(models, images) -> None:
     backbone = bigain.load(str(models["dit"]), device="cpu")
     rows = [0, 0, 0]
     for number, block in enumerate(backbone.network.transformer_blocks):
         block.attn1.to_out[0].register_forward_hook(
             lambda module, args, output, number=number: rows.__setitem__(number, rows[number] + len(output))
         )
-    list(bigain.classify(backbone, pictures[:1], LABELS, rules=RULES, batch=4, compress="lgtm:0.5@blocks=1"))
+    list(bigain.classify(backbone, images[:1], LABELS, rules=RULES, batch=4, compress="lgtm:0.5@blocks=1"))
     assert rows == [16, 12, 12], "four rows more before the plan, none after it"
 
 
-def test_the_same_plan_serves_every_label(models, pictures) -> None:
+def test_the_same_plan_serves_every_label(models, images) -> None:
     """Two labels with one prompt get one score: their maps are the same, random or not."""
     backbone = bigain.load(str(models["epsilon"]), device="cpu")
     labels = {"one": "a tabby", "two": "a tabby"}
     for spec in ("lgtm:0.5@share=block", "tome:0.5", "tome:0.5@levels=all+mlp"):
-        result = scores(next(bigain.classify(backbone, pictures[:1], labels, rules=RULES, compress=spec, batch=1)))
+        result = scores(next(bigain.classify(backbone, images[:1], labels, rules=RULES, compress=spec, batch=1)))
         assert result["one"] == result["two"], spec
-    unshared = bigain.classify(backbone, pictures[:1], labels, rules=RULES, compress="tome:0.5@unshared", batch=1)
+    unshared = bigain.classify(backbone, images[:1], labels, rules=RULES, compress="tome:0.5@unshared", batch=1)
     result = scores(next(unshared))
     assert result["one"] != result["two"]
 
 
-def test_records_say_what_was_compressed(models, pictures) -> None:
+def test_records_say_what_was_compressed(models, images) -> None:
     backbone = bigain.load(str(models["epsilon"]), device="cpu")
-    settings = next(bigain.classify(backbone, pictures[:1], LABELS, rules=RULES, compress="lgtm:0.5")).settings
+    settings = next(bigain.classify(backbone, images[:1], LABELS, rules=RULES, compress="lgtm:0.5")).settings
     assert settings["compress"] == "lgtm:0.5@share=level", "what was chosen is said"
     about = settings["compression"]
     assert about["tokens"] == [[64, 32, 32]] and 0 < about["sites"] < about["of"]
     assert about["gflop"][1] <= about["gflop"][0] and 0 < about["saved"] < 1
-    plain = next(bigain.classify(backbone, pictures[:1], LABELS, rules=RULES)).settings
+    plain = next(bigain.classify(backbone, images[:1], LABELS, rules=RULES)).settings
     assert plain["compress"] == "none" and "compression" not in plain
     assert plain["fingerprint"] != settings["fingerprint"]
 
 
-def test_less_than_was_asked_for_is_said_aloud(models, pictures) -> None:
+def test_less_than_was_asked_for_is_said_aloud(models, images) -> None:
     backbone = bigain.load(str(models["epsilon"]), device="cpu")
     with pytest.warns(UserWarning, match=r"lgtm: 48 of 64 tokens leave at 8x8, not 57: of each 2x2 one stays\."):
-        list(bigain.classify(backbone, pictures[:1], LABELS, rules=RULES, compress="lgtm:0.9"))
+        list(bigain.classify(backbone, images[:1], LABELS, rules=RULES, compress="lgtm:0.9"))
     with pytest.warns(UserWarning, match=r"lgtm: 48 of 64 tokens leave at 8x8, not 57: of each 2x2 one stays\."):
         list(bigain.generate(backbone, "red", compress="lgtm:0.9", steps=1))
 
@@ -168,7 +166,7 @@ def test_what_cannot_be_compressed_is_said() -> None:
         Classification(bigain.load("colours"), ["red", "green"], compress="lgmt:0.5")
 
 
-def test_unshared_maps_depend_on_picture_draw_and_label_alone(models, pictures) -> None:
+def test_unshared_maps_depend_on_image_draw_and_label_alone(models, images) -> None:
     """So that a run can be resumed, and batches be of any size."""
     backbone = bigain.load(str(models["epsilon"]), device="cpu")
 
@@ -176,11 +174,11 @@ def test_unshared_maps_depend_on_picture_draw_and_label_alone(models, pictures) 
         results = bigain.classify(backbone, given, LABELS, rules=RULES, compress="tome:0.5@unshared", **options)
         return {result.id: scores(result) for result in results}
 
-    together, alone, small = found(pictures[:3]), found(pictures[1:2]), found(pictures[:3], batch=1)
-    name = pictures[1][0]
+    together, alone, small = found(images[:3]), found(images[1:2]), found(images[:3], batch=1)
+    name = images[1][0]
     assert together[name] == alone[name]
     assert together[name] == pytest.approx(small[name], abs=1e-5)
-    assert backwards(found(pictures[2::-1])) == backwards(together)
+    assert backwards(found(images[2::-1])) == backwards(together)
 
 
 def backwards(found: dict[str, Any]) -> list[Any]:

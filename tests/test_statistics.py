@@ -193,7 +193,7 @@ def test_shared_draws_are_what_makes_few_draws_enough() -> None:
     assert agree[0] >= 0.9 and agree[1] <= agree[0] - 0.2
 
 
-def test_draws_depend_on_seed_and_picture_alone() -> None:
+def test_draws_depend_on_seed_and_image_alone() -> None:
     draws = Draws(0, b"picture", (2, 3, 3))
     whole, piece = draws.block(0, 9), draws.block(5, 2)
     assert torch.equal(whole.noise[5:7], piece.noise) and torch.equal(whole.t[5:7], piece.t)

@@ -49,8 +49,8 @@ def test_two_labels_of_one_class_are_refused() -> None:
 
 
 def test_a_label_may_be_told_by_its_prompt() -> None:
-    arms = label_prompts(as_label_set({"my cat": "tabby", "fish": ["tench"]}), (), False, KNOWN)
-    assert [arm.texts for arm in arms] == [("tabby",), ("tench",)]
+    competing = label_prompts(as_label_set({"my cat": "tabby", "fish": ["tench"]}), (), False, KNOWN)
+    assert [arm.texts for arm in competing] == [("tabby",), ("tench",)]
 
 
 def test_templates_are_refused() -> None:
@@ -74,9 +74,9 @@ def test_near_names_share_a_word_before_they_share_letters() -> None:
         known.find("cat")
 
 
-def test_dit_classifies_by_class(models, pictures) -> None:
+def test_dit_classifies_by_class(models, images) -> None:
     backbone = bigain.load(str(models["dit"]), device="cpu")
-    result = next(bigain.classify(backbone, pictures[:1], ["tabby cat", "Tinca tinca"], reject=True))
-    assert {place.label for place in result.standings} == {"tabby cat", "Tinca tinca", "none"}
+    result = next(bigain.classify(backbone, images[:1], ["tabby cat", "Tinca tinca"], reject=True))
+    assert {place.label for place in result.ranked} == {"tabby cat", "Tinca tinca", "none"}
     with pytest.raises(UsageError, match="not among the 6 classes"):
-        bigain.classify(backbone, pictures[:1], ["tabby", "spaceship"])
+        bigain.classify(backbone, images[:1], ["tabby", "spaceship"])

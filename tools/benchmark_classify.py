@@ -16,7 +16,7 @@ from typing import Any
 
 
 def split(images: list[str], model: str, labels: str, repeat: int) -> dict[str, Any]:
-    """Return the seconds of each part, in this process; of the picture's parts the medians."""
+    """Return the seconds of each part, in this process; of the image's parts the medians."""
     clock = [time.perf_counter()]
 
     def lap() -> float:
@@ -33,17 +33,17 @@ def split(images: list[str], model: str, labels: str, repeat: int) -> dict[str, 
     found["load"] = lap()
     run = Classification(backbone, labels)
     found["labels"] = lap()
-    pictures = [(image, read(Source(image, path=image))) for image in images]
+    chosen_images = [(image, read(Source(image, path=image))) for image in images]
     found["read"] = lap()
-    backbone.encode(pictures[0][1])
+    backbone.encode(chosen_images[0][1])
     found["encode"] = lap()
     times, spent = [], []
     for _ in range(repeat):
-        for each in pictures:
+        for each in chosen_images:
             (ranking,) = [step for step in run.rankings([each]) if step.finished]
             times.append(lap())
             spent.append(ranking.evaluations)
-    found |= {"first picture": times[0], "a picture": statistics.median(times), "slowest picture": max(times)}
+    found |= {"first image": times[0], "an image": statistics.median(times), "slowest image": max(times)}
     found |= {"evaluations": statistics.median(spent), "most evaluations": max(spent)}
     found["evaluations a second"] = sum(spent) / sum(times)
     return found
@@ -66,17 +66,17 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=5)
     asked = parser.parse_args()
     with TemporaryDirectory() as folder:
-        images = asked.images or [_some_picture(Path(folder))]
+        images = asked.images or [_some_image(Path(folder))]
         outside = [whole(images[0], asked.model, asked.labels) for _ in range(asked.repeat)]
         for name, value in split(images, asked.model, asked.labels, asked.repeat).items():
             print(f"{name:22}{value:8.3f}")
         print(f"{'the whole command':22}{statistics.median(outside):8.3f}")
 
 
-def _some_picture(folder: Path) -> str:
+def _some_image(folder: Path) -> str:
     from PIL import Image
 
-    path = folder / "picture.png"
+    path = folder / "image.png"
     Image.effect_noise((320, 240), 80).convert("RGB").save(path)
     return str(path)
 

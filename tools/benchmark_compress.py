@@ -47,13 +47,13 @@ class Random:
 
     def __init__(self, network: Any, device: torch.device, dtype: torch.dtype) -> None:
         self.network = network.to(device, dtype).eval().requires_grad_(False)
-        self.device, self.dtype, self.prefixed = device, dtype, isinstance(network, UNet2DConditionModel)
+        self.device, self.dtype, self.has_prefix = device, dtype, isinstance(network, UNet2DConditionModel)
         self.latent_shape = (4, network.config.sample_size, network.config.sample_size)
         self.process = NoiseSchedule.of(cosine_alphas(1000), "epsilon", device)
         self.mix = self.process.mix
 
     def condition(self, prompts: list[str]) -> Conditions:
-        if not self.prefixed:
+        if not self.has_prefix:
             return Conditions(torch.arange(len(prompts), device=self.device))
         torch.manual_seed(0)
         width = self.network.config.cross_attention_dim
@@ -71,7 +71,7 @@ class Random:
         return run_prefix(self.network, text, lambda: self._forward(noisy, t, text))
 
     def _forward(self, noisy: Any, t: Any, rows: Any) -> Any:
-        if self.prefixed:
+        if self.has_prefix:
             return self.network(noisy.to(self.dtype), t, encoder_hidden_states=rows, return_dict=False)[0]
         return self.network(noisy.to(self.dtype), timestep=t, class_labels=rows, return_dict=False)[0]
 

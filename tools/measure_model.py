@@ -1,4 +1,4 @@
-"""Choose a backbone's score, range of times and temperature by measurement, on pictures it was not trained on.
+"""Choose a backbone's score, range of times and temperature by measurement, on images it was not trained on.
 
 python tools/measure_model.py MODEL DATA.safetensors [--images 500] [--draws 64] [--table errors.npz] [--compress SPEC]
 
@@ -43,21 +43,21 @@ def losses_of(score: str, table: dict[str, Any]) -> np.ndarray:
     return np.stack([attribute(found.losses)(errors) for errors in table["l1" if found.absolute else "l2"]])
 
 
-def measure(backbone: Backbone, pictures: LabelledImages, count: int, draws: int, spec: str) -> dict[str, Any]:
-    """Return the errors [picture draw label] of the first pictures, their times and their labels."""
-    arms = label_prompts(as_label_set(list(pictures.classes)), (), False, backbone.vocabulary, backbone.template)
-    conditions = backbone.condition([arm.texts[0] for arm in arms])
+def measure(backbone: Backbone, images: LabelledImages, count: int, draws: int, spec: str) -> dict[str, Any]:
+    """Return the errors [image draw label] of the first images, their times and their labels."""
+    competing = label_prompts(as_label_set(list(images.classes)), (), False, backbone.vocabulary, backbone.template)
+    conditions = backbone.condition([arm.texts[0] for arm in competing])
     rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     acting = nullcontext() if spec == "none" else compressed(backbone, spec, steps=backbone.timesteps)
     with torch.inference_mode(), acting:
         for number in range(count):
-            image = pictures.image(number)
+            image = images.image(number)
             block = Draws(0, digest(image), backbone.latent_shape, (0, backbone.timesteps)).block(0, draws)
             rows.append(_errors(backbone, backbone.encode(image), block, conditions))
             if number % 20 == 19:
                 print(f"{number + 1}/{count}", flush=True)
     l2, l1, t = (np.stack(column) for column in zip(*rows, strict=True))
-    return {"l2": l2, "l1": l1, "t": t / backbone.timesteps, "labels": pictures.labels[:count].numpy()}
+    return {"l2": l2, "l1": l1, "t": t / backbone.timesteps, "labels": images.labels[:count].numpy()}
 
 
 def _errors(backbone: Any, latent: Any, block: Any, conditions: Any, at_once: int = 8) -> Any:
@@ -77,7 +77,7 @@ def _errors(backbone: Any, latent: Any, block: Any, conditions: Any, at_once: in
 
 
 def within(table: dict[str, Any], times: tuple[float, float], draws: int) -> dict[str, Any]:
-    """Keep the first draws of each picture whose time is in a range: the same draws as if drawn from it, nearly."""
+    """Keep the first draws of each image whose time is in a range: the same draws as if drawn from it, nearly."""
     inside = (table["t"] >= times[0]) & (table["t"] < times[1])
     draws = min(draws, int(inside.sum(axis=1).min()))
     index = np.stack([np.flatnonzero(row)[:draws] for row in inside])[:, :, None]
@@ -110,7 +110,7 @@ def scores_and_ranges(table: dict[str, Any], draws: int) -> None:
 
 
 def against(answers: np.ndarray, base: np.ndarray, truth: np.ndarray) -> str:
-    """Return how many points more answers are right than other answers to the same pictures."""
+    """Return how many points more answers are right than other answers to the same images."""
     gained, lost = int(((answers == truth) & (base != truth)).sum()), int(((answers != truth) & (base == truth)).sum())
     found = paired_interval(gained, lost, len(truth))
     low, points, high = (100 * share for share in (found.low, found.value, found.high))
@@ -144,7 +144,7 @@ def numbers_of_draws(table: dict[str, Any], times: tuple[float, float], score: s
 
 
 def race(table: dict[str, Any], rules: StoppingRules, labels: list[str]) -> Iterator[Any]:
-    """Replay a contest on the table, a ranking for each picture."""
+    """Replay a contest on the table, a ranking for each image."""
     errors = table["l1" if rules.score == "l1" else "l2"]
     for row in errors:
         contest = Elimination(labels, [1] * len(labels), rules)
@@ -182,8 +182,8 @@ def calibrated(
 
 
 def gaps_of(rankings: list[Any], labels: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return how far every label is behind, and how sure that is."""  # [picture label] each
-    places = [{place.label: place for place in ranking.standings} for ranking in rankings]
+    """Return how far every label is behind, and how sure that is."""  # [image label] each
+    places = [{place.label: place for place in ranking.ranked} for ranking in rankings]
     gaps = np.array([[found[label].behind for label in labels] for found in places])
     return gaps, np.array([[found[label].error for label in labels] for found in places])
 
@@ -198,7 +198,7 @@ def schedules(table: dict[str, Any], times: tuple[float, float], score: str, lab
         rankings = list(race(part, rules, labels))
         right = sum(labels.index(ranking.label) == label for ranking, label in zip(rankings, truth, strict=True))
         spent = np.mean([ranking.evaluations for ranking in rankings])
-        print(f"{name:6s}  accuracy {share_of(right, len(truth))}, {spent:.1f} evaluations a picture")
+        print(f"{name:6s}  accuracy {share_of(right, len(truth))}, {spent:.1f} evaluations an image")
 
 
 def calibration(table: dict[str, Any], times: tuple[float, float], score: str, labels: list[str]) -> None:
@@ -213,7 +213,7 @@ def calibration(table: dict[str, Any], times: tuple[float, float], score: str, l
     decided = np.array([ranking.decided for ranking in rankings])
     print(f"accuracy {share_of(int(right.sum()), len(right))}, decided {100 * decided.mean():.1f} %, of those")
     print(f"  right {share_of(int(right[decided].sum()), int(decided.sum()))}")
-    print(f"evaluations a picture: mean {spent.mean():.0f}, median {np.median(spent):.0f}, most {spent.max()}")
+    print(f"evaluations an image: mean {spent.mean():.0f}, median {np.median(spent):.0f}, most {spent.max()}")
     judge("no temperature", right, np.array([ranking.probability for ranking in rankings]))
     gaps, errors = gaps_of(rankings, labels)
     whole = fitted_temperature(gaps, errors, truth)
@@ -266,12 +266,12 @@ def main() -> None:
     parser.add_argument("--temperature", type=float, help="one to judge, beside the fitted one")
     parser.add_argument("--times", type=float, nargs=2, default=(0.0, 1.0))
     asked = parser.parse_args()
-    pictures = load_images(asked.data, 32)
+    images = load_images(asked.data, 32)
     path = Path(asked.table) if asked.table else None
     if path is not None and path.exists():
         table = dict(np.load(path))
     else:
-        table = measure(load(asked.model), pictures, asked.images, asked.draws, asked.compress)
+        table = measure(load(asked.model), images, asked.images, asked.draws, asked.compress)
         if path is not None:
             np.savez(path, **table)
     for draws in (8, 16, 32, 64):
@@ -280,12 +280,12 @@ def main() -> None:
     low, high = asked.times
     single_draws(table)
     paired_scores(table, asked.score)
-    numbers_of_draws(table, (low, high), asked.score, list(pictures.classes))
+    numbers_of_draws(table, (low, high), asked.score, list(images.classes))
     shapes(table, (low, high), asked.score)
     if asked.temperature is not None:
-        calibrated(table, (low, high), asked.score, list(pictures.classes), asked.temperature)
-    schedules(table, (low, high), asked.score, list(pictures.classes))
-    calibration(table, (low, high), asked.score, list(pictures.classes))
+        calibrated(table, (low, high), asked.score, list(images.classes), asked.temperature)
+    schedules(table, (low, high), asked.score, list(images.classes))
+    calibration(table, (low, high), asked.score, list(images.classes))
 
 
 if __name__ == "__main__":

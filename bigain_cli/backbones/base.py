@@ -53,10 +53,10 @@ class Backbone(Protocol):
     schedule: Mapping[str, Any]  # the schedule as a diffusers scheduler's configuration, for samplers
     latent_shape: tuple[int, int, int]
     scale: int  # pixels along a side of one latent position
-    elastic: bool  # whether the network takes latents of other heights and widths
+    any_size: bool  # whether the network takes latents of other heights and widths
     patch: int  # pixels along an axis that are channels of one position in model space; else 1
     vocabulary: ClassVocabulary | None  # the class names of a label-conditioned model; None: any text
-    prefixed: bool  # whether part of the network runs before the label enters
+    has_prefix: bool  # whether part of the network runs before the label enters
     temperature: float | None  # of the probabilities under its own score, if it was fitted
     score: str  # the score that was measured to be best
     compress: str  # the compression that was measured to be best for classifying

@@ -26,8 +26,8 @@ class LabelDiT:
     """A label-conditioned DiT."""
 
     family = "dit"
-    elastic = False  # its position embeddings are made for one grid
-    prefixed = False
+    any_size = False  # its position embeddings are made for one grid
+    has_prefix = False
     patch = 1
 
     def __init__(

@@ -42,8 +42,8 @@ class GaussianMixture:
     template: str = DEFAULT_TEMPLATE
     sampling: Sampling = Sampling(guidance=1.0)  # noqa: RUF009 (frozen)
     scale: int = 1
-    elastic: bool = False
-    prefixed: bool = False
+    any_size: bool = False
+    has_prefix: bool = False
     patch: int = 1
     dtype: torch.dtype = torch.float32
 

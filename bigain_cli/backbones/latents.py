@@ -28,7 +28,7 @@ def fit(image: Image, size: tuple[int, int]) -> Tensor:
 
 
 def as_image(pixels: Tensor) -> Image:
-    """Return the picture of −1 … 1, rounded as diffusers rounds."""  # of [3 h w]
+    """Return the image of −1 … 1, rounded as diffusers rounds."""  # of [3 h w]
     values = (pixels / 2 + 0.5).clamp(0, 1).permute(1, 2, 0).cpu().numpy()
     return PIL.fromarray((values * 255).round().astype("uint8"))
 

@@ -144,7 +144,7 @@ class RandomWeightsFolder(DiffusersFolder):
         return 2 ** (len(self.configs["vae"]["block_out_channels"]) - 1) if self.has("vae") else self.card.patch
 
     def at(self, size: int) -> RandomWeightsFolder:
-        """Return the same architecture for pictures of another size."""
+        """Return the same architecture for images of another size."""
         part = "unet" if self.has("unet") else "transformer"
         config = self.configs[part]
         step = self.scale * config.get("patch_size", 1)

@@ -31,7 +31,7 @@ class TextUNet:
     """A text-conditioned U-Net, with or without a VAE."""
 
     family = "unet"
-    elastic = True
+    any_size = True
     vocabulary: ClassVocabulary | None = None
 
     def __init__(
@@ -112,7 +112,7 @@ class TextUNet:
         return run_prefix(self.network, text, lambda: self._forward(noisy, t, text))
 
     @property
-    def prefixed(self) -> bool:
+    def has_prefix(self) -> bool:
         """Tell whether part of the network runs before the text enters and can be cached; a compiled network cannot.
 
         Where the text is added to the time embedding, it enters every module.

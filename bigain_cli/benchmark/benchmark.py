@@ -73,15 +73,15 @@ def bench(
 def _in_order(backbone: Backbone, specs: Sequence[str | Spec]) -> list[Spec]:
     """Return the specs as classifying would use them, each once, the uncompressed network first."""
     read = [parse(spec) for spec in specs]
-    return list(dict.fromkeys([Spec(), *(spec.by_level() if backbone.prefixed else spec for spec in read)]))
+    return list(dict.fromkeys([Spec(), *(spec.by_level() if backbone.has_prefix else spec for spec in read)]))
 
 
 def _prefix_shared(backbone: Backbone, prefix: bool | None, compile: bool) -> bool:
     """Say whether to share the part that no label enters; refuse a request that cannot be met."""
-    if prefix and not backbone.prefixed:
+    if prefix and not backbone.has_prefix:
         why = f"nothing of {backbone.name} runs before the label enters"
         raise UsageError("--prefix", why, "Leave it out.")
-    return backbone.prefixed and not compile if prefix is None else prefix
+    return backbone.has_prefix and not compile if prefix is None else prefix
 
 
 class _Stages:

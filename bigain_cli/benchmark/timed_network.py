@@ -70,7 +70,7 @@ def _sized(backbone: Backbone, size: int | None) -> Backbone:
     scale = backbone.scale
     if size is None or height == width == size / scale:
         return backbone
-    if not backbone.elastic:
+    if not backbone.any_size:
         why = f"{backbone.name} works at {width * scale}x{height * scale} only"
         raise UsageError(f"--size {size}", why, "Leave out --size, or let --random-weights build another size.")
     if size < 1 or size % scale:

@@ -90,7 +90,7 @@ class Classification:
         if batch is not None and batch < 1:
             raise UsageError(f"batch {batch}", "must be at least 1", "Leave it out for a size that suits the device.")
         spec = parse(backbone.compress if compress is None else compress)
-        self._settings = Settings(competing, self.rules, seed, spec.by_level() if backbone.prefixed else spec)
+        self._settings = Settings(competing, self.rules, seed, spec.by_level() if backbone.has_prefix else spec)
         self._prompt_counts = [len(label.texts) for label in competing]
         self._share, self._reject = share_prefix, reject
         self._compression: Compression | None = None
@@ -181,16 +181,14 @@ class Classification:
                 if not running:
                     return
 
-    def _begin(self, picture: LoadedImage, place: int) -> ImageRun:
+    def _begin(self, image: LoadedImage, place: int) -> ImageRun:
         started = time.monotonic()
         length = self.backbone.timesteps
         grid = [t * length // 1000 for stage in SCHEDULES[self.rules.schedule].staged for t in stage]
-        draws = Draws(
-            self._settings.seed, picture.digest, self.backbone.latent_shape, self.backbone.timestep_range, grid
-        )
-        latent, elimination = self.backbone.encode(picture.image), self._new_elimination()
-        view = view_of(picture.image, self.backbone.latent_shape[1:]) if self._views else None
-        return ImageRun(place, picture.id, latent, draws, elimination, started, view, self._empty)
+        draws = Draws(self._settings.seed, image.digest, self.backbone.latent_shape, self.backbone.timestep_range, grid)
+        latent, elimination = self.backbone.encode(image.image), self._new_elimination()
+        view = view_of(image.image, self.backbone.latent_shape[1:]) if self._views else None
+        return ImageRun(place, image.id, latent, draws, elimination, started, view, self._empty)
 
     def _new_elimination(self) -> Elimination:
         names, extra = [label.name for label in self.competing], self._denoising.shared_work.extra
@@ -220,7 +218,7 @@ class Classification:
         seconds = image_run.seconds() if self.timing else None
         finished = image_run.finished(self.rules.deadline)
         ranking = image_run.elimination.ranking(image_run.id, self.settings, seconds, finished)
-        return replace(ranking, exhibit=image_run.evidence()) if finished else ranking
+        return replace(ranking, evidence=image_run.evidence()) if finished else ranking
 
     def _adopt_dtype(self) -> None:
         """Use the dtype that the backbone has now: this run, or another one on it, may have had to leave float16."""

@@ -69,7 +69,7 @@ class SharedWork:
     def __init__(
         self, backbone: Backbone, share: bool, compression: Compression | None = None, planner: Backbone | None = None
     ) -> None:
-        self.backbone, self.share, self.compression = backbone, share and backbone.prefixed, compression
+        self.backbone, self.share, self.compression = backbone, share and backbone.has_prefix, compression
         self._planner = planner or backbone
         self._empty_prompt = backbone.condition([""]) if self.extra else None
 

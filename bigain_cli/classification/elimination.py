@@ -103,7 +103,7 @@ class Elimination:
         gap, interval = _between(ranked[1]) if len(ranked) > 1 else (None, None)
         return Ranking(
             id=id,
-            standings=ranked,
+            ranked=ranked,
             decided=bool(contenders.sum() == 1),
             gap=gap,
             gap_interval=interval,

@@ -143,7 +143,7 @@ def t_quantile(probability: float, freedom: int) -> float:
 def probabilities(losses: Table, leader: int, temperature: float | None, floor: float = 0.0) -> NDArray[np.float64]:
     """Return what every label's gap to the leader makes of it; they sum to one.
 
-    With a temperature, which is in units of the loss and was fitted on pictures with known labels, a softmax over
+    With a temperature, which is in units of the loss and was fitted on images with known labels, a softmax over
     −gap / √(temperature² + error²): how often such an answer is right. The temperature stands for what a model has
     learnt wrongly, which more draws do not mend, and the gap's standard error for what they do; a single draw's is
     taken to be as large as its gap.
@@ -172,7 +172,7 @@ def shares_at(widths: float | Table, gaps: Table) -> NDArray[np.float64]:
 def fitted_temperature(gaps: Table, errors: Table, truth: NDArray[np.int64]) -> float | None:
     """Return the temperature under which the right labels were likeliest; None if the gaps tell nothing about them.
 
-    `errors` are the gaps' standard errors. One picture more, with the usual gaps, is taken to have been of any label:
+    `errors` are the gaps' standard errors. One image more, with the usual gaps, is taken to have been of any label:
     else a model that made no mistake would be sure of all.
     """
     scale = float(gaps.mean())
@@ -180,10 +180,10 @@ def fitted_temperature(gaps: Table, errors: Table, truth: NDArray[np.int64]) -> 
         return None
     order = np.argsort(gaps, axis=1)
     usual, unsure = (np.take_along_axis(part, order, axis=1).mean(axis=0) for part in (gaps, errors))
-    pictures = np.arange(len(gaps))
+    images = np.arange(len(gaps))
 
     def loss(exponent: float) -> float:
-        logs = np.log(shares_at(np.hypot(scale * 10**exponent, errors), gaps)[pictures, truth] + TINY)
+        logs = np.log(shares_at(np.hypot(scale * 10**exponent, errors), gaps)[images, truth] + TINY)
         more = np.log(shares_at(np.hypot(scale * 10**exponent, unsure), usual) + TINY)
         return -float(logs.sum() + more.mean()) / (len(gaps) + 1)
 

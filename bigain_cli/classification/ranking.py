@@ -28,7 +28,7 @@ class EvidenceMap:
 class ImageEvidence:
     """One image as the model sees it, and the maps of its first comparisons, if they were requested."""
 
-    picture: Image
+    image: Image
     maps: tuple[EvidenceMap, ...] = ()
 
 
@@ -60,7 +60,7 @@ class Ranking:
     """Every label of one image, best first, after `draws` shared draws."""
 
     id: str
-    standings: tuple[RankedLabel, ...]
+    ranked: tuple[RankedLabel, ...]
     decided: bool
     gap: float | None
     gap_interval: tuple[float, float] | None
@@ -69,7 +69,7 @@ class Ranking:
     finished: bool = True
     seconds: float | None = None
     settings: dict[str, Any] = field(default_factory=dict)
-    exhibit: ImageEvidence | None = field(default=None, compare=False)
+    evidence: ImageEvidence | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
         verdict = "decided" if self.decided else f"undecided among {len(self.contenders)} labels"
@@ -79,22 +79,22 @@ class Ranking:
     @property
     def label(self) -> str:
         """The label in the lead."""
-        return self.standings[0].label
+        return self.ranked[0].label
 
     @property
     def probability(self) -> float:
         """The leader's probability; all labels' sum to one."""
-        return self.standings[0].probability
+        return self.ranked[0].probability
 
     @property
     def runner_up(self) -> str | None:
         """The second label, if there is one."""
-        return self.standings[1].label if len(self.standings) > 1 else None
+        return self.ranked[1].label if len(self.ranked) > 1 else None
 
     @property
     def contenders(self) -> tuple[str, ...]:
         """The labels that the draws could not tell apart from the leader, the leader included."""
-        return tuple(standing.label for standing in self.standings if standing.alive)
+        return tuple(standing.label for standing in self.ranked if standing.alive)
 
     def to_dict(self, top: int | None = 5) -> dict[str, Any]:
         """Return the record with at most `top` labels (None: all)."""
@@ -109,7 +109,7 @@ class Ranking:
         }
         if not self.decided:
             record["contenders"] = list(self.contenders)
-        record["top"] = [standing.to_dict() for standing in self.standings[:top]]
+        record["top"] = [standing.to_dict() for standing in self.ranked[:top]]
         record["draws"] = self.draws
         record["evaluations"] = self.evaluations
         if self.seconds is not None:

@@ -104,9 +104,9 @@ def bench(
     if output is not None:
         check_target(output, force)
     resolve(model)
-    talk = Messages.start(quiet)
+    messages = Messages.start(quiet)
     options = {**counts, "prefix": prefix, "compile": compile}
-    found = _found(talk, (model, device, dtype), random_weights, size, specs, options)
+    found = _found(messages, (model, device, dtype), random_weights, size, specs, options)
     data = encode(layout(found) + "\n")
     if output is None:
         typer.echo(data, nl=False)
@@ -116,7 +116,7 @@ def bench(
 
 
 def _found(
-    talk: Messages,
+    messages: Messages,
     model: tuple[str, str, str],
     random: bool,
     size: int | None,
@@ -135,9 +135,13 @@ def _found(
         backbone = load_real(*model)
     loading = time.perf_counter() - began
     starting = {} if (lived := seconds_lived()) is None else {"starting": round(lived - loading, 6)}
-    talk.note(f"timing {', '.join(map(str, dict.fromkeys([Spec(), *specs])))} in turn, {model[0]} on {backbone.device}")
-    with ProgressBar(talk, "timing") as meter:
+    messages.note(
+        f"timing {', '.join(map(str, dict.fromkeys([Spec(), *specs])))} in turn, {model[0]} on {backbone.device}"
+    )
+    with ProgressBar(messages, "timing") as meter:
         found = bench(backbone, specs, size=size, step=meter.show, **options).to_dict()
     stages = {**starting, "loading": round(loading, 6), **found["seconds"]}
-    talk.note("took " + ", ".join(f"{seconds:.1f} s {stage.replace('_', ' ')}" for stage, seconds in stages.items()))
+    messages.note(
+        "took " + ", ".join(f"{seconds:.1f} s {stage.replace('_', ' ')}" for stage, seconds in stages.items())
+    )
     return {"version": __version__, **found, "seconds": stages}

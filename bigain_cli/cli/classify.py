@@ -142,11 +142,11 @@ def classify(
         heatmap=heatmap, watch=watch, timing=timing,
     )  # fmt: skip
     request.check(quiet)
-    talk = Messages.start(quiet, verbose)
+    messages = Messages.start(quiet, verbose)
     if dry_run:
         from bigain_cli.cli import dry_run as plan
 
         return plan.dry_run(request)
     from bigain_cli.cli.classify_run import run_request
 
-    return run_request(request, talk)
+    return run_request(request, messages)

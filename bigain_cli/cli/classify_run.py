@@ -24,23 +24,23 @@ from bigain_cli.outputs.text import counted, safe
 from bigain_cli.registry import OUTPUTS, attribute
 
 
-def run_request(request: ClassifyRequest, talk: Messages) -> int:
+def run_request(request: ClassifyRequest, messages: Messages) -> int:
     """Classify every image; return 1 if any input failed, else 0."""
     labels = read_labels(request.labels, presets())
-    talk.detail(f"labels: {labels.origin}, {len(labels.labels)} of them")
+    messages.detail(f"labels: {labels.origin}, {len(labels.labels)} of them")
     request.check_output()
     folder = make_folder(request.heatmap) if request.heatmap is not None else None
     resolve(request.model)
     with ExitStack() as open_files:
         found = request.sources(open_files)
-        run = _prepared(request, labels, talk)
-        done = _recorded(request, run.settings["fingerprint"], talk)
+        run = _prepared(request, labels, messages)
+        done = _recorded(request, run.settings["fingerprint"], messages)
         failures, first = done.failures, ""
         remaining = (source for source in found if source.id not in done.ids)
         with (
-            _kept(request, talk),
+            _kept(request, messages),
             _sink(request, [label.name for label in run.competing]) as sink,
-            ClassifyProgress(talk, request.watch) as progress,
+            ClassifyProgress(messages, request.watch) as progress,
         ):
             for outcome in run.rankings(remaining):
                 if outcome.finished:
@@ -54,12 +54,12 @@ def run_request(request: ClassifyRequest, talk: Messages) -> int:
     if failures:
         of = counted(progress.results + len(done.ids), "image")
         named = f" (the first: {safe(first)})" if first and request.output is not None else ""
-        talk.error(f"{failures} of {of} failed; their records say why{named}")
+        messages.error(f"{failures} of {of} failed; their records say why{named}")
     return 1 if failures else 0
 
 
 @contextmanager
-def _kept(request: ClassifyRequest, talk: Messages) -> Iterator[None]:
+def _kept(request: ClassifyRequest, messages: Messages) -> Iterator[None]:
     """Say what an interruption leaves in the output, if it is a file and was written."""
     output = request.output
     before = _stamp(output)
@@ -67,11 +67,11 @@ def _kept(request: ClassifyRequest, talk: Messages) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         if output is not None and request.grows and _stamp(output):
-            talk.note(
+            messages.note(
                 f"{output} has the results until now; continue with --resume{' (and no --force)' * request.force}"
             )
         elif _stamp(output) != before:  # a second interruption may have kept it from being written
-            talk.note(f"{output} has the results until now; only a .jsonl file can be continued")
+            messages.note(f"{output} has the results until now; only a .jsonl file can be continued")
         raise
 
 
@@ -83,12 +83,12 @@ def _stamp(output: str | None) -> tuple[int, int] | None:
     return found.st_ino, found.st_mtime_ns
 
 
-def _prepared(request: ClassifyRequest, labels: LabelSet, talk: Messages) -> Any:
+def _prepared(request: ClassifyRequest, labels: LabelSet, messages: Messages) -> Any:
     """Load the model and encode the labels' prompts."""
     from bigain_cli import Classification
 
-    backbone = load_model(request.model, request.device, request.dtype, talk)
-    with_images = OUTPUTS[request.format].pictures
+    backbone = load_model(request.model, request.device, request.dtype, messages)
+    with_images = OUTPUTS[request.format].images
     run = Classification(
         backbone,
         labels,
@@ -103,21 +103,21 @@ def _prepared(request: ClassifyRequest, labels: LabelSet, talk: Messages) -> Any
         views=with_images,
     )
     if run.report is not None:
-        talk.detail(f"compression:\n{run.report}")
+        messages.detail(f"compression:\n{run.report}")
     return run
 
 
-def _recorded(request: ClassifyRequest, fingerprint: str, talk: Messages) -> Recorded:
+def _recorded(request: ClassifyRequest, fingerprint: str, messages: Messages) -> Recorded:
     """Find out what an earlier run has recorded, and say so."""
     if not request.resume or request.output is None:
         return Recorded()
     done = recorded(request.output, fingerprint)
     if done.repaired:
-        talk.note(f"{request.output}: the last line was torn; its image is done again")
+        messages.note(f"{request.output}: the last line was torn; its image is done again")
     if done.ids:
-        talk.recorded(request.output, counted(len(done.ids), "image"), done.failures)
+        messages.recorded(request.output, counted(len(done.ids), "image"), done.failures)
     if done.others:
-        talk.note(f"{request.output}: {counted(done.others, 'record')} of other settings kept")
+        messages.note(f"{request.output}: {counted(done.others, 'record')} of other settings kept")
     return done
 
 

@@ -30,8 +30,8 @@ def dry_run(request: ClassifyRequest) -> int:
     if request.heatmap is not None:
         check_folder(request.heatmap)
         mappable_score(rules.score or card.score)
-    arms = label_prompts(labels, request.templates, request.reject, None, card.template)
-    prompts = [len(arm.texts) for arm in arms]
+    competing = label_prompts(labels, request.templates, request.reject, None, card.template)
+    prompts = [len(label.texts) for label in competing]
     with ExitStack() as open_files:
         found = list(request.sources(open_files))
     planned = request.compress is not None and request.compress.shared
@@ -40,7 +40,7 @@ def dry_run(request: ClassifyRequest) -> int:
     plan: dict[str, Any] = {
         "images": images,
         "missing": missing,
-        "labels": len(arms) - request.reject,
+        "labels": len(competing) - request.reject,
         "labels_from": labels.origin,
         "prompts": sum(prompts),
         "evaluations_at_most": images * rules.most_evaluations(prompts, planned),

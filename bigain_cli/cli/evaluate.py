@@ -112,7 +112,7 @@ def evaluate(
     """
     check_output(output, "summary.md")
     options = {"feature": feature, "sampler": sampler, "steps": steps, "guidance": guidance, "keep": keep}
-    inquiry = EvaluateRequest(
+    request = EvaluateRequest(
         dataset=dataset,
         specs=tuple(compress or ()),
         against=against,
@@ -136,8 +136,8 @@ def evaluate(
         force=force,
         generate=generated_images(generate, force, options),
     )
-    check(inquiry)
-    talk = Messages.start(quiet, verbose)
+    check(request)
+    messages = Messages.start(quiet, verbose)
     from bigain_cli.cli.evaluate_run import run_request
 
-    return run_request(inquiry, talk)
+    return run_request(request, messages)

@@ -68,31 +68,31 @@ def generated_images(count: int | None, force: bool, options: dict[str, Any]) ->
     return GeneratedImagesOptions(count, replace=force, **{"feature": DEFAULT_FEATURE, **given})
 
 
-def check(inquiry: EvaluateRequest) -> None:
+def check(request: EvaluateRequest) -> None:
     """Refuse what contradicts itself, what cannot be written, and names that no machine has."""
-    compared(inquiry.specs, inquiry.against)
-    keep = inquiry.generate and inquiry.generate.keep
+    compared(request.specs, request.against)
+    keep = request.generate and request.generate.keep
     if keep and os.path.lexists(keep) and not (os.path.isdir(keep) and os.access(keep, os.W_OK)):
         raise UsageError(f"--keep {keep}", "is no folder that can be written to", "Name another.")
-    if inquiry.limit == 0:
-        _check_nothing_to_classify(inquiry)
-    RecordFile(inquiry.records, inquiry.resume, inquiry.force)
-    targets = [name for name in (inquiry.output, *inquiry.figures) if name is not None]
+    if request.limit == 0:
+        _check_nothing_to_classify(request)
+    RecordFile(request.records, request.resume, request.force)
+    targets = [name for name in (request.output, *request.figures) if name is not None]
     for name in targets:
-        if [*targets, inquiry.records].count(name) > 1:
+        if [*targets, request.records].count(name) > 1:
             raise UsageError(name, "is named twice", "Give every file a name of its own.")
-        check_target(name, inquiry.replace, inquiry.resume)
-    check_machine(inquiry.device, inquiry.dtype)
+        check_target(name, request.replace, request.resume)
+    check_machine(request.device, request.dtype)
 
 
-def _check_nothing_to_classify(inquiry: EvaluateRequest) -> None:
+def _check_nothing_to_classify(request: EvaluateRequest) -> None:
     """Refuse to classify nothing where nothing is generated either, and options that only classification needs."""
-    if inquiry.generate is None:
+    if request.generate is None:
         raise UsageError(
             "--limit 0", "nothing is classified, and without --generate nothing generated", "Leave it out."
         )
-    given = [name for name in ("records", "figure", "confusion", "per_class") if getattr(inquiry, name)]
-    given += [field.name for field in fields(StoppingRules) if getattr(inquiry.rules, field.name) != field.default]
+    given = [name for name in ("records", "figure", "confusion", "per_class") if getattr(request, name)]
+    given += [field.name for field in fields(StoppingRules) if getattr(request.rules, field.name) != field.default]
     for name in given:
         option = name.replace("_", "-")
         raise UsageError(f"--{option} with --limit 0", "nothing is classified", "Leave one of them out.")

@@ -26,59 +26,59 @@ TOP = 5  # labels in a page
 FAILURES = 3  # that are named one by one
 
 
-def run_request(inquiry: EvaluateRequest, talk: Messages) -> int:
+def run_request(request: EvaluateRequest, messages: Messages) -> int:
     """Evaluate; return 1 if any image failed, else 0."""
-    run = _start(inquiry, talk)
-    with _page(inquiry, run) as page:
-        _classify(run, inquiry, talk, page)
+    run = _start(request, messages)
+    with _page(request, run) as page:
+        _classify(run, request, messages, page)
         try:
-            if inquiry.generate is not None:
-                _generate(run, inquiry, inquiry.generate.keep, talk)
+            if request.generate is not None:
+                _generate(run, request, request.generate.keep, messages)
         finally:  # what was classified is written even if no image could be generated
             summary = run.summary(finish=False)
-            _write(inquiry, summary, page, talk)
+            _write(request, summary, page, messages)
     for message in list(summary.failed.values())[:FAILURES]:
-        talk.error(message)
+        messages.error(message)
     if summary.failed:
         more = "; --json names them all" if len(summary.failed) > FAILURES else ""
-        talk.error(f"{counted(len(summary.failed), 'image')} failed and excluded for every spec{more}")
+        messages.error(f"{counted(len(summary.failed), 'image')} failed and excluded for every spec{more}")
     return 1 if summary.failed else 0
 
 
-def _start(inquiry: EvaluateRequest, talk: Messages) -> Any:
+def _start(request: EvaluateRequest, messages: Messages) -> Any:
     """Open the dataset, load the model, and begin."""
     from bigain_cli.datasets.opening import open_dataset
     from bigain_cli.evaluation.inputs import evaluation_inputs
 
-    dataset = open_dataset(inquiry.dataset, inquiry.download)
-    if inquiry.confusion and dataset.many:
+    dataset = open_dataset(request.dataset, request.download)
+    if request.confusion and dataset.many:
         raise UsageError("--confusion", "images of this dataset have several labels", "Leave it out.")
-    options = {name: getattr(inquiry, name) for name in ("labels", "limit", "per_class", "seed", "rules", "generate")}
+    options = {name: getattr(request, name) for name in ("labels", "limit", "per_class", "seed", "rules", "generate")}
     inputs = evaluation_inputs(dataset, **options)  # what cannot be is refused before the model is loaded
     chosen = f"{len(inputs.chosen.cases)} of {len(dataset.cases)} images"
-    talk.detail(f"{dataset.name}: {chosen}, labels: {inputs.labels.origin}")
+    messages.detail(f"{dataset.name}: {chosen}, labels: {inputs.labels.origin}")
     if dataset.strays:
-        talk.note(f"{len(dataset.strays)} excluded, the first: {dataset.strays[0]}")
-    resolve(inquiry.model)
+        messages.note(f"{len(dataset.strays)} excluded, the first: {dataset.strays[0]}")
+    resolve(request.model)
     from bigain_cli import evaluate, load
 
     started = time.monotonic()
-    backbone = load(inquiry.model, inquiry.device, inquiry.dtype)
-    talk.detail(f"model: {inquiry.model} on {backbone.device}, loaded in {time.monotonic() - started:.1f} s")
-    options |= {name: getattr(inquiry, name) for name in ("against", "templates", "batch", "records", "resume")}
-    options |= {"replace": inquiry.force, "heatmaps": inquiry.form == "html"}
-    run = evaluate(backbone, dataset, inquiry.specs, **options)
-    if not inquiry.specs and len(run.specs) == 1:
-        talk.note(f"{inquiry.model} recommends no compression, so there is nothing to compare; add -c SPEC")
+    backbone = load(request.model, request.device, request.dtype)
+    messages.detail(f"model: {request.model} on {backbone.device}, loaded in {time.monotonic() - started:.1f} s")
+    options |= {name: getattr(request, name) for name in ("against", "templates", "batch", "records", "resume")}
+    options |= {"replace": request.force, "heatmaps": request.form == "html"}
+    run = evaluate(backbone, dataset, request.specs, **options)
+    if not request.specs and len(run.specs) == 1:
+        messages.note(f"{request.model} recommends no compression, so there is nothing to compare; add -c SPEC")
     return run
 
 
-def _classify(run: Any, inquiry: EvaluateRequest, talk: Messages, page: Html | None) -> None:
+def _classify(run: Any, request: EvaluateRequest, messages: Messages, page: Html | None) -> None:
     """Follow the records: those of an earlier run, then the new ones."""
-    if inquiry.resume:
-        _describe_found(run, inquiry, talk)
+    if request.resume:
+        _describe_found(run, request, messages)
     before = run.recorded
-    with ProgressBar(talk, "classifying", "answers") as meter:
+    with ProgressBar(messages, "classifying", "answers") as meter:
         try:
             for trial in run.records:
                 if page is not None:
@@ -88,69 +88,69 @@ def _classify(run: Any, inquiry: EvaluateRequest, talk: Messages, page: Html | N
         except KeyboardInterrupt:
             early = f", or sum up what is complete with --resume --limit {run.finished_images}"
             go_on = f"continue with --resume{early if run.finished_images else ''}"
-            kept = f"are in {inquiry.records}; {go_on}" if inquiry.records else "are lost: use --records"
-            talk.note(f"interrupted; {run.recorded} of {run.total} answers {kept}")
+            kept = f"are in {request.records}; {go_on}" if request.records else "are lost: use --records"
+            messages.note(f"interrupted; {run.recorded} of {run.total} answers {kept}")
             raise
 
 
-def _describe_found(run: Any, inquiry: EvaluateRequest, talk: Messages) -> None:
+def _describe_found(run: Any, request: EvaluateRequest, messages: Messages) -> None:
     """Say what an earlier run has recorded."""
-    found, path = run.found, str(inquiry.records)
+    found, path = run.found, str(request.records)
     if found.torn:
-        talk.note(f"{path}: the last line was incomplete; its image is classified again")
-    without = "; a page shows them without images" if inquiry.form == "html" else ""
-    talk.recorded(path, counted(found.answers, "answer"), found.failures, without)
+        messages.note(f"{path}: the last line was incomplete; its image is classified again")
+    without = "; a page shows them without images" if request.form == "html" else ""
+    messages.recorded(path, counted(found.answers, "answer"), found.failures, without)
     if found.others:
-        talk.note(f"{path}: {counted(found.others, 'record')} of other settings or images kept")
+        messages.note(f"{path}: {counted(found.others, 'record')} of other settings or images kept")
     if found.unknown:
         here = next((case.id for case in run.dataset.cases), "none")
         why = f"images are called {found.unknown} there and {here} here"
-        talk.note(f"{path}: {why}; if they are the same, stop and name the dataset as before")
+        messages.note(f"{path}: {why}; if they are the same, stop and name the dataset as before")
 
 
-def _generate(run: Any, inquiry: EvaluateRequest, keep: str | None, talk: Messages) -> None:
+def _generate(run: Any, request: EvaluateRequest, keep: str | None, messages: Messages) -> None:
     """Follow the generated images."""
-    with ProgressBar(talk, "generating", "images") as meter:
+    with ProgressBar(messages, "generating", "images") as meter:
         try:
             for progress in run.images:
                 meter.show(progress.done, progress.of)
         except KeyboardInterrupt:
-            written = inquiry.limit != 0 and bool(inquiry.output or inquiry.figures)
-            more = " with --resume" if inquiry.records else " with --force" if written else ""
+            written = request.limit != 0 and bool(request.output or request.figures)
+            more = " with --resume" if request.records else " with --force" if written else ""
             kept = f"are in {keep}; the same command{more} continues" if keep else "are lost: use --keep"
-            talk.note(f"interrupted while generating; the complete classes {kept}")
+            messages.note(f"interrupted while generating; the complete classes {kept}")
             raise
 
 
 @contextmanager
-def _page(inquiry: EvaluateRequest, run: Any) -> Iterator[Html | None]:
+def _page(request: EvaluateRequest, run: Any) -> Iterator[Html | None]:
     """Open the page that shows every answer, if one is wanted; one that was stopped says so."""
-    if inquiry.form != "html" or inquiry.output is None:
+    if request.form != "html" or request.output is None:
         yield None
         return
     names = (*run.labels, *((NONE,) if run.dataset.many else ()))
     page = Html(Layout(names, TOP, reject=run.dataset.many))
-    with open_target(inquiry.output, inquiry.replace) as stream, opened(page, stream, inquiry.output):
+    with open_target(request.output, request.replace) as stream, opened(page, stream, request.output):
         yield page
 
 
-def _write(inquiry: EvaluateRequest, summary: Any, page: Html | None, talk: Messages) -> None:
+def _write(request: EvaluateRequest, summary: Any, page: Html | None, messages: Messages) -> None:
     """Write the summary where it belongs, and the figure."""
     from bigain_cli.evaluation.report import written
 
     if page is not None:
-        page.remark(written(summary, "table", inquiry.confusion))
+        page.remark(written(summary, "table", request.confusion))
         page.describe({**summary.about, "chosen": summary.chosen, "compressions": list(summary.failures)})
-    elif inquiry.limit != 0 or summary.gallery is not None:
-        text = encode(written(summary, inquiry.form, inquiry.confusion) + "\n")
-        if inquiry.output is None:
+    elif request.limit != 0 or summary.image_quality is not None:
+        text = encode(written(summary, request.form, request.confusion) + "\n")
+        if request.output is None:
             typer.echo(text, nl=False)
         else:
-            write_whole(inquiry.output, text, inquiry.replace)
-    if inquiry.figures and not summary.outcomes:
-        talk.note("no image was classified under all specs, so there is no figure")
+            write_whole(request.output, text, request.replace)
+    if request.figures and not summary.accuracies:
+        messages.note("no image was classified under all specs, so there is no figure")
         return
-    for name in inquiry.figures:
+    for name in request.figures:
         from bigain_cli.evaluation.chart import chart_of
 
-        write_whole(name, drawn(chart_of(summary), PurePath(name).suffix[1:].lower()), inquiry.replace)
+        write_whole(name, drawn(chart_of(summary), PurePath(name).suffix[1:].lower()), request.replace)

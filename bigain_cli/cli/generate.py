@@ -97,7 +97,7 @@ def generate(
     if again is not None:
         given = _on_command_line(context)
         _check_beside(given)
-        order = request_again(again, model if "model" in given else None, device, output, force, as_jsonl)
+        request = request_again(again, model if "model" in given else None, device, output, force, as_jsonl)
     else:
         spec = chosen_spec(compress, merge, kv)
         wish = GenerationOptions(
@@ -106,12 +106,12 @@ def generate(
         if count < 1:
             raise UsageError(f"-n {count}", "must be at least 1", "Write how many images of each prompt.")
         found = read_prompts(prompts or [], prompts_from)
-        order = GenerateRequest(found, count, wish, model, device, dtype, output, grid, force, as_jsonl)
-    order.check()
-    talk = Messages.start(quiet, verbose)
+        request = GenerateRequest(found, count, wish, model, device, dtype, output, grid, force, as_jsonl)
+    request.check()
+    messages = Messages.start(quiet, verbose)
     from bigain_cli.cli.generate_run import run_request
 
-    return run_request(order, talk)
+    return run_request(request, messages)
 
 
 def _check_beside(given: set[str]) -> None:

@@ -19,16 +19,16 @@ from bigain_cli.outputs.png import png, tiled
 from bigain_cli.outputs.sink import encode
 
 
-def run_request(order: GenerateRequest, talk: Messages) -> int:
+def run_request(request: GenerateRequest, messages: Messages) -> int:
     """Generate and write every image."""
-    resolve(order.model)
-    generation = _prepared(order, talk)
+    resolve(request.model)
+    generation = _prepared(request, messages)
     from bigain_cli.generation import GenerationProgress
 
-    if (folder := os.path.dirname(order.paths[0])) and not os.path.isdir(folder):
+    if (folder := os.path.dirname(request.paths[0])) and not os.path.isdir(folder):
         make_folder(folder)
-    writer = _Writer(order)
-    with ProgressBar(talk) as meter:
+    writer = _Writer(request)
+    with ProgressBar(messages) as meter:
         for event in generation.events():
             if isinstance(event, GenerationProgress):
                 meter.show(event.done, event.of)
@@ -38,39 +38,39 @@ def run_request(order: GenerateRequest, talk: Messages) -> int:
     return 0
 
 
-def _prepared(order: GenerateRequest, talk: Messages) -> Any:
+def _prepared(request: GenerateRequest, messages: Messages) -> Any:
     """Load the model and encode the prompts."""
     from bigain_cli.generation import Generation
 
-    backbone = load_model(order.model, order.device, order.dtype, talk)
-    if order.previous is not None:
-        order.previous.check_weights(order.model, backbone.identity)
-    generation = Generation(backbone, order.prompts, order.wish, order.count)
-    if order.previous is not None:
-        for difference in order.previous.differences(generation.settings):
-            talk.note(difference)
-    talk.detail("settings: " + json.dumps(generation.settings, ensure_ascii=False))
+    backbone = load_model(request.model, request.device, request.dtype, messages)
+    if request.previous is not None:
+        request.previous.check_weights(request.model, backbone.identity)
+    generation = Generation(backbone, request.prompts, request.wish, request.count)
+    if request.previous is not None:
+        for difference in request.previous.differences(generation.settings):
+            messages.note(difference)
+    messages.detail("settings: " + json.dumps(generation.settings, ensure_ascii=False))
     if generation.report is not None:
-        talk.detail(f"compression:\n{generation.report}")
+        messages.detail(f"compression:\n{generation.report}")
     return generation
 
 
 class _Writer:
     """Writes each sample to its file as it comes, or all to one grid at the end."""
 
-    def __init__(self, order: GenerateRequest) -> None:
-        self._order, self._paths, self._images = order, order.paths, list[Any]()
+    def __init__(self, request: GenerateRequest) -> None:
+        self._order, self._paths, self._images = request, request.paths, list[Any]()
 
     def write(self, sample: Any) -> None:
         """Take the next one, and write what is complete."""
-        order = self._order
-        self._images.append(sample.image if order.grid else None)  # a single one is written, and not needed any more
+        request = self._order
+        self._images.append(sample.image if request.grid else None)  # a single one is written, and not needed any more
         number = len(self._images)
-        if not order.grid:
+        if not request.grid:
             self._write(self._paths[number - 1], sample.image, {"prompt": sample.prompt, "seed": sample.seed}, sample)
-        elif number == len(order.prompts) * order.count:
-            columns = order.count if len(order.prompts) > 1 else _columns(order.count)
-            about = {"prompts": list(order.prompts), "seed": order.wish.seed, "count": order.count}
+        elif number == len(request.prompts) * request.count:
+            columns = request.count if len(request.prompts) > 1 else _columns(request.count)
+            about = {"prompts": list(request.prompts), "seed": request.wish.seed, "count": request.count}
             self._write(self._paths[0], tiled(self._images, columns), about, sample)
 
     def _write(self, path: str, image: Any, about: dict[str, Any], sample: Any) -> None:

@@ -23,9 +23,9 @@ WIDTH = 32  # of the bars, in cells
 class ClassifyProgress(Display):
     """Counts results on a terminal; with `watch` adds the table, or elsewhere lines, of the image under way."""
 
-    def __init__(self, talk: Messages, watch: bool) -> None:
-        super().__init__(talk)
-        self._watch = watch and not talk.quiet
+    def __init__(self, messages: Messages, watch: bool) -> None:
+        super().__init__(messages)
+        self._watch = watch and not messages.quiet
         self.results = self._evaluations = 0
         self._under_way: dict[str, tuple[int, int]] = {}  # draws and evaluations
         self._left: dict[str, int] = {}  # evaluations that images under way may still take
@@ -82,7 +82,7 @@ class ClassifyProgress(Display):
 def plain(ranking: Ranking, pace: float) -> str:
     """Say in a line how an image's ranking stands, and how fast the run is."""
     state = "done" if ranking.finished else "running"
-    first = ", ".join(f"{safe(place.label)} {place.probability:.2f}" for place in ranking.standings[:3])
+    first = ", ".join(f"{safe(place.label)} {place.probability:.2f}" for place in ranking.ranked[:3])
     spent = f"{counted(ranking.draws, 'draw')}, {counted(ranking.evaluations, 'evaluation')}, {pace:.1f}/s"
     distance = f"gap {gap({'gap': ranking.gap, 'gap_interval': ranking.gap_interval})}"
     return f"{ranking.id!r}: {state}, {spent}, {distance}, {len(ranking.contenders)} in the race: {first}"
@@ -94,20 +94,20 @@ def table(ranking: Ranking) -> Any:
     from rich.text import Text
 
     racing = len(ranking.contenders)
-    title = f"{safe(ranking.id)} · {counted(ranking.draws, 'draw')} · {racing} of {len(ranking.standings)} in the race"
+    title = f"{safe(ranking.id)} · {counted(ranking.draws, 'draw')} · {racing} of {len(ranking.ranked)} in the race"
     grid = Table(title=Text(title, overflow="ellipsis"), box=None, title_justify="left", header_style="dim")
     grid.add_column("label", overflow="ellipsis", no_wrap=True, max_width=30)
     grid.add_column("prob", justify="right")
     grid.add_column("gap to the leader", no_wrap=True)
     grid.add_column("draws", justify="right")
-    first = ranking.standings[:MOST]
+    first = ranking.ranked[:MOST]
     ends = span(first)
     for number, place in enumerate(first):
         style = ("bold" if number == 0 else "") if place.alive else "bright_black"
         grid.add_row(
             Text(safe(place.label)), f"{place.probability:.2f}", bar(place, ends), str(place.draws), style=style
         )
-    if hidden := len(ranking.standings) - len(first):
+    if hidden := len(ranking.ranked) - len(first):
         grid.add_row(Text(f"and {hidden} more"), style="bright_black")
     return grid
 

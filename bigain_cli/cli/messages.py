@@ -19,9 +19,9 @@ class Messages:
     @staticmethod
     def start(quiet: bool, verbose: bool = False) -> Messages:
         """Return one that takes Python's warnings, too."""
-        talk = Messages(quiet, verbose)
-        warnings.showwarning = talk.warn
-        return talk
+        messages = Messages(quiet, verbose)
+        warnings.showwarning = messages.warn
+        return messages
 
     def note(self, message: str) -> None:
         """Say something the user should know."""

@@ -98,12 +98,12 @@ def chosen_format(flags: Mapping[str, bool], output: str | None, suffixes: Mappi
     return chosen[0] if chosen else named or TEXT
 
 
-def load_model(model: str, device: str, dtype: str, talk: Messages) -> Any:
+def load_model(model: str, device: str, dtype: str, messages: Messages) -> Any:
     """Load a backbone, and say how long it took."""
     from bigain_cli.backbones.loading import load
 
     started = time.monotonic()
     backbone = load(model, device, dtype)
     kind = str(backbone.dtype).removeprefix("torch.")
-    talk.detail(f"model: {model} on {backbone.device} in {kind}, loaded in {time.monotonic() - started:.1f} s")
+    messages.detail(f"model: {model} on {backbone.device} in {kind}, loaded in {time.monotonic() - started:.1f} s")
     return backbone

@@ -18,9 +18,9 @@ BAR = 40  # cells at most
 class Display:
     """A few lines at the end of a terminal on stderr that are redrawn in place, and erased when the block is left."""
 
-    def __init__(self, talk: Messages) -> None:
-        self.talk = talk
-        self.on_terminal = sys.stderr.isatty() and not talk.quiet
+    def __init__(self, messages: Messages) -> None:
+        self.messages = messages
+        self.on_terminal = sys.stderr.isatty() and not messages.quiet
         self.began = self._redrawn = time.monotonic()
         self._live: Any = None
 
@@ -65,8 +65,8 @@ class Display:
 class ProgressBar(Display):
     """Follows a run whose steps take about equally long; an earlier run took `before` of them."""
 
-    def __init__(self, talk: Messages, doing: str = "generating", unit: str = "steps", before: float = 0) -> None:
-        super().__init__(talk)
+    def __init__(self, messages: Messages, doing: str = "generating", unit: str = "steps", before: float = 0) -> None:
+        super().__init__(messages)
         self._doing, self._unit, self._before = doing, unit, before
         self._noted = self.began
 
@@ -82,7 +82,7 @@ class ProgressBar(Display):
                 self.draw(_bar(f"{self._doing} {count}", share, ", ".join(filter(None, (left, note)))))
         elif now - self._noted > PAUSE:
             self._noted = now
-            self.talk.note(", ".join(filter(None, (count, note, left))))
+            self.messages.note(", ".join(filter(None, (count, note, left))))
 
 
 def _bar(before: str, share: float, after: str) -> Any:

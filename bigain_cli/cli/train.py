@@ -128,9 +128,9 @@ def train(
         start=start or "",
     )
     _request(job, resume, force)
-    talk = Messages(quiet, verbose)
-    warnings.showwarning = talk.warn
-    return _run(job, resume, talk)
+    messages = Messages(quiet, verbose)
+    warnings.showwarning = messages.warn
+    return _run(job, resume, messages)
 
 
 def _held_out(text: str) -> float | str:
@@ -181,25 +181,25 @@ def _refuse_folder(folder: Path, resume: bool, force: bool) -> None:
         raise UsageError(str(folder), f"holds other things ({other}, …)", "Name a new folder.")
 
 
-def _run(job: TrainingJob, resume: bool, talk: Messages) -> int:
+def _run(job: TrainingJob, resume: bool, messages: Messages) -> int:
     """Train, reporting how it goes; print the folder at the end."""
     from bigain_cli.training.trainer import train as events_of
 
     made = missing(job.folder)
     try:
-        _report(events_of(job, resume), talk)
+        _report(events_of(job, resume), messages)
     except KeyboardInterrupt:
         if checkpoint_of(job.folder).is_file():
-            talk.note(f"{job.folder} holds the last checkpoint: repeat the command with --resume (without --force)")
+            messages.note(f"{job.folder} holds the last checkpoint: repeat the command with --resume (without --force)")
         else:
-            talk.note("there is no checkpoint yet: repeat the command to start again")
+            messages.note("there is no checkpoint yet: repeat the command to start again")
             clear(job.folder, made)
         raise
     typer.echo(job.folder)
     return 0
 
 
-def _report(events: Iterator[Event], talk: Messages) -> None:
+def _report(events: Iterator[Event], messages: Messages) -> None:
     """Write what happens to stderr: progress as a bar, everything else as lines."""
     stage = ""
     with ExitStack() as bars:
@@ -207,10 +207,10 @@ def _report(events: Iterator[Event], talk: Messages) -> None:
             if isinstance(event, TrainingProgress | ValidationProgress):
                 if event.stage != stage:
                     bars.close()
-                    stage, meter = event.stage, ProgressBar(talk, event.stage, "images", before=event.images)
+                    stage, meter = event.stage, ProgressBar(messages, event.stage, "images", before=event.images)
                     bars.enter_context(meter)
                 meter.show(event.images, event.of, str(event))
                 continue
-            talk.note(str(event))
+            messages.note(str(event))
             for reason in event.skipped if isinstance(event, ImagesRead) else ():
-                talk.detail(f"left out: {reason}")
+                messages.detail(f"left out: {reason}")

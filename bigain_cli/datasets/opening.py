@@ -66,7 +66,7 @@ def _opener(found: Any, number: int) -> Callable[[], Any]:
     return lambda: found[number][0]
 
 
-INSTANCES, PICTURES = "annotations/instances_val2017.json", "val2017"
+INSTANCES, IMAGES = "annotations/instances_val2017.json", "val2017"
 UNPACK = "Unpack val2017.zip and annotations_trainval2017.zip there (cocodataset.org)."
 
 
@@ -79,10 +79,10 @@ def open_coco(name: str, folder: str, entry: DatasetInfo, download: bool) -> Dat
         about = json.loads(Path(path).read_bytes())
         kinds = {kind["id"]: number for number, kind in enumerate(sorted(about["categories"], key=lambda k: k["id"]))}
         names = tuple(kind["name"] for kind in sorted(about["categories"], key=lambda k: k["id"]))
-        truth: dict[int, set[int]] = {picture["id"]: set() for picture in about["images"]}
+        truth: dict[int, set[int]] = {image["id"]: set() for image in about["images"]}
         for thing in about["annotations"]:
             truth[thing["image_id"]].add(kinds[thing["category_id"]])
-        cases = [_case(os.path.join(folder, PICTURES), picture, truth) for picture in about["images"]]
+        cases = [_case(os.path.join(folder, IMAGES), image, truth) for image in about["images"]]
     except OSError as problem:
         raise UsageError(f"dataset {name}", f"{path} cannot be read ({problem.strerror})", UNPACK) from problem
     except (ValueError, KeyError, TypeError, AttributeError) as problem:
@@ -90,9 +90,9 @@ def open_coco(name: str, folder: str, entry: DatasetInfo, download: bool) -> Dat
     return Dataset(name, names, cases, entry.preset, many=True)
 
 
-def _case(folder: str, picture: dict[str, Any], truth: dict[int, set[int]]) -> Case:
-    path = os.path.join(folder, picture["file_name"])
-    return Case(path, tuple(sorted(truth[picture["id"]])), lambda: Source(path, path=path))
+def _case(folder: str, image: dict[str, Any], truth: dict[int, set[int]]) -> Case:
+    path = os.path.join(folder, image["file_name"])
+    return Case(path, tuple(sorted(truth[image["id"]])), lambda: Source(path, path=path))
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class DatasetInfo:
     opener: str = "bigain_cli.datasets.opening:open_torchvision"
     maker: str = ""  # its class
     options: Mapping[str, Any] = field(default_factory=dict)
-    targets: str = "_labels"  # where it keeps the number of each picture's class
+    targets: str = "_labels"  # where it keeps the number of each image's class
     names: str = "classes"
     preset: str = ""
     fetched: bool = True  # whether it can be fetched without asking anybody
@@ -178,7 +178,7 @@ DATASETS = {
         preset="mnist",
     ),
     "coco": DatasetInfo(
-        "COCO 2017, validation; several classes a picture",
+        "COCO 2017, validation; several classes an image",
         "bigain_cli.datasets.opening:open_coco",
         preset="coco",
         fetched=False,

@@ -23,13 +23,13 @@ def chart_of(summary: Summary) -> Figure:
     """Plot all specs; without operations to count, against evaluations."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 4.6 + 0.1 * len(summary.outcomes)), layout="constrained")
+    figure = Figure(figsize=(8, 4.6 + 0.1 * len(summary.accuracies)), layout="constrained")
     axes = figure.subplots()
-    counted = any(outcome.gflop for outcome in summary.outcomes.values())
-    costs = [outcome.gflop if counted else outcome.evaluations for outcome in summary.outcomes.values()]
+    counted = any(outcome.gflop for outcome in summary.accuracies.values())
+    costs = [outcome.gflop if counted else outcome.evaluations for outcome in summary.accuracies.values()]
     beside = max(0.1 * (max(costs) - min(costs)), 0.03 * max(costs)) or 1
     places = side_by_side(costs, STEP * (max(costs) - min(costs) + 2 * beside))
-    for x, mark, (spec, outcome) in zip(places, itertools.cycle(MARKS), summary.outcomes.items(), strict=False):
+    for x, mark, (spec, outcome) in zip(places, itertools.cycle(MARKS), summary.accuracies.items(), strict=False):
         share = outcome.top1 if isinstance(outcome, Accuracy) else outcome.mean_average
         place = [x], [100 * share.value]
         (line, *_) = axes.errorbar(
@@ -43,7 +43,7 @@ def chart_of(summary: Summary) -> Figure:
         )
         if (gap := _gap(summary, spec)) is not None:
             axes.errorbar(*place, yerr=_reach(gap), fmt="none", ecolor=line.get_color(), elinewidth=4, alpha=0.5)
-    if len(summary.outcomes) > 1:
+    if len(summary.accuracies) > 1:
         words = f"Thin: 95 % interval of each. Thick: of its difference to {title_text(summary.against, 40)}, paired."
         if places != costs:
             words += " Marks of nearly one cost are moved apart."

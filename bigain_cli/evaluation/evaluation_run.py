@@ -61,11 +61,11 @@ def evaluate(
     plan = EvaluationOptions(specs, rules, seed, tuple(templates), batch, heatmaps, maps)
     evaluation = Evaluator(backbone, inputs.chosen, inputs.labels, inputs.label_of_class, plan)
     baseline = evaluation.named(against)
-    studio = None
+    image_generation = None
     if generate is not None:
         written = {name: str(spec) for name, spec in evaluation.specs.items()}
-        studio = ImageGeneration(backbone, inputs.whole, evaluation.prompts(), written, generate, seed, batch)
-    return EvaluationRun(evaluation, baseline, file, studio, chosen)
+        image_generation = ImageGeneration(backbone, inputs.whole, evaluation.prompts(), written, generate, seed, batch)
+    return EvaluationRun(evaluation, baseline, file, image_generation, chosen)
 
 
 class EvaluationRun:
@@ -76,15 +76,15 @@ class EvaluationRun:
         evaluation: Evaluator,
         against: str,
         file: RecordFile,
-        studio: ImageGeneration | None,
+        image_generation: ImageGeneration | None,
         chosen: Mapping[str, Any],
     ) -> None:
         self._evaluation, self._against, self._chosen = evaluation, against, chosen
-        self._file, self._studio = file, studio
+        self._file, self._image_generation = file, image_generation
         truths = {case.id: evaluation.truth_of(case) for case in evaluation.dataset.cases}
         self._expected = Expected(evaluation.marks(), truths)
         self._answers, self.found = file.read(self._expected)
-        self._gallery: ImageQuality | None = None
+        self._image_quality: ImageQuality | None = None
         self.records: Iterator[EvaluationRecord] = self._classified()
         self.images: Iterator[Progress] = self._generated()
 
@@ -128,7 +128,7 @@ class EvaluationRun:
             deque(self.records, maxlen=0)
             deque(self.images, maxlen=0)
         about, notes = self._evaluation.about(), self._evaluation.notes()
-        return summarise(self._answers, self.labels, self._against, about, notes, self._chosen, self._gallery)
+        return summarise(self._answers, self.labels, self._against, about, notes, self._chosen, self._image_quality)
 
     def _classified(self) -> Iterator[EvaluationRecord]:
         """Yield the records of an earlier run, then the missing ones, each once it is in the file."""
@@ -143,8 +143,8 @@ class EvaluationRun:
 
     def _generated(self) -> Iterator[Progress]:
         """Generate and compare images, if wanted."""
-        for event in self._studio.events(self._against) if self._studio is not None else ():
+        for event in self._image_generation.events(self._against) if self._image_generation is not None else ():
             if isinstance(event, Progress):
                 yield event
             else:
-                self._gallery = event
+                self._image_quality = event

@@ -83,8 +83,8 @@ class Evaluator:
     def prompts(self) -> list[str]:
         """Return the first prompt of each class's label."""
         backbone = self._backbone
-        arms = label_prompts(self.labels, self.plan.templates, False, backbone.vocabulary, backbone.template)
-        first = {arm.name: arm.texts[0] for arm in arms}
+        competing = label_prompts(self.labels, self.plan.templates, False, backbone.vocabulary, backbone.template)
+        first = {label.name: label.texts[0] for label in competing}
         return [first[answer] for answer in self._answers]
 
     def truth_of(self, case: Case) -> list[str]:
@@ -135,9 +135,9 @@ class Evaluator:
         record |= {"seconds": seconds, "gflop": significant(run.gflop * result.evaluations, 6)}
         if self.dataset.many:
             return record | {"evidence": evidence(result)}
-        places = {place.label: number for number, place in enumerate(result.standings, 1)}
+        places = {place.label: number for number, place in enumerate(result.ranked, 1)}
         record["rank"] = places[truth[0]]
-        return record | {"truth_probability": significant(result.standings[record["rank"] - 1].probability)}
+        return record | {"truth_probability": significant(result.ranked[record["rank"] - 1].probability)}
 
     def _run(self, spec: Spec) -> Classification:
         plan = self.plan
@@ -157,6 +157,6 @@ class Evaluator:
 
 def evidence(ranking: Ranking) -> dict[str, float | None]:
     """Return by how much each label beats the empty prompt on the same draws."""
-    scores = {place.label: place.score for place in ranking.standings}
+    scores = {place.label: place.score for place in ranking.ranked}
     empty = scores.pop("none")
     return {name: significant(scores[name] - empty) for name in sorted(scores)}

@@ -112,7 +112,7 @@ class ImageGeneration:
                     yield Progress(share * self._share, len(missing) * self._share)
                 else:
                     parts[number, name] = event
-        yield self._gallery(parts, against)
+        yield self._image_quality(parts, against)
 
     def _generate(self, number: int, name: str) -> Iterator[GenerationProgress | Arrays]:
         generation = self._generation(name, number)
@@ -126,8 +126,8 @@ class ImageGeneration:
         seconds = (time.monotonic() - started) / self._share
         self._refuse_change(generation.settings, self._settings[name])
         features = checked(self._features_of(images), "generated")
-        pictures = np.array([np.asarray(image) for image in images[: self._columns]], np.uint8)
-        arrays = {"seconds": seconds, "features": features, "pictures": pictures}
+        samples = np.array([np.asarray(image) for image in images[: self._columns]], np.uint8)
+        arrays = {"seconds": seconds, "features": features, "pictures": samples}
         self._store.write(self._file(number, name), self._settings_of(number, name), arrays)
         yield arrays
 
@@ -148,7 +148,7 @@ class ImageGeneration:
             hint = f"Begin with --batch {max(1, self._batch // 2)}."
             raise BigainError("out of memory", f"while {self._feature.name} was computed", hint) from problem
 
-    def _gallery(self, parts: Mapping[tuple[int, str], Arrays], against: str) -> ImageQuality:
+    def _image_quality(self, parts: Mapping[tuple[int, str], Arrays], against: str) -> ImageQuality:
         measures = [name for name in MEASURES if name != "frechet" or len(self._real) > self._real.shape[1]]
 
         def judged(features: Rows) -> Quality:

@@ -1,6 +1,6 @@
-"""Features of pictures: what a network makes of them, as rows of numbers, and the name of that.
+"""Features of images: what a network makes of them, as rows of numbers, and the name of that.
 
-In: PIL pictures; out: [n d] float32, the same row whatever the other pictures. Must not know measures.
+In: PIL images; out: [n d] float32, the same row whatever the other images. Must not know measures.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from bigain_cli.noise_draws import key
 from bigain_cli.registry import FEATURES, attribute, entry
 
 Rows = NDArray[np.float32]
-SHARES = (0.05, 0.15)  # of the schedule: hardly noisy, as the pictures are what is asked about
+SHARES = (0.05, 0.15)  # of the schedule: hardly noisy, as the images are what is asked about
 
 
 class Feature(Protocol):
-    """Something that turns pictures into rows of numbers; its name says which weights it looks with."""
+    """Something that turns images into rows of numbers; its name says which weights it looks with."""
 
     @property
     def name(self) -> str:
@@ -39,10 +39,10 @@ class Feature(Protocol):
 
     @property
     def identity(self) -> str:
-        """Return what its rows depend on beside the picture, however the model is called."""
+        """Return what its rows depend on beside the image, however the model is called."""
 
     def __call__(self, images: Iterable[Image]) -> Rows:
-        """Return a row for each picture."""  # [n d]
+        """Return a row for each image."""  # [n d]
 
 
 def load_feature(name: str, backbone: Backbone, batch: int | None = None) -> Feature:
@@ -58,7 +58,7 @@ class MidBlockFeature:
     backbone: Backbone
     block: nn.Module
     times: Sequence[int]
-    batch: int | None = None  # pictures at once, or what suits device and model
+    batch: int | None = None  # images at once, or what suits device and model
 
     @property
     def name(self) -> str:
@@ -71,9 +71,9 @@ class MidBlockFeature:
         return f"mid@t={','.join(map(str, self.times))} (weights {self.backbone.identity})"
 
     def __call__(self, images: Iterable[Image]) -> Rows:
-        """Return a row for each picture; the last batch is filled up, so that all have one size."""  # [n d]
+        """Return a row for each image; the last batch is filled up, so that all have one size."""  # [n d]
         if is_compressed(network_of(self.backbone)):
-            hint = "Leave the compression first, so that all pictures are seen alike."
+            hint = "Leave the compression first, so that all images are seen alike."
             raise UsageError(f"feature {self.name}", "its network is compressed", hint)
         size = automatic_batch_size(self.backbone) if self.batch is None else stable_batch_size(self.batch)
         return in_batches(images, size, lambda part: self._rows(part, size))
@@ -88,7 +88,7 @@ class MidBlockFeature:
         return torch.cat(seen, 1).cpu().numpy()
 
     def _noisy(self, clean: Tensor, t: int) -> Tensor:
-        """Return x_t; the noise is the same for every picture, which leaves a function of the picture alone."""
+        """Return x_t; the noise is the same for every image, which leaves a function of the image alone."""
         generator = torch.Generator().manual_seed(key(0, b"", "feature", t))
         noise = torch.randn(clean.shape[1:], generator=generator).to(clean.device).expand_as(clean)
         return self.backbone.mix(clean, noise, torch.full((len(clean),), t, device=clean.device))
@@ -107,10 +107,10 @@ class MidBlockFeature:
 
 
 def in_batches(images: Iterable[Image], size: int, rows: Callable[[Sequence[Image]], Rows]) -> Rows:
-    """Return the rows of all pictures, computed a batch at a time."""  # [n d]
-    # All at first: pictures that are drawn on demand would be looked at by a network that is still compressed.
-    pictures = list(images)
-    parts = [pictures[start : start + size] for start in range(0, len(pictures), size)]
+    """Return the rows of all images, computed a batch at a time."""  # [n d]
+    # All at first: images that are drawn on demand would be looked at by a network that is still compressed.
+    listed = list(images)
+    parts = [listed[start : start + size] for start in range(0, len(listed), size)]
     return np.concatenate([rows(part)[: len(part)] for part in parts]) if parts else np.zeros((0, 0), np.float32)
 
 

@@ -1,6 +1,6 @@
-"""`compare`: generated pictures, real ones and a feature in; Fréchet and kernel distance, precision and recall out.
+"""`compare`: generated images, real ones and a feature in; Fréchet and kernel distance, precision and recall out.
 
-Every number carries the feature's name. Must not know how pictures were drawn.
+Every number carries the feature's name. Must not know how images were drawn.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ PROBES_AT_ONCE = 256
 
 
 def precision(generated: Array, real: Array, weights: Array) -> tuple[Interval, Array]:
-    """Return the share of generated pictures in the real manifold; the interval takes the manifold as given."""
+    """Return the share of generated images in the real manifold; the interval takes the manifold as given."""
     return _share(inside(generated, real), weights)
 
 
 def recall(generated: Array, real: Array, weights: Array) -> tuple[Interval, Array]:
-    """Return the share of real pictures in the generated manifold; resampled are the real ones, at fixed manifold."""
-    # A resample of generated pictures has copies in it, whose balls would be points.
+    """Return the share of real images in the generated manifold; resampled are the real ones, at fixed manifold."""
+    # A resample of generated images has copies in it, whose balls would be points.
     return _share(inside(real, generated), resamples(len(real), len(weights), seed=len(generated)))
 
 
 def inside(points: Array, others: Array, neighbours: int = NEIGHBOURS) -> NDArray[np.bool_]:
     """Tell which points lie in the manifold of the others."""  # [n]
     if len(others) <= neighbours:
-        why = f"{len(others)} pictures have no {neighbours} neighbours each"
+        why = f"{len(others)} images have no {neighbours} neighbours each"
         raise UsageError("precision and recall", why, f"Give more than {neighbours}, better thousands.")
     cloud = torch.from_numpy(np.ascontiguousarray(others))
     # The nearest of all is the point itself.
@@ -69,8 +69,8 @@ def frechet(generated: Array, real: Array, weights: Array) -> tuple[Interval, Ar
     width = real.shape[1]
     for name, features in (("generated", generated), ("real", real)):
         if len(features) <= width:
-            why = f"{len(features)} {name} pictures for {width} features: their covariance is singular"
-            hint = f"Give more than {width} pictures, better ten times as many, or use the kernel distance."
+            why = f"{len(features)} {name} images for {width} features: their covariance is singular"
+            hint = f"Give more than {width} images, better ten times as many, or use the kernel distance."
             raise UsageError("Fréchet distance", why, hint)
     middle = real.mean(0)
     mean, spread_of_real = moments(real - middle, np.ones(len(real)))
@@ -108,7 +108,7 @@ def square_root(matrix: Array) -> Array:
 def kernel(generated: Array, real: Array, weights: Array) -> tuple[Interval, Array]:
     """Return the unbiased squared MMD for k(x, y) = (x·y / d + 1)³ (Bińkowski et al. 2018); it may be negative."""
     if min(len(generated), len(real)) < 2:
-        raise UsageError("kernel distance", "fewer than two pictures", "Give more.")
+        raise UsageError("kernel distance", "fewer than two images", "Give more.")
     whole = np.concatenate([np.ones((1, len(generated))), weights])  # [1 + resamples, n]
     same = _pairs(generated, whole)
     other = _pairs(real, np.ones((1, len(real))))
@@ -118,7 +118,7 @@ def kernel(generated: Array, real: Array, weights: Array) -> tuple[Interval, Arr
 
 
 def _pairs(features: Array, weights: Array) -> Array:
-    """Return the kernel's mean over all pairs of different pictures; copies of one are no pair."""  # [rows]
+    """Return the kernel's mean over all pairs of different images; copies of one are no pair."""  # [rows]
     total, start = np.zeros(len(weights)), 0
     for part in _parts(features):
         rows = weights[:, start : start + len(part)]
@@ -164,7 +164,7 @@ def compare(
     measures: Sequence[str] = tuple(MEASURES),
     seed: int = 0,
 ) -> Quality:
-    """Measure how near generated pictures are to real ones, in the eyes of one feature."""
+    """Measure how near generated images are to real ones, in the eyes of one feature."""
     return compare_features(feature(generated), feature(real), feature.name, measures=measures, seed=seed)
 
 
@@ -180,7 +180,7 @@ def compare_features(
     targets = [entry("measure", measure, MEASURES).estimator for measure in measures]
     one, other = checked(generated, "generated"), checked(real, "real")
     if one.shape[1] != other.shape[1]:
-        why = f"{one.shape[1]} features of generated pictures, {other.shape[1]} of real ones"
+        why = f"{one.shape[1]} features of generated images, {other.shape[1]} of real ones"
         raise UsageError(f"feature {feature}", why, "Make both with the same feature.")
     weights = resamples(len(one), RESAMPLES, seed)
     estimates = {}
@@ -193,8 +193,8 @@ def compare_features(
 def checked(features: NDArray[Any], side: str) -> Array:
     """Return features to compute with; refuse what is none."""
     if not len(features):
-        raise UsageError(f"{side} pictures", "there are none", "Give some.")
+        raise UsageError(f"{side} images", "there are none", "Give some.")
     if not np.isfinite(features).all():
         why = "not all of them are numbers (NaN or infinity)"
-        raise BigainError(f"features of {side} pictures", why, "Load the model with --dtype float32.")
+        raise BigainError(f"features of {side} images", why, "Load the model with --dtype float32.")
     return features.astype(np.float64)

@@ -40,21 +40,21 @@ def _written(summary: Summary, confusion: bool, table: Callable[..., str], mark:
         parts += [table(*_precisions(summary)), _notes(summary)]
         if summary.differences:
             parts += [f"{mark}Differences, in points", table(*_gaps(summary))]
-    elif summary.outcomes:
+    elif summary.accuracies:
         parts += [table(*_outcomes(summary)), _notes(summary)]
         if summary.differences:
             parts += [f"{mark}Differences, in points of top-1", table(*_differences(summary))]
-        for spec in summary.outcomes if confusion else ():
+        for spec in summary.accuracies if confusion else ():
             parts += [f"{mark}{spec}: answers (columns) by true label", table(*_confusion(summary, spec))]
-    if summary.gallery is not None:
-        parts += gallery(summary.gallery, table, mark)
+    if summary.image_quality is not None:
+        parts += image_quality(summary.image_quality, table, mark)
     return "\n\n".join(part for part in parts if part)
 
 
 def _title(summary: Summary) -> str:
     about = summary.about
     failed = len(summary.failed)
-    if not summary.outcomes and not failed:
+    if not summary.accuracies and not failed:
         return f"{about['dataset']}: nothing classified; {_model(about)}, {about['dtype']} on {about['device']}"
     words = [
         f"{about['dataset']}: {summary.count} images, {about['labels']} labels",
@@ -71,7 +71,7 @@ def _model(about: Mapping[str, Any]) -> str:
 def _outcomes(summary: Summary) -> Table:
     head = ("spec", "top-1 %", "top-5 %", "class mean %", "decided %", "of these right %", "ECE (by chance)", *COSTS)
     rows = []
-    for spec, found in summary.outcomes.items():
+    for spec, found in summary.accuracies.items():
         assert isinstance(found, Accuracy)
         sure = "–" if found.decided_right is None else percent(found.decided_right)
         shares = [percent(found.top1), "–" if summary.few else percent(found.top5), percent(found.per_class)]
@@ -83,7 +83,7 @@ def _outcomes(summary: Summary) -> Table:
 def _precisions(summary: Summary) -> Table:
     head = ("spec", "mAP %", "precision@1 %", *COSTS)
     rows = []
-    for spec, found in summary.outcomes.items():
+    for spec, found in summary.accuracies.items():
         assert isinstance(found, MultilabelPrecision)
         rows.append([spec, percent(found.mean_average), percent(found.first), *_costs(found)])
     return head, rows
@@ -128,9 +128,9 @@ def _notes(summary: Summary) -> str:
 def _columns(summary: Summary) -> str:
     costs = "Costs are means per image; GFLOP count two for a multiply-add, s are of all images under way."
     if summary.many:
-        known = {found.classes for found in summary.outcomes.values() if isinstance(found, MultilabelPrecision)}
+        known = {found.classes for found in summary.accuracies.values() if isinstance(found, MultilabelPrecision)}
         over = f"mAP over the classes that any image has ({max(known)})"
-        labelled = {found.labelled for found in summary.outcomes.values() if isinstance(found, MultilabelPrecision)}
+        labelled = {found.labelled for found in summary.accuracies.values() if isinstance(found, MultilabelPrecision)}
         if max(labelled) < summary.count:
             over += f", precision@1 over the images that have a label ({max(labelled)})"
         kinds = "bootstrap over images for mAP, Wilson's and Agresti and Min's for precision@1"
@@ -167,7 +167,7 @@ def written(summary: Summary, form: str, confusion: bool) -> str:
 HEADS = {"frechet": "Fréchet distance", "kernel": "kernel distance", "precision": "precision", "recall": "recall"}
 
 
-def gallery(found: ImageQuality, table: Callable[..., str], mark: str) -> list[str]:
+def image_quality(found: ImageQuality, table: Callable[..., str], mark: str) -> list[str]:
     """Return the parts of the text."""
     first = next(iter(found.shown.values())).quality
     heads = [HEADS[measure] for measure in first.estimates]

@@ -39,18 +39,18 @@ class Summary:
     count: int  # images that all specs answered
     failures: Mapping[str, int]  # by spec
     failed: Mapping[str, str]  # what went wrong, by image
-    outcomes: Mapping[str, Accuracy | MultilabelPrecision]
+    accuracies: Mapping[str, Accuracy | MultilabelPrecision]
     differences: Sequence[Difference | MultilabelDifference]  # of every pair, the later minus the earlier
     records: Mapping[str, Sequence[Record]]
     names: tuple[str, ...]
     notes: Mapping[str, Sequence[str]]  # by spec: where it did less than its name says
     chosen: Mapping[str, Any]  # how the images were chosen
-    gallery: ImageQuality | None = None  # of images generated under the same specs
+    image_quality: ImageQuality | None = None  # of images generated under the same specs
 
     @property
     def many(self) -> bool:
         """Return whether images had several right labels."""
-        return any(isinstance(outcome, MultilabelPrecision) for outcome in self.outcomes.values())
+        return any(isinstance(outcome, MultilabelPrecision) for outcome in self.accuracies.values())
 
     @property
     def few(self) -> bool:
@@ -65,14 +65,14 @@ class Summary:
         """Return the document."""
         specs = {
             spec: {**outcome.to_dict(), "failures": self.failures[spec], **self._details(spec)}
-            for spec, outcome in self.outcomes.items()
+            for spec, outcome in self.accuracies.items()
         }
         pairs = [each.to_dict() for each in self.differences]
         notes = {spec: list(found) for spec, found in self.notes.items()}
         counts = {"pictures": self.count, "failed": dict(self.failed)}
         about = {**self.about, "notes": notes, "chosen": dict(self.chosen), **counts, "against": self.against}
         found = {**about, "specs": specs, "differences": pairs}
-        return found if self.gallery is None else {**found, "generated": self.gallery.to_dict()}
+        return found if self.image_quality is None else {**found, "generated": self.image_quality.to_dict()}
 
     def confusion(self, spec: str) -> list[list[int]]:
         """Count a spec's answers by true label."""
@@ -99,7 +99,7 @@ def summarise(
     about: Mapping[str, Any],
     notes: Mapping[str, Sequence[str]] | None = None,
     chosen: Mapping[str, Any] | None = None,
-    gallery: ImageQuality | None = None,
+    image_quality: ImageQuality | None = None,
 ) -> Summary:
     """Compare specs on the images that all of them answered; `records` are by spec, then by id."""
     good = {spec: {id: r for id, r in found.items() if "error" not in r} for spec, found in records.items()}
@@ -107,15 +107,15 @@ def summarise(
     kept = {spec: [found[id] for id in common] for spec, found in good.items()}
     failures = {spec: len(found) - len(good[spec]) for spec, found in records.items()}
     failed = {id: r["error"]["message"] for found in records.values() for id, r in found.items() if "error" in r}
-    outcomes: dict[str, Accuracy | MultilabelPrecision] = {}
+    accuracies: dict[str, Accuracy | MultilabelPrecision] = {}
     pairs: list[Difference | MultilabelDifference] = []
     if common:
         many = "evidence" in kept[against][0]
         sum_up = precision_of if many else accuracy_of
-        outcomes = {spec: sum_up(found) for spec, found in kept.items()}
-        pairs = [_difference(one, other, kept, outcomes) for one, other in _pairs(list(kept), against)]
-    found = (len(common), failures, failed, outcomes, pairs, kept)
-    return Summary(about, against, *found, tuple(names), notes or {}, chosen or {}, gallery)
+        accuracies = {spec: sum_up(found) for spec, found in kept.items()}
+        pairs = [_difference(one, other, kept, accuracies) for one, other in _pairs(list(kept), against)]
+    found = (len(common), failures, failed, accuracies, pairs, kept)
+    return Summary(about, against, *found, tuple(names), notes or {}, chosen or {}, image_quality)
 
 
 def _pairs(specs: Sequence[str], against: str) -> Iterator[tuple[str, str]]:
@@ -125,9 +125,9 @@ def _pairs(specs: Sequence[str], against: str) -> Iterator[tuple[str, str]]:
 
 
 def _difference(
-    one: str, other: str, kept: Mapping[str, Sequence[Record]], outcomes: Mapping[str, Accuracy | MultilabelPrecision]
+    one: str, other: str, kept: Mapping[str, Sequence[Record]], accuracies: Mapping[str, Accuracy | MultilabelPrecision]
 ) -> Difference | MultilabelDifference:
-    mine, theirs = outcomes[one], outcomes[other]
+    mine, theirs = accuracies[one], accuracies[other]
     if isinstance(mine, MultilabelPrecision) and isinstance(theirs, MultilabelPrecision):
         return multilabel_difference(one, other, mine, theirs)
     same = np.array([a["label"] == b["label"] for a, b in zip(kept[one], kept[other], strict=True)])

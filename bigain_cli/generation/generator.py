@@ -63,8 +63,8 @@ def generate(
     batch: int | None = None,
 ) -> Iterator[GeneratedImage]:
     """Generate `count` images of each prompt, prompt by prompt; None leaves a choice to the backbone."""
-    wish = GenerationOptions(sampler, steps, guidance, negative, size, seed, compress, batch)
-    generation = Generation(backbone, [prompts] if isinstance(prompts, str) else prompts, wish, count)
+    options = GenerationOptions(sampler, steps, guidance, negative, size, seed, compress, batch)
+    generation = Generation(backbone, [prompts] if isinstance(prompts, str) else prompts, options, count)
     return (event for event in generation.events() if isinstance(event, GeneratedImage))
 
 
@@ -72,23 +72,23 @@ class Generation:
     """A generation under way: prompts conditioned once, then batch after batch."""
 
     def __init__(
-        self, backbone: Backbone | str, prompts: Sequence[str], wish: GenerationOptions, count: int = 1
+        self, backbone: Backbone | str, prompts: Sequence[str], options: GenerationOptions, count: int = 1
     ) -> None:
         self.backbone = backbone = as_backbone(backbone)
         self.prompts = tuple(prompts)
-        check_prompts(self.prompts, count, wish.seed)
-        self._shape = latent_shape(backbone, wish.size)
-        self._batch = images_at_once(backbone, self._shape, wish.batch)
-        spec = parse(backbone.sampling.compress if wish.compress is None else wish.compress)
-        self._spec = spec.by_level() if backbone.prefixed else spec
-        self.wish = self._decided(wish)
-        self._jobs = [(place, wish.seed + i) for place in range(len(self.prompts)) for i in range(count)]
-        self._told, self._untold = self._conditions()
+        check_prompts(self.prompts, count, options.seed)
+        self._shape = latent_shape(backbone, options.size)
+        self._batch = images_at_once(backbone, self._shape, options.batch)
+        spec = parse(backbone.sampling.compress if options.compress is None else options.compress)
+        self._spec = spec.by_level() if backbone.has_prefix else spec
+        self.options = self._decided(options)
+        self._jobs = [(place, options.seed + i) for place in range(len(self.prompts)) for i in range(count)]
+        self._conditional, self._unconditional = self._conditions()
         self._passes = len(self._descent())
-        with compressed_or_not(backbone, self._spec, self._shape[1:]) as handle:
-            rows = self._told.rows
+        with compressed_or_not(backbone, self._spec, self._shape[1:]) as compression:
+            rows = self._conditional.rows
             context = rows.shape[1] if rows.ndim == 3 else 1
-            self.report = handle.report(self._shape[1:], context) if handle is not None else None
+            self.report = compression.report(self._shape[1:], context) if compression is not None else None
         if self.report is not None:
             self.report.warn()
 
@@ -97,16 +97,16 @@ class Generation:
         """Return what every image depends on, beside its prompt and its seed."""
         import diffusers
 
-        wish = self.wish
+        options = self.options
         return {
             "version": __version__,
             "model": self.backbone.name,
             "weights": self.backbone.identity,
-            "negative": wish.negative,
-            "sampler": wish.sampler,
-            "steps": wish.steps,
-            "guidance": wish.guidance,
-            "size": list(wish.size or ()),
+            "negative": options.negative,
+            "sampler": options.sampler,
+            "steps": options.steps,
+            "guidance": options.guidance,
+            "size": list(options.size or ()),
             "compress": str(self._spec),
             "dtype": str(self.backbone.dtype).removeprefix("torch."),
             "batch": self._batch,
@@ -115,10 +115,10 @@ class Generation:
 
     def events(self) -> Iterator[GenerationProgress | GeneratedImage]:
         """Yield a step after each evaluation and the samples after each batch, in order."""
-        with compressed_or_not(self.backbone, self._spec, self._shape[1:]) as handle:
+        with compressed_or_not(self.backbone, self._spec, self._shape[1:]) as compression:
             at = 0
             while at < len(self._jobs):
-                images = yield from self._generated(handle, at)
+                images = yield from self._generated(compression, at)
                 if images is None:
                     continue
                 for (place, seed), image in zip(self._jobs[at:], images, strict=False):
@@ -126,14 +126,14 @@ class Generation:
                 at += self._batch
 
     def _generated(
-        self, handle: Compression | None, at: int
+        self, compression: Compression | None, at: int
     ) -> Generator[GenerationProgress, None, list[Image] | None]:
         """Return the images of the batch that begins at a job, or nothing if it must be tried again."""
         jobs = [self._jobs[min(at + i, len(self._jobs) - 1)] for i in range(self._batch)]  # filled up with repeats
         rows = torch.tensor([place for place, _ in jobs], device=self.backbone.device)
         seeds = [seed for _, seed in jobs]
-        untold = self._untold.take(torch.zeros_like(rows))
-        guide = Guidance(self.backbone, handle, self._guidance, self._told.take(rows), untold, seeds)
+        unconditional = self._unconditional.take(torch.zeros_like(rows))
+        guide = Guidance(self.backbone, compression, self._guidance, self._conditional.take(rows), unconditional, seeds)
         before, batches = at // self._batch, -(-len(self._jobs) // self._batch)
         try:
             for number, latents in enumerate(self._descent().run(self._shape, seeds, guide), 1):  # noqa: B007
@@ -151,7 +151,7 @@ class Generation:
             return self.backbone.decode(latents[:wanted])
         if self.backbone.dtype == torch.float16:
             leave_float16(self.backbone)
-            self._told, self._untold = self._conditions()
+            self._conditional, self._unconditional = self._conditions()
             return None
         why = "the network returned no numbers (NaN or infinity)"
         wide = self.backbone.dtype == torch.float32
@@ -160,30 +160,30 @@ class Generation:
 
     @property
     def _guidance(self) -> float:
-        assert self.wish.guidance is not None
-        return self.wish.guidance
+        assert self.options.guidance is not None
+        return self.options.guidance
 
     def _descent(self) -> SamplingLoop:
-        assert self.wish.sampler is not None and self.wish.steps is not None
-        return SamplingLoop(self.backbone, self.wish.sampler, self.wish.steps)
+        assert self.options.sampler is not None and self.options.steps is not None
+        return SamplingLoop(self.backbone, self.options.sampler, self.options.steps)
 
-    def _decided(self, wish: GenerationOptions) -> GenerationOptions:
+    def _decided(self, options: GenerationOptions) -> GenerationOptions:
         """Fill in what was left to the model."""
         own = self.backbone.sampling
-        sampler = wish.sampler or own.sampler or DEFAULT_SAMPLER
+        sampler = options.sampler or own.sampler or DEFAULT_SAMPLER
         measured = own.steps if sampler == own.sampler else None
         return dataclasses.replace(
-            wish,
+            options,
             sampler=sampler,
-            steps=wish.steps or measured or SAMPLERS[sampler].steps,
-            guidance=float(own.guidance or 1.0) if wish.guidance is None else float(wish.guidance),
+            steps=options.steps or measured or SAMPLERS[sampler].steps,
+            guidance=float(own.guidance or 1.0) if options.guidance is None else float(options.guidance),
             size=pixels(self.backbone, self._shape),
         )
 
     def _conditions(self) -> tuple[Conditions, Conditions]:
         """Encode the prompts, and the one to move away from if there is any guidance."""
-        told = self.backbone.condition(self.prompts)
-        return told, told if self._guidance == 1 else self.backbone.condition([self.wish.negative])
+        conditional = self.backbone.condition(self.prompts)
+        return conditional, conditional if self._guidance == 1 else self.backbone.condition([self.options.negative])
 
     def _halve(self) -> None:
         if self._batch == 1:

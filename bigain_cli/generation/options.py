@@ -93,7 +93,7 @@ def latent_shape(backbone: Backbone, size: tuple[int, int] | None) -> tuple[int,
     if size is None or size == own:
         return backbone.latent_shape
     what = f"--size {written(size)}"
-    if not backbone.elastic:
+    if not backbone.any_size:
         hint = f"Leave out --size, or enlarge the image of {written(own)} afterwards."
         raise UsageError(what, f"{backbone.name} knows its places at {written(own)} only", hint)
     if any(side % scale for side in size):

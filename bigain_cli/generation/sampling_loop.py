@@ -30,10 +30,10 @@ class Guidance:
     """Predicts the noise of one batch, each row with its own prompt and its own operator seeds."""
 
     backbone: Backbone
-    handle: Compression | None
+    compression: Compression | None
     guidance: float
-    told: Conditions
-    untold: Conditions
+    conditional: Conditions
+    unconditional: Conditions
     seeds: Sequence[int]
 
     def __call__(self, noisy: Tensor, t: Tensor, number: int) -> Tensor:
@@ -41,29 +41,29 @@ class Guidance:
         seeds = torch.tensor([key(seed, b"", "operator", number) for seed in self.seeds], device=noisy.device)
         with repeatable(self.backbone):
             if self.guidance in (0, 1):
-                with self.handle.seeds(seeds, torch.zeros_like(seeds)) if self.handle else nullcontext():
-                    return self.backbone.noise(noisy, t, self.told if self.guidance else self.untold)
-            if self.handle is None or not self.handle.shared:
-                told, untold = self._at_once(noisy, t, seeds)
+                with self.compression.seeds(seeds, torch.zeros_like(seeds)) if self.compression else nullcontext():
+                    return self.backbone.noise(noisy, t, self.conditional if self.guidance else self.unconditional)
+            if self.compression is None or not self.compression.shared:
+                conditional, unconditional = self._at_once(noisy, t, seeds)
             else:
-                told, untold = self._in_turn(self.handle, noisy, t, seeds)
-        return untold + self.guidance * (told - untold)
+                conditional, unconditional = self._in_turn(self.compression, noisy, t, seeds)
+        return unconditional + self.guidance * (conditional - unconditional)
 
     def _at_once(self, noisy: Tensor, t: Tensor, seeds: Tensor) -> tuple[Tensor, Tensor]:
-        both = Conditions(torch.cat([self.told.rows, self.untold.rows]))
+        both = Conditions(torch.cat([self.conditional.rows, self.unconditional.rows]))
         halves = torch.arange(2, device=seeds.device).repeat_interleave(len(seeds))
-        with self.handle.seeds(seeds.repeat(2), halves) if self.handle else nullcontext():
-            told, untold = self.backbone.noise(torch.cat([noisy, noisy]), t.repeat(2), both).chunk(2)
-        return told, untold
+        with self.compression.seeds(seeds.repeat(2), halves) if self.compression else nullcontext():
+            conditional, unconditional = self.backbone.noise(torch.cat([noisy, noisy]), t.repeat(2), both).chunk(2)
+        return conditional, unconditional
 
-    def _in_turn(self, handle: Compression, noisy: Tensor, t: Tensor, seeds: Tensor) -> tuple[Tensor, Tensor]:
+    def _in_turn(self, compression: Compression, noisy: Tensor, t: Tensor, seeds: Tensor) -> tuple[Tensor, Tensor]:
         """Merge the same tokens in both halves: their difference is multiplied, so it must not come from the plan."""
-        with handle.seeds(seeds, torch.zeros_like(seeds)):
-            with handle.record() as plans:
-                untold = self.backbone.noise(noisy, t, self.untold)
-            with handle.replay(plans, torch.arange(len(noisy), device=noisy.device)):
-                told = self.backbone.noise(noisy, t, self.told)
-        return told, untold
+        with compression.seeds(seeds, torch.zeros_like(seeds)):
+            with compression.record() as plans:
+                unconditional = self.backbone.noise(noisy, t, self.unconditional)
+            with compression.replay(plans, torch.arange(len(noisy), device=noisy.device)):
+                conditional = self.backbone.noise(noisy, t, self.conditional)
+        return conditional, unconditional
 
 
 Predict = Callable[[Tensor, Tensor, int], Tensor]  # x_t, t and the step's number to ε̂

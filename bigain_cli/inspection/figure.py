@@ -29,17 +29,17 @@ def as_text(document: dict[str, Any]) -> str:
     """Lay the numbers out in columns, with what the compression saves and the figures' files below."""
     about = document["compression"]
     saved = f"{about['compress']}: {about['saved']:.1%} of a pass saved"
-    table = aligned(COLUMNS, [_cells(look) for look in document["looks"]], left=len(COLUMNS))
+    table = aligned(COLUMNS, [_cells(block_view) for block_view in document["looks"]], left=len(COLUMNS))
     return "\n".join([table, saved, *document.get("pictures", {}).values()])
 
 
-def _cells(look: dict[str, Any]) -> tuple[str, ...]:
-    scores = look["laplacian"]
+def _cells(block_view: dict[str, Any]) -> tuple[str, ...]:
+    scores = block_view["laplacian"]
     means = " / ".join("-" if scores[name] is None else f"{scores[name]:.3g}" for name in ("anchors", "stay", "leave"))
-    more = f" (+{len(look['serves']) - 1})" if len(look["serves"]) > 1 else ""
-    grid, tokens = "x".join(map(str, look["grid"])), f"{look['tokens']} -> {look['queries']}"
-    counts = (str(look[name]) for name in ("keys", "groups", "largest"))
-    return str(look["t"]), look["operator"], grid, tokens, *counts, means, look["site"] + more
+    more = f" (+{len(block_view['serves']) - 1})" if len(block_view["serves"]) > 1 else ""
+    grid, tokens = "x".join(map(str, block_view["grid"])), f"{block_view['tokens']} -> {block_view['queries']}"
+    counts = (str(block_view[name]) for name in ("keys", "groups", "largest"))
+    return str(block_view["t"]), block_view["operator"], grid, tokens, *counts, means, block_view["site"] + more
 
 
 def figure_name(id: str, t: int) -> str:
@@ -50,55 +50,55 @@ def figure_name(id: str, t: int) -> str:
 def save_figures(folder: Path, id: str, found: Inspection) -> dict[str, str]:
     """Save a figure for each timestep, and return where each is."""
     saved = {}
-    for t, looks in groupby(found.looks, key=lambda look: look.t):
-        data = png_of(figure_of(found.picture, list(looks), id.rpartition("/")[2] or id))
+    for t, views in groupby(found.views, key=lambda block_view: block_view.t):
+        data = png_of(figure_of(found.image, list(views), id.rpartition("/")[2] or id))
         saved[str(t)] = str(save(folder, figure_name(id, t), data))
     return saved
 
 
-def figure_of(picture: Image, looks: Sequence[BlockView], name: str) -> Figure:
+def figure_of(image: Image, views: Sequence[BlockView], name: str) -> Figure:
     """Plot all blocks at one timestep."""
     from matplotlib.figure import Figure
 
-    tall = min(max(picture.height / picture.width, 0.4), 2.5)
-    figure = Figure(figsize=(20, 0.5 + (3.5 * tall + 0.75) * len(looks)), layout="constrained")
-    axes = figure.subplots(len(looks), 5, squeeze=False)
-    for row, look in zip(axes, looks, strict=True):
-        _row(figure, row, look, picture)
+    tall = min(max(image.height / image.width, 0.4), 2.5)
+    figure = Figure(figsize=(20, 0.5 + (3.5 * tall + 0.75) * len(views)), layout="constrained")
+    axes = figure.subplots(len(views), 5, squeeze=False)
+    for row, block_view in zip(axes, views, strict=True):
+        _row(figure, row, block_view, image)
         for place in row:
             place.set_xticks([])
             place.set_yticks([])
-    figure.suptitle(f"{title_text(name)} at timestep {looks[0].t}", fontsize=12, parse_math=False)
+    figure.suptitle(f"{title_text(name)} at timestep {views[0].t}", fontsize=12, parse_math=False)
     return figure
 
 
-def _row(figure: Figure, axes: Any, look: BlockView, picture: Image) -> None:
+def _row(figure: Figure, axes: Any, block_view: BlockView, image: Image) -> None:
     """Plot one block."""
     import numpy as np
 
-    rows, columns = look.score.shape
+    rows, columns = block_view.score.shape
     extent = (-0.5, columns - 0.5, rows - 0.5, -0.5)
-    grey = np.asarray(picture.convert("L").resize((columns, rows)), dtype=float) / 255
-    axes[0].imshow(picture, extent=extent, interpolation="nearest" if picture.width < 128 else "antialiased")
-    axes[0].set_title(title_text(look.term), fontsize=10, parse_math=False)
-    more = f" and {len(look.serves) - 1} more" if len(look.serves) > 1 else ""
-    axes[0].set_ylabel(_wrapped(look.site) + more, fontsize=7, parse_math=False)
-    plotted = axes[1].imshow(look.score, cmap="viridis", extent=extent)
+    grey = np.asarray(image.convert("L").resize((columns, rows)), dtype=float) / 255
+    axes[0].imshow(image, extent=extent, interpolation="nearest" if image.width < 128 else "antialiased")
+    axes[0].set_title(title_text(block_view.term), fontsize=10, parse_math=False)
+    more = f" and {len(block_view.shared_by) - 1} more" if len(block_view.shared_by) > 1 else ""
+    axes[0].set_ylabel(_wrapped(block_view.site) + more, fontsize=7, parse_math=False)
+    plotted = axes[1].imshow(block_view.score, cmap="viridis", extent=extent)
     figure.colorbar(plotted, ax=axes[1], shrink=0.8, pad=0.02).ax.tick_params(labelsize=7)
-    y, x = look.anchors.nonzero()
-    axes[1].scatter(x, y, s=_dot(look), c="white", edgecolors="black", linewidths=0.4)
-    hues = _hues(look.clusters)
-    axes[2].imshow(_coloured(look.clusters, hues, grey), extent=extent, interpolation="nearest")
-    _join(axes[2], look, hues)
-    axes[3].imshow(_kept(look, picture), extent=extent, interpolation="nearest")
-    axes[4].imshow(look.left, extent=extent, interpolation="nearest")
-    for place, title, fact in zip(axes[1:], MERGING if look.merges else POOLING, _facts(look), strict=True):
+    y, x = block_view.anchors.nonzero()
+    axes[1].scatter(x, y, s=_dot(block_view), c="white", edgecolors="black", linewidths=0.4)
+    hues = _hues(block_view.clusters)
+    axes[2].imshow(_coloured(block_view.clusters, hues, grey), extent=extent, interpolation="nearest")
+    _join(axes[2], block_view, hues)
+    axes[3].imshow(_kept(block_view, image), extent=extent, interpolation="nearest")
+    axes[4].imshow(block_view.reconstructed, extent=extent, interpolation="nearest")
+    for place, title, fact in zip(axes[1:], MERGING if block_view.merges else POOLING, _facts(block_view), strict=True):
         place.set_title(f"{title}\n{fact}", fontsize=9)
 
 
-def _facts(look: BlockView) -> tuple[str, str, str, str]:
-    numbers = look.to_dict()
-    alpha = "" if look.alpha is None else f", α = {look.alpha:.3g}"
+def _facts(block_view: BlockView) -> tuple[str, str, str, str]:
+    numbers = block_view.to_dict()
+    alpha = "" if block_view.alpha is None else f", α = {block_view.alpha:.3g}"
     return (
         f"{numbers['anchors']} of {numbers['tokens']}",
         f"{numbers['groups']}, the largest of {numbers['largest']}",
@@ -126,14 +126,14 @@ def _coloured(clusters: NDArray, hues: NDArray, grey: NDArray) -> NDArray:
     return np.where(grouped, 0.55 * hues[clusters] + 0.45 * base, base)
 
 
-def _join(axes: Any, look: BlockView, hues: NDArray) -> None:
+def _join(axes: Any, block_view: BlockView, hues: NDArray) -> None:
     """Plot a line from each token to the one that represents it, which gets a dot of its group's colour."""
     import numpy as np
     from matplotlib.collections import LineCollection
 
-    flat, columns = look.clusters.ravel(), look.clusters.shape[1]
+    flat, columns = block_view.clusters.ravel(), block_view.clusters.shape[1]
     homes = np.full(len(hues), -1)
-    standing = np.flatnonzero(look.stays if look.merges else look.anchors)
+    standing = np.flatnonzero(block_view.kept if block_view.merges else block_view.anchors)
     homes[flat[standing]] = standing
     movers = np.flatnonzero((homes[flat] >= 0) & (homes[flat] != np.arange(flat.size)))
     goals = homes[flat[movers]]
@@ -141,24 +141,24 @@ def _join(axes: Any, look: BlockView, hues: NDArray) -> None:
     axes.add_collection(LineCollection(list(ends), colors="black", linewidths=min(1.0, 400 / flat.size + 0.35)))
     goals = np.unique(goals)
     y, x = np.divmod(goals, columns)
-    axes.scatter(x, y, s=_dot(look), c=hues[flat[goals]], edgecolors="black", linewidths=0.5, zorder=3)
+    axes.scatter(x, y, s=_dot(block_view), c=hues[flat[goals]], edgecolors="black", linewidths=0.5, zorder=3)
 
 
-def _dot(look: BlockView) -> float:
+def _dot(block_view: BlockView) -> float:
     """Return the size of a dot that fits into a token."""
-    return float(min(24.0, 12_000 / look.clusters.size))
+    return float(min(24.0, 12_000 / block_view.clusters.size))
 
 
-def _kept(look: BlockView, picture: Image) -> NDArray:
+def _kept(block_view: BlockView, image: Image) -> NDArray:
     """Return the image with a chequer, finer than tokens, in place of those that were merged away."""
     import numpy as np
 
-    rows, columns = look.score.shape
+    rows, columns = block_view.score.shape
     times = max(2, 96 // max(rows, columns))
-    pixels = (np.asarray(picture.resize((columns, rows)), dtype=float) / 255).repeat(times, 0).repeat(times, 1)
-    stays = look.stays[..., None].repeat(times, 0).repeat(times, 1)
+    pixels = (np.asarray(image.resize((columns, rows)), dtype=float) / 255).repeat(times, 0).repeat(times, 1)
+    kept = block_view.kept[..., None].repeat(times, 0).repeat(times, 1)
     squares = np.add.outer(np.arange(rows * times), np.arange(columns * times)) % 2
-    return np.where(stays, pixels, np.array(CHEQUER)[squares])
+    return np.where(kept, pixels, np.array(CHEQUER)[squares])
 
 
 def _wrapped(site: str) -> str:

@@ -35,25 +35,25 @@ class BlockView:
     term: str
     merges: bool  # whether tokens are merged; else keys and values are pooled
     site: str
-    serves: tuple[str, ...]  # the blocks that share the plan
+    shared_by: tuple[str, ...]  # the blocks that share the plan
     keys: int
     alpha: float | None  # of a pooling
     score: NDArray[np.float32]  # [h w] Laplacian
     anchors: NDArray[np.bool_]  # [h w] destinations, or what keys are sampled from
     clusters: NDArray[np.int64]  # [h w]
-    stays: NDArray[np.bool_]  # [h w]
-    left: NDArray[np.float32]  # [h w 3] the image after the same merging or pooling, 0 … 1
+    kept: NDArray[np.bool_]  # [h w]
+    reconstructed: NDArray[np.float32]  # [h w 3] the image after the same merging or pooling, 0 … 1
 
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers."""
         sizes = np.bincount(self.clusters.ravel())
-        about = {"t": self.t, "operator": self.term, "site": self.site, "serves": list(self.serves)}
-        counts = {"grid": list(self.score.shape), "tokens": self.score.size, "queries": int(self.stays.sum())}
+        about = {"t": self.t, "operator": self.term, "site": self.site, "serves": list(self.shared_by)}
+        counts = {"grid": list(self.score.shape), "tokens": self.score.size, "queries": int(self.kept.sum())}
         scores = {
             "all": _mean(self.score),
             "anchors": _mean(self.score[self.anchors]),
-            "stay": _mean(self.score[self.stays]),
-            "leave": _mean(self.score[~self.stays]),
+            "stay": _mean(self.score[self.kept]),
+            "leave": _mean(self.score[~self.kept]),
         }
         groups = {"anchors": int(self.anchors.sum()), "groups": int((sizes > 1).sum()), "largest": int(sizes.max())}
         alpha = {} if self.alpha is None else {"alpha": round(self.alpha, 6)}
@@ -64,13 +64,13 @@ class BlockView:
 class Inspection:
     """What was seen of one image."""
 
-    picture: Image
-    looks: tuple[BlockView, ...]
+    image: Image
+    views: tuple[BlockView, ...]
     report: Report
 
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers."""
-        return {"compression": self.report.to_dict(), "looks": [look.to_dict() for look in self.looks]}
+        return {"compression": self.report.to_dict(), "looks": [block_view.to_dict() for block_view in self.views]}
 
 
 def inspect(
@@ -78,22 +78,22 @@ def inspect(
 ) -> Inspection:
     """Let a compression act on an image at some timesteps, and keep what it decides."""
     backbone, spec = as_backbone(backbone), parse(spec)
-    spec = spec.by_level() if backbone.prefixed else spec
+    spec = spec.by_level() if backbone.has_prefix else spec
     _check(backbone, spec, times)
     image = load_image(image)
     view = view_of(image, backbone.latent_shape[1:])
     block = Draws(seed, digest(image), backbone.latent_shape, grid=times).block(0, len(times))
     latent, nothing = backbone.encode(image)[None], backbone.condition([""])
-    looks: list[BlockView] = []
-    with compressed(backbone, spec, steps=backbone.timesteps) as handle, torch.inference_mode():
+    views: list[BlockView] = []
+    with compressed(backbone, spec, steps=backbone.timesteps) as compression, torch.inference_mode():
         for one in _each(block, backbone.device):
             noisy = backbone.mix(latent, one.noise, one.t)
-            with handle.seeds(one.seeds), handle.observe() as seen:
+            with compression.seeds(one.seeds), compression.observe() as seen:
                 backbone.noise(noisy, one.t, nothing)
-            looks += [_block_view(int(one.t), each, handle, view) for each in seen]
+            views += [_block_view(int(one.t), each, compression, view) for each in seen]
         context = nothing.rows.shape[1] if nothing.rows.ndim == 3 else 1
-        report = handle.report(backbone.latent_shape[1:], context)
-    return Inspection(view, tuple(looks), report)
+        report = compression.report(backbone.latent_shape[1:], context)
+    return Inspection(view, tuple(views), report)
 
 
 def _check(backbone: Backbone, spec: Spec, times: Sequence[int]) -> None:
@@ -114,34 +114,36 @@ def _each(block: Block, device: torch.device) -> list[Block]:
     return [Block(*part) for part in zip(*parts, strict=True)]
 
 
-def _block_view(t: int, seen: Observation, handle: Compression, view: Image) -> BlockView:
+def _block_view(t: int, seen: Observation, compression: Compression, view: Image) -> BlockView:
     """Turn an observation into arrays."""
-    term = _term(handle, seen)
+    term = _term(compression, seen)
     grid, plan = seen.grid, seen.plan
     pixels = np.asarray(view.resize((grid.w, grid.h), Resampling.BOX), dtype=np.float32) / 255
     colours = torch.from_numpy(pixels).flatten(0, 1)[None].to(seen.tokens.device)  # [1 n 3]
     clusters, keys = plan.clusters().to(seen.tokens.device), plan.keys(colours)
-    left = plan.restore(plan.query(colours)) if keys is None else keys[:, clusters[0]]
-    serves = [work.site.name for work in handle.works if term.merges and work.key == seen.key] or [seen.site.name]
+    reconstructed = plan.restore(plan.query(colours)) if keys is None else keys[:, clusters[0]]
+    shared_by = [work.site.name for work in compression.works if term.merges and work.key == seen.key] or [
+        seen.site.name
+    ]
     return BlockView(
         t,
         str(term),
         term.merges,
         seen.site.name,
-        tuple(serves),
+        tuple(shared_by),
         plan.stays().shape[1] if keys is None else keys.shape[1],
         None if term.merges else _alpha(plan),
         _grid(laplacian(seen.tokens, grid, term.pad), grid),
         _mask(seen.operator.anchors(seen.tokens, grid, seen.rows), grid),
         _grid(clusters, grid),
         _mask(plan.stays(), grid),
-        left[0].clamp(0, 1).unflatten(0, grid).cpu().numpy(),
+        reconstructed[0].clamp(0, 1).unflatten(0, grid).cpu().numpy(),
     )
 
 
-def _term(handle: Compression, seen: Observation) -> Term:
+def _term(compression: Compression, seen: Observation) -> Term:
     """Return the term whose operator this is."""
-    return next(term for term, operator in handle.operators.items() if operator is seen.operator)
+    return next(term for term, operator in compression.operators.items() if operator is seen.operator)
 
 
 def _alpha(plan: Any) -> float:

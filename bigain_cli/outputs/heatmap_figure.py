@@ -18,24 +18,24 @@ EMPTY = "the empty prompt"
 
 def save_panel(folder: Path, ranking: Ranking) -> Path | None:
     """Save a ranking's figure, if it has any map."""
-    if ranking.exhibit is None or not ranking.exhibit.maps:
+    if ranking.evidence is None or not ranking.evidence.maps:
         return None
-    return save(folder, name_of(ranking.id, ".png"), png_of(panel(ranking, ranking.exhibit)))
+    return save(folder, name_of(ranking.id, ".png"), png_of(panel(ranking, ranking.evidence)))
 
 
-def panel(ranking: Ranking, exhibit: ImageEvidence) -> Figure:
+def panel(ranking: Ranking, image_evidence: ImageEvidence) -> Figure:
     """Plot the image and its maps side by side, the maps on one scale."""
     from matplotlib.figure import Figure
 
-    tall = min(max(exhibit.picture.height / exhibit.picture.width, 0.4), 2.5)
-    columns = 1 + len(exhibit.maps)
+    tall = min(max(image_evidence.image.height / image_evidence.image.width, 0.4), 2.5)
+    columns = 1 + len(image_evidence.maps)
     figure = Figure(figsize=(0.4 + 3.5 * columns, 1.2 + 3.0 * tall), layout="constrained")
     axes = figure.subplots(1, columns)
-    axes[0].imshow(exhibit.picture, interpolation="nearest" if exhibit.picture.width < 128 else "antialiased")
+    axes[0].imshow(image_evidence.image, interpolation="nearest" if image_evidence.image.width < 128 else "antialiased")
     axes[0].set_title(title_text(ranking.id.rpartition("/")[2] or ranking.id), fontsize=10, parse_math=False)
-    end = reach(*(evidence.map for evidence in exhibit.maps))
-    for place, evidence in zip(axes[1:], exhibit.maps, strict=True):
-        _plot_map(figure, place, evidence, exhibit, ranking.label, end)
+    end = reach(*(evidence.map for evidence in image_evidence.maps))
+    for place, evidence in zip(axes[1:], image_evidence.maps, strict=True):
+        _plot_map(figure, place, evidence, image_evidence, ranking.label, end)
     for place in axes:
         place.set_xticks([])
         place.set_yticks([])
@@ -44,12 +44,12 @@ def panel(ranking: Ranking, exhibit: ImageEvidence) -> Figure:
 
 
 def _plot_map(
-    figure: Figure, axes: Any, evidence: EvidenceMap, exhibit: ImageEvidence, winner: str, end: float
+    figure: Figure, axes: Any, evidence: EvidenceMap, image_evidence: ImageEvidence, winner: str, end: float
 ) -> None:
     """Plot one map over the extent of the image, with its scale."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    size = exhibit.picture.size
+    size = image_evidence.image.size
     plotted = axes.imshow(
         evidence.map,
         cmap=DIVERGING,

@@ -84,11 +84,11 @@ def article_values(record: Record, result: Ranking | Failure | None, number: int
 
 def _images(ranking: Ranking | None) -> dict[str, Any]:
     """Return the image and its maps, and the end of the one scale that the maps have."""
-    if ranking is None or ranking.exhibit is None:
+    if ranking is None or ranking.evidence is None:
         return {"figures": [], "scale": ""}
-    maps = ranking.exhibit.maps
+    maps = ranking.evidence.maps
     end = reach(*(evidence.map for evidence in maps))
-    figures = [_figure(thumbnail(ranking.exhibit.picture), ranking.id)]
+    figures = [_figure(thumbnail(ranking.evidence.image), ranking.id)]
     for evidence in maps:
         against = "the empty prompt" if evidence.against is None else evidence.against
         about = f"where the evidence for {ranking.label} against {against} lies"
@@ -104,7 +104,7 @@ def _figure(image: Thumbnail, about: str, against: str = "", total: str = "") ->
 def _rows(record: Record, ranking: Ranking | None, top: int) -> list[dict[str, Any]]:
     """Return the first labels, each with its interval where the whole ranking is at hand."""
     entries = record["top"][:top]
-    places: list[RankedLabel | None] = list(ranking.standings[:top]) if ranking is not None else [None] * len(entries)
+    places: list[RankedLabel | None] = list(ranking.ranked[:top]) if ranking is not None else [None] * len(entries)
     ends = span([place for place in places if place is not None])
     return [
         {

@@ -50,8 +50,8 @@ class Html:
         if "label" in record:
             self._labels[record["label"]] += 1
         self._verdicts.update(verdict_of(record).values())
-        exhibit = result.exhibit if isinstance(result, Ranking) else None
-        self._maps |= exhibit is not None and bool(exhibit.maps)
+        evidence = result.evidence if isinstance(result, Ranking) else None
+        self._maps |= evidence is not None and bool(evidence.maps)
         self._settings = self._settings or record.get("settings") or {}
 
     def remark(self, text: str) -> None:

@@ -71,7 +71,7 @@ def _temperature(answers: list[tuple[Ranking, int]], names: list[str]) -> float 
     """Fit a temperature, if there are enough answers to fit one to."""
     if len(answers) < ENOUGH:
         return None
-    places = [{place.label: place for place in result.standings} for result, _ in answers]
+    places = [{place.label: place for place in result.ranked} for result, _ in answers]
     gaps = np.array([[found[name].behind for name in names] for found in places])
     errors = np.array([[found[name].error for name in names] for found in places])
     return fitted_temperature(gaps, errors, np.array([label for _, label in answers]))

@@ -70,7 +70,7 @@ def test_paired_intervals_cover() -> None:
         assert 0.93 < np.mean([span.low <= gain - loss <= span.high for span in spans]) <= 1
 
 
-def test_a_difference_counts_pictures_by_who_was_right() -> None:
+def test_a_difference_counts_images_by_who_was_right() -> None:
     mine, other = np.array([1, 1, 1, 0, 0, 1], bool), np.array([1, 0, 0, 1, 0, 1], bool)
     found = difference("b", "a", mine, other, np.array([1, 0, 0, 0, 1, 1], bool))
     assert (found.gained, found.lost, found.count) == (2, 1, 6)
@@ -90,13 +90,13 @@ def test_calibration_is_that_of_a_slow_loop(pairs: list[tuple[bool, float]]) -> 
     assert sum(row["count"] for row in reliability(right, sure)) == len(pairs)
 
 
-def test_the_mean_of_classes_is_not_the_mean_of_pictures() -> None:
+def test_the_mean_of_classes_is_not_the_mean_of_images() -> None:
     right = np.array([True] * 90 + [False] * 10)
     found = mean_of_classes(right, ["cat"] * 90 + ["dog"] * 10)
     assert found.value == 0.5 and 0.3 < found.low < 0.4 and 0.6 < found.high < 0.7
 
 
-def test_the_mean_of_classes_of_one_size_is_the_mean_of_pictures() -> None:
+def test_the_mean_of_classes_of_one_size_is_the_mean_of_images() -> None:
     right = np.arange(60) % 3 > 0
     assert mean_of_classes(right, [str(number % 6) for number in range(60)]) == pytest.approx(wilson(2 / 3, 60))
 
@@ -139,7 +139,7 @@ def test_an_outcome_sums_records_up() -> None:
 @given(
     st.lists(st.tuples(st.integers(0, 5), st.booleans(), st.integers(0, 3)), min_size=1, max_size=15),
 )
-def test_average_precision_is_that_of_repeated_pictures(rows: list[tuple[int, bool, int]]) -> None:
+def test_average_precision_is_that_of_repeated_images(rows: list[tuple[int, bool, int]]) -> None:
     """Weights are repetitions; equal scores are counted together."""
     scores, truth, weights = (np.array(column) for column in zip(*rows, strict=True))
     repeated = [(s, t) for s, t, w in rows for _ in range(w)]
@@ -193,7 +193,7 @@ def test_marks_of_one_cost_stand_side_by_side_and_the_legend_hides_none() -> Non
     assert "moved apart" in " ".join(text.get_text() for text in axes.texts)
 
 
-def test_pictures_with_several_labels_are_judged_by_evidence_and_in_pairs() -> None:
+def test_images_with_several_labels_are_judged_by_evidence_and_in_pairs() -> None:
     good = [several(n, ["cat", "dog"], cat=2.0, dog=1.0, emu=-1.0) for n in range(20)]
     good += [several(n, [], emu=-2.0, cat=-1.0, dog=-1.0) for n in range(20, 30)]
     bad = [{**row, "evidence": {name: -value for name, value in row["evidence"].items()}} for row in good]
@@ -219,13 +219,13 @@ def by_id(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {row["id"]: row for row in rows}
 
 
-def test_only_pictures_that_all_specs_answered_count() -> None:
+def test_only_images_that_all_specs_answered_count() -> None:
     rows = [record(0), record(1), record(2)]
     failed = [record(0), {"id": "1", "truth": ["cat"], "error": {"kind": "x", "message": "y"}}]
     found = summarise({"a": by_id(rows), "b": by_id(failed)}, NAMES, "a", {})
     assert found.count == 1 and found.failures == {"a": 0, "b": 1}
     empty = summarise({"a": by_id(failed[1:]), "b": by_id(rows)}, NAMES, "a", {})
-    assert empty.count == 0 and not empty.outcomes and empty.to_dict()["pictures"] == 0
+    assert empty.count == 0 and not empty.accuracies and empty.to_dict()["pictures"] == 0
 
 
 def test_every_pair_is_compared_and_the_baseline_comes_first() -> None:

@@ -21,7 +21,7 @@ from bigain_cli.images import Source
 from bigain_cli.labels import presets, read_labels
 
 
-def picture(path: Path, number: int = 0) -> Path:
+def image(path: Path, number: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(number).integers(0, 256, (20, 24, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path)
@@ -36,7 +36,7 @@ def made(classes: tuple[str, ...] = ("cat", "dog"), count: int = 6, many: bool =
 
 def test_a_folder_of_class_folders(tmp_path: Path) -> None:
     for name in ("cat/a.png", "cat/deep/b.png", "dog/c.png", "stray.png"):
-        picture(tmp_path / name)
+        image(tmp_path / name)
     found = open_dataset(str(tmp_path))
     assert found.classes == ("cat", "dog") and [case.truth for case in found.cases] == [(0,), (0,), (1,)]
     assert [Path(case.id).name for case in found.cases] == ["a.png", "b.png", "c.png"]
@@ -46,7 +46,7 @@ def test_a_folder_of_class_folders(tmp_path: Path) -> None:
 
 
 def test_a_safetensors_file(tmp_path: Path) -> None:
-    data = picture(tmp_path / "x.png").read_bytes()
+    data = image(tmp_path / "x.png").read_bytes()
     tensors = {
         "jpeg": torch.frombuffer(bytearray(data * 2), dtype=torch.uint8),
         "offsets": torch.tensor([0, len(data), 2 * len(data)]),
@@ -62,7 +62,7 @@ def test_a_safetensors_file(tmp_path: Path) -> None:
 def pets(root: Path) -> None:
     lines = []
     for number, name in enumerate(("Abyssinian", "american_bulldog"), 1):
-        picture(root / f"oxford-iiit-pet/images/{name}_1.jpg", number)
+        image(root / f"oxford-iiit-pet/images/{name}_1.jpg", number)
         lines.append(f"{name}_1 {number} {number} 1")
     annotations = root / "oxford-iiit-pet/annotations"
     annotations.mkdir()
@@ -75,12 +75,12 @@ def food(root: Path) -> None:
     files = {"apple_pie": ["apple_pie/1"], "waffles": ["waffles/2"]}
     (home / "meta/test.json").write_text(json.dumps(files))
     for names in files.values():
-        picture(home / f"images/{names[0]}.jpg")
+        image(home / f"images/{names[0]}.jpg")
 
 
 def eurosat(root: Path) -> None:
     for name in ("AnnualCrop", "SeaLake"):
-        picture(root / f"eurosat/2750/{name}/1.jpg")
+        image(root / f"eurosat/2750/{name}/1.jpg")
 
 
 @pytest.mark.parametrize("make", [pets, food, eurosat])
@@ -92,16 +92,16 @@ def test_torchvision_datasets_are_read_from_their_folders(tmp_path: Path, make: 
     assert isinstance(opened, tuple) and opened[1].size == (24, 20)
 
 
-def test_a_broken_picture_of_a_known_dataset_is_an_error_of_its_own(tmp_path: Path) -> None:
+def test_a_broken_image_of_a_known_dataset_is_an_error_of_its_own(tmp_path: Path) -> None:
     eurosat(tmp_path)
     (tmp_path / "eurosat/2750/SeaLake/1.jpg").write_bytes(b"nothing")
     opened = open_dataset(f"eurosat:{tmp_path}").cases[1].opened()
     assert isinstance(opened, Source) and opened.error is not None and opened.error.kind == "unreadable-image"
 
 
-def test_a_torn_picture_is_an_error_of_its_own_even_where_decoding_is_left_for_later(tmp_path: Path) -> None:
+def test_a_torn_image_is_an_error_of_its_own_even_where_decoding_is_left_for_later(tmp_path: Path) -> None:
     for name in ("accordion", "emu", "BACKGROUND_Google"):
-        picture(tmp_path / f"caltech101/101_ObjectCategories/{name}/image_0001.jpg")
+        image(tmp_path / f"caltech101/101_ObjectCategories/{name}/image_0001.jpg")
     torn = tmp_path / "caltech101/101_ObjectCategories/emu/image_0001.jpg"
     torn.write_bytes(torn.read_bytes()[:-200])
     good, bad = (case.opened() for case in open_dataset(f"caltech101:{tmp_path}").cases)
@@ -112,9 +112,9 @@ def test_a_torn_picture_is_an_error_of_its_own_even_where_decoding_is_left_for_l
         open_dataset(f"caltech101:{tmp_path}")
 
 
-def test_a_class_without_pictures_is_told_and_is_no_picture(tmp_path: Path) -> None:
+def test_a_class_without_images_is_told_and_is_no_image(tmp_path: Path) -> None:
     for name in ("cat", "dog"):
-        picture(tmp_path / name / "1.png")
+        image(tmp_path / name / "1.png")
     (tmp_path / "emu").mkdir()
     found = open_dataset(str(tmp_path))
     assert len(found.cases) == 2 and found.classes == ("cat", "dog", "emu")
@@ -123,7 +123,7 @@ def test_a_class_without_pictures_is_told_and_is_no_picture(tmp_path: Path) -> N
 
 def test_imagenet_is_a_folder_of_numbered_class_folders(tmp_path: Path) -> None:
     for number in range(100):
-        picture(tmp_path / f"val/n{number:08d}/1.png")
+        image(tmp_path / f"val/n{number:08d}/1.png")
     found = open_dataset(f"imagenet100:{tmp_path}")
     labels, answers = labels_for(found, None)
     names = [label.name for label in read_labels("imagenet100", presets()).labels]
@@ -140,12 +140,12 @@ def coco(root: Path) -> None:
         {"image_id": 1, "category_id": 17},
         {"image_id": 1, "category_id": 18},
     ]
-    pictures = [{"id": 1, "file_name": "1.jpg"}, {"id": 2, "file_name": "2.jpg"}]
-    text = json.dumps({"images": pictures, "annotations": things, "categories": kinds})
+    images = [{"id": 1, "file_name": "1.jpg"}, {"id": 2, "file_name": "2.jpg"}]
+    text = json.dumps({"images": images, "annotations": things, "categories": kinds})
     (root / "annotations/instances_val2017.json").write_text(text)
 
 
-def test_coco_pictures_have_several_classes_or_none(tmp_path: Path) -> None:
+def test_coco_images_have_several_classes_or_none(tmp_path: Path) -> None:
     coco(tmp_path)
     found = open_dataset(f"coco:{tmp_path}")
     assert found.many and found.classes == ("cat", "dog")
@@ -205,7 +205,7 @@ def test_presets_number_classes_as_torchvision_does() -> None:
 
 @settings(max_examples=50)
 @given(count=st.integers(1, 40), limit=st.integers(1, 50), seed=st.integers(-5, 5))
-def test_fewer_pictures_are_the_first_of_more(count: int, limit: int, seed: int) -> None:
+def test_fewer_images_are_the_first_of_more(count: int, limit: int, seed: int) -> None:
     whole = made(count=count)
     chosen = [case.id for case in choose(whole, limit, None, seed).cases]
     more = [case.id for case in choose(whole, limit + 3, None, seed).cases]

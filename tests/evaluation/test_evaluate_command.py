@@ -81,7 +81,7 @@ def test_five_labels_have_no_top_5(photos: Path) -> None:
     assert document["specs"]["none"]["top5"] is None and document["specs"]["none"]["top1"]["value"] == 1
 
 
-def test_a_broken_picture_is_left_out_for_all_and_told(photos: Path, tmp_path: Path) -> None:
+def test_a_broken_image_is_left_out_for_all_and_told(photos: Path, tmp_path: Path) -> None:
     for name in ("red", "blue"):
         (tmp_path / "p" / name).mkdir(parents=True)
         (tmp_path / "p" / name / "1.png").write_bytes((photos / name / "1.png").read_bytes())
@@ -115,7 +115,7 @@ def test_a_comma_between_specs_is_refused(verb: tuple[str, ...], tmp_path: Path)
     assert result.code == 2 and "a comma is no part of a spec. Give one spec" in result.err
 
 
-def test_a_dataset_of_broken_pictures_is_told_about_too(tmp_path: Path) -> None:
+def test_a_dataset_of_broken_images_is_told_about_too(tmp_path: Path) -> None:
     for name in ("red", "blue"):
         (tmp_path / "p" / name).mkdir(parents=True)
         (tmp_path / "p" / name / "1.png").write_bytes(b"nothing")
@@ -143,7 +143,7 @@ def test_an_interrupted_run_goes_on_to_the_same_summary(photos: Path, tmp_path: 
 def test_ctrl_c_keeps_what_was_answered_and_the_rest_is_asked_later(photos: Path, tmp_path: Path) -> None:
     for name in COLOURS:
         (tmp_path / "many" / name).mkdir(parents=True)
-        for number in range(16):  # three groups of pictures
+        for number in range(16):  # three groups of images
             shutil.copy(photos / name / f"{number % 4}.png", tmp_path / "many" / name / f"{number}.png")
     many = ("evaluate", str(tmp_path / "many"), "--schedule", "fixed", "--draws", "1024")
     target = tmp_path / "r.jsonl"

@@ -1,4 +1,4 @@
-"""Records of an evaluation: the same pictures and draws for all specs, resumption, several labels."""
+"""Records of an evaluation: the same images and draws for all specs, resumption, several labels."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def test_records_are_those_of_classify_with_the_truth(network: Any) -> None:
     assert [record["id"] for record in records] == [f"{n}.png" for n in range(5)] * 2
     for spec in asked.specs:
         mine = [record for record in records if record["settings"]["compress"] == spec]
-        pictures = [(case.id, case.open()) for case in dataset.cases]
-        theirs = bigain.classify(network, pictures, list(COLOURS), rules=FIXED, compress=spec)
+        images = [(case.id, case.open()) for case in dataset.cases]
+        theirs = bigain.classify(network, images, list(COLOURS), rules=FIXED, compress=spec)
         for record, ranking in zip(mine, theirs, strict=True):
             expected = ranking.to_dict(5)
             assert {key: record[key] for key in expected} == expected
-            place = [standing.label for standing in ranking.standings].index(record["truth"][0])
+            place = [standing.label for standing in ranking.ranked].index(record["truth"][0])
             assert record["rank"] == place + 1
-            assert record["truth_probability"] == pytest.approx(ranking.standings[place].probability)
+            assert record["truth_probability"] == pytest.approx(ranking.ranked[place].probability)
             assert record["gflop"] > 0 and record["seconds"] >= 0
 
 
@@ -81,7 +81,7 @@ def test_what_is_recorded_is_not_asked_again(colours: Any) -> None:
     assert list(asked.trials({mark: {case.id for case in asked.dataset.cases}})) == []
 
 
-def test_a_broken_picture_is_a_record(colours: Any, tmp_path: Path) -> None:
+def test_a_broken_image_is_a_record(colours: Any, tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(b"nothing")
     path = str(tmp_path / "x.png")
     dataset = coloured(3).of([*coloured(2).cases, Case("x.png", (2,), lambda: Source(path, path=path))])
@@ -100,7 +100,7 @@ def test_the_baseline_has_the_name_that_was_given_and_the_one_that_is_shown(netw
     assert asked.named("lgtm:0.5") == asked.named(shown) == shown and asked.named(None) == "none"
 
 
-def test_a_record_is_there_before_the_next_picture_is_asked(colours: Any) -> None:
+def test_a_record_is_there_before_the_next_image_is_asked(colours: Any) -> None:
     opened: list[str] = []
 
     def opening(case: Case) -> Case:
@@ -153,11 +153,11 @@ def test_the_baseline_is_one_of_the_specs(network: Any) -> None:
 def test_several_labels_are_scored_against_the_empty_prompt_on_the_same_draws(network: Any) -> None:
     dataset = coloured(2, many=True)
     records = [trial.record for trial in evaluation(network, dataset, "none").trials()]
-    pictures = [(case.id, case.open()) for case in dataset.cases]
-    whole = list(bigain.classify(network, pictures, list(COLOURS), rules=FIXED, reject=True))
+    images = [(case.id, case.open()) for case in dataset.cases]
+    whole = list(bigain.classify(network, images, list(COLOURS), rules=FIXED, reject=True))
     for record, ranking in zip(records, whole, strict=True):
-        scores = {place.label: place.score for place in ranking.standings}
-        assert {place.draws for place in ranking.standings} == {8}
+        scores = {place.label: place.score for place in ranking.ranked}
+        assert {place.draws for place in ranking.ranked} == {8}
         for name, value in record["evidence"].items():
             assert value == pytest.approx(scores[name] - scores["none"], abs=1e-9)
         assert set(record["evidence"]) == set(COLOURS) and "rank" not in record
@@ -167,7 +167,7 @@ def test_several_labels_are_scored_against_the_empty_prompt_on_the_same_draws(ne
 
 def test_evaluate_sums_up(colours: Any) -> None:
     summary = bigain.evaluate(colours, coloured(12), rules=StoppingRules(draws=16), limit=8).summary()
-    outcome = summary.outcomes["none"]
+    outcome = summary.accuracies["none"]
     assert summary.count == 8 and outcome.top1.value == 1 and outcome.gflop == 0  # type: ignore[union-attr]
     assert summary.about["model"] == "colours" and summary.about["dataset"] == "colours"
     document = summary.to_dict()
@@ -190,12 +190,12 @@ def test_a_run_from_python_continues_its_records(colours: Any, tmp_path: Path) -
     assert (run.found.answers, run.found.others, run.found.torn, run.found.unknown) == (3, 1, True, "")
     assert (run.recorded, run.total, run.finished_images) == (3, 8, 3)
     early = run.summary(finish=False)
-    assert early.count == 3 and early.outcomes["none"].count == 3, "nothing was classified for that"
+    assert early.count == 3 and early.accuracies["none"].count == 3, "nothing was classified for that"
     trials = list(run)
     assert [trial.earlier for trial in trials] == [True] * 3 + [False] * 5
     assert [trial.record["id"] for trial in trials] == ids
     assert [trial.result.id for trial in trials if trial.result is not None] == ids[3:]
-    assert run.summary().outcomes["none"].top1 == expected.outcomes["none"].top1  # type: ignore[union-attr]
+    assert run.summary().accuracies["none"].top1 == expected.accuracies["none"].top1  # type: ignore[union-attr]
     kept = without_seconds(part)
     assert kept[:3] + kept[4:] == without_seconds(whole) and kept[3]["id"] == "elsewhere.png"
     assert run.finished_images == 8 and list(run) == [], "a run is followed once"

@@ -27,7 +27,7 @@ FAST = ("--limit", "0", "--steps", "2", "--device", "cpu")
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve pictures of each of two classes that the tiny DiT knows."""
+    """Twelve images of each of two classes that the tiny DiT knows."""
     folder = tmp_path_factory.mktemp("real") / "photos"
     for place, name in enumerate(("airliner", "tench")):
         (folder / name).mkdir(parents=True)
@@ -41,7 +41,7 @@ def draw(models: dict[str, Path], photos: Path, *arguments: str, **options: Any)
     return warm("evaluate", str(photos), "-m", str(models["dit"]), *FAST, *arguments, **options)
 
 
-def test_measures_stand_beside_the_feature_and_the_real_pictures(models, photos, tmp_path: Path) -> None:
+def test_measures_stand_beside_the_feature_and_the_real_images(models, photos, tmp_path: Path) -> None:
     specs = ("-c", "none", "-c", "tome:0.5", "--generate", "12", "--keep", str(tmp_path / "kept"))
     made = draw(models, photos, *specs, "--markdown")
     assert made.code == 0, made.err
@@ -115,7 +115,7 @@ def test_an_interruption_keeps_the_classes_that_are_whole(models, photos, tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == ["none-000.npz"]
 
 
-def test_answers_and_pictures_come_together(models, photos, tmp_path: Path) -> None:
+def test_answers_and_images_come_together(models, photos, tmp_path: Path) -> None:
     model = ("-m", str(models["dit"]), "--steps", "2", "--device", "cpu", "--schedule", "fixed", "--draws", "2")
     page = tmp_path / "page.html"
     made = warm("evaluate", str(photos), *model, "-c", "none", "-c", "todo:2@levels=all", "--generate", "8", "-o", page)
@@ -129,28 +129,28 @@ def test_from_python(models, photos) -> None:
     found = bigain.evaluate(
         backbone, str(photos), limit=0, generate=bigain.GeneratedImagesOptions(72 // 3, steps=1)
     ).summary()
-    assert found.count == 0 and found.gallery is not None and found.gallery.other is None
-    assert found.gallery.about["prompts"] == ["airliner", "tench"]
-    assert found.gallery.shown["none"].quality["kernel"].generated == 24
+    assert found.count == 0 and found.image_quality is not None and found.image_quality.other is None
+    assert found.image_quality.about["prompts"] == ["airliner", "tench"]
+    assert found.image_quality.shown["none"].quality["kernel"].generated == 24
 
 
-def test_other_real_pictures_are_other_ones(models, photos) -> None:
+def test_other_real_images_are_other_ones(models, photos) -> None:
     backbone = bigain.load(str(models["dit"]), device="cpu")
     few, all_but = (
         bigain.evaluate(backbone, str(photos), limit=0, generate=bigain.GeneratedImagesOptions(count, steps=1))
         .summary()
-        .gallery
+        .image_quality
         for count in (12, 14)
     )
     assert few.other is not None and few.other["recall"].generated == 12
-    assert all_but.other is None, "of 24 pictures no other 14 are left"
+    assert all_but.other is None, "of 24 images no other 14 are left"
     studio = ImageGeneration(
         backbone, open_dataset(str(photos)), ["airliner", "tench"], {"none": "none"}, bigain.GeneratedImagesOptions(12)
     )
     assert len(np.unique(np.concatenate([studio._real, studio._other]), axis=0)) == 24
 
 
-def test_an_unreadable_picture_is_passed_over_or_told_before_anything_is_drawn(models, photos, tmp_path: Path) -> None:
+def test_an_unreadable_image_is_passed_over_or_told_before_anything_is_drawn(models, photos, tmp_path: Path) -> None:
     shutil.copytree(photos, tmp_path / "some")
     for number in range(3):
         (tmp_path / "some" / "tench" / f"{number:02d}.png").write_bytes(b"nothing")
@@ -225,7 +225,7 @@ def test_a_folder_that_is_none_is_refused(photos, tmp_path: Path) -> None:
     assert made.code == 2 and "is no folder that can be written to" in made.err
 
 
-def test_several_classes_a_picture_are_refused(models) -> None:
+def test_several_classes_a_image_are_refused(models) -> None:
     from bigain_cli.datasets.dataset import Case, Dataset
 
     cases = [Case("a", (0, 1), lambda: Image.new("RGB", (8, 8)))]

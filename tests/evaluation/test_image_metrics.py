@@ -44,7 +44,7 @@ def distance(one: np.ndarray, other: np.ndarray, measure: str = "frechet") -> An
 
 @pytest.fixture(scope="module")
 def shots() -> list[Image.Image]:
-    """Pictures of different proportions."""
+    """Images of different proportions."""
     return [
         Image.effect_noise((8 + number % 3, 9), 20 + 2 * number).convert("RGB").rotate(90 * number)
         for number in range(27)
@@ -52,7 +52,7 @@ def shots() -> list[Image.Image]:
 
 
 class Means:
-    """A feature without a network: what a picture's corners are."""
+    """A feature without a network: what an image's corners are."""
 
     name = "means"
 
@@ -150,7 +150,7 @@ def test_kernel_distance_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     assert distance(one, other, "kernel").value == pytest.approx(pairs(one) + pairs(other) - 2 * between)
 
 
-def test_a_resample_counts_no_picture_with_itself() -> None:
+def test_a_resample_counts_no_image_with_itself() -> None:
     one, other, weights = cloud(6), cloud(9, seed=1), np.array([[2.0, 1, 0, 0, 3, 0]])
     places = [0, 0, 1, 4, 4, 4]
     grams = (one @ one.T / 4 + 1) ** 3
@@ -281,8 +281,8 @@ def test_differences_of_unlike_estimates_are_refused() -> None:
 
 
 @pytest.mark.parametrize(("counts", "side"), [((4, 50), "generated"), ((50, 4), "real")])
-def test_too_few_pictures_for_a_covariance_are_refused(counts: tuple[int, int], side: str) -> None:
-    with pytest.raises(UsageError, match=f"4 {side} pictures for 4 features: their covariance is singular"):
+def test_too_few_images_for_a_covariance_are_refused(counts: tuple[int, int], side: str) -> None:
+    with pytest.raises(UsageError, match=f"4 {side} images for 4 features: their covariance is singular"):
         bigain.compare_features(cloud(counts[0]), cloud(counts[1]), "test")
     assert frechet(cloud(5), cloud(5), np.ones((2, 5)))[0].value < 1e-9  # one more is enough to compute
 
@@ -290,12 +290,12 @@ def test_too_few_pictures_for_a_covariance_are_refused(counts: tuple[int, int], 
 @pytest.mark.parametrize(
     ("one", "other", "measures", "message"),
     [
-        (cloud(9), cloud(9, width=3), ["kernel"], "4 features of generated pictures, 3 of real ones"),
-        (cloud(9) * np.nan, cloud(9), ["kernel"], "features of generated pictures: not all of them are numbers"),
-        (NONE, cloud(9), ["kernel"], "generated pictures: there are none"),
-        (cloud(9), NONE, ["kernel"], "real pictures: there are none"),
-        (cloud(1), cloud(9), ["kernel"], "fewer than two pictures"),
-        (cloud(9), cloud(3), ["precision"], "3 pictures have no 3 neighbours each"),
+        (cloud(9), cloud(9, width=3), ["kernel"], "4 features of generated images, 3 of real ones"),
+        (cloud(9) * np.nan, cloud(9), ["kernel"], "features of generated images: not all of them are numbers"),
+        (NONE, cloud(9), ["kernel"], "generated images: there are none"),
+        (cloud(9), NONE, ["kernel"], "real images: there are none"),
+        (cloud(1), cloud(9), ["kernel"], "fewer than two images"),
+        (cloud(9), cloud(3), ["precision"], "3 images have no 3 neighbours each"),
         (cloud(9), cloud(9), ["fréchet"], "measure fréchet: unknown. Did you mean frechet?"),
     ],
 )
@@ -308,7 +308,7 @@ def test_bad_sets_are_clear_errors(one: Any, other: Any, measures: list[str], me
 
 
 @pytest.mark.parametrize("kind", ["pixels", "epsilon", "v", "late-text", "dit"])
-def test_a_row_depends_on_its_picture_alone(models, shots, kind: str) -> None:
+def test_a_row_depends_on_its_image_alone(models, shots, kind: str) -> None:
     feature = load_feature("backbone", bigain.load(str(models[kind]), device="cpu"))
     whole = feature(shots)
     assert whole.shape == (27, 32 if kind == "dit" else 64)
@@ -343,7 +343,7 @@ def test_the_name_says_which_weights_look(models) -> None:
     assert not any("FID" in name for name in names)
 
 
-def test_pictures_drawn_on_demand_are_seen_by_the_whole_network(models) -> None:
+def test_images_drawn_on_demand_are_seen_by_the_whole_network(models) -> None:
     backbone = bigain.load(str(models["pixels"]), device="cpu")
     feature = load_feature("backbone", backbone)
 
@@ -385,7 +385,7 @@ def test_broken_inception_weights_are_an_error(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.slow
-def test_inception_sees_each_picture_on_its_own(tmp_path, shots, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inception_sees_each_image_on_its_own(tmp_path, shots, monkeypatch: pytest.MonkeyPatch) -> None:
     from torchvision.models import inception_v3
 
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
@@ -403,7 +403,7 @@ def test_inception_sees_each_picture_on_its_own(tmp_path, shots, monkeypatch: py
 # The whole.
 
 
-def test_pictures_in_numbers_out(shots) -> None:
+def test_images_in_numbers_out(shots) -> None:
     found = bigain.compare(shots[:13], iter(shots[13:]), Means())
     assert list(found.to_dict()) == list(MEASURES)
     for name, record in json.loads(json.dumps(found.to_dict())).items():

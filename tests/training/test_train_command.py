@@ -341,7 +341,7 @@ def test_images_left_out_are_counted_and_named_on_request(bigain: Forks, place: 
     for name in ("cat", "dog"):
         (tmp_path / "p" / name).mkdir(parents=True)
         (tmp_path / "p" / name / "good.png").write_bytes((place / "photos" / "cat" / "00.png").read_bytes())
-        (tmp_path / "p" / name / "bad.png").write_text("no picture")
+        (tmp_path / "p" / name / "bad.png").write_text("no image")
     (tmp_path / "tiny.toml").write_text(RECIPES["tiny"])
     done = bigain("train", "p", "-o", "x", *DIT[:4], *TINY, "-v", cwd=tmp_path)
     assert done.code == 0, done.err

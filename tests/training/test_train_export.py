@@ -72,13 +72,13 @@ def averaged_of(job: Any) -> Any:
 def test_images_are_served_as_they_were_trained(made: dict[str, Any], arch: str) -> None:
     job, backbone = made[arch], bigain.load(str(made[arch].folder), "cpu")
     for shape in ((16, 16), (33, 20), (9, 40)):
-        picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8))
-        pixels = _small(picture, 16)
-        clean = backbone.encode(picture)
+        image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8))
+        pixels = _small(image, 16)
+        clean = backbone.encode(image)
         assert torch.equal(clean, as_input(pixels[None], job.recipe)[0])
         back = backbone.decode(clean[None])[0]
         assert torch.equal(torch.from_numpy(np.array(back)).permute(2, 0, 1), pixels)
-    assert not backbone.prefixed
+    assert not backbone.has_prefix
     assert backbone.latent_shape == ((12, 8, 8) if arch == "unet" else (3, 16, 16))
 
 
@@ -418,6 +418,6 @@ def test_a_model_is_classified_with_by_a_sentence_of_its_training(tmp_path: Path
     list(train(job))
     backbone = bigain.load(str(job.folder), "cpu")
     assert backbone.template == "an x-ray of a {}"
-    picture = job.images.image(0)
-    (result,) = bigain.classify(backbone, picture, ["bird", "ship"], rules=bigain.StoppingRules(draws=8))
+    image = job.images.image(0)
+    (result,) = bigain.classify(backbone, image, ["bird", "ship"], rules=bigain.StoppingRules(draws=8))
     assert isinstance(result, bigain.Ranking)

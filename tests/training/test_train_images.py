@@ -22,14 +22,14 @@ from bigain_cli.training.image_tensors import load_images, split
 from bigain_cli.training.loss import as_input
 
 
-def picture(number: int = 0, size: tuple[int, int] = (20, 12)) -> Image.Image:
+def image(number: int = 0, size: tuple[int, int] = (20, 12)) -> Image.Image:
     noise = np.random.default_rng(number).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
     return Image.fromarray(noise)
 
 
 def encoded(number: int = 0) -> bytes:
     stream = io.BytesIO()
-    picture(number).save(stream, "JPEG")
+    image(number).save(stream, "JPEG")
     return stream.getvalue()
 
 
@@ -39,21 +39,21 @@ def photos(tmp_path: Path) -> Path:
     for name in ("cat", "dog"):
         (tmp_path / "photos" / name).mkdir(parents=True)
         for number in range(3):
-            picture(number).save(tmp_path / "photos" / name / f"{number}.png")
+            image(number).save(tmp_path / "photos" / name / f"{number}.png")
     return tmp_path / "photos"
 
 
 def test_folders_are_classes_at_any_depth(photos: Path) -> None:
     (photos / "cat" / "deep" / "er").mkdir(parents=True)
-    picture(9).save(photos / "cat" / "deep" / "er" / "x.JPG", "JPEG")
+    image(9).save(photos / "cat" / "deep" / "er" / "x.JPG", "JPEG")
     (photos / "dog" / "again").symlink_to(photos / "dog")  # a loop
     (photos / "ant").symlink_to(photos / "cat")
     for ignored in (photos / ".hidden", photos / "cat" / ".thumbs"):
         ignored.mkdir()
-        picture().save(ignored / "h.png")
-    (photos / "cat" / ".hidden.png").write_text("no picture")
-    (photos / "cat" / "notes.txt").write_text("no picture")
-    (photos / "notes.txt").write_text("no picture")
+        image().save(ignored / "h.png")
+    (photos / "cat" / ".hidden.png").write_text("no image")
+    (photos / "cat" / "notes.txt").write_text("no image")
+    (photos / "notes.txt").write_text("no image")
     found = load_images(str(photos), 16)
     assert found.classes == ("ant", "cat", "dog") and found.skipped == ()
     assert found.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 3
@@ -84,7 +84,7 @@ def test_folders_that_are_no_data_are_refused(photos: Path, tmp_path: Path) -> N
 
     (photos / "emu").mkdir()
     refused(r"no readable image for class emu\. Remove the class")
-    (photos / "emu" / "x.png").write_text("no picture")
+    (photos / "emu" / "x.png").write_text("no image")
     refused(r"no readable image for class emu \(.*x.png")
     for number in range(3):
         (photos / "dog" / f"{number}.png").unlink()
@@ -156,7 +156,7 @@ def test_a_file_of_another_shape_is_refused(tmp_path: Path, case: str) -> None:
         load_images(save(tmp_path / "data", **changes), 16)
 
 
-def test_a_broken_picture_in_a_file_is_left_out(tmp_path: Path) -> None:
+def test_a_broken_image_in_a_file_is_left_out(tmp_path: Path) -> None:
     parts = [encoded(0), encoded(1)[:200], b"", encoded(3)]
     data = torch.frombuffer(bytearray(b"".join(parts)), dtype=torch.uint8)
     offsets = torch.tensor([0, *map(len, parts)]).cumsum(0)

@@ -138,7 +138,7 @@ def test_dropped_labels_use_the_empty_row(arch: str) -> None:
 def test_flipping_mirrors_whole_images(arch: str) -> None:
     training, sample, _, wanted = sample_of(arch)
     plain, mirrored = (as_input(pixels, wanted) for pixels in (training.pixels, training.pixels.flip(-1)))
-    turned = [torch.equal(clean, picture) for clean, picture in zip(sample.clean, mirrored, strict=True)]
+    turned = [torch.equal(clean, image) for clean, image in zip(sample.clean, mirrored, strict=True)]
     for number, clean in enumerate(sample.clean):
         assert turned[number] or torch.equal(clean, plain[number])
     assert 16 < sum(turned) < 48
@@ -150,11 +150,11 @@ def test_flipping_mirrors_whole_images(arch: str) -> None:
 def test_times_are_times_of_the_schedule(step: int, tilt: float) -> None:
     wanted = cases.recipe("dit", tilt=tilt)
     trainable: Any = TRAINABLE
-    sample = draw(PICTURES.pixels, PICTURES.labels, trainable, wanted, 1000, step)
+    sample = draw(IMAGES.pixels, IMAGES.labels, trainable, wanted, 1000, step)
     assert sample.t.dtype == torch.int64 and 0 <= int(sample.t.min()) <= int(sample.t.max()) < 1000
 
 
-PICTURES = cases.toy(24)
+IMAGES = cases.toy(24)
 TRAINABLE = cases.training(cases.recipe("dit")).trainable
 
 
@@ -227,7 +227,7 @@ def test_errors_are_mean_squares_in_float32() -> None:
 
 def test_the_same_step_draws_the_same_and_another_draws_otherwise() -> None:
     wanted = cases.recipe("dit")
-    one, again, other = (draw(PICTURES.pixels, PICTURES.labels, TRAINABLE, wanted, 1000, step) for step in (7, 7, 8))
+    one, again, other = (draw(IMAGES.pixels, IMAGES.labels, TRAINABLE, wanted, 1000, step) for step in (7, 7, 8))
     for name, value in vars(one).items():
         assert torch.equal(value, vars(again)[name])
     assert not torch.equal(one.noise, other.noise) and not torch.equal(one.t, other.t)
