@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from bigain_cli.version import __version__ as __version__
 
 if TYPE_CHECKING:  # the public names, written here alone: type checkers read them, and so does `_homes`
     from bigain_cli.backbones.base import Backbone as Backbone

@@ -6,6 +6,7 @@ Literal tables and one loader. Must not import torch, nor any module that it lis
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -87,6 +88,22 @@ class Measure:
 
     estimator: str
     about: str
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """A dataset that people compare themselves on: who opens it, what makes it, and the labels for its classes."""
+
+    about: str
+    opener: str = "bigain_cli.datasets.opening:open_torchvision"
+    maker: str = ""  # its class
+    options: Mapping[str, Any] = field(default_factory=dict)
+    targets: str = "_labels"  # where it keeps the number of each image's class
+    names: str = "classes"
+    preset: str = ""
+    fetched: bool = True  # whether it can be fetched without asking anybody
+    classes: int = 0
+    needs: str = ""  # another package, which reads it
 
 
 _FIRST = (125, 325, 525, 725, 925)
@@ -178,6 +195,79 @@ OUTPUTS = {
     "tsv": Output("bigain_cli.outputs.csv_tsv:Tsv", "tab-separated columns, never quoted", (".tsv",)),
     "html": Output(
         "bigain_cli.outputs.html_report:Html", "one page to look at, with images and maps", (".html", ".htm"), True, 5
+    ),
+}
+_TEST = {"split": "test"}
+
+
+DATASETS = {
+    "pets": DatasetInfo(
+        "Oxford-IIIT Pet, test", maker="torchvision.datasets:OxfordIIITPet", options=_TEST, preset="pets"
+    ),
+    "imagenet": DatasetInfo(
+        "ImageNet, validation: folders n01440764 …",
+        "bigain_cli.datasets.opening:open_wordnet",
+        preset="imagenet",
+        fetched=False,
+        classes=1000,
+    ),
+    "imagenet100": DatasetInfo(
+        "a hundred classes of ImageNet: folders n01558993 …",
+        "bigain_cli.datasets.opening:open_wordnet",
+        preset="imagenet100",
+        fetched=False,
+        classes=100,
+    ),
+    "cifar10": DatasetInfo(
+        "CIFAR-10, test",
+        maker="torchvision.datasets:CIFAR10",
+        options={"train": False},
+        targets="targets",
+        preset="cifar10",
+    ),
+    "cifar100": DatasetInfo(
+        "CIFAR-100, test",
+        maker="torchvision.datasets:CIFAR100",
+        options={"train": False},
+        targets="targets",
+        preset="cifar100",
+    ),
+    "stl10": DatasetInfo(
+        "STL-10, test", maker="torchvision.datasets:STL10", options=_TEST, targets="labels", preset="stl10"
+    ),
+    "food101": DatasetInfo("Food-101, test", maker="torchvision.datasets:Food101", options=_TEST, preset="food101"),
+    "flowers102": DatasetInfo(
+        "Oxford Flowers 102, test",
+        maker="torchvision.datasets:Flowers102",
+        options=_TEST,
+        preset="flowers102",
+        needs="scipy",
+    ),
+    "dtd": DatasetInfo("Describable Textures, test", maker="torchvision.datasets:DTD", options=_TEST, preset="dtd"),
+    "aircraft": DatasetInfo(
+        "FGVC Aircraft, test", maker="torchvision.datasets:FGVCAircraft", options=_TEST, preset="aircraft"
+    ),
+    "eurosat": DatasetInfo("EuroSAT, all", maker="torchvision.datasets:EuroSAT", targets="targets", preset="eurosat"),
+    "caltech101": DatasetInfo(
+        "Caltech-101, all",
+        maker="torchvision.datasets:Caltech101",
+        targets="y",
+        names="categories",
+        preset="caltech101",
+        needs="scipy",
+    ),
+    "mnist": DatasetInfo(
+        "MNIST, test",
+        maker="torchvision.datasets:MNIST",
+        options={"train": False},
+        targets="targets",
+        preset="mnist",
+    ),
+    "coco": DatasetInfo(
+        "COCO 2017, validation; several classes an image",
+        "bigain_cli.datasets.opening:open_coco",
+        preset="coco",
+        fetched=False,
     ),
 }
 FEATURES = {

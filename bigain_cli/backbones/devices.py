@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from bigain_cli import registry
 from bigain_cli.backbones.base import Backbone
 from bigain_cli.errors import UsageError, check_known
+from bigain_cli.registry import DTYPES as DTYPE_NAMES
 
 if TYPE_CHECKING:
     pass
@@ -43,7 +43,7 @@ def images_at_once(backbone: Backbone, shape: tuple[int, int, int], given: int |
     return stable_batch_size(max(1, min(MOST_AT_ONCE[kind], PLACES_AT_ONCE[kind] // (shape[1] * shape[2]))))
 
 
-DTYPES = {name: getattr(torch, name) for name in registry.DTYPES}
+DTYPES = {name: getattr(torch, name) for name in DTYPE_NAMES}
 
 
 def choose_device(name: str) -> torch.device:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import bigain_cli
 from bigain_cli.errors import ModelError, did_you_mean
 from bigain_cli.registry import MODELS, Model
 
@@ -60,7 +59,7 @@ def resolve(name: str) -> ModelLocation:
 
 def folder_of(model: Model) -> Path:
     """Return where a model of this package lies."""
-    return Path(bigain_cli.__path__[0]) / model.folder
+    return Path(__file__).parents[1] / model.folder
 
 
 def _of_alias(name: str, model: Model) -> ModelLocation:

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bigain_cli import __version__
 from bigain_cli.backbones.base import Backbone
 from bigain_cli.classification.label_prompts import LabelPrompts
 from bigain_cli.classification.stopping import StoppingRules
 from bigain_cli.compress import Spec
+from bigain_cli.version import __version__
 
 NOTHING = Spec()
 

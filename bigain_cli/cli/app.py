@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperOption
 
-from bigain_cli import __version__
 from bigain_cli.cli.bench import bench
 from bigain_cli.cli.classify import classify
 from bigain_cli.cli.evaluate import evaluate
@@ -18,6 +17,7 @@ from bigain_cli.cli.inspect import inspect
 from bigain_cli.cli.listing import list_things
 from bigain_cli.cli.options import PANELS
 from bigain_cli.cli.train import train
+from bigain_cli.version import __version__
 
 WIDEST = 24  # letters of an option's name beside its help; longer names have a line of their own
 

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-from bigain_cli import __version__
 from bigain_cli.backbones.model_locations import resolve
 from bigain_cli.benchmark.results import as_markdown, as_text, check_options
 from bigain_cli.cli.messages import Messages
@@ -33,6 +32,7 @@ from bigain_cli.compress import Spec, parse
 from bigain_cli.outputs.files import check_target, write_whole
 from bigain_cli.outputs.sink import encode
 from bigain_cli.registry import DEFAULT_MODEL
+from bigain_cli.version import __version__
 
 LAYOUTS = {TEXT: as_text, MARKDOWN: as_markdown, JSON: lambda found: json.dumps(found, ensure_ascii=False, indent=1)}
 

@@ -13,12 +13,11 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from bigain_cli.backbones.base import Backbone
 from bigain_cli.compress.hooks import BlockHooks, ForwardState, GridHook, Observation, PlansComplete
 from bigain_cli.compress.operators import OPERATORS
 from bigain_cli.compress.plan import Grid, Operator, Plans
 from bigain_cli.compress.report import Report, Survey
-from bigain_cli.compress.sites import Assignment, assign, latent_of, network_of, sites_of
+from bigain_cli.compress.sites import Assignment, NamedNetwork, assign, latent_of, network_of, sites_of
 from bigain_cli.compress.spec import Spec, Term, parse
 from bigain_cli.errors import ModelError, UsageError
 
@@ -222,7 +221,7 @@ def _steps(model: object) -> int:
 
 @contextmanager
 def compressed_or_not(
-    backbone: Backbone, spec: Spec, latent: tuple[int, int] | None = None
+    backbone: NamedNetwork, spec: Spec, latent: tuple[int, int] | None = None
 ) -> Iterator[Compression | None]:
     """Let a spec act on a backbone's network, unless it is none, and leave the network as it was."""
     if not spec:

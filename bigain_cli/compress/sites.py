@@ -53,6 +53,13 @@ class HasSites(Protocol):
         """Yield the sites, in running order."""
 
 
+class NamedNetwork(HasSites, Protocol):
+    """A network with a name and a number of timesteps, such as a backbone."""
+
+    name: str
+    timesteps: int
+
+
 @dataclass(frozen=True)
 class Stage:
     """One down, middle or up block of a U-Net."""

@@ -6,8 +6,7 @@ import importlib
 import importlib.util
 import json
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from bigain_cli.datasets import open_image_folder
 from bigain_cli.datasets.dataset import Case, Dataset, cases_of
 from bigain_cli.errors import BigainError, UsageError, did_you_mean
 from bigain_cli.images import Source
-from bigain_cli.registry import attribute
+from bigain_cli.registry import DATASETS, DatasetInfo, attribute
 
 
 def open_torchvision(name: str, folder: str, entry: DatasetInfo, download: bool) -> Dataset:
@@ -93,97 +92,6 @@ def open_coco(name: str, folder: str, entry: DatasetInfo, download: bool) -> Dat
 def _case(folder: str, image: dict[str, Any], truth: dict[int, set[int]]) -> Case:
     path = os.path.join(folder, image["file_name"])
     return Case(path, tuple(sorted(truth[image["id"]])), lambda: Source(path, path=path))
-
-
-@dataclass(frozen=True)
-class DatasetInfo:
-    """A dataset that people compare themselves on: who opens it, what makes it, and the labels for its classes."""
-
-    about: str
-    opener: str = "bigain_cli.datasets.opening:open_torchvision"
-    maker: str = ""  # its class
-    options: Mapping[str, Any] = field(default_factory=dict)
-    targets: str = "_labels"  # where it keeps the number of each image's class
-    names: str = "classes"
-    preset: str = ""
-    fetched: bool = True  # whether it can be fetched without asking anybody
-    classes: int = 0
-    needs: str = ""  # another package, which reads it
-
-
-_TEST = {"split": "test"}
-
-
-DATASETS = {
-    "pets": DatasetInfo(
-        "Oxford-IIIT Pet, test", maker="torchvision.datasets:OxfordIIITPet", options=_TEST, preset="pets"
-    ),
-    "imagenet": DatasetInfo(
-        "ImageNet, validation: folders n01440764 …",
-        "bigain_cli.datasets.opening:open_wordnet",
-        preset="imagenet",
-        fetched=False,
-        classes=1000,
-    ),
-    "imagenet100": DatasetInfo(
-        "a hundred classes of ImageNet: folders n01558993 …",
-        "bigain_cli.datasets.opening:open_wordnet",
-        preset="imagenet100",
-        fetched=False,
-        classes=100,
-    ),
-    "cifar10": DatasetInfo(
-        "CIFAR-10, test",
-        maker="torchvision.datasets:CIFAR10",
-        options={"train": False},
-        targets="targets",
-        preset="cifar10",
-    ),
-    "cifar100": DatasetInfo(
-        "CIFAR-100, test",
-        maker="torchvision.datasets:CIFAR100",
-        options={"train": False},
-        targets="targets",
-        preset="cifar100",
-    ),
-    "stl10": DatasetInfo(
-        "STL-10, test", maker="torchvision.datasets:STL10", options=_TEST, targets="labels", preset="stl10"
-    ),
-    "food101": DatasetInfo("Food-101, test", maker="torchvision.datasets:Food101", options=_TEST, preset="food101"),
-    "flowers102": DatasetInfo(
-        "Oxford Flowers 102, test",
-        maker="torchvision.datasets:Flowers102",
-        options=_TEST,
-        preset="flowers102",
-        needs="scipy",
-    ),
-    "dtd": DatasetInfo("Describable Textures, test", maker="torchvision.datasets:DTD", options=_TEST, preset="dtd"),
-    "aircraft": DatasetInfo(
-        "FGVC Aircraft, test", maker="torchvision.datasets:FGVCAircraft", options=_TEST, preset="aircraft"
-    ),
-    "eurosat": DatasetInfo("EuroSAT, all", maker="torchvision.datasets:EuroSAT", targets="targets", preset="eurosat"),
-    "caltech101": DatasetInfo(
-        "Caltech-101, all",
-        maker="torchvision.datasets:Caltech101",
-        targets="y",
-        names="categories",
-        preset="caltech101",
-        needs="scipy",
-    ),
-    "mnist": DatasetInfo(
-        "MNIST, test",
-        maker="torchvision.datasets:MNIST",
-        options={"train": False},
-        targets="targets",
-        preset="mnist",
-    ),
-    "coco": DatasetInfo(
-        "COCO 2017, validation; several classes an image",
-        "bigain_cli.datasets.opening:open_coco",
-        preset="coco",
-        fetched=False,
-    ),
-}
 
 
 def open_dataset(name: str, download: bool = False) -> Dataset:

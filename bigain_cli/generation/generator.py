@@ -14,7 +14,6 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from bigain_cli import __version__
 from bigain_cli.backbones.base import Backbone, Conditions
 from bigain_cli.backbones.devices import images_at_once, leave_float16, out_of_memory, stable_batch_size
 from bigain_cli.backbones.loading import as_backbone
@@ -24,6 +23,7 @@ from bigain_cli.errors import BigainError
 from bigain_cli.generation.options import GenerationOptions, check_prompts, latent_shape, pixels
 from bigain_cli.generation.sampling_loop import Guidance, SamplingLoop
 from bigain_cli.registry import DEFAULT_SAMPLER, SAMPLERS
+from bigain_cli.version import __version__
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bigain_cli import __version__
 from bigain_cli.errors import UsageError
 from bigain_cli.generation.options import GenerationOptions, written
 from bigain_cli.outputs.png import settings_of
+from bigain_cli.version import __version__
 
 KINDS: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("sampler", "negative", "compress", "model", "dtype", "version", "weights", "prompt"), (str,)),
