@@ -73,7 +73,7 @@ else:
         return {
             name.asname or name.name: (node.module, name.name)
             for node in imports
-            if node.module.startswith(f"{__name__}.")
+            if node.module.startswith(f"{__name__}.") and node.module != f"{__name__}.version"
             for name in node.names
         }
 
