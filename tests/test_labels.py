@@ -202,7 +202,7 @@ def test_what_is_wrong_with_a_file_is_named_with_its_line(here: Path, name: str,
 
 
 def test_a_label_file_without_permission(here: Path) -> None:
-    powers = oddities.without_powers()
+    powers = oddities.without_root_powers()
     if powers is None:
         pytest.skip("runs as root, and setpriv is not there to take its powers away")
     (here / "x.txt").write_text("cat")

@@ -17,13 +17,13 @@ from torch import Tensor
 
 from bigain_cli.backbones.diffusers_folder import DiffusersFolder
 from bigain_cli.errors import ModelError
-from bigain_cli.images import fitted
+from bigain_cli.images import crop_and_resize
 
 
 def fit(image: Image, size: tuple[int, int]) -> Tensor:
     """Return the largest central part with the model's proportions, resized to height × width."""  # [3 h w]
     height, width = size
-    pixels = torch.from_numpy(np.array(fitted(image, (width, height)), dtype=np.float32))  # [h w 3]
+    pixels = torch.from_numpy(np.array(crop_and_resize(image, (width, height)), dtype=np.float32))  # [h w 3]
     return (pixels / 127.5 - 1).permute(2, 0, 1).contiguous()
 
 

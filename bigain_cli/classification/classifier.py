@@ -31,7 +31,7 @@ from bigain_cli.compress.flops import forward_flops
 from bigain_cli.compress.patching import compressed_or_not
 from bigain_cli.compress.plan import Grid
 from bigain_cli.errors import UsageError
-from bigain_cli.images import ImageReader, Images, LoadedImage, sources_of, view_of
+from bigain_cli.images import ImageReader, Images, LoadedImage, center_crop, sources_of
 from bigain_cli.labels import LabelSet
 from bigain_cli.noise_draws import Draws
 from bigain_cli.registry import DEFAULT_SCORE, SCHEDULES, SCORES, attribute
@@ -143,7 +143,7 @@ class Classification:
         while True:
             self._admit(reader, running, queue)
             yield from queue.ready()
-            if not running and reader.over:
+            if not running and reader.at_end:
                 return
             for image_run, outcome in self._round(running):
                 if outcome.finished:
@@ -187,7 +187,7 @@ class Classification:
         grid = [t * length // 1000 for stage in SCHEDULES[self.rules.schedule].staged for t in stage]
         draws = Draws(self._settings.seed, image.digest, self.backbone.latent_shape, self.backbone.timestep_range, grid)
         latent, elimination = self.backbone.encode(image.image), self._new_elimination()
-        view = view_of(image.image, self.backbone.latent_shape[1:]) if self._views else None
+        view = center_crop(image.image, self.backbone.latent_shape[1:]) if self._views else None
         return ImageRun(place, image.id, latent, draws, elimination, started, view, self._empty)
 
     def _new_elimination(self) -> Elimination:

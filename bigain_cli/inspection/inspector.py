@@ -21,7 +21,7 @@ from bigain_cli.compress import Compression, Report, Spec, Term, compressed, par
 from bigain_cli.compress.hooks import Observation
 from bigain_cli.compress.token_scores import laplacian
 from bigain_cli.errors import UsageError
-from bigain_cli.images import OneImage, digest, load_image, view_of
+from bigain_cli.images import OneImage, center_crop, digest, load_image
 from bigain_cli.noise_draws import Block, Draws
 
 TIMES = (100, 500, 900)
@@ -81,7 +81,7 @@ def inspect(
     spec = spec.by_level() if backbone.has_prefix else spec
     _check(backbone, spec, times)
     image = load_image(image)
-    view = view_of(image, backbone.latent_shape[1:])
+    view = center_crop(image, backbone.latent_shape[1:])
     block = Draws(seed, digest(image), backbone.latent_shape, grid=times).block(0, len(times))
     latent, nothing = backbone.encode(image)[None], backbone.condition([""])
     views: list[BlockView] = []
