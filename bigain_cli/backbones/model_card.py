@@ -15,7 +15,7 @@ from typing import Any
 
 from bigain_cli.backbones.model_locations import ModelLocation, folder_of, present
 from bigain_cli.errors import ModelError
-from bigain_cli.labels.templates import usual
+from bigain_cli.labels.templates import default_template
 from bigain_cli.registry import DEFAULT_MODEL, MODELS
 
 FILE = "bigain.json"
@@ -54,7 +54,7 @@ class ModelCard:
     @property
     def template(self) -> str:
         """Return the template of a label's prompt."""
-        return usual(self.templates)
+        return default_template(self.templates)
 
     @staticmethod
     def read(folder: Path) -> ModelCard:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from bigain_cli.errors import UsageError, near
-from bigain_cli.labels.templates import fill, usual
+from bigain_cli.labels.templates import default_template, fill
 
 # ImageNet's homonyms: names that are one word in the standard list for two classes, told apart.
 HOMONYMS = {
@@ -107,7 +107,7 @@ class PromptVocabulary:
 
     def prompt(self, name: str) -> str:
         """Return the prompt for a class: from the command's own template, if the model was trained with it."""
-        return fill(usual(self.templates), self.classes[name][0])
+        return fill(default_template(self.templates), self.classes[name][0])
 
     def folded(self, prompt: str) -> str:
         """Return a prompt as the model reads it, or refuse it; the empty one is no condition."""
