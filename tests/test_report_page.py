@@ -24,7 +24,7 @@ from bigain_cli.outputs import Layout
 from bigain_cli.outputs.html_article import map_of, thumbnail, verdict_of
 from bigain_cli.outputs.html_report import Html
 from bigain_cli.outputs.interval_bars import beyond, part, span
-from bigain_cli.outputs.plotting import DIVERGING, reach
+from bigain_cli.outputs.plotting import DIVERGING, colour_limit
 
 EVIL = "<script>document.title='owned'</script>"
 QUOTES = "\"'><img src=x onerror=alert(1)>${style}"
@@ -174,7 +174,11 @@ def test_the_maps_of_an_image_have_one_scale_that_is_shown() -> None:
     quarter, full = (np.subtract(255, seen.getpixel((0, 0))).max() for seen in (first, second))
     assert 30 < quarter < 0.6 * full, "a quarter of the strongest looks like one"
     assert "<span>≤ -4</span>" in text and "<span>≥ 4</span>" in text
-    assert reach(weak, strong) == reach(strong) == 4 and reach(np.zeros(3), weak) == reach(weak) and reach() == 1
+    assert (
+        colour_limit(weak, strong) == colour_limit(strong) == 4
+        and colour_limit(np.zeros(3), weak) == colour_limit(weak)
+        and colour_limit() == 1
+    )
 
 
 def test_the_scale_has_the_colours_of_the_maps() -> None:

@@ -76,7 +76,7 @@ def write_whole(path: str, data: bytes, force: bool = False) -> None:
         stream.write(data)
 
 
-def save(folder: Path, name: str, data: bytes) -> Path:
+def save_file(folder: Path, name: str, data: bytes) -> Path:
     """Write a file whole or not at all; one of the same name is replaced."""
     target = folder / name
     with explained(str(target)), replacing(target, str(target)) as temporary:
@@ -155,7 +155,7 @@ def make_folder(path: str) -> Path:
     return folder
 
 
-def name_of(id: str, suffix: str) -> str:
+def file_name(id: str, suffix: str) -> str:
     """Return a plain file name as it is; of anything else, what is readable and a digest that makes it unique."""
     if _PLAIN.fullmatch(id) and not _MARKED.fullmatch(id) and len(os.fsencode(id)) <= LONGEST:
         return id + suffix

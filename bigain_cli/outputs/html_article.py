@@ -16,7 +16,7 @@ from PIL.Image import Image, Resampling
 
 from bigain_cli.classification.ranking import Failure, RankedLabel, Ranking
 from bigain_cli.outputs.interval_bars import beyond, part, span
-from bigain_cli.outputs.plotting import DIVERGING, reach
+from bigain_cli.outputs.plotting import DIVERGING, colour_limit
 from bigain_cli.outputs.sink import Record
 from bigain_cli.outputs.table import gap
 from bigain_cli.outputs.text import counted
@@ -87,7 +87,7 @@ def _images(ranking: Ranking | None) -> dict[str, Any]:
     if ranking is None or ranking.evidence is None:
         return {"figures": [], "scale": ""}
     maps = ranking.evidence.maps
-    end = reach(*(evidence.map for evidence in maps))
+    end = colour_limit(*(evidence.map for evidence in maps))
     figures = [_figure(thumbnail(ranking.evidence.image), ranking.id)]
     for evidence in maps:
         against = "the empty prompt" if evidence.against is None else evidence.against
