@@ -1,6 +1,6 @@
 """Turn files, folders, globs, lists of paths, stdin and images in memory into sources, lazily, in a fixed order.
 
-What cannot be found is a source with an `error`, in its place in the order.
+What cannot be found is a source with an `error`, at its position in the order.
 """
 
 # An id is the path exactly as given, which pathlib would normalise.

@@ -122,12 +122,12 @@ def _digest(text: str) -> str:
 
 def _setting_rows(settings: Mapping[str, Any], layout: Layout) -> list[tuple[str, str | list[str]]]:
     """Return the settings of a run with every label and whether "none" is one, single values first."""
-    shown = {name: value for name, value in settings.items() if not (name == "labels" and layout.labels)}
-    shown["reject"] = "on" if layout.reject else "off"
+    rows = {name: value for name, value in settings.items() if not (name == "labels" and layout.labels)}
+    rows["reject"] = "on" if layout.reject else "off"
     if layout.labels:
-        shown[f"labels ({len(layout.labels)})"] = layout.labels
-    rows = [(name.replace("_", " "), _text_or_list(value)) for name, value in shown.items()]
-    return sorted(rows, key=lambda row: isinstance(row[1], list))
+        rows[f"labels ({len(layout.labels)})"] = layout.labels
+    texts = [(name.replace("_", " "), _text_or_list(value)) for name, value in rows.items()]
+    return sorted(texts, key=lambda row: isinstance(row[1], list))
 
 
 def _text_or_list(value: Any) -> str | list[str]:
