@@ -32,7 +32,7 @@ def leave_float16(backbone: Backbone) -> None:
 # A batch has the same size however many images there are, and a shorter one is filled up: the last bits of an image
 # depend on the size of its batch, though not on what else is in it. So the sizes are modest.
 PLACES_AT_ONCE = {"cpu": 4096, "cuda": 16384, "mps": 8192}
-MOST_AT_ONCE = {"cpu": 4, "cuda": 32, "mps": 8}
+IMAGES_AT_ONCE = {"cpu": 4, "cuda": 32, "mps": 8}
 
 
 def images_at_once(backbone: Backbone, shape: tuple[int, int, int], given: int | None) -> int:
@@ -40,7 +40,7 @@ def images_at_once(backbone: Backbone, shape: tuple[int, int, int], given: int |
     if given is not None:
         return stable_batch_size(given)
     kind = backbone.device.type
-    return stable_batch_size(max(1, min(MOST_AT_ONCE[kind], PLACES_AT_ONCE[kind] // (shape[1] * shape[2]))))
+    return stable_batch_size(max(1, min(IMAGES_AT_ONCE[kind], PLACES_AT_ONCE[kind] // (shape[1] * shape[2]))))
 
 
 DTYPES = {name: getattr(torch, name) for name in DTYPE_NAMES}
