@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from bigain_cli import load
-from bigain_cli.backbones.devices import automatic_batch_size, images_at_once, sizes
+from bigain_cli.backbones.batch_sizes import automatic_batch_size, batch_sizes, generation_batch_size
 from bigain_cli.classification.denoising import DenoisingErrors, ScoringJob, SharedWork
 from bigain_cli.images import digest
 from bigain_cli.noise_draws import Draws
@@ -106,13 +106,13 @@ def test_errors_equal_a_naive_loop(kind: str, models, images) -> None:
     ],
 )
 def test_the_last_batch_is_short_on_a_cpu_alone(device: str, count: int, batch: int, expected: list[int]) -> None:
-    assert sizes(count, batch, torch.device(device)) == expected
+    assert batch_sizes(count, batch, torch.device(device)) == expected
 
 
 def test_images_are_generated_in_smaller_batches_than_errors_are_computed_in() -> None:
     colours = load("colours", device="cpu")
-    assert images_at_once(colours, (3, 8, 8), None) == 4 and automatic_batch_size(colours) == 40
-    assert images_at_once(colours, (4, 64, 64), None) == 1
+    assert generation_batch_size(colours, (3, 8, 8), None) == 4 and automatic_batch_size(colours) == 40
+    assert generation_batch_size(colours, (4, 64, 64), None) == 1
 
 
 @pytest.mark.parametrize("threads", [1, 2])
