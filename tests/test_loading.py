@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import bigain_cli as bigain
-from bigain_cli.backbones.model_locations import present, resolve
+from bigain_cli.backbones.model_locations import is_present, resolve
 from bigain_cli.errors import ModelError, UsageError
 
 
@@ -159,17 +159,17 @@ def test_names_are_understood(tmp_path: Path, monkeypatch) -> None:
 
 def test_presence_is_read_off_the_cache(tmp_path: Path) -> None:
     reference = resolve("sd2")
-    assert not present(reference, tmp_path)
+    assert not is_present(reference, tmp_path)
     snapshot = tmp_path / "models--sd2-community--stable-diffusion-2-base" / "snapshots" / "abc"
     (snapshot / "unet").mkdir(parents=True)
     (snapshot / "unet" / "diffusion_pytorch_model.safetensors").touch()
     (snapshot / "model_index.json").touch()
-    assert not present(reference, tmp_path)
+    assert not is_present(reference, tmp_path)
     (snapshot / "unet" / "config.json").touch()
-    assert present(reference, tmp_path)
+    assert is_present(reference, tmp_path)
     (snapshot / "vae").mkdir()
     (snapshot / "vae" / "config.json").touch()
-    assert not present(reference, tmp_path), "half a download is none"
+    assert not is_present(reference, tmp_path), "half a download is none"
 
 
 @pytest.mark.parametrize(

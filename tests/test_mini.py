@@ -14,7 +14,7 @@ from PIL import Image
 
 import bigain_cli as bigain
 from bigain_cli.backbones.model_card import ModelCard
-from bigain_cli.backbones.model_locations import folder_of
+from bigain_cli.backbones.model_locations import model_folder
 from bigain_cli.registry import DEFAULT_MODEL, MODELS
 
 EMBEDDED = [name for name, model in MODELS.items() if model.folder]
@@ -23,7 +23,7 @@ KINDS = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse"
 
 @pytest.fixture(scope="module", params=EMBEDDED)
 def embedded(request: pytest.FixtureRequest) -> tuple[str, Path, ModelCard, Any]:
-    folder = folder_of(MODELS[request.param])
+    folder = model_folder(MODELS[request.param])
     return request.param, folder, ModelCard.read(folder), bigain.load(request.param, device="cpu")
 
 

@@ -25,6 +25,7 @@ def test_names_synonyms_numbers_and_spellings_are_found() -> None:
     }.items():
         assert KNOWN.find(name) == number
     assert KNOWN.find("") == 6
+    assert ClassVocabulary({0: "café"}, None).find("cafe\u0301") == 0, "accents may be characters of their own"
 
 
 def test_an_unknown_label_lists_near_names_and_the_way_out() -> None:
