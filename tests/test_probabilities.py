@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import bigain_cli as bigain
-from bigain_cli.backbones.model_locations import folder_of
+from bigain_cli.backbones.model_locations import model_folder
 from bigain_cli.classification.estimators import fitted_temperature, probabilities, shares_at
 from bigain_cli.registry import MODELS
 
@@ -108,7 +108,7 @@ def test_labels_that_left_early_are_judged_by_the_draws_they_took() -> None:
 def warm(tmp_path: Path) -> Path:
     """Copy the embedded model, with a temperature of our own."""
     folder = tmp_path / "warm"
-    shutil.copytree(folder_of(MODELS["mini"]), folder)
+    shutil.copytree(model_folder(MODELS["mini"]), folder)
     card = json.loads((folder / "bigain.json").read_text())
     (folder / "bigain.json").write_text(json.dumps({**card, "temperature": 0.002, "score": "norm"}))
     return folder

@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from bigain_cli.backbones.base import Backbone, Conditions
-from bigain_cli.backbones.devices import automatic_batch_size, leave_float16
+from bigain_cli.backbones.batch_sizes import automatic_batch_size
+from bigain_cli.backbones.devices import leave_float16
 from bigain_cli.backbones.loading import as_backbone
 from bigain_cli.classification.denoising import DenoisingErrors, SharedWork
 from bigain_cli.classification.elimination import Elimination

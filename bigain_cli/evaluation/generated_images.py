@@ -14,7 +14,8 @@ import numpy as np
 from PIL import Image
 
 from bigain_cli.backbones.base import Backbone
-from bigain_cli.backbones.devices import automatic_batch_size, out_of_memory
+from bigain_cli.backbones.batch_sizes import automatic_batch_size
+from bigain_cli.backbones.devices import out_of_memory
 from bigain_cli.datasets.dataset import Case, Dataset, by_class, shuffled
 from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.evaluation.array_cache import ArrayCache, Arrays
