@@ -120,7 +120,7 @@ def timed_network(task: Workload, spec: Spec, prefix: bool, compile: bool) -> It
         shared_work = SharedWork(runner, prefix, compression if spec else None, planner)
         context = task.conditions.rows.shape[1] if task.conditions.rows.ndim == 3 else 1
         flops = compression.report(latent, context).flops_after
-        yield TimedNetwork(spec, _denoising(task, shared_work), called, () if compile else compression.works, flops)
+        yield TimedNetwork(spec, _denoising(task, shared_work), called, () if compile else compression.assignments, flops)
 
 
 def _compiled(root: nn.Module) -> Any:
