@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 from torch import Tensor, nn
@@ -105,57 +105,45 @@ class Compression:
         size = Grid(*latent) if latent is not None else self._state.latent or self._applied.latent
         return self._applied.report(size, context)
 
-    @contextmanager
-    def seeds(self, seeds: Tensor, row_ids: Tensor | None = None) -> Iterator[None]:
+    def seeds(self, seeds: Tensor, row_ids: Tensor | None = None) -> AbstractContextManager[None]:
         """Give each row of the forwards inside its operator seed, and an id that separates it from others of that seed.
 
         The default seed is 0; by default every row of every forward has an id that no other has.
         """  # [b], [b] int64
-        before = self._state.seeds, self._state.row_ids
-        self._state.seeds, self._state.row_ids = seeds, row_ids
-        try:
-            yield
-        finally:
-            self._state.seeds, self._state.row_ids = before
+        return self._with_state(seeds=seeds, row_ids=row_ids)
 
     @contextmanager
     def record(self) -> Iterator[Plans]:
         """Keep the plans of the forward inside, one row per row of its batch."""
         plans: Plans = {}
-        before, self._state.recorded = self._state.recorded, plans
-        try:
+        with self._with_state(recorded=plans):
             yield plans
-        finally:
-            self._state.recorded = before
 
     @contextmanager
     def only_plans(self) -> Iterator[None]:
         """Stop the forward inside a `record()` as soon as all shared plans are made; it returns nothing then."""
-        self._state.required = self.shared_plans
-        try:
-            with suppress(PlansComplete):
-                yield
-        finally:
-            self._state.required = None
-
-    @contextmanager
-    def replay(self, plans: Plans, rows: Tensor) -> Iterator[None]:
-        """Use recorded plans instead of making new ones: row i of a batch uses row rows[i] of the plans."""  # [b]
-        before, self._state.replayed = self._state.replayed, (plans, rows)
-        try:
+        with suppress(PlansComplete), self._with_state(required=self.shared_plans):
             yield
-        finally:
-            self._state.replayed = before
+
+    def replay(self, plans: Plans, rows: Tensor) -> AbstractContextManager[None]:
+        """Use recorded plans instead of making new ones: row i of a batch uses row rows[i] of the plans."""  # [b]
+        return self._with_state(replayed=(plans, rows))
 
     @contextmanager
     def observe(self) -> Iterator[list[Observation]]:
         """Keep the inputs and plans of all operators in the forward inside; a plan that several blocks share, once."""
         seen: list[Observation] = []
-        before, self._state.observed = self._state.observed, seen
-        try:
+        with self._with_state(observed=seen):
             yield seen
+
+    @contextmanager
+    def _with_state(self, **values: Any) -> Iterator[None]:
+        before = {name: getattr(self._state, name) for name in values}
+        vars(self._state).update(values)
+        try:
+            yield
         finally:
-            self._state.observed = before
+            vars(self._state).update(before)
 
 
 def operator(term: Term) -> Operator:
