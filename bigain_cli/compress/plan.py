@@ -97,7 +97,7 @@ class MergePlan(NamedTuple):
     """A clustering of the tokens, each cluster around a token that stays."""
 
     keep: Tensor  # [b m] tokens that stay, in the grid's order
-    source: Tensor  # [b r] tokens that leave
+    source: Tensor  # [b r] tokens that are merged away
     target: Tensor  # [b r] the token that each is merged into: a position in `keep`
     cluster: Tensor  # [b n] for every token its cluster: a position in `keep`
     size: Tensor  # [b m] tokens per cluster, float32

@@ -221,24 +221,24 @@ def test_what_asks_for_nothing_is_the_base_model_bit_for_bit() -> None:
 
 
 def test_both_pipelines() -> None:
-    def draw(pipeline: Any, **said: Any) -> Any:
+    def generate(pipeline: Any, **options: Any) -> Any:
         return pipeline(
-            **said, num_inference_steps=2, output_type="np", generator=torch.Generator().manual_seed(0)
+            **options, num_inference_steps=2, output_type="np", generator=torch.Generator().manual_seed(0)
         ).images
 
     text = torch.linspace(-1, 1, 80).view(1, 5, 16)
-    unet_said = {"prompt_embeds": text, "negative_prompt_embeds": -text, "height": 16, "width": 24}
-    for pipeline, said in (
-        (stable_diffusion(), unet_said),
+    unet_options = {"prompt_embeds": text, "negative_prompt_embeds": -text, "height": 16, "width": 24}
+    for pipeline, options in (
+        (stable_diffusion(), unet_options),
         (dit_pipeline(), {"class_labels": [2], "guidance_scale": 1.0}),
     ):
-        plain = draw(pipeline, **said)
+        plain = generate(pipeline, **options)
         for spec in ("lgtm:0.5", "tome:0.5", "iekvd:2@0.8:1.2"):
             with compressed(pipeline, spec):
-                inside = draw(pipeline, **said)
-                assert (inside == draw(pipeline, **said)).all()
+                inside = generate(pipeline, **options)
+                assert (inside == generate(pipeline, **options)).all()
             assert (inside != plain).any()
-        assert (draw(pipeline, **said) == plain).all()
+        assert (generate(pipeline, **options) == plain).all()
 
 
 def test_a_pipelines_scheduler_knows_the_end_of_time() -> None:

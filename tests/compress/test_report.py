@@ -145,7 +145,7 @@ def test_the_table_and_the_record() -> None:
     ]
 
 
-def test_less_than_asked_is_said() -> None:
+def test_a_shortfall_is_noted() -> None:
     with compressed(unet(), "lgtm:0.9") as compression:
         report = compression.report()
     assert report.notes == ("lgtm: 48 of 64 tokens leave at 8x8, not 57: of each 2x2 one stays.",)

@@ -33,7 +33,7 @@ def same(a: MergePlan, b: MergePlan) -> bool:
 
 
 @given(mergings(), grids, rows, channels, seeds)
-def test_the_asked_number_of_tokens_leaves(term: Term, grid: Grid, b: int, c: int, seed: int) -> None:
+def test_the_requested_number_of_tokens_is_merged(term: Term, grid: Grid, b: int, c: int, seed: int) -> None:
     plan = plan_of(term, x := tokens(b, grid.n, c, seed), grid)
     if term.name == "abm":
         left = len(loops.abm(term, x[0].numpy(), *grid))
@@ -67,7 +67,7 @@ def test_the_mean_keeps_the_sum(term: Term, grid: Grid, b: int, c: int, seed: in
 
 
 @given(mergings(), grids, channels, seeds, st.sampled_from(DTYPES), st.permutations(range(4)), st.integers(0, 2))
-def test_a_plan_does_not_know_its_batch(
+def test_a_plan_does_not_depend_on_its_batch(
     term: Term, grid: Grid, c: int, seed: int, dtype: torch.dtype, order: list[int], steps: int
 ) -> None:
     x, operator_seeds, t = (
@@ -259,7 +259,7 @@ PINNED = [3265177249, 216170444, 4203187068, 3712308410]
 
 
 @pytest.mark.parametrize("c", [1, 2, 3, 7, 320, 1281])
-def test_fold_sums(c: int) -> None:
+def test_fixed_order_sums(c: int) -> None:
     x = tokens(1, 5, c, steps=9)
     assert torch.equal(fixed_order_sum(x), x.sum(-1))
 
@@ -306,7 +306,7 @@ def test_matching_in_chunks_finds_the_first_of_equals(chunk: int, monkeypatch: p
     assert torch.equal(value, products.amax(-1)) and torch.equal(where, products.argmax(-1))
 
 
-def test_matching_does_not_hear_autocast() -> None:
+def test_matching_ignores_autocast() -> None:
     grid, term = Grid(8, 8), parse("lgtm:0.5").terms[0]
     x = tokens(1, grid.n, 64)
     with torch.autocast("cpu", dtype=torch.bfloat16):
