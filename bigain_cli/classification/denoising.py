@@ -23,7 +23,7 @@ from bigain_cli.backbones.devices import out_of_memory, repeatable
 from bigain_cli.backbones.prefix_cache import PrefixCache
 from bigain_cli.classification.heatmaps import HeatmapAccumulator, PixelErrors
 from bigain_cli.compress.patching import Compression
-from bigain_cli.compress.plan import Plans, joined
+from bigain_cli.compress.plan import Plans, concatenate
 from bigain_cli.errors import BigainError
 from bigain_cli.noise_draws import Block
 
@@ -41,7 +41,7 @@ class SharedPart:
         prefixes = [part.prefix for part in parts if part.prefix is not None]
         return SharedPart(
             PrefixCache.join(cast(list[PrefixCache], prefixes)) if prefixes else None,
-            joined([part.plans for part in parts]),
+            concatenate([part.plans for part in parts]),
         )
 
 
@@ -70,9 +70,9 @@ class SharedWork:
     @property
     def extra(self) -> int:
         """Return the evaluations per draw that plans take beside those of the labels: one, or none."""
-        if self.compression is None or not self.compression.shared:
+        if self.compression is None or not self.compression.shared_plans:
             return 0
-        return int(not (self.share and self.compression.shared == self.compression.first))
+        return int(not (self.share and self.compression.shared_plans == self.compression.first_plan))
 
     def shared_part(self, noisy: Tensor, t: Tensor, seeds: Tensor) -> SharedPart:
         """Run the part that no label enters, and keep the plans that are made in it."""  # [b c h w], [b], [b]
