@@ -20,7 +20,7 @@ from bigain_cli.backbones.loading import load
 from bigain_cli.backbones.model_card import ModelCard
 from bigain_cli.backbones.vocabulary import PromptVocabulary
 from bigain_cli.errors import BigainError, ModelError, UsageError
-from bigain_cli.generation import generate
+from bigain_cli.generation.generator import generate
 from bigain_cli.outputs.files import write_whole
 from bigain_cli.outputs.png import png, tiled
 from bigain_cli.training.checkpoint import load_state, save_state
