@@ -14,7 +14,7 @@ from typing import Any
 from bigain_cli.errors import UsageError, did_you_mean
 
 PRECISIONS = ("float32", "bfloat16", "float16")
-TEMPLATES = ("{}", "a {}", "a photo of a {}", "a photo of a {}.", "an image of a {}", "an image of a {}")
+TEMPLATES = ("{}", "a {}", "a photo of a {}", "a photo of a {}.", "a picture of a {}", "an image of a {}")
 WIDTHS = {"unet": 32, "dit": 96}
 ARCHITECTURES = tuple(WIDTHS)
 PATCHES = (1, 2, 4)
