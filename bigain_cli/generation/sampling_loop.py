@@ -82,8 +82,8 @@ def make_scheduler(backbone: Backbone, name: str, steps: int) -> Any:
         config = {**backbone.schedule, **sampler.options, "prediction_type": "epsilon"}
         if steps == backbone.timesteps:
             config["timestep_spacing"] = "trailing"  # the only way to take every step; others take some twice
-        known = inspect.signature(kind.__init__).parameters
-        scheduler = kind(**{key: value for key, value in config.items() if key in known})
+        accepted = inspect.signature(kind.__init__).parameters
+        scheduler = kind(**{key: value for key, value in config.items() if key in accepted})
         scheduler.set_timesteps(steps)  # on the CPU: reading a time must not wait for the device
     if scheduler.timesteps.max() > backbone.timesteps - 1:
         why = "with its offset this model's schedule ends before the first of them"

@@ -26,10 +26,14 @@ class TrainableBackbone(nn.Module):
     """A network, and the table of its prompts."""
 
     network: Any
-    ids: Tensor  # [rows n] the token ids of the prompts, if the network reads text
     row_counts: Tensor  # [classes] the number of rows of each class
     first_rows: Tensor  # [classes]
-    empty: int  # the row of the empty prompt
+
+    def __init__(self, row_counts: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("row_counts", row_counts, persistent=False)
+        self.register_buffer("first_rows", row_counts.cumsum(0) - row_counts, persistent=False)
+        self.empty = int(row_counts.sum())  # the row of the empty prompt
 
     def rows(self, labels: Tensor, uniform: Tensor) -> Tensor:
         """Choose a row for each label by a number from 0 up to 1."""
@@ -40,21 +44,19 @@ class TrainableBackbone(nn.Module):
 class TrainableUNet(TrainableBackbone):
     """A U-Net with a text encoder, trained together."""
 
+    ids: Tensor  # [rows n] the token ids of the prompts
+
     def __init__(self, recipe: Recipe, vocabulary: PromptVocabulary) -> None:
-        super().__init__()
         from diffusers import UNet2DConditionModel
         from transformers import CLIPTextModel
 
         prompts = prompts_by_class(vocabulary)
+        super().__init__(torch.tensor([len(group) for group in prompts]))
         texts = [text for group in prompts for text in group] + [""]
         self.tokenizer = make_tokenizer(texts)
         refuse_identical_prompts(vocabulary, self.tokenizer)
         padded = self.tokenizer(texts, padding="max_length", max_length=self.tokenizer.model_max_length)
-        counts = torch.tensor([len(group) for group in prompts])
-        self.register_buffer("ids", torch.tensor(padded.input_ids), persistent=False)  # [rows n]
-        self.register_buffer("row_counts", counts, persistent=False)
-        self.register_buffer("first_rows", counts.cumsum(0) - counts, persistent=False)
-        self.empty = len(texts) - 1
+        self.register_buffer("ids", torch.tensor(padded.input_ids), persistent=False)
         self.network = UNet2DConditionModel(**unet_config(recipe))
         self.text_encoder = CLIPTextModel(text_config(self.tokenizer))
 
@@ -69,13 +71,10 @@ class TrainableDiT(TrainableBackbone):
     """A DiT; the last row is its embedding of a dropped label."""
 
     def __init__(self, recipe: Recipe, classes: int) -> None:
-        super().__init__()
+        super().__init__(torch.ones(classes, dtype=torch.int64))
         from diffusers import DiTTransformer2DModel
 
         self.network = DiTTransformer2DModel(**dit_config(recipe, classes))
-        self.register_buffer("row_counts", torch.ones(classes, dtype=torch.int64), persistent=False)
-        self.register_buffer("first_rows", torch.arange(classes), persistent=False)
-        self.empty = classes
 
     def forward(self, noisy: Tensor, t: Tensor, rows: Tensor) -> Tensor:
         """Return ε̂."""  # [b c h w]

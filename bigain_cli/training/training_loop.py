@@ -93,14 +93,14 @@ class Training:
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Continue from a checkpoint; refuse one of another recipe, of other images or of other words."""
+        hint = "Give the same ones, or start again with --force."
         if changes := differences(checkpoint.recipe, self.recipe.to_dict()):
             why = f"the checkpoint was made with other settings ({'; '.join(changes)})"
-            raise UsageError("--resume", why, "Give the same ones, or start again with --force.")
+            raise UsageError("--resume", why, hint)
         if checkpoint.data != self.data:
-            hint = "Give the same data, the same --held-out too, or start again with --force."
-            raise UsageError("--resume", "the checkpoint was made on other images", hint)
+            same_data = "Give the same data, the same --held-out too, or start again with --force."
+            raise UsageError("--resume", "the checkpoint was made on other images", same_data)
         if checkpoint.words not in ({}, self.words):
-            hint = "Give the same ones, or start again with --force."
             raise UsageError("--resume", "the checkpoint was made with other --synonyms, --template or --from", hint)
         self._restore_weights(checkpoint.tensors)
         self._restore_moments(checkpoint.tensors)
