@@ -55,6 +55,8 @@ if TYPE_CHECKING:  # the public names, written here alone: type checkers read th
     from bigain_cli.labels import Label as Label
     from bigain_cli.labels import LabelSet as LabelSet
     from bigain_cli.training.job import Done as Done
+    from bigain_cli.training.job import HeldOut as HeldOut
+    from bigain_cli.training.job import ImagesRead as ImagesRead
     from bigain_cli.training.job import Resumed as Resumed
     from bigain_cli.training.job import Saved as Saved
     from bigain_cli.training.job import TrainingJob as TrainingJob

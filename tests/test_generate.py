@@ -1,4 +1,4 @@
-"""The library's images: equal to diffusers' own pipelines', and the same whatever is drawn beside them."""
+"""The library's images: equal to diffusers' own pipelines', and the same whatever is generated in the same batch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from diffusers import DiTPipeline, StableDiffusionPipeline
 import bigain_cli as bigain
 from bigain_cli.backbones.base import NoiseSchedule
 from bigain_cli.backbones.devices import PrecisionWarning
-from bigain_cli.generation import Generation, GenerationOptions, GenerationProgress
+from bigain_cli.generation.generator import Generation, GenerationProgress
+from bigain_cli.generation.options import GenerationOptions
 from bigain_cli.generation.sampling_loop import SamplingLoop
 from bigain_cli.registry import SAMPLERS, attribute
 
@@ -114,7 +115,9 @@ def test_images_equal_those_of_dits_pipeline(sampler: str, guidance: float, dit:
 
 @pytest.mark.parametrize("kind", ["epsilon", "dit"])
 @pytest.mark.parametrize("compress", ["none", "lgtm:0.5@levels=all", "tome:0.5@levels=all+iekvd:2@0.8:1.2@levels=all"])
-def test_an_image_does_not_depend_on_its_company_to_the_last_bit(kind: str, compress: str, backbones) -> None:
+def test_an_image_does_not_depend_on_the_others_of_its_batch_to_the_last_bit(
+    kind: str, compress: str, backbones
+) -> None:
     options = {"steps": 3, "sampler": "euler-a", "compress": compress, "guidance": 3.0}
     many = list(bigain.generate(backbones[kind], ["1", "4", "5"], count=3, seed=1, **options))
     assert [(sample.prompt, sample.seed) for sample in many] == [(p, s) for p in "145" for s in (1, 2, 3)]
@@ -148,18 +151,20 @@ def test_both_halves_merge_the_same_tokens(backbones) -> None:
 @pytest.mark.parametrize("spacing", ["linspace", "leading", "trailing"])
 @pytest.mark.parametrize("flat", [False, True])
 def test_every_step_of_the_schedule_can_be_taken(sampler: str, spacing: str, flat: bool) -> None:
-    """Asked for as many steps as there are, a sampler visits each noise level, and divides by no distance of 0."""
+    """With as many steps as there are, a sampler visits each noise level, and divides by no distance of 0."""
     backbone = bigain.load("colours", device="cpu")
     betas = {"trained_betas": backbone.schedule["trained_betas"] if flat else None}  # flat at its ends, or nowhere
     backbone.schedule = {**betas, "timestep_spacing": spacing, "steps_offset": 1}
-    descent = SamplingLoop(backbone, sampler, backbone.timesteps)
+    loop = SamplingLoop(backbone, sampler, backbone.timesteps)
     times: list[float] = []
-    *_, clean = descent.run((3, 2, 2), [1], lambda noisy, t, number: times.append(float(t[0])) or 0.1 * noisy)
+    *_, clean = loop.run((3, 2, 2), [1], lambda noisy, t, number: times.append(float(t[0])) or 0.1 * noisy)
     assert clean.isfinite().all()
     every = set(range(backbone.timesteps))
     assert set(times) <= every and (set(times) == every or (flat and SAMPLERS[sampler].multistep))
     levels = [backbone._process.a[int(time)].item() for time in sorted(times)]
-    assert not flat or set(levels) == set(backbone._process.a.tolist()), "what is left out has a twin"
+    assert not flat or set(levels) == set(backbone._process.a.tolist()), (
+        "every skipped step has another of the same noise level"
+    )
 
 
 @pytest.mark.parametrize("sampler", [name for name, each in SAMPLERS.items() if each.multistep])
@@ -179,7 +184,7 @@ def test_alpha_follows_the_time_of_each_step(backbones) -> None:
     assert not np.array_equal(made[0], made[1]) and not np.array_equal(made[0], made[2])
 
 
-def test_steps_are_told_and_samples_come_in_order(backbones) -> None:
+def test_steps_are_reported_and_images_come_in_order(backbones) -> None:
     generation = Generation(backbones["dit"], ["1", "4"], GenerationOptions(steps=3, batch=1), 2)
     events = list(generation.events())
     assert [(event.done, event.of) for event in events if isinstance(event, GenerationProgress)] == [
@@ -216,7 +221,7 @@ def test_a_batch_that_does_not_fit_is_halved(backbones, monkeypatch: pytest.Monk
         list(bigain.generate(backbone, "1", steps=2))
 
 
-def test_float16_that_overflows_goes_on_in_more_range_once(models) -> None:
+def test_float16_that_overflows_continues_in_more_range_once(models) -> None:
     backbone = bigain.load(str(models["pixels"]), device="cpu", dtype="float16")
     backbone.network.conv_out.bias.data += 6e4
     backbone.network.conv_out.weight.data *= 2e4
@@ -236,7 +241,7 @@ def test_numbers_that_are_none_are_an_error(models) -> None:
     ("kind", "options", "message"),
     [
         ("epsilon", {"size": (17, 16)}, "generates in steps of 2 pixels. Nearest: --size 16x16"),
-        ("dit", {"size": (16, 32)}, "knows its places at 16x16 only"),
+        ("dit", {"size": (16, 32)}, "generates images of 16x16 only"),
         ("epsilon", {"size": (0, 16)}, "at least one pixel"),
         ("epsilon", {"steps": 0}, "--steps 0: must be at least 1"),
         ("epsilon", {"steps": 1001}, "this model's schedule has 1000"),
@@ -254,7 +259,9 @@ def test_numbers_that_are_none_are_an_error(models) -> None:
         ("dit", {"prompts": "a crane"}, "not among the 6 classes"),
     ],
 )
-def test_what_cannot_be_drawn_is_said_before_anything_is(kind: str, options: dict[str, Any], message: str, backbones):
+def test_what_cannot_be_generated_is_refused_before_anything_is_generated(
+    kind: str, options: dict[str, Any], message: str, backbones
+):
     prompts = options.pop("prompts", "1")
     with pytest.raises(bigain.UsageError) as caught:
         bigain.generate(backbones[kind], prompts, **options)
@@ -279,7 +286,7 @@ def test_pixels_stay_in_range_with_every_sampler(sampler: str, models, monkeypat
     assert 0.5 < seen[0].abs().max() < 1.01
 
 
-def test_colours_are_drawn_in_their_colour() -> None:
+def test_colours_are_generated_in_their_colour() -> None:
     backbone = bigain.load("colours", device="cpu")
     samples = list(bigain.generate(backbone, ["red", "green", "blue"], count=2, steps=20))
     for sample, ranking in zip(

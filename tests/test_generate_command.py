@@ -15,11 +15,11 @@ import pytest
 from commands import Result, environment, run, start, warm
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from test_command_runs import terminal
+from test_classify_command import terminal
 
 from bigain_cli.errors import UsageError
 from bigain_cli.generation.image_paths import image_names
-from bigain_cli.generation.png_settings import check_kinds
+from bigain_cli.generation.png_settings import check_types
 
 FAST = ("-m", "colours", "--steps", "4")
 Command = Callable[..., Result]
@@ -77,7 +77,7 @@ def test_an_image_is_the_same_file_whatever_is_generated_beside_it(command: Comm
     assert piped.out == (tmp_path / "red-3.png").read_bytes()
 
 
-def test_prompts_come_from_lists_and_records_say_what_was_made(command: Command, tmp_path: Path) -> None:
+def test_prompts_come_from_lists_and_records_hold_what_was_generated(command: Command, tmp_path: Path) -> None:
     listed = "\ufeff# colours\r\nblue\r\n\r\n  yellow \r\n".encode()
     made = command("red", *FAST, "--prompts-from", "-", "-o", "out/deep/", "--jsonl", input=listed)
     assert made.code == 0 and files(tmp_path / "out/deep") == ["blue-0.png", "red-0.png", "yellow-0.png"]
@@ -97,10 +97,10 @@ def test_prompts_that_would_have_one_name_have_two(command: Command, tmp_path: P
 
 def test_images_are_classified_as_what_they_were_generated_as(tmp_path: Path) -> None:
     colours = ["red", "green", "blue"]
-    assert warm("generate", *colours, "-n", "4", "-m", "colours", "-o", "drawn/", cwd=tmp_path).code == 0
-    found = warm("classify", "drawn/", "-l", ",".join(colours), "-m", "colours", "--jsonl", cwd=tmp_path)
+    assert warm("generate", *colours, "-n", "4", "-m", "colours", "-o", "generated/", cwd=tmp_path).code == 0
+    found = warm("classify", "generated/", "-l", ",".join(colours), "-m", "colours", "--jsonl", cwd=tmp_path)
     assert found.code == 0 and len(found.records) == 12
-    assert all(record["id"].startswith(f"drawn/{record['label']}-") for record in found.records)
+    assert all(record["id"].startswith(f"generated/{record['label']}-") for record in found.records)
 
 
 def test_a_terminal_sees_progress_and_stdout_stays_the_same(command: Command, tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_other_libraries_are_noted(command: Command, tmp_path: Path) -> None:
         (["red", "-n", "0"], "-n 0: must be at least 1"),
         (["red", "--steps", "0"], "--steps 0: must be at least 1"),
         (["red", "--size", "big"], "--size big: not WIDTHxHEIGHT"),
-        (["red", "--size", "512x512"], "--size 512x512: colours knows its places at 8x8 only"),
+        (["red", "--size", "512x512"], "--size 512x512: colours generates images of 8x8 only"),
         (["red", "--sampler", "dpm"], "--sampler dpm: unknown sampler. Did you mean"),
         (["red", "--guidance", "1", "--negative", "blue"], "does nothing without guidance"),
         (["red", "-c", "lgtm:0.5"], "compression 'lgtm:0.5"),
@@ -201,7 +201,9 @@ def test_other_libraries_are_noted(command: Command, tmp_path: Path) -> None:
         (["--again", "latin.txt"], "latin.txt: not a PNG"),
     ],
 )
-def test_a_mistake_is_said_in_a_line_and_nothing_is_written(arguments, message: str, command: Command, tmp_path: Path):
+def test_a_mistake_is_named_in_one_line_and_nothing_is_written(
+    arguments, message: str, command: Command, tmp_path: Path
+):
     Image.new("RGB", (2, 2)).save(tmp_path / "there.png")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "red-1.png").touch()
@@ -277,4 +279,4 @@ def test_a_closed_pipe_ends_the_run_quietly(tmp_path: Path) -> None:
 )
 def test_altered_settings_are_refused_by_name(name: str, value: object, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=f"its setting '{name}' cannot be"):
-        check_kinds("a.png", {name: value})
+        check_types("a.png", {name: value})

@@ -138,22 +138,23 @@ def test_another_temperature_is_another_run(warm: Path) -> None:
     assert len(marks) == 3
 
 
-def test_the_exam_fits_one_if_there_are_enough_images(warm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_validation_fits_one_if_there_are_enough_images(warm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
+    from bigain_cli.backbones.model_card import ModelCard
     from bigain_cli.backbones.vocabulary import PromptVocabulary
     from bigain_cli.training import validation
     from bigain_cli.training.image_tensors import LabelledImages
 
     backbone = bigain.load(str(warm), device="cpu")
-    card = bigain.backbones.card.Card.read(warm)
+    card = ModelCard.read(warm)
     phrases = PromptVocabulary(dict(list(card.classes.items())[:2]), card.templates)
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (6, 3, 32, 32), generator=generator, dtype=torch.uint8)
     images = LabelledImages(pixels, torch.tensor([0, 1] * 3), tuple(phrases.classes))
     monkeypatch.setattr(validation, "DRAWS", 8)
     *_, few = validation.validate(backbone, phrases, images, 6, 0)
-    monkeypatch.setattr(validation, "ENOUGH", 5)
+    monkeypatch.setattr(validation, "MIN_FOR_TEMPERATURE", 5)
     *_, enough = validation.validate(backbone, phrases, images, 6, 0)
     assert few.temperature is None and dataclasses.replace(enough, temperature=None) == few
     assert enough.temperature is None or enough.temperature > 0

@@ -23,7 +23,7 @@ def run_request(request: GenerateRequest, messages: Messages) -> int:
     """Generate and write every image."""
     resolve(request.model)
     generation = _prepared(request, messages)
-    from bigain_cli.generation import GenerationProgress
+    from bigain_cli.generation.generator import GenerationProgress
 
     if (folder := os.path.dirname(request.paths[0])) and not os.path.isdir(folder):
         make_folder(folder)
@@ -40,7 +40,7 @@ def run_request(request: GenerateRequest, messages: Messages) -> int:
 
 def _prepared(request: GenerateRequest, messages: Messages) -> Any:
     """Load the model and encode the prompts."""
-    from bigain_cli.generation import Generation
+    from bigain_cli.generation.generator import Generation
 
     backbone = load_model(request.model, request.device, request.dtype, messages)
     if request.previous is not None:

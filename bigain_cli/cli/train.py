@@ -36,7 +36,13 @@ from bigain_cli.training.job import (
     ValidationProgress,
     read_synonyms,
 )
-from bigain_cli.training.output_folder import checkpoint_of, clear, foreign_file, missing, trained
+from bigain_cli.training.output_folder import (
+    checkpoint_of,
+    foreign_file,
+    holds_training,
+    missing_folders,
+    remove_empty_folders,
+)
 from bigain_cli.training.recipe import ABOUT, TEMPLATES, WIDTHS, Recipe, load_recipe
 
 
@@ -174,7 +180,7 @@ def _refuse_folder(folder: Path, resume: bool, force: bool) -> None:
         if not checkpoint_of(folder).is_file():
             why = f"no checkpoint in {folder} to continue from"
             raise UsageError("--resume", why, "Leave out --resume to start.")
-    elif folder.is_dir() and trained(folder):
+    elif folder.is_dir() and holds_training(folder):
         if not force:
             raise UsageError(str(folder), "holds a backbone already", "--resume to continue, --force to start again.")
     elif folder.is_dir() and (other := foreign_file(folder)):
@@ -185,7 +191,7 @@ def _run(job: TrainingJob, resume: bool, messages: Messages) -> int:
     """Train, reporting how it goes; print the folder at the end."""
     from bigain_cli.training.trainer import train as events_of
 
-    made = missing(job.folder)
+    made = missing_folders(job.folder)
     try:
         _report(events_of(job, resume), messages)
     except KeyboardInterrupt:
@@ -193,7 +199,7 @@ def _run(job: TrainingJob, resume: bool, messages: Messages) -> int:
             messages.note(f"{job.folder} holds the last checkpoint: repeat the command with --resume (without --force)")
         else:
             messages.note("there is no checkpoint yet: repeat the command to start again")
-            clear(job.folder, made)
+            remove_empty_folders(job.folder, made)
         raise
     typer.echo(job.folder)
     return 0

@@ -1,6 +1,6 @@
-"""`generate`: prompts in, a stream of images out; image i of a prompt depends on the prompt and seed + i alone.
+"""`generate`: prompts in, a stream of images out; image i of a prompt depends only on the prompt and seed + i.
 
-The same backbone and the same compression as in classification. Never prints, never exits.
+Uses the same backbone and compression as classification. Never prints, never exits.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from bigain_cli.backbones.loading import as_backbone
 from bigain_cli.compress import Compression, Spec, parse
 from bigain_cli.compress.patching import compressed_or_not
 from bigain_cli.errors import BigainError
-from bigain_cli.generation.options import GenerationOptions, check_prompts, latent_shape, pixels
+from bigain_cli.generation.options import GenerationOptions, check_prompts, latent_shape
 from bigain_cli.generation.sampling_loop import Guidance, SamplingLoop
 from bigain_cli.registry import DEFAULT_SAMPLER, SAMPLERS
 from bigain_cli.version import __version__
@@ -29,7 +29,7 @@ from bigain_cli.version import __version__
 
 @dataclass(frozen=True)
 class GenerationProgress:
-    """Progress: how many evaluations of batches are done, of how many."""
+    """How many network evaluations of batches are done, of how many."""
 
     done: int
     of: int
@@ -37,12 +37,12 @@ class GenerationProgress:
 
 @dataclass(frozen=True)
 class GeneratedImage:
-    """An image, and everything that it depends on."""
+    """An image, and everything it depends on."""
 
     image: Image
     prompt: str
     seed: int
-    settings: dict[str, Any]  # of the run, the prompt and the seed aside
+    settings: dict[str, Any]  # of the run, without the prompt and the seed
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record."""
@@ -70,7 +70,7 @@ def generate(
 
 
 class Generation:
-    """A generation under way: prompts conditioned once, then batch after batch."""
+    """One run: the prompts are encoded once, then images are generated batch by batch."""
 
     def __init__(
         self, backbone: Backbone | str, prompts: Sequence[str], options: GenerationOptions, count: int = 1
@@ -82,10 +82,10 @@ class Generation:
         self._batch = generation_batch_size(backbone, self._shape, options.batch)
         spec = parse(backbone.sampling.compress if options.compress is None else options.compress)
         self._spec = spec.by_level() if backbone.has_prefix else spec
-        self.options = self._decided(options)
-        self._jobs = [(place, options.seed + i) for place in range(len(self.prompts)) for i in range(count)]
+        self.options = self._with_defaults(options)
+        self._jobs = [(prompt, options.seed + i) for prompt in range(len(self.prompts)) for i in range(count)]
         self._conditional, self._unconditional = self._conditions()
-        self._passes = len(self._descent())
+        self._evaluations = len(self._sampling_loop())  # per batch
         with compressed_or_not(backbone, self._spec, self._shape[1:]) as compression:
             rows = self._conditional.rows
             context = rows.shape[1] if rows.ndim == 3 else 1
@@ -95,7 +95,7 @@ class Generation:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Return what every image depends on, beside its prompt and its seed."""
+        """Return everything an image depends on, except its prompt and its seed."""
         import diffusers
 
         options = self.options
@@ -115,48 +115,48 @@ class Generation:
         }
 
     def events(self) -> Iterator[GenerationProgress | GeneratedImage]:
-        """Yield a step after each evaluation and the samples after each batch, in order."""
+        """Yield the progress after each evaluation and the images after each batch, in order."""
         with compressed_or_not(self.backbone, self._spec, self._shape[1:]) as compression:
-            at = 0
-            while at < len(self._jobs):
-                images = yield from self._generated(compression, at)
+            start = 0
+            while start < len(self._jobs):
+                images = yield from self._generate_batch(compression, start)
                 if images is None:
                     continue
-                for (place, seed), image in zip(self._jobs[at:], images, strict=False):
-                    yield GeneratedImage(image, self.prompts[place], seed, self.settings)
-                at += self._batch
+                for (prompt, seed), image in zip(self._jobs[start:], images, strict=False):
+                    yield GeneratedImage(image, self.prompts[prompt], seed, self.settings)
+                start += self._batch
 
-    def _generated(
-        self, compression: Compression | None, at: int
+    def _generate_batch(
+        self, compression: Compression | None, start: int
     ) -> Generator[GenerationProgress, None, list[Image] | None]:
-        """Return the images of the batch that begins at a job, or nothing if it must be tried again."""
-        jobs = [self._jobs[min(at + i, len(self._jobs) - 1)] for i in range(self._batch)]  # filled up with repeats
-        rows = torch.tensor([place for place, _ in jobs], device=self.backbone.device)
+        """Return the images of the batch that starts at a job, or None if it must be tried again."""
+        jobs = [self._jobs[min(start + i, len(self._jobs) - 1)] for i in range(self._batch)]  # filled up with repeats
+        rows = torch.tensor([prompt for prompt, _ in jobs], device=self.backbone.device)
         seeds = [seed for _, seed in jobs]
         unconditional = self._unconditional.take(torch.zeros_like(rows))
         guide = Guidance(self.backbone, compression, self._guidance, self._conditional.take(rows), unconditional, seeds)
-        before, batches = at // self._batch, -(-len(self._jobs) // self._batch)
+        before, batches = start // self._batch, -(-len(self._jobs) // self._batch)
         try:
-            for number, latents in enumerate(self._descent().run(self._shape, seeds, guide), 1):  # noqa: B007
-                yield GenerationProgress(before * self._passes + number, batches * self._passes)
-            return self._decoded(latents, len(self._jobs) - at)
+            for number, latents in enumerate(self._sampling_loop().run(self._shape, seeds, guide), 1):  # noqa: B007
+                yield GenerationProgress(before * self._evaluations + number, batches * self._evaluations)
+            return self._decode(latents, len(self._jobs) - start)
         except RuntimeError as problem:
             if not out_of_memory(problem):
                 raise
-            self._halve()
+            self._halve_batch()
             return None
 
-    def _decoded(self, latents: Tensor, wanted: int) -> list[Image] | None:
-        """Return the images, or nothing if the numbers were too large for float16."""
+    def _decode(self, latents: Tensor, count: int) -> list[Image] | None:
+        """Return the first images, or None if the numbers were too large for float16."""
         if bool(latents.isfinite().all()):
-            return self.backbone.decode(latents[:wanted])
+            return self.backbone.decode(latents[:count])
         if self.backbone.dtype == torch.float16:
             leave_float16(self.backbone)
             self._conditional, self._unconditional = self._conditions()
             return None
         why = "the network returned no numbers (NaN or infinity)"
-        wide = self.backbone.dtype == torch.float32
-        hint = "Try fewer --steps or another --sampler" if wide else "Try --dtype float32"
+        in_float32 = self.backbone.dtype == torch.float32
+        hint = "Try fewer --steps or another --sampler" if in_float32 else "Try --dtype float32"
         raise BigainError(f"model {self.backbone.name}", why, f"{hint}, or fetch its weights again.")
 
     @property
@@ -164,29 +164,29 @@ class Generation:
         assert self.options.guidance is not None
         return self.options.guidance
 
-    def _descent(self) -> SamplingLoop:
+    def _sampling_loop(self) -> SamplingLoop:
         assert self.options.sampler is not None and self.options.steps is not None
         return SamplingLoop(self.backbone, self.options.sampler, self.options.steps)
 
-    def _decided(self, options: GenerationOptions) -> GenerationOptions:
-        """Fill in what was left to the model."""
-        own = self.backbone.sampling
-        sampler = options.sampler or own.sampler or DEFAULT_SAMPLER
-        measured = own.steps if sampler == own.sampler else None
+    def _with_defaults(self, options: GenerationOptions) -> GenerationOptions:
+        """Fill in the model's choice for each option that is None."""
+        default = self.backbone.sampling
+        sampler = options.sampler or default.sampler or DEFAULT_SAMPLER
+        default_steps = default.steps if sampler == default.sampler else None
         return dataclasses.replace(
             options,
             sampler=sampler,
-            steps=options.steps or measured or SAMPLERS[sampler].steps,
-            guidance=float(own.guidance or 1.0) if options.guidance is None else float(options.guidance),
-            size=pixels(self.backbone, self._shape),
+            steps=options.steps or default_steps or SAMPLERS[sampler].steps,
+            guidance=float(default.guidance or 1.0) if options.guidance is None else float(options.guidance),
+            size=(self._shape[2] * self.backbone.scale, self._shape[1] * self.backbone.scale),
         )
 
     def _conditions(self) -> tuple[Conditions, Conditions]:
-        """Encode the prompts, and the one to move away from if there is any guidance."""
+        """Encode the prompts, and with guidance the prompt to move away from."""
         conditional = self.backbone.condition(self.prompts)
         return conditional, conditional if self._guidance == 1 else self.backbone.condition([self.options.negative])
 
-    def _halve(self) -> None:
+    def _halve_batch(self) -> None:
         if self._batch == 1:
             hint = "Try --dtype bfloat16, a smaller --size, a smaller model, or --device cpu."
             raise BigainError("out of memory", "a single image does not fit", hint)

@@ -1,8 +1,9 @@
-"""Where generated images are written: one file, or a folder with a name for each. Torch-free."""
+"""Where generated images are written: one file, or a folder with a file name for each. Torch-free."""
 
-# os.path says no where pathlib raises: names too long, folders that are closed.
+# os.path returns False where pathlib raises: for names that are too long and folders that cannot be read.
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from bigain_cli.errors import UsageError
 from bigain_cli.outputs.files import check_folder, check_new, check_target
 
 STDOUT = "-"
-LONGEST = 40  # letters of a prompt in a file's name
+MAX_LETTERS = 40  # of a prompt in a file name
 
 
 def image_paths(output: str | None, prompts: Sequence[str], count: int, seed: int, grid: bool) -> list[str]:
@@ -28,30 +29,27 @@ def image_paths(output: str | None, prompts: Sequence[str], count: int, seed: in
 
 def image_names(prompts: Sequence[str], count: int, seed: int) -> list[str]:
     """Name each image after its prompt and its seed."""
-    taken: dict[str, None] = {}
+    stems: list[str] = []
     for prompt in prompts:
-        stem = re.sub(r"\W+", "-", prompt.lower()).strip("-")[:LONGEST].strip("-") or "empty"
-        free, number = stem, 1
-        while free in taken:
-            number += 1
-            free = f"{stem}-{number}"
-        taken[free] = None
-    return [f"{stem}-{seed + i}.png" for stem in taken for i in range(count)]
+        stem = re.sub(r"\W+", "-", prompt.lower()).strip("-")[:MAX_LETTERS].strip("-") or "empty"
+        numbered = (f"{stem}-{number}" for number in itertools.count(2))
+        stems.append(next(each for each in itertools.chain([stem], numbered) if each not in stems))
+    return [f"{stem}-{seed + i}.png" for stem in stems for i in range(count)]
 
 
 def check_paths(paths: Sequence[str], output: str | None, force: bool) -> None:
-    """Refuse files that cannot or should not be written; a folder that is not there yet must be one we can make."""
+    """Refuse files that cannot or should not be written; a folder that does not exist yet must be one we can make."""
     check_new(paths, force)
     folder = os.path.dirname(paths[0])
     if folder and not os.path.isdir(folder) and not is_file(output or ""):
         check_folder(folder)
-        return
-    for path in paths:
-        check_target(path, force=True)
+    else:
+        for path in paths:
+            check_target(path, force=True)
 
 
 def is_file(output: str) -> bool:
-    """Tell a file from a folder, which may not be there yet; refuse what is neither."""
+    """Return whether the output is a file, not a folder, which may not exist yet; refuse what is neither."""
     if output.endswith("/") or os.path.isdir(output) or not output:
         return False
     suffix, special = Path(output).suffix.lower(), os.path.exists(output) and not os.path.isfile(output)

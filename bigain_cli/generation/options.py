@@ -1,6 +1,6 @@
 """What all images of a run have in common: how they are sampled, and how large. Checked on construction.
 
-None leaves a choice to the model. Must not know torch.
+None leaves a choice to the model. Torch-free.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bigain_cli.registry import SAMPLERS
 if TYPE_CHECKING:
     from bigain_cli.backbones.base import Backbone
 
-MOST_SEED = 2**63 - 1
+MAX_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -41,30 +41,30 @@ class GenerationOptions:
 
     def _problems(self) -> Iterator[tuple[bool, str, str, str]]:
         name, steps, guidance = self.sampler, self.steps, self.guidance
-        hint = did_you_mean(name or "", SAMPLERS)
-        yield name is not None and name not in SAMPLERS, f"--sampler {name}", "unknown sampler", hint
-        few = "must be at least 1"
-        yield steps is not None and steps < 1, f"--steps {steps}", few, "20 to 50 are usual."
-        odd = guidance is not None and not math.isfinite(guidance)
-        yield odd, f"--guidance {guidance}", "not a number", "Write one such as 4, or 1 for none."
-        idle = guidance == 1 and bool(self.negative)
+        unknown = name is not None and name not in SAMPLERS
+        yield unknown, f"--sampler {name}", "unknown sampler", did_you_mean(name or "", SAMPLERS)
+        too_few = "must be at least 1"
+        yield steps is not None and steps < 1, f"--steps {steps}", too_few, "20 to 50 are usual."
+        not_finite = guidance is not None and not math.isfinite(guidance)
+        yield not_finite, f"--guidance {guidance}", "not a number", "Write one such as 4, or 1 for none."
+        no_effect = guidance == 1 and bool(self.negative)
         why = "a prompt to move away from does nothing without guidance"
-        yield idle, "--negative with --guidance 1", why, "Raise --guidance, or leave out --negative."
-        small = self.size is not None and min(self.size) < 1
-        yield small, f"--size {written(self.size)}", "an image has at least one pixel", "Write it as 512x512."
-        range_of = 0 <= self.seed <= MOST_SEED
-        yield not range_of, f"--seed {self.seed}", "not from 0 to 2^63 - 1", "Choose another number."
-        none = self.batch is not None and self.batch < 1
-        yield none, f"--batch {self.batch}", few, "Leave it out for a size that suits the device."
+        yield no_effect, "--negative with --guidance 1", why, "Raise --guidance, or leave out --negative."
+        too_small = self.size is not None and min(self.size) < 1
+        yield too_small, f"--size {size_text(self.size)}", "an image has at least one pixel", "Write it as 512x512."
+        out_of_range = not 0 <= self.seed <= MAX_SEED
+        yield out_of_range, f"--seed {self.seed}", "not from 0 to 2^63 - 1", "Choose another number."
+        no_batch = self.batch is not None and self.batch < 1
+        yield no_batch, f"--batch {self.batch}", too_few, "Leave it out for a size that suits the device."
 
 
 def check_prompts(prompts: Sequence[str], count: int, seed: int) -> None:
-    """Refuse prompts and seeds that make no images, or the same ones twice."""
+    """Refuse prompts and seeds that generate no images, or the same ones twice."""
     if not prompts:
         raise UsageError("no prompt", "nothing to generate", 'Give one, such as "a photo of a dog".')
     if count < 1:
         raise UsageError(f"-n {count}", "must be at least 1", "Write how many images of each prompt.")
-    if seed + count - 1 > MOST_SEED:
+    if seed + count - 1 > MAX_SEED:
         raise UsageError(f"--seed {seed}", f"-n {count} goes beyond 2^63 - 1", "Choose a smaller one.")
     for prompt, times in Counter(prompt.strip() for prompt in prompts).items():
         if times > 1:
@@ -72,8 +72,8 @@ def check_prompts(prompts: Sequence[str], count: int, seed: int) -> None:
             raise UsageError(f"prompt {prompt!r}", why, "Give it once, with -n for more images.")
 
 
-def written(size: tuple[int, int] | None) -> str:
-    """Write a size as its users do."""
+def size_text(size: tuple[int, int] | None) -> str:
+    """Return WIDTHxHEIGHT."""
     return "x".join(map(str, size or ()))
 
 
@@ -86,30 +86,18 @@ def read_size(text: str) -> tuple[int, int]:
 
 
 def latent_shape(backbone: Backbone, size: tuple[int, int] | None) -> tuple[int, int, int]:
-    """Return the shape of latents for an image's width and height, or the model's own."""
+    """Return the shape of latents for an image's width and height, or the model's default."""
     channels, height, width = backbone.latent_shape
     scale = backbone.scale
-    own = (width * scale, height * scale)
-    if size is None or size == own:
+    default = (width * scale, height * scale)
+    if size is None or size == default:
         return backbone.latent_shape
-    what = f"--size {written(size)}"
+    what = f"--size {size_text(size)}"
     if not backbone.any_size:
-        hint = f"Leave out --size, or enlarge the image of {written(own)} afterwards."
-        raise UsageError(what, f"{backbone.name} knows its places at {written(own)} only", hint)
+        hint = f"Leave out --size, or enlarge the image of {size_text(default)} afterwards."
+        raise UsageError(what, f"{backbone.name} generates images of {size_text(default)} only", hint)
     if any(side % scale for side in size):
-        fits = (max(1, round(size[0] / scale)) * scale, max(1, round(size[1] / scale)) * scale)
-        raise UsageError(
-            what, f"{backbone.name} generates in steps of {scale} pixels", f"Nearest: --size {written(fits)}."
-        )
+        nearest = (max(1, round(size[0] / scale)) * scale, max(1, round(size[1] / scale)) * scale)
+        why = f"{backbone.name} generates in steps of {scale} pixels"
+        raise UsageError(what, why, f"Nearest: --size {size_text(nearest)}.")
     return channels, size[1] // scale, size[0] // scale
-
-
-def pixels(backbone: Backbone, shape: tuple[int, int, int]) -> tuple[int, int]:
-    """Return the width and height of a latent's image."""
-    return shape[2] * backbone.scale, shape[1] * backbone.scale
-
-
-def check_steps(backbone: Backbone, steps: int) -> None:
-    """Refuse more steps than a schedule has."""
-    if steps > backbone.timesteps:
-        raise UsageError(f"--steps {steps}", f"this model's schedule has {backbone.timesteps}", "Take fewer.")

@@ -1,4 +1,4 @@
-"""What a PNG of `generate` says of itself: all that it takes to generate the image again. Torch-free."""
+"""The settings in a PNG of `generate`: everything needed to generate the image again. Torch-free."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from bigain_cli.errors import UsageError
-from bigain_cli.generation.options import GenerationOptions, written
+from bigain_cli.generation.options import GenerationOptions, size_text
 from bigain_cli.outputs.png import settings_of
 from bigain_cli.version import __version__
 
-KINDS: Mapping[str, tuple[type, ...]] = {
+TYPES: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("sampler", "negative", "compress", "model", "dtype", "version", "weights", "prompt"), (str,)),
     **dict.fromkeys(("steps", "seed", "batch", "count"), (int,)),
     "guidance": (int, float),
@@ -42,14 +42,14 @@ class PreviousImage:
 
     @property
     def is_grid(self) -> bool:
-        """Tell a grid of several images from a single one."""
+        """Return whether it is a grid of several images."""
         return "prompts" in self.settings
 
     def check_version(self, model: str) -> None:
         """Refuse an image of another version, whose sampling may differ."""
         if self.version.split(".")[:2] != __version__.split(".")[:2]:
             why = f"bigain {self.version} generated it and {__version__} may generate it differently"
-            raise UsageError(self.path, why, f"Install that version, or generate it anew: {self.command(model)}")
+            raise UsageError(self.path, why, f"Install that version, or generate it again: {self.command(model)}")
 
     def check_weights(self, model: str, identity: str) -> None:
         """Refuse a model that is not the one that generated the image."""
@@ -59,25 +59,25 @@ class PreviousImage:
             raise UsageError(f"model {model}", why, hint)
 
     def differences(self, settings: Mapping[str, Any]) -> Iterator[str]:
-        """Yield what may change the last bits: other versions than those that generated the image."""
+        """Yield what may change the last bits: versions other than those that generated the image."""
         for key in ("version", "libraries"):
             if self.settings.get(key) != settings[key]:
                 yield f"{key} then {self.settings.get(key)}, now {settings[key]}: the last bits may differ"
 
     def command(self, model: str) -> str:
-        """Return the command that generates the same with another model or version."""
+        """Return the command that generates the same image with another model or version."""
         settings = self.settings
         options = {"--negative": settings["negative"], "-c": settings["compress"], "--sampler": settings["sampler"]}
         options |= {"--steps": settings["steps"], "--guidance": settings["guidance"], "--seed": settings["seed"]}
-        options |= {"--size": written(settings["size"]), "-m": model, "-n": self.count}
+        options |= {"--size": size_text(settings["size"]), "-m": model, "-n": self.count}
         words = [str(word) for pair in options.items() if pair[1] != "" for word in pair]
         return shlex.join(["bigain", "generate", *self.prompts, *words, *["--grid"] * self.is_grid])
 
 
 def read_previous(path: str) -> PreviousImage:
-    """Read an image's settings, refusing what `generate` can never have written."""
+    """Read an image's settings; refuse settings that `generate` cannot have written."""
     settings = settings_of(path)
-    check_kinds(path, settings)
+    check_types(path, settings)
     try:
         options = GenerationOptions(
             settings["sampler"],
@@ -96,9 +96,9 @@ def read_previous(path: str) -> PreviousImage:
         raise UsageError(path, f"its settings cannot be read ({problem})", UNALTERED) from problem
 
 
-def check_kinds(path: str, settings: Mapping[str, Any]) -> None:
-    """Refuse settings that somebody has altered to what they can never have been."""
-    for name, kinds in KINDS.items():
+def check_types(path: str, settings: Mapping[str, Any]) -> None:
+    """Refuse settings of a type that `generate` never writes."""
+    for name, types in TYPES.items():
         value = settings.get(name)
-        if name in settings and (not isinstance(value, kinds) or isinstance(value, bool)):
+        if name in settings and (not isinstance(value, types) or isinstance(value, bool)):
             raise UsageError(path, f"its setting {name!r} cannot be {value!r}", UNALTERED)

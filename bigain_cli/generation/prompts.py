@@ -1,4 +1,4 @@
-"""Prompts from arguments and from a file or stdin, one a line. Torch-free."""
+"""Prompts from arguments, and from a file or stdin with one prompt per line. Torch-free."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from bigain_cli.labels.label_sets import decode_utf8
 
 
 def read_prompts(arguments: Sequence[str], source: str | None) -> tuple[str, ...]:
-    """Return every prompt without blanks around it; a file's blank lines and lines that begin with # are none."""
+    """Return every prompt, stripped; blank lines of a file, and lines that begin with #, are skipped."""
     prompts = [prompt.strip() for prompt in arguments]
     for prompt in prompts:
         if any("\ud800" <= letter <= "\udfff" for letter in prompt):
             raise UsageError(f"prompt {prompt!r}", "not UTF-8", "Write it in UTF-8.")
     if source is not None:
-        lines = map(str.strip, io.StringIO(_text(source), newline=None))
+        lines = map(str.strip, io.StringIO(_read_text(source), newline=None))
         prompts += [line for line in lines if line and not line.startswith("#")]
     if not prompts:
         why = "nothing to generate" if source is None else f"{source} holds none"
@@ -26,7 +26,7 @@ def read_prompts(arguments: Sequence[str], source: str | None) -> tuple[str, ...
     return tuple(prompts)
 
 
-def _text(source: str) -> str:
+def _read_text(source: str) -> str:
     try:
         data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
     except (OSError, ValueError) as problem:

@@ -1,4 +1,4 @@
-"""A training's state on disk: weights, their average, the optimiser's moments, the recipe; one safetensors file.
+"""A checkpoint: weights, their average, the optimiser's moments and the recipe, in one safetensors file.
 
 Replaced whole or not at all. Must not know what a step does.
 """
@@ -19,35 +19,35 @@ from bigain_cli.outputs.files import replacing
 
 
 @dataclass(frozen=True)
-class State:
-    """Everything it takes to continue."""
+class Checkpoint:
+    """Everything needed to continue a training; the fields but `tensors` are keys of the file's metadata."""
 
     tensors: dict[str, Tensor]
     step: int
     recipe: dict[str, Any]
-    data: str  # a digest of what was trained on
+    data: str  # a digest of the images
     seconds: float
-    words: dict[str, Any] = field(default_factory=dict)  # the classes' names and templates, and what it started from
-    start: dict[str, Any] | None = None  # what is known about that
+    words: dict[str, Any] = field(default_factory=dict)  # names of classes, templates, and the model to start from
+    start: dict[str, Any] | None = None  # facts about that model
 
 
-def save_state(path: Path, state: State) -> None:
-    """Write the file whole or not at all; its temporary name is always the same, so that a killed run leaves one."""
-    about = {name: value for name, value in vars(state).items() if name != "tensors"}
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write the file whole or not at all; its temporary name is fixed, so that killed runs leave one file at most."""
+    metadata = {name: value for name, value in vars(checkpoint).items() if name != "tensors"}
     try:
         with replacing(path, str(path), f".{path.name}.part") as temporary:
-            save_file(state.tensors, temporary, {"training": json.dumps(about)})
+            save_file(checkpoint.tensors, temporary, {"training": json.dumps(metadata)})
     except (OSError, SafetensorError) as problem:
         raise BigainError(str(path), f"the checkpoint cannot be written ({problem})", "Check the disk.") from problem
 
 
-def load_state(path: Path) -> State:
+def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint."""
     try:
         with safe_open(path, framework="pt") as file:
-            about = json.loads(file.metadata()["training"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-        return State(tensors, **about)
+            metadata = json.loads(file.metadata()["training"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        return Checkpoint(tensors, **metadata)
     except FileNotFoundError as problem:
         raise UsageError(str(path), "no checkpoint to continue from", "Leave out --resume to start.") from problem
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as problem:

@@ -1,15 +1,16 @@
-"""A trained trainable as a diffusers folder: safetensors, a card for the machine and one for people.
+"""A trained backbone as a diffusers folder: weights, a model card for programs, and a README.md made from it.
 
-Parts are written beside the old ones and swapped at the end, `model_index.json` last. Must not know the training.
+All parts are written to a new folder and then moved into place, `model_index.json` last.
 """
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import json
+import platform
+import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,55 +18,61 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from bigain_cli.backbones.base import NoiseSchedule, noise_schedule
 from bigain_cli.backbones.diffusers_folder import quiet
 from bigain_cli.backbones.model_card import CARD_FILE, ModelCard
-from bigain_cli.backbones.vocabulary import PromptVocabulary
 from bigain_cli.errors import BigainError
-from bigain_cli.training.networks import TrainableBackbone, TrainableUNet
-from bigain_cli.training.output_folder import FRESH, INDEX, PARTS, README
-from bigain_cli.training.recipe import Recipe
-
-SCHEDULE = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2", "prediction_type": "epsilon"}
-
-
-def make_process(device: torch.device) -> NoiseSchedule:
-    """Return the forward process that all trained backbones share."""
-    return noise_schedule({"_class_name": "DDIMScheduler", "beta_start": 0.0001, **SCHEDULE}, device)
+from bigain_cli.outputs.text import counted
+from bigain_cli.training.networks import SCHEDULE, TrainableUNet
+from bigain_cli.training.output_folder import INDEX, NEW, PARTS, README
+from bigain_cli.training.training_loop import Training
+from bigain_cli.training.validation import Validation
 
 
-def write_backbone(
-    folder: Path,
-    trainable: TrainableBackbone,
-    weights: Mapping[str, Tensor],
-    recipe: Recipe,
-    phrases: PromptVocabulary,
-    card: ModelCard,
-    text: str,
-) -> None:
-    """Write everything that `-m FOLDER` and diffusers need."""
-    fresh = folder / FRESH
-    shutil.rmtree(fresh, ignore_errors=True)
-    with _explained(folder):
-        fresh.mkdir(parents=True)
-        try:
-            _write(fresh, trainable, weights, recipe, phrases)
-            (fresh / CARD_FILE).write_text(card.to_json(), encoding="utf-8")
-            (fresh / README).write_text(text, encoding="utf-8")
-            _exchange(fresh, folder)
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+def training_facts(source: str, training: Training, validation: Validation | None) -> dict[str, Any]:
+    """Return what a model card records of a training."""
+    facts: dict[str, Any] = {
+        "data": source,
+        "pictures": len(training.labels),
+        "shown": training.step * training.recipe.batch,
+        "parameters": sum(weight.numel() for weight in training.weights),
+        "recipe": training.recipe.to_dict(),
+        "device": _device_name(training.device),
+        "torch": torch.__version__,
+        "minutes": round(training.seconds / 60, 1),
+    }
+    if training.start is not None:
+        facts["start"] = training.start
+    if validation is not None:
+        counts = {"right": validation.correct, "of": validation.count, "draws": validation.draws}
+        facts["held_out"] = {**counts, "text": str(validation)}
+    return facts
 
 
-def _write(
-    folder: Path, trainable: TrainableBackbone, weights: Mapping[str, Tensor], recipe: Recipe, phrases: PromptVocabulary
-) -> None:
+def write_backbone(folder: Path, training: Training, card: ModelCard) -> None:
+    """Write everything that `-m FOLDER` and diffusers need, with the averaged weights."""
+    new = folder / NEW
+    shutil.rmtree(new, ignore_errors=True)
+    try:
+        new.mkdir(parents=True)
+        _write_parts(new, training, card)
+        (new / CARD_FILE).write_text(card.to_json(), encoding="utf-8")
+        (new / README).write_text(_readme(folder.absolute().name, card), encoding="utf-8")
+        _replace_parts(new, folder)
+    except (OSError, SafetensorError) as problem:
+        why = getattr(problem, "strerror", None) or problem
+        raise BigainError(str(folder), f"cannot be written ({why})", "Check the disk.") from problem
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _write_parts(folder: Path, training: Training, card: ModelCard) -> None:
     from diffusers import DDIMScheduler
 
+    trainable, weights = training.trainable, training.averaged()
     with quiet():
         if isinstance(trainable, TrainableUNet):
-            _save(trainable.network, weights, "network.", folder / "unet")
-            _save(trainable.text_encoder, weights, "text_encoder.", folder / "text_encoder")
+            _save_network(trainable.network, weights, "network.", folder / "unet")
+            _save_network(trainable.text_encoder, weights, "text_encoder.", folder / "text_encoder")
             _save_tokenizer(trainable.tokenizer, folder / "tokenizer")
             index: dict[str, Any] = {
                 "_class_name": "StableDiffusionPipeline",
@@ -74,12 +81,11 @@ def _write(
                 "tokenizer": ["transformers", "CLIPTokenizer"],
             }
         else:
-            _save(trainable.network, weights, "network.", folder / "transformer")
-            names = {str(number): ", ".join(words) for number, words in enumerate(phrases.classes.values())}
+            _save_network(trainable.network, weights, "network.", folder / "transformer")
             index = {
                 "_class_name": "DiTPipeline",
                 "transformer": ["diffusers", "DiTTransformer2DModel"],
-                "id2label": names,
+                "id2label": {str(number): ", ".join(names) for number, names in enumerate(card.classes.values())},
             }
         index["scheduler"] = ["diffusers", "DDIMScheduler"]
         scheduler: Any = DDIMScheduler(**SCHEDULE, clip_sample=True)
@@ -87,14 +93,14 @@ def _write(
     (folder / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
 
 
-def _save(module: Any, weights: Mapping[str, Tensor], prefix: str, folder: Path) -> None:
-    """Save a network with other weights than it has now, in float16; the network itself stays as it is."""
+def _save_network(network: Any, weights: Mapping[str, Tensor], prefix: str, folder: Path) -> None:
+    """Save a copy of a network with other weights, in float16."""
     chosen = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
-    other = copy.deepcopy(module).cpu()
-    other.load_state_dict({name: value.detach().cpu() for name, value in chosen.items()}, strict=False)
-    other.half().save_pretrained(folder, safe_serialization=True)
+    averaged = copy.deepcopy(network).cpu()
+    averaged.load_state_dict({name: value.detach().cpu() for name, value in chosen.items()}, strict=False)
+    averaged.half().save_pretrained(folder, safe_serialization=True)
     config = folder / "config.json"
-    for file in folder.glob("*.safetensors"):  # which its library makes for the owner's eyes only
+    for file in folder.glob("*.safetensors"):  # which safetensors makes readable for their owner only
         shutil.copymode(config, file)
     content = json.loads(config.read_text(encoding="utf-8"))
     content.pop("_name_or_path", None)
@@ -106,36 +112,77 @@ def _save_tokenizer(tokenizer: Any, folder: Path) -> None:
         tokenizer.save_pretrained(folder)
     except OSError:
         raise
-    except Exception as problem:  # its library has no narrower name for a full disk
+    except Exception as problem:  # tokenizers raises nothing narrower when the disk is full
         raise OSError(str(problem)) from problem
 
 
-def _exchange(fresh: Path, folder: Path) -> None:
-    """Put the new parts in the place of the old; in between the folder has no index and is no model."""
-    names = sorted((path.name for path in fresh.iterdir()), key=lambda name: name == INDEX)
+def _replace_parts(new: Path, folder: Path) -> None:
+    """Move the new parts into the place of the old ones; meanwhile the folder has no index and is no model."""
+    names = sorted((path.name for path in new.iterdir()), key=lambda name: name == INDEX)
     stale = [name for name in PARTS if name not in names]  # of another architecture
     try:
-        _move(fresh, folder, names, stale)
+        _move_parts(new, folder, names, stale)
     except KeyboardInterrupt:
-        _move(fresh, folder, names, stale)  # what is left takes milliseconds, and half a model is none
+        _move_parts(new, folder, names, stale)  # the rest takes milliseconds, and half a model cannot be loaded
         raise
 
 
-def _move(fresh: Path, folder: Path, names: list[str], stale: list[str]) -> None:
-    waiting = [name for name in names if (fresh / name).exists()]
-    if INDEX in waiting:
+def _move_parts(new: Path, folder: Path, names: list[str], stale: list[str]) -> None:
+    remaining = [name for name in names if (new / name).exists()]
+    if INDEX in remaining:
         (folder / INDEX).unlink(missing_ok=True)
-    for name in (*stale, *waiting):
+    for name in (*stale, *remaining):
         if (folder / name).is_dir():
             shutil.rmtree(folder / name)
-        if name in waiting:
-            (fresh / name).replace(folder / name)
+        if name in remaining:
+            (new / name).replace(folder / name)
 
 
-@contextlib.contextmanager
-def _explained(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, SafetensorError) as problem:
-        why = getattr(problem, "strerror", None) or problem
-        raise BigainError(str(folder), f"cannot be written ({why})", "Check the disk.") from problem
+def _readme(name: str, card: ModelCard) -> str:
+    facts = card.about
+    recipe = facts["recipe"]
+    kind = "text-conditioned U-Net" if recipe["arch"] == "unet" else "label-conditioned DiT"
+    classes = "\n".join(f"- {_escape(', '.join(names))}" for names in card.classes.values())
+    start = _start_line(facts["start"]) if "start" in facts else ""
+    accuracy = facts.get("held_out", {}).get("text", "not measured yet")
+    return f"""# {_escape(name)}
+
+A {kind} of {facts["parameters"] / 1e6:.1f} M parameters for images of {recipe["size"]}×{recipe["size"]} pixels,
+trained with `bigain train`. Load it with `bigain classify … -m {name}`, or with diffusers.
+
+- Data: {_escape(facts["data"])}, {facts["pictures"]:,} images; trained on {facts["shown"]:,}, repetitions counted.
+- Device: {facts["device"]}, torch {facts["torch"]}, {facts["minutes"]} minutes.
+- Accuracy: {accuracy}.
+- Recipe: {_recipe_text(recipe)}.{start}
+
+It knows these classes, by these names, and nothing else:
+
+{classes}
+
+Use it as a demonstration and a test bench on images like those it was trained on.
+"""
+
+
+def _start_line(start: Mapping[str, Any]) -> str:
+    """Return a line about the backbone that a training started from, and one for each before it."""
+    images, minutes = f"{start.get('shown', 0):,} images", f"{start.get('minutes', 0)} minutes"
+    effort = f"{images} in {minutes} on {start.get('device', 'a device')}"
+    earlier = _start_line(start["start"]) if "start" in start else ""
+    return f"\n- Started from {_escape(start['model'])}: {effort}; {_recipe_text(start.get('recipe', {}))}.{earlier}"
+
+
+def _recipe_text(recipe: Mapping[str, Any]) -> str:
+    """Return the keys and values of a recipe; only a transformer has a depth."""
+    return ", ".join(f"{key} {value}" for key, value in recipe.items() if key != "depth" or recipe["arch"] == "dit")
+
+
+def _escape(text: str) -> str:
+    """Escape what Markdown, or HTML in it, would read as markup."""
+    return re.sub(r"([\\`*_{}\[\]<>#|~&])", r"\\\1", text)
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = counted(torch.get_num_threads(), "thread")
+    return f"{threads} of a {platform.machine()} CPU" if device.type == "cpu" else device.type

@@ -1,4 +1,4 @@
-"""A training seen from outside: what it is given, and the events it reports, each a line of text. Torch-free."""
+"""What `train` takes and yields: a job in, events out, each of which is also a line of text. Torch-free."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from bigain_cli.training.recipe import TEMPLATES, Recipe
 if TYPE_CHECKING:
     from bigain_cli.training.image_tensors import LabelledImages
 
-HELD_OUT, VALIDATION = 0.1, 200  # share of each class held out, and how many images of all are classified at the end
+HELD_OUT = 0.1  # share of each class that is held out
+VALIDATION = 200  # held-out images that are classified at the end
 
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """What to train on, how, and where to; images are in memory, or the path of a folder or a file."""
+    """What to train on, how, and where to write it; images are the path of a folder or file, or in memory."""
 
     recipe: Recipe
-    images: LabelledImages | str
+    images: LabelledImages | str  # a folder with a folder of images per class, or a safetensors file
     folder: Path
     held_out: LabelledImages | str | float | None = HELD_OUT  # a number is a share of each class
     synonyms: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -30,29 +31,29 @@ class TrainingJob:
     source: str = ""  # what the model card calls the images
     device: str = "auto"
     every: int = 50_000  # images between checkpoints
-    validation: int = VALIDATION  # held-out images that are classified at the end
-    previews: bool = True
-    start: str = ""  # a backbone whose weights to start from
+    validation: int = VALIDATION
+    previews: bool = True  # write a grid of generated images with every checkpoint
+    start: str = ""  # the name or folder of a backbone whose weights to start from
 
 
 @dataclass(frozen=True)
 class ImagesRead:
-    """Images were read, others left out."""
+    """Images were read, and others were skipped."""
 
     source: str
     images: int
     classes: int
-    skipped: tuple[str, ...]  # why, for each that was left out
+    skipped: tuple[str, ...]  # the reason for each
     seconds: float
 
     def __str__(self) -> str:
-        left_out = f"; {len(self.skipped)} left out, the first: {self.skipped[0]}" if self.skipped else ""
-        return f"{self.source}: {self.images} images of {self.classes} classes, read in {self.seconds:.0f} s{left_out}"
+        skipped = f"; {len(self.skipped)} skipped, the first: {self.skipped[0]}" if self.skipped else ""
+        return f"{self.source}: {self.images} images of {self.classes} classes, read in {self.seconds:.0f} s{skipped}"
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """So many images were set aside for validation."""
+    """Images were held out for validation."""
 
     images: int
 
@@ -73,7 +74,7 @@ class Resumed:
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """How far a training is."""
+    """How far the training is, with the losses of its last step."""
 
     stage: ClassVar = "training"
     images: int
@@ -81,7 +82,7 @@ class TrainingProgress:
     error: float
     contrast: float
     rate: float
-    pace: float  # images per second, lately
+    pace: float  # images per second since the last report
 
     def __str__(self) -> str:
         contrast = f", contrast {self.contrast:.4f}" if self.contrast else ""
@@ -102,7 +103,7 @@ class ValidationProgress:
 
 @dataclass(frozen=True)
 class Saved:
-    """A checkpoint was written, and a grid of generated images."""
+    """A checkpoint was written, and with previews a grid of generated images."""
 
     images: int
     grid: str

@@ -1,6 +1,6 @@
 """The networks of a recipe, ready to train: noisy images, times and rows of a prompt table in, ε̂ out.
 
-Row i·v … of the table are the v sentences of class i; the last row is the empty prompt. Must not know the training.
+The table has the prompts of each class in turn; its last row is the empty prompt. Must not know the training.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bigain_cli.backbones.base import NoiseSchedule, noise_schedule
 from bigain_cli.backbones.vocabulary import PromptVocabulary
 from bigain_cli.training.recipe import Recipe
-from bigain_cli.training.tokenizer import make_tokenizer, prompts_of, refuse_twins
+from bigain_cli.training.tokenizer import make_tokenizer, prompts_by_class, refuse_identical_prompts
 
+SCHEDULE = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2", "prediction_type": "epsilon"}
 CHANNELS = 3
 TEXT_WIDTH, TEXT_LAYERS, TEXT_HEADS = 64, 2, 4
-HEAD = 16  # channels of an attention head
+HEAD_WIDTH = 16  # channels of an attention head
 LEVELS = 3
 
 
@@ -24,35 +26,37 @@ class TrainableBackbone(nn.Module):
     """A network, and the table of its prompts."""
 
     network: Any
-    ids: Tensor  # [rows n] the table's sentences, if the network reads sentences
-    variants: Tensor  # [classes] how many rows each class has
-    starts: Tensor  # [classes] its first row
-    empty: int  # the row of no condition
+    row_counts: Tensor  # [classes] the number of rows of each class
+    first_rows: Tensor  # [classes]
 
-    def rows(self, labels: Tensor, chance: Tensor) -> Tensor:
+    def __init__(self, row_counts: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("row_counts", row_counts, persistent=False)
+        self.register_buffer("first_rows", row_counts.cumsum(0) - row_counts, persistent=False)
+        self.empty = int(row_counts.sum())  # the row of the empty prompt
+
+    def rows(self, labels: Tensor, uniform: Tensor) -> Tensor:
         """Choose a row for each label by a number from 0 up to 1."""
-        count = self.variants[labels]
-        return self.starts[labels] + (chance * count).long().clamp(max=count - 1)
+        count = self.row_counts[labels]
+        return self.first_rows[labels] + (uniform * count).long().clamp(max=count - 1)
 
 
 class TrainableUNet(TrainableBackbone):
     """A U-Net with a text encoder, trained together."""
 
-    def __init__(self, recipe: Recipe, phrases: PromptVocabulary) -> None:
-        super().__init__()
+    ids: Tensor  # [rows n] the token ids of the prompts
+
+    def __init__(self, recipe: Recipe, vocabulary: PromptVocabulary) -> None:
         from diffusers import UNet2DConditionModel
         from transformers import CLIPTextModel
 
-        prompts = prompts_of(phrases)
+        prompts = prompts_by_class(vocabulary)
+        super().__init__(torch.tensor([len(group) for group in prompts]))
         texts = [text for group in prompts for text in group] + [""]
         self.tokenizer = make_tokenizer(texts)
-        refuse_twins(phrases, self.tokenizer)
+        refuse_identical_prompts(vocabulary, self.tokenizer)
         padded = self.tokenizer(texts, padding="max_length", max_length=self.tokenizer.model_max_length)
-        counts = torch.tensor([len(group) for group in prompts])
-        self.register_buffer("ids", torch.tensor(padded.input_ids), persistent=False)  # [rows n]
-        self.register_buffer("variants", counts, persistent=False)
-        self.register_buffer("starts", counts.cumsum(0) - counts, persistent=False)
-        self.empty = len(texts) - 1
+        self.register_buffer("ids", torch.tensor(padded.input_ids), persistent=False)
         self.network = UNet2DConditionModel(**unet_config(recipe))
         self.text_encoder = CLIPTextModel(text_config(self.tokenizer))
 
@@ -64,16 +68,13 @@ class TrainableUNet(TrainableBackbone):
 
 
 class TrainableDiT(TrainableBackbone):
-    """A DiT; its own embedding of a dropped class is the last row."""
+    """A DiT; the last row is its embedding of a dropped label."""
 
     def __init__(self, recipe: Recipe, classes: int) -> None:
-        super().__init__()
+        super().__init__(torch.ones(classes, dtype=torch.int64))
         from diffusers import DiTTransformer2DModel
 
         self.network = DiTTransformer2DModel(**dit_config(recipe, classes))
-        self.register_buffer("variants", torch.ones(classes, dtype=torch.int64), persistent=False)
-        self.register_buffer("starts", torch.arange(classes), persistent=False)
-        self.empty = classes
 
     def forward(self, noisy: Tensor, t: Tensor, rows: Tensor) -> Tensor:
         """Return ε̂."""  # [b c h w]
@@ -81,20 +82,24 @@ class TrainableDiT(TrainableBackbone):
         return output
 
 
-def make_trainable(recipe: Recipe, phrases: PromptVocabulary) -> TrainableBackbone:
-    """Make the recipe's network with its starting weights; in eval mode, because dropping labels is the objective's."""
+def make_trainable(recipe: Recipe, vocabulary: PromptVocabulary) -> TrainableBackbone:
+    """Make the recipe's network with random weights; in eval mode, because `loss` drops the labels."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        trainable = (
-            TrainableUNet(recipe, phrases) if recipe.arch == "unet" else TrainableDiT(recipe, len(phrases.classes))
-        )
-    return trainable.eval()
+        if recipe.arch == "unet":
+            return TrainableUNet(recipe, vocabulary).eval()
+        return TrainableDiT(recipe, len(vocabulary.classes)).eval()
+
+
+def make_noise_schedule(device: torch.device) -> NoiseSchedule:
+    """Return the noise schedule of all trained backbones."""
+    return noise_schedule({"_class_name": "DDIMScheduler", "beta_start": 0.0001, **SCHEDULE}, device)
 
 
 def unet_config(recipe: Recipe) -> dict[str, Any]:
-    """Return a U-Net with attention at every level, like Stable Diffusion's but small.
+    """Return the configuration of a U-Net with attention at every level, like Stable Diffusion's but small.
 
-    The sentence enters by cross-attention and, pooled, with the time: by cross-attention alone a small network
+    The prompt enters by cross-attention and, pooled, with the time: by cross-attention alone a small network
     learns late that labels matter.
     """
     channels = tuple(recipe.width * level for level in range(1, LEVELS + 1))
@@ -110,14 +115,14 @@ def unet_config(recipe: Recipe) -> dict[str, Any]:
         "cross_attention_dim": TEXT_WIDTH,
         "addition_embed_type": "text",
         "addition_embed_type_num_heads": TEXT_HEADS,
-        "attention_head_dim": tuple(max(1, width // HEAD) for width in channels),  # diffusers means their number
+        "attention_head_dim": tuple(max(1, width // HEAD_WIDTH) for width in channels),  # the number, to diffusers
         "norm_num_groups": 8,
         "use_linear_projection": True,
     }
 
 
 def text_config(tokenizer: Any) -> Any:
-    """Return a text encoder of a few thousand weights."""
+    """Return the configuration of a text encoder of a few thousand weights."""
     from transformers import CLIPTextConfig
 
     return CLIPTextConfig(
@@ -135,10 +140,10 @@ def text_config(tokenizer: Any) -> Any:
 
 
 def dit_config(recipe: Recipe, classes: int) -> dict[str, Any]:
-    """Return a DiT on pixels, without learned variance."""
+    """Return the configuration of a DiT on pixels, without learned variance."""
     return {
-        "num_attention_heads": recipe.width // HEAD,
-        "attention_head_dim": HEAD,
+        "num_attention_heads": recipe.width // HEAD_WIDTH,
+        "attention_head_dim": HEAD_WIDTH,
         "in_channels": CHANNELS,
         "out_channels": CHANNELS,
         "num_layers": recipe.depth,

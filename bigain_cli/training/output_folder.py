@@ -1,4 +1,4 @@
-"""The output folder of a training: which files in it a training made, and may replace. Torch-free."""
+"""The output folder of a training: which of its files a training wrote, and may replace. Torch-free."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from bigain_cli.backbones.model_card import TRAINING_FOLDER, ModelCard
 
 INDEX, README = "model_index.json", "README.md"
 PARTS = ("scheduler", "text_encoder", "tokenizer", "transformer", "unet")
-FRESH = ".new"
+NEW = ".new"  # holds the parts of a backbone until all are written
 CHECKPOINT = "checkpoint.safetensors"
-MADE = (CHECKPOINT, f".{CHECKPOINT}.part", "samples-*.png", ".bigain-*.part")
+TRAINING_FILES = (CHECKPOINT, f".{CHECKPOINT}.part", "samples-*.png", ".bigain-*.part")
 
 
 def checkpoint_of(folder: Path) -> Path:
@@ -20,30 +20,30 @@ def checkpoint_of(folder: Path) -> Path:
     return folder / TRAINING_FOLDER / CHECKPOINT
 
 
-def trained(folder: Path) -> bool:
-    """Tell whether this folder holds a training's checkpoint or backbone."""
+def holds_training(folder: Path) -> bool:
+    """Return whether this folder holds a training's checkpoint or backbone."""
     return checkpoint_of(folder).is_file() or "recipe" in ModelCard.read(folder).about
 
 
 def foreign_file(folder: Path) -> str | None:
-    """Name a file that no training made, in a folder without a backbone; one killed early leaves traces."""
-    ours = {path for pattern in MADE for path in (folder / TRAINING_FOLDER).glob(pattern)}
+    """Return a file that no training wrote, in a folder without a backbone; a killed training may leave some files."""
+    ours = {path for pattern in TRAINING_FILES for path in (folder / TRAINING_FOLDER).glob(pattern)}
     for path in sorted(folder.iterdir()):
         if path.name == TRAINING_FOLDER and path.is_dir():
             if others := sorted(set(path.iterdir()) - ours):
                 return str(others[0].relative_to(folder))
-        elif path.name != FRESH:
+        elif path.name != NEW:
             return path.name
     return None
 
 
-def missing(folder: Path) -> list[Path]:
-    """Return the folders that would have to be made for this one, itself first."""
+def missing_folders(folder: Path) -> list[Path]:
+    """Return the folders that must be made for this one, itself first."""
     return [path for path in (folder, *folder.parents) if not path.exists()]
 
 
-def clear(folder: Path, made: Iterable[Path]) -> None:
-    """Remove the empty folders of a training that wrote nothing, the inner ones first."""
+def remove_empty_folders(folder: Path, made: Iterable[Path]) -> None:
+    """Remove the folders of a training that wrote nothing, the inner ones first."""
     with contextlib.suppress(OSError):  # not empty
         for path in (folder / TRAINING_FOLDER, *made):
             path.rmdir()
@@ -51,8 +51,8 @@ def clear(folder: Path, made: Iterable[Path]) -> None:
 
 def remove_checkpoints(folder: Path) -> None:
     """Remove an earlier training's checkpoint and sample grids, and nothing else."""
-    for pattern in MADE:
+    for pattern in TRAINING_FILES:
         for path in (folder / TRAINING_FOLDER).glob(pattern):
             path.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # not there, or there is something else in it
+    with contextlib.suppress(OSError):  # it does not exist, or holds something else
         (folder / TRAINING_FOLDER).rmdir()

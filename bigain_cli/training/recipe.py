@@ -1,4 +1,4 @@
-"""What a training is: everything that its weights depend on, the images aside; as a TOML file, too. Torch-free."""
+"""The recipe of a training: everything its weights depend on but the images; also as a TOML file. Torch-free."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from typing import Any
 from bigain_cli.errors import UsageError, did_you_mean
 
 PRECISIONS = ("float32", "bfloat16", "float16")
-TEMPLATES = ("{}", "a {}", "a photo of a {}", "a photo of a {}.", "an image of a {}", "an image of a {}")
+TEMPLATES = ("{}", "a {}", "a photo of a {}", "a photo of a {}.", "a picture of a {}", "an image of a {}")
 WIDTHS = {"unet": 32, "dit": 96}
 ARCHITECTURES = tuple(WIDTHS)
 PATCHES = (1, 2, 4)
-SEEDS = 2**32 - 1  # the largest seed: others are made of it by counting up
+MAX_SEED = 2**32 - 1  # other seeds are made from it by multiplying and counting up
 HEAD = "# For `bigain train --recipe FILE.toml`. Options of the command override it; keys may be left out.\n"
 
 
 def _key(default: Any, about: str) -> Any:
-    """Declare a key of the recipe, with what it means."""
+    """Declare a key of the recipe, with its description."""
     return field(default=default, metadata={"about": about})
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train: the network's shape, how many images it sees, and the objective."""
+    """How to train: the shape of the network, the number of images, the learning rate and the loss."""
 
     arch: str = _key("unet", "Network: unet, which reads sentences, or dit, which reads class numbers")
     size: int = _key(32, "Pixels of an image's side")
@@ -45,7 +45,7 @@ class Recipe:
     drop: float = _key(0.1, "Share of images that are trained on without their label")
     contrast: float = _key(0.0, "Weight of the loss that compares the right label with a wrong one; 0: plain diffusion")
     sharpness: float = _key(30.0, "Factor of the relative gap in that comparison; too high, and gaps shrink")
-    contrast_from: float = _key(0.0, "Share of the training after which that loss sets in")
+    contrast_from: float = _key(0.0, "Share of the training after which that loss starts")
     tilt: float = _key(1.0, "Exponent of the random timesteps, u^tilt: above 1, more of them have little noise")
     flip: bool = _key(True, "Mirror half of the images")
     precision: str = _key("float32", "float32, bfloat16 or float16")
@@ -65,20 +65,20 @@ class Recipe:
         return math.ceil(self.images / self.batch)
 
     def images_after(self, step: int) -> int:
-        """Return how many images have been seen after a step, at most `images`: the last batch may go beyond."""
+        """Return how many images the training has had after a step, at most `images`: the last batch may go beyond."""
         return min(step * self.batch, self.images)
 
     def rate_at(self, step: int) -> float:
-        """Return the learning rate: a linear start, then half a cosine down to nothing."""
-        begin = min(1.0, (step + 1) * self.batch / self.warmup) if self.warmup else 1.0
-        return self.rate * begin * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+        """Return the learning rate: a linear warm-up, times half a cosine down to zero."""
+        warmup = min(1.0, (step + 1) * self.batch / self.warmup) if self.warmup else 1.0
+        return self.rate * warmup * 0.5 * (1 + math.cos(math.pi * step / self.steps))
 
     def ema_at(self, step: int) -> float:
-        """Return how much of the average stays; at first it follows fast."""
+        """Return the decay of the average, which is smaller in the first steps."""
         return min(self.ema, (1 + step) / (10 + step))
 
-    def contrasts(self, step: int) -> bool:
-        """Tell whether a step compares right labels with wrong ones."""
+    def uses_contrast(self, step: int) -> bool:
+        """Return whether a step compares right labels with wrong ones."""
         return self.contrast > 0 and step >= self.contrast_from * self.steps
 
     def to_dict(self) -> dict[str, Any]:
@@ -92,11 +92,11 @@ class Recipe:
 
 ABOUT = {key.name: key.metadata["about"] for key in dataclasses.fields(Recipe)}
 KEYS = {key.name: type(key.default) for key in dataclasses.fields(Recipe)}
-Named = Callable[[str, Any], str]  # how an error calls a key and its value
+Named = Callable[[str, Any], str]  # from a key and its value to their name in errors
 
 
 def load_recipe(path: str | None, given: Mapping[str, Any]) -> Recipe:
-    """Make a recipe of a file and of values given as options, which override it."""
+    """Make a recipe from a file and from the values of options, which override it."""
     found = {} if path is None else _read(path)
     values = {**found, **given}
     values.setdefault("width", WIDTHS.get(values.get("arch", Recipe.arch), Recipe.width))
@@ -150,16 +150,16 @@ def _problems(
     yield precision not in PRECISIONS, "precision", "unknown", did_you_mean(precision, PRECISIONS)
     yield patch not in PATCHES, "patch", "not supported", "Use 1, 2 or 4."
     multiple = patch * (4 if arch == "unet" else 1)
-    uneven = size < 2 * multiple or size % multiple != 0
-    yield uneven, "size", f"must be a multiple of {multiple}, at least twice", "Try 32 or 64."
+    bad_size = size < 2 * multiple or size % multiple != 0
+    yield bad_size, "size", f"must be a multiple of {multiple}, at least twice", "Try 32 or 64."
     unit = 16 if arch == "dit" else 8
-    narrow = width < unit or width % unit != 0
-    yield narrow, "width", f"must be a multiple of {unit}", f"Try {WIDTHS.get(arch, 32)}."
+    bad_width = width < unit or width % unit != 0
+    yield bad_width, "width", f"must be a multiple of {unit}", f"Try {WIDTHS.get(arch, 32)}."
     counts = {"depth": others["depth"], "images": images, "batch": batch, "warmup": others["warmup"], "seed": seed}
     for key, value in counts.items():
         least = 0 if key in ("warmup", "seed") else 1
         yield value < least, key, f"must be at least {least}", "Raise it."
-    yield seed > SEEDS, "seed", f"must be at most {SEEDS}", "Lower it."
+    yield seed > MAX_SEED, "seed", f"must be at most {MAX_SEED}", "Lower it."
     yield batch > images, "batch", f"more than the {images} images of the training", "Lower it, or raise --images."
     for key in ("rate", "sharpness", "tilt"):
         yield not (0 < others[key] < math.inf), key, "must be a positive number", "Raise it."
@@ -170,6 +170,6 @@ def _problems(
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """Name what two recipes do not share, each as `key old → new`."""
+    """Return the keys in which two recipes differ, each as `key old → new`."""
     keys = sorted(one.keys() | other.keys())
     return [f"{key} {one.get(key)} → {other.get(key)}" for key in keys if one.get(key) != other.get(key)]

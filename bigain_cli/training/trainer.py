@@ -1,6 +1,6 @@
-"""`train`: a job in, a backbone's folder out, and events on the way. The composition root of this room.
+"""`train`: a job in, the folder of a backbone out, and events on the way.
 
-`FOLDER/training/` holds the checkpoint and the sample grids; the folder itself is a usable model from the first
+`FOLDER/training/` holds the checkpoint and the grids of samples; the folder itself is a usable model from the first
 checkpoint on. Never prints.
 """
 
@@ -20,11 +20,11 @@ from bigain_cli.backbones.loading import load
 from bigain_cli.backbones.model_card import ModelCard
 from bigain_cli.backbones.vocabulary import PromptVocabulary
 from bigain_cli.errors import BigainError, ModelError, UsageError
-from bigain_cli.generation import generate
+from bigain_cli.generation.generator import generate
 from bigain_cli.outputs.files import write_whole
 from bigain_cli.outputs.png import png, tiled
-from bigain_cli.training.checkpoint import load_state, save_state
-from bigain_cli.training.export import make_process, write_backbone
+from bigain_cli.training.checkpoint import load_checkpoint, save_checkpoint
+from bigain_cli.training.export import training_facts, write_backbone
 from bigain_cli.training.image_tensors import LabelledImages, load_images, split
 from bigain_cli.training.job import (
     Done,
@@ -37,81 +37,83 @@ from bigain_cli.training.job import (
     TrainingProgress,
     ValidationProgress,
 )
-from bigain_cli.training.model_page import card_of, describe
-from bigain_cli.training.networks import make_trainable
+from bigain_cli.training.networks import make_noise_schedule, make_trainable
 from bigain_cli.training.output_folder import checkpoint_of, remove_checkpoints
-from bigain_cli.training.recipe import Recipe
-from bigain_cli.training.tokenizer import make_phrases
+from bigain_cli.training.tokenizer import make_vocabulary
 from bigain_cli.training.training_loop import SYNC_EVERY, Step, Training
-from bigain_cli.training.validation import Validation, questions, validate
+from bigain_cli.training.validation import Validation, prompt_of_each_class, validate
 from bigain_cli.training.warm_start import WarmStart, copy_weights, warm_start
 
-SCORE = "norm"  # better than l2 on every model that was trained so far: README.md, what was measured
-PATIENCE = 10.0  # seconds of training after which a report is due, however slow the steps
+SCORE = "norm"  # better than l2 on every model trained so far: see the measurements in README.md
+REPORT_SECONDS = 10.0  # seconds of training after which progress is reported, however slow the steps
 COLUMNS, ROWS, STEPS, GUIDANCE = 8, 10, 20, 2.0  # of a grid of samples
 
 
 def train(job: TrainingJob, resume: bool = False) -> Iterator[Event]:
-    """Train to the end, reporting how it goes; continue from a checkpoint if asked to, else remove an earlier one."""
-    device = device_for(job.recipe, job.device)
-    start = _start(job) if job.start and not resume else None  # refused before all images are read
-    images, held_out = yield from _read(job)
-    held_out = held_out and held_out.named_as(images.classes)
-    phrases = make_phrases(images.classes, job.synonyms, job.templates)
+    """Train to the end and yield events; continue from the folder's checkpoint, or remove it and start again.
+
+    >>> job = bigain.TrainingJob(bigain.Recipe(size=16, images=256), "photos", Path("mymodel"))
+    >>> for event in bigain.train(job):
+    ...     print(event)
+    """
+    device = _choose_device(job)
+    start = _find_start(job) if job.start and not resume else None  # refused before all images are read
+    images, held_out = yield from _read_images(job)
+    held_out = held_out and held_out.relabelled(images.classes)
+    vocabulary = make_vocabulary(images.classes, job.synonyms, job.templates)
     words: dict[str, Any] = {
-        "classes": {name: list(names) for name, names in phrases.classes.items()},
+        "classes": {name: list(names) for name, names in vocabulary.classes.items()},
         "templates": [*job.templates],
         **({"from": job.start} if job.start else {}),
     }
-    state = load_state(checkpoint_of(job.folder)) if resume else None
-    trainable = make_trainable(job.recipe, phrases)
+    checkpoint = load_checkpoint(checkpoint_of(job.folder)) if resume else None
+    trainable = make_trainable(job.recipe, vocabulary)
     if start is not None:
-        copy_weights(start, trainable, list(phrases.classes))
-    about = state.start if state is not None else start.about() if start is not None else None
-    training = Training(job.recipe, trainable, make_process(device), images, device, words, about)
-    if state is not None:
-        training.restore(state)
+        copy_weights(start, trainable, list(vocabulary.classes))
+    facts = checkpoint.start if checkpoint is not None else start.facts() if start is not None else None
+    training = Training(job.recipe, trainable, make_noise_schedule(device), images, device, words, facts)
+    if checkpoint is not None:
+        training.restore(checkpoint)
         yield Resumed(job.recipe.images_after(training.step), job.recipe.images)
-        _publish(job, training, phrases)  # whatever ended it may have come before, or in the middle of, this
+        _write_backbone(job, training, vocabulary)  # the training may have been killed before or while it wrote this
     else:
         remove_checkpoints(job.folder)
-    _make(checkpoint_of(job.folder).parent)
-    yield from _steps(job, training, phrases)
+    _make_folder(checkpoint_of(job.folder).parent)
+    yield from _take_steps(job, training, vocabulary)
     validation = None
     if held_out and job.validation:
-        validation = yield from _validate(job, phrases, held_out)
-    _publish(job, training, phrases, validation)
+        validation = yield from _validate(job, vocabulary, held_out)
+    _write_backbone(job, training, vocabulary, validation)
     yield Done(str(job.folder), training.seconds, str(validation) if validation is not None else None)
 
 
-def device_for(recipe: Recipe, name: str) -> torch.device:
-    """Return the device of that name, if it can do what the recipe wants."""
-    device = choose_device(name)
-    if recipe.precision == "float16" and device.type != "cuda":
+def _choose_device(job: TrainingJob) -> torch.device:
+    device = choose_device(job.device)
+    if job.recipe.precision == "float16" and device.type != "cuda":
         raise UsageError("--precision float16", f"needs a CUDA device, and this is {device.type}", "Use bfloat16.")
     return device
 
 
-def _start(job: TrainingJob) -> WarmStart:
+def _find_start(job: TrainingJob) -> WarmStart:
     source = warm_start(job.start, job.recipe)
     if source.folder.resolve() == job.folder.resolve():
         raise UsageError(f"--from {job.start}", "would be overwritten", "Name another folder with -o.")
     return source
 
 
-def _read(job: TrainingJob) -> Generator[Event, None, tuple[LabelledImages, LabelledImages | None]]:
-    """Read the images to train on, and those that are held out."""
-    images = yield from _loaded(job.images, job.recipe.size)
-    if isinstance(job.held_out, int | float):
-        images, held_out = split(images, job.held_out, job.recipe.seed) if job.held_out else (images, None)
-        if held_out is not None:
-            yield HeldOut(len(held_out))
-        return images, held_out
-    held_out = None if job.held_out is None else (yield from _loaded(job.held_out, job.recipe.size))
+def _read_images(job: TrainingJob) -> Generator[Event, None, tuple[LabelledImages, LabelledImages | None]]:
+    """Return the images to train on, and those that are held out."""
+    images = yield from _load(job.images, job.recipe.size)
+    if job.held_out is None or job.held_out == 0:
+        return images, None
+    if not isinstance(job.held_out, int | float):
+        return images, (yield from _load(job.held_out, job.recipe.size))
+    images, held_out = split(images, job.held_out, job.recipe.seed)
+    yield HeldOut(len(held_out))
     return images, held_out
 
 
-def _loaded(source: LabelledImages | str, size: int) -> Generator[Event, None, LabelledImages]:
+def _load(source: LabelledImages | str, size: int) -> Generator[Event, None, LabelledImages]:
     if isinstance(source, LabelledImages):
         return source
     started = time.monotonic()
@@ -120,68 +122,68 @@ def _loaded(source: LabelledImages | str, size: int) -> Generator[Event, None, L
     return images
 
 
-def _steps(job: TrainingJob, training: Training, phrases: PromptVocabulary) -> Iterator[Event]:
-    """Take the steps that are left, with reports and checkpoints on the way."""
-    recipe, pace = job.recipe, _Pace(training)
-    apart = max(1, job.every // recipe.batch)
-    for step in training.run():
-        last = step.number == recipe.steps
-        if last or step.number % SYNC_EVERY == 0 or pace.waiting > PATIENCE:
-            yield pace.report(step)
-        if last or step.number % apart == 0:
-            save_state(checkpoint_of(job.folder), training.state())
-            _publish(job, training, phrases)
-            yield Saved(recipe.images_after(step.number), _preview(job, phrases, step) if job.previews else "")
-
-
-class _Pace:
-    """How fast it goes, over the steps since the last report; checkpoints and samples do not count."""
-
-    def __init__(self, training: Training) -> None:
-        self._training, self._step, self._seconds = training, training.step, training.seconds
-
-    @property
-    def waiting(self) -> float:
-        """Return the seconds of training since the last report."""
-        return self._training.seconds - self._seconds
-
-    def report(self, step: Step) -> TrainingProgress:
-        recipe = self._training.recipe
-        pace = (step.number - self._step) * recipe.batch / max(self.waiting, 1e-9)
-        self._step, self._seconds = step.number, self._training.seconds
-        done = recipe.images_after(step.number)
-        return TrainingProgress(done, recipe.images, float(step.error), float(step.contrast), step.rate, pace)
-
-
-def _validate(
-    job: TrainingJob, phrases: PromptVocabulary, held_out: LabelledImages
-) -> Generator[Event, None, Validation | None]:
-    """Classify held-out images with the backbone that was written last."""
-    validation = None
-    for found in validate(_backbone(job), phrases, held_out, job.validation, job.recipe.seed):
-        if isinstance(found, Validation):
-            validation = found
-        else:
-            yield ValidationProgress(found, min(job.validation, len(held_out)))
-    return validation
-
-
-def _make(folder: Path) -> None:
+def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise BigainError(str(folder), f"cannot be made ({problem.strerror})", "Name another folder.") from problem
 
 
-def _backbone(job: TrainingJob) -> Backbone:
+def _take_steps(job: TrainingJob, training: Training, vocabulary: PromptVocabulary) -> Iterator[Event]:
+    """Take the remaining steps, with progress and checkpoints on the way."""
+    recipe, progress = job.recipe, _ProgressReports(training)
+    steps_between = max(1, job.every // recipe.batch)
+    for step in training.run():
+        last = step.number == recipe.steps
+        if last or step.number % SYNC_EVERY == 0 or progress.seconds_since > REPORT_SECONDS:
+            yield progress.report(step)
+        if last or step.number % steps_between == 0:
+            save_checkpoint(checkpoint_of(job.folder), training.checkpoint())
+            _write_backbone(job, training, vocabulary)
+            yield Saved(recipe.images_after(step.number), _write_samples(job, vocabulary, step) if job.previews else "")
+
+
+class _ProgressReports:
+    """Reports with the pace since the last one; the time of checkpoints and samples does not count."""
+
+    def __init__(self, training: Training) -> None:
+        self._training, self._step, self._seconds = training, training.step, training.seconds
+
+    @property
+    def seconds_since(self) -> float:
+        """Return the seconds of training since the last report."""
+        return self._training.seconds - self._seconds
+
+    def report(self, step: Step) -> TrainingProgress:
+        recipe = self._training.recipe
+        pace = (step.number - self._step) * recipe.batch / max(self.seconds_since, 1e-9)
+        self._step, self._seconds = step.number, self._training.seconds
+        done = recipe.images_after(step.number)
+        return TrainingProgress(done, recipe.images, float(step.error), float(step.contrast), step.rate, pace)
+
+
+def _validate(
+    job: TrainingJob, vocabulary: PromptVocabulary, held_out: LabelledImages
+) -> Generator[Event, None, Validation | None]:
+    """Classify held-out images with the backbone that was written last."""
+    validation = None
+    for event in validate(_load_backbone(job), vocabulary, held_out, job.validation, job.recipe.seed):
+        if isinstance(event, Validation):
+            validation = event
+        else:
+            yield ValidationProgress(event, min(job.validation, len(held_out)))
+    return validation
+
+
+def _load_backbone(job: TrainingJob) -> Backbone:
     return load(str(job.folder.absolute()), job.device)
 
 
-def _preview(job: TrainingJob, phrases: PromptVocabulary, step: Step) -> str:
-    """Generate every class a few times, the same noise down every column, and write a grid of them."""
+def _write_samples(job: TrainingJob, vocabulary: PromptVocabulary, step: Step) -> str:
+    """Generate images of every class, with the same noise in every row, and write a grid of them."""
     path = checkpoint_of(job.folder).with_name(f"samples-{job.recipe.images_after(step.number):09d}.png")
-    backbone, seed = _backbone(job), job.recipe.seed
-    prompts = questions(backbone, phrases)[:ROWS]
+    backbone, seed = _load_backbone(job), job.recipe.seed
+    prompts = prompt_of_each_class(backbone, vocabulary)[:ROWS]
     samples = generate(
         backbone, prompts, count=COLUMNS, sampler="ddim", steps=STEPS, guidance=GUIDANCE, seed=seed, compress="none"
     )
@@ -190,35 +192,35 @@ def _preview(job: TrainingJob, phrases: PromptVocabulary, step: Step) -> str:
     return str(path)
 
 
-def _publish(
-    job: TrainingJob, training: Training, phrases: PromptVocabulary, validation: Validation | None = None
+def _write_backbone(
+    job: TrainingJob, training: Training, vocabulary: PromptVocabulary, validation: Validation | None = None
 ) -> None:
-    """Write the averaged weights as a backbone, with what is known about them.
+    """Write the averaged weights as a backbone, with its model card.
 
-    What the folder recommends stays, for somebody may have measured it; accuracy and temperature are the weights' own.
+    What an earlier card of this training recommends stays, for it may have been measured since; accuracy and
+    temperature stay only with the same weights.
     """
     source = job.source or (Path(job.images).resolve().name if isinstance(job.images, str) else "")
-    about = describe(source, training, validation)
-    card = _card(job.folder, job.recipe)
-    if validation is None and card.about.get("shown") == about["shown"]:
-        about |= {key: value for key, value in card.about.items() if key == "held_out"}
+    facts = training_facts(source, training, validation)
+    card = _earlier_card(job)
+    if validation is None and card.about.get("shown") == facts["shown"]:
+        facts |= {key: value for key, value in card.about.items() if key == "held_out"}
     else:
         card = replace(card, temperature=validation.temperature if validation is not None else None)
     card = replace(
         card,
         patch=job.recipe.patch if job.recipe.arch == "unet" else 1,
-        classes={name: tuple(words) for name, words in phrases.classes.items()},
-        templates=tuple(phrases.templates),
-        about=about,
+        classes={name: tuple(words) for name, words in vocabulary.classes.items()},
+        templates=tuple(vocabulary.templates),
+        about=facts,
     )
-    text = card_of(job.folder.absolute().name, phrases, about)
-    write_backbone(job.folder, training.trainable, training.averaged(), job.recipe, phrases, card, text)
+    write_backbone(job.folder, training, card)
 
 
-def _card(folder: Path, recipe: Recipe) -> ModelCard:
-    """Return the card of this training that is there already, or a new one."""
+def _earlier_card(job: TrainingJob) -> ModelCard:
+    """Return the card that this training wrote before, or a new one."""
     try:
-        card = ModelCard.read(folder)
+        card = ModelCard.read(job.folder)
     except ModelError:
         card = ModelCard()
-    return card if card.about.get("recipe") == recipe.to_dict() else ModelCard(score=SCORE)
+    return card if card.about.get("recipe") == job.recipe.to_dict() else ModelCard(score=SCORE)

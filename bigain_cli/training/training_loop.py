@@ -1,11 +1,10 @@
-"""The training itself: a stream of steps, and a state that can be saved and continued from to the same weights.
+"""The training loop: a stream of steps, and checkpoints from which it continues to the same weights.
 
-All randomness is keyed by the seed and the step, so a state holds no generators. Never prints, never writes.
+All randomness depends on the seed and the step, so a checkpoint holds no generators. Never prints, never writes.
 """
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -17,45 +16,47 @@ from torch import Tensor
 
 from bigain_cli.backbones.base import NoiseSchedule
 from bigain_cli.errors import BigainError, UsageError
-from bigain_cli.training.checkpoint import State
+from bigain_cli.training.checkpoint import Checkpoint
 from bigain_cli.training.image_tensors import LabelledImages
-from bigain_cli.training.loss import draw, losses
+from bigain_cli.training.loss import compute_losses, draw_batch
 from bigain_cli.training.networks import TrainableBackbone
 from bigain_cli.training.recipe import Recipe, differences
 
 SYNC_EVERY = 50  # steps between reads from the device: each waits for it
-CLIP = 1.0  # the largest norm of a step's gradient
+MAX_GRADIENT_NORM = 1.0
+CHECK_EVERY = 100  # steps between checks that the gradient is finite
 
 
 @dataclass(frozen=True)
 class Step:
     """The losses of one step, still on the device."""
 
-    number: int  # steps done, this one included
+    number: int  # counted from 1
     error: Tensor
     contrast: Tensor
     rate: float
 
 
 class Training:
-    """A trainable, its average and its optimiser, going through the images."""
+    """A network in training, with the average of its weights, its optimiser and the images."""
 
     def __init__(
         self,
         recipe: Recipe,
         trainable: TrainableBackbone,
-        process: NoiseSchedule,
+        schedule: NoiseSchedule,
         images: LabelledImages,
         device: torch.device,
         words: dict[str, Any],
         start: dict[str, Any] | None = None,
     ) -> None:
-        self.start = start  # whose weights it started from
-        self.recipe, self.process, self.device, self.words = recipe, process, device, words
-        with self._fitting("The images and the network do not fit: fewer images, or a smaller --size or --width."):
+        self.recipe, self.schedule, self.device = recipe, schedule, device
+        self.words, self.start = words, start  # as in `Checkpoint`
+        hint = "The images and the network do not fit: fewer images, or a smaller --size or --width."
+        with self._explain_out_of_memory(hint):
             self.trainable = trainable.to(device)
             self.pixels, self.labels = images.pixels.to(device), images.labels.to(device)
-        self.data = digest(images)
+        self.data = images.digest()
         self.step, self.seconds = 0, 0.0
         self.names = [name for name, _ in trainable.named_parameters()]
         self.weights = list(trainable.parameters())
@@ -67,59 +68,61 @@ class Training:
         self._order: tuple[int, Tensor] | None = None
 
     def run(self) -> Iterator[Step]:
-        """Take the steps that are left, one at a time."""
+        """Take the remaining steps, one at a time."""
         while self.step < self.recipe.steps:
             started = time.monotonic()
-            with self._fitting("Lower --batch, or --width, or --size."):
-                step = self._advance()
+            with self._explain_out_of_memory("Lower --batch, or --width, or --size."):
+                step = self._take_step()
             if step.number % SYNC_EVERY == 0 or step.number == self.recipe.steps:
-                step.error.item()  # waits, so that the time of what was queued counts here
+                step.error.item()  # waits for the device, so that the time of queued work counts
             self.seconds += time.monotonic() - started
             yield step
 
-    def state(self) -> State:
-        """Return everything it takes to continue, on the CPU; refuse weights that are not finite."""
+    def checkpoint(self) -> Checkpoint:
+        """Return everything needed to continue, on the CPU; refuse weights that are not finite."""
         if not all(bool(torch.isfinite(weight).all()) for weight in self.weights):
             raise BigainError(f"step {self.step}", "the weights are not finite", "Lower --rate, or use float32.")
-        tensors = {f"weight.{name}": weight.detach() for name, weight in zip(self.names, self.weights, strict=True)}
-        tensors |= {f"average.{name}": mean for name, mean in zip(self.names, self.average, strict=True)}
+        tensors = self._weight_tensors()
         for name, weight in zip(self.names, self.weights, strict=True):
             for key, value in self.optimiser.state.get(weight, {}).items():
                 tensors[f"{key}.{name}"] = torch.as_tensor(value)
         for key, value in self.scaler.state_dict().items():
             tensors[f"scaler.{key}"] = torch.tensor(value, dtype=torch.float64)
-        kept = {name: tensor.to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
-        return State(kept, self.step, self.recipe.to_dict(), self.data, self.seconds, self.words, self.start)
+        copies = {name: tensor.to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+        return Checkpoint(copies, self.step, self.recipe.to_dict(), self.data, self.seconds, self.words, self.start)
 
-    def restore(self, state: State) -> None:
-        """Go back to a saved state; refuse one of another recipe or of other images."""
-        if found := differences(state.recipe, self.recipe.to_dict()):
-            why = f"the checkpoint was made with other settings ({'; '.join(found)})"
-            raise UsageError("--resume", why, "Give the same ones, or start again with --force.")
-        if state.data != self.data:
-            hint = "Give the same data, the same --held-out too, or start again with --force."
-            raise UsageError("--resume", "the checkpoint was made on other images", hint)
-        if state.words not in ({}, self.words):
-            hint = "Give the same ones, or start again with --force."
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Continue from a checkpoint; refuse one of another recipe, of other images or of other words."""
+        hint = "Give the same ones, or start again with --force."
+        if changes := differences(checkpoint.recipe, self.recipe.to_dict()):
+            why = f"the checkpoint was made with other settings ({'; '.join(changes)})"
+            raise UsageError("--resume", why, hint)
+        if checkpoint.data != self.data:
+            same_data = "Give the same data, the same --held-out too, or start again with --force."
+            raise UsageError("--resume", "the checkpoint was made on other images", same_data)
+        if checkpoint.words not in ({}, self.words):
             raise UsageError("--resume", "the checkpoint was made with other --synonyms, --template or --from", hint)
-        self._refuse_others(state.tensors)
-        with torch.no_grad():
-            for name, weight, mean in zip(self.names, self.weights, self.average, strict=True):
-                weight.copy_(state.tensors[f"weight.{name}"])
-                mean.copy_(state.tensors[f"average.{name}"])
-        self._restore_moments(state.tensors)
-        self.step, self.seconds = state.step, state.seconds
-
-    def _refuse_others(self, tensors: dict[str, Tensor]) -> None:
-        """Refuse tensors that are not of these shapes, which other versions of the libraries may have."""
-        for name, weight in zip(self.names, self.weights, strict=True):
-            for key in (f"weight.{name}", f"average.{name}"):
-                if key not in tensors or tensors[key].shape != weight.shape:
-                    raise UsageError("--resume", f"the checkpoint's {key} is not this network's", "Use --force.")
+        self._restore_weights(checkpoint.tensors)
+        self._restore_moments(checkpoint.tensors)
+        self.step, self.seconds = checkpoint.step, checkpoint.seconds
 
     def averaged(self) -> dict[str, Tensor]:
         """Return the averaged weights by name."""
         return dict(zip(self.names, self.average, strict=True))
+
+    def _weight_tensors(self) -> dict[str, Tensor]:
+        """Return the weights and their average, by their keys in a checkpoint."""
+        weights = {f"weight.{name}": weight.detach() for name, weight in zip(self.names, self.weights, strict=True)}
+        return weights | {f"average.{name}": mean for name, mean in self.averaged().items()}
+
+    def _restore_weights(self, tensors: dict[str, Tensor]) -> None:
+        """Copy the weights and their average; refuse other shapes, which another version of diffusers may have."""
+        targets = self._weight_tensors()
+        for key, target in targets.items():
+            if key not in tensors or tensors[key].shape != target.shape:
+                raise UsageError("--resume", f"the checkpoint's {key} is not this network's", "Use --force.")
+        for key, target in targets.items():
+            target.copy_(tensors[key])
 
     def _restore_moments(self, tensors: dict[str, Tensor]) -> None:
         for name, weight in zip(self.names, self.weights, strict=True):
@@ -134,18 +137,19 @@ class Training:
         if scaler:
             self.scaler.load_state_dict(scaler)
 
-    def _advance(self) -> Step:
+    def _take_step(self) -> Step:
         recipe = self.recipe
         rate = recipe.rate_at(self.step)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        chosen = self._chosen()
-        sample = draw(self.pixels[chosen], self.labels[chosen], self.trainable, recipe, len(self.process), self.step)
-        with self._precision():
-            loss = losses(self.trainable, sample, self.process, recipe, recipe.contrasts(self.step))
+        index = self._batch_index()
+        pixels, labels = self.pixels[index], self.labels[index]
+        batch = draw_batch(pixels, labels, self.trainable, recipe, len(self.schedule), self.step)
+        with self._autocast():
+            loss = compute_losses(self.trainable, batch, self.schedule, recipe, recipe.uses_contrast(self.step))
         self.scaler.scale(loss.total).backward()
         self.scaler.unscale_(self.optimiser)
-        norm = torch.nn.utils.clip_grad_norm_(self.weights, CLIP)
+        norm = torch.nn.utils.clip_grad_norm_(self.weights, MAX_GRADIENT_NORM)
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self.optimiser.zero_grad(set_to_none=True)
@@ -155,42 +159,34 @@ class Training:
         return Step(self.step, loss.error.detach(), loss.contrast.detach(), rate)
 
     @contextmanager
-    def _fitting(self, hint: str) -> Iterator[None]:
-        """Explain that memory ran out."""
+    def _explain_out_of_memory(self, hint: str) -> Iterator[None]:
         try:
             yield
         except torch.OutOfMemoryError as problem:
             raise BigainError(f"the memory of {self.device}", "is too small for this training", hint) from problem
 
     def _check_finite(self, norm: Tensor) -> None:
-        """Stop when the weights are lost; checked now and then, because reading waits for the device."""
-        if self.step % 100:
+        """Stop when the gradient has overflowed; checked rarely, because reading waits for the device."""
+        if self.step % CHECK_EVERY:
             return
-        lost = self.scaler.get_scale() < 1 if self.scaler.is_enabled() else not torch.isfinite(norm)
-        if lost:  # float16 skips steps that overflow, and lowers its scale at each
+        # In float16 the scaler skips steps that overflow, and lowers its scale at each.
+        overflowed = self.scaler.get_scale() < 1 if self.scaler.is_enabled() else not torch.isfinite(norm)
+        if overflowed:
             raise BigainError(f"step {self.step}", "the gradient is not finite", "Lower --rate, or use float32.")
 
-    def _precision(self) -> AbstractContextManager[Any]:
-        kind = getattr(torch, self.recipe.precision)
-        return nullcontext() if kind == torch.float32 else torch.autocast(self.device.type, kind)
+    def _autocast(self) -> AbstractContextManager[Any]:
+        dtype = getattr(torch, self.recipe.precision)
+        return nullcontext() if dtype == torch.float32 else torch.autocast(self.device.type, dtype)
 
-    def _chosen(self) -> Tensor:
-        """Return the step's images: every one comes once before any comes twice."""
+    def _batch_index(self) -> Tensor:
+        """Return the indices of the step's images: every image comes once before any comes twice."""
         count, batch = len(self.labels), self.recipe.batch
-        places = range(self.step * batch, (self.step + 1) * batch)
-        return torch.stack([self._epoch(place // count)[place % count] for place in places]).to(self.device)
+        positions = range(self.step * batch, (self.step + 1) * batch)
+        return torch.stack([self._epoch_order(each // count)[each % count] for each in positions]).to(self.device)
 
-    def _epoch(self, number: int) -> Tensor:
+    def _epoch_order(self, number: int) -> Tensor:
+        """Return a random order of all images."""
         if self._order is None or self._order[0] != number:
             generator = torch.Generator().manual_seed(self.recipe.seed * 7_919 + number + 1)
             self._order = number, torch.randperm(len(self.labels), generator=generator)
         return self._order[1]
-
-
-def digest(images: LabelledImages) -> str:
-    """Identify images by their content."""
-    found = hashlib.blake2b(digest_size=8)
-    for tensor in (images.pixels, images.labels):
-        found.update(tensor.numpy().tobytes())
-    found.update("\n".join(images.classes).encode())
-    return found.hexdigest()

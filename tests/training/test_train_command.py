@@ -18,7 +18,7 @@ import train_cases as cases
 from PIL import Image
 from train_cases import Forks
 
-from bigain_cli.training.checkpoint import load_state
+from bigain_cli.training.checkpoint import load_checkpoint
 from bigain_cli.training.image_tensors import load_images
 from bigain_cli.training.trainer import train
 
@@ -69,7 +69,7 @@ def weights(folder: Path) -> dict[str, bytes]:
         for path in folder.glob("*/*.safetensors")
         if path.parent.name != "training"
     }
-    state = load_state(folder / "training" / "checkpoint.safetensors").tensors
+    state = load_checkpoint(folder / "training" / "checkpoint.safetensors").tensors
     return {**found, **{name: tensor.numpy().tobytes() for name, tensor in state.items()}}
 
 
@@ -86,7 +86,7 @@ def test_a_killed_training_resumes_to_the_same_bytes(bigain: Forks, place: Path,
     bigain.start(*command, cwd=place)
     wait_for(bigain, tmp_path / "x" / "training" / "checkpoint.safetensors")
     assert bigain.kill(signal.SIGKILL).code == -signal.SIGKILL
-    assert load_state(tmp_path / "x" / "training" / "checkpoint.safetensors").step == 4
+    assert load_checkpoint(tmp_path / "x" / "training" / "checkpoint.safetensors").step == 4
     done = bigain(*command, "--resume", cwd=place)
     assert (done.code, done.out.decode()) == (0, f"{tmp_path / 'x'}\n"), done.err
     assert "continuing after 32 of 64 images" in done.err
@@ -129,7 +129,7 @@ def test_ctrl_c_says_how_to_continue_and_leaves_a_model(bigain: Forks, place: Pa
     )
     assert found.code == 0, found.err
     assert bigain(*command, "--resume", "-q", cwd=place).err == ""
-    assert load_state(tmp_path / "x" / "training" / "checkpoint.safetensors").step == 8
+    assert load_checkpoint(tmp_path / "x" / "training" / "checkpoint.safetensors").step == 8
 
 
 def test_ctrl_c_before_the_first_checkpoint_leaves_nothing_in_the_way(
@@ -345,7 +345,7 @@ def test_images_left_out_are_counted_and_named_on_request(bigain: Forks, place: 
     (tmp_path / "tiny.toml").write_text(RECIPES["tiny"])
     done = bigain("train", "p", "-o", "x", *DIT[:4], *TINY, "-v", cwd=tmp_path)
     assert done.code == 0, done.err
-    assert "p: 2 images of 2 classes" in done.err and "; 2 left out, the first: p/cat/bad.png" in done.err
+    assert "p: 2 images of 2 classes" in done.err and "; 2 skipped, the first: p/cat/bad.png" in done.err
     assert done.err.count("bigain: left out: ") == 2
     assert "none held out: every class has one image only" in done.err
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import doctest
 import json
 import math
 import re
@@ -20,12 +21,12 @@ from safetensors.torch import load_file
 import bigain_cli as bigain
 from bigain_cli.backbones.model_card import ModelCard
 from bigain_cli.errors import BigainError, ModelError
-from bigain_cli.training import export as folder_room
-from bigain_cli.training.checkpoint import load_state
-from bigain_cli.training.image_tensors import LabelledImages, _small
+from bigain_cli.training import export
+from bigain_cli.training.checkpoint import load_checkpoint
+from bigain_cli.training.image_tensors import LabelledImages, square
 from bigain_cli.training.job import Done, Resumed, Saved, TrainingProgress, ValidationProgress
 from bigain_cli.training.loss import as_input
-from bigain_cli.training.output_folder import checkpoint_of, foreign_file, remove_checkpoints, trained
+from bigain_cli.training.output_folder import checkpoint_of, foreign_file, holds_training, remove_checkpoints
 from bigain_cli.training.trainer import train
 from bigain_cli.training.validation import Validation, validate
 
@@ -61,7 +62,7 @@ def weights(folder: Path) -> dict[str, bytes]:
 def averaged_of(job: Any) -> Any:
     """Return a trainable with the averaged weights of a job's last checkpoint."""
     training = cases.training(job.recipe, job.images)
-    state = load_state(checkpoint_of(job.folder))
+    state = load_checkpoint(checkpoint_of(job.folder))
     with torch.no_grad():
         for name, weight in zip(training.names, training.weights, strict=True):
             weight.copy_(state.tensors[f"average.{name}"])
@@ -73,7 +74,7 @@ def test_images_are_served_as_they_were_trained(made: dict[str, Any], arch: str)
     job, backbone = made[arch], bigain.load(str(made[arch].folder), "cpu")
     for shape in ((16, 16), (33, 20), (9, 40)):
         image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8))
-        pixels = _small(image, 16)
+        pixels = square(image, 16)
         clean = backbone.encode(image)
         assert torch.equal(clean, as_input(pixels[None], job.recipe)[0])
         back = backbone.decode(clean[None])[0]
@@ -86,8 +87,8 @@ def test_images_are_served_as_they_were_trained(made: dict[str, Any], arch: str)
 def test_the_folder_predicts_what_the_average_does(made: dict[str, Any], arch: str) -> None:
     job, backbone = made[arch], bigain.load(str(made[arch].folder), "cpu")
     trainable = averaged_of(job)
-    phrases = cases.phrases(ODD)
-    prompts = [phrases.sentences(name)[1] if arch == "unet" else phrases.classes[name][0] for name in ODD]
+    words = cases.vocabulary(ODD)
+    prompts = [words.sentences(name)[1] if arch == "unet" else words.classes[name][0] for name in ODD]
     count = len(prompts[:1]) if arch == "dit" else 6
     rows = torch.tensor([*(number * count + count // 6 for number in range(len(ODD))), trainable.empty])
     generator = torch.Generator().manual_seed(2)
@@ -100,13 +101,13 @@ def test_the_folder_predicts_what_the_average_does(made: dict[str, Any], arch: s
         shuffled = backbone.noise(noisy, t, backbone.condition([*prompts[1:], prompts[0], ""]))
     torch.testing.assert_close(found, expected, rtol=5e-3, atol=5e-3)
     assert (shuffled - expected)[:4].abs().max() > 3 * (found - expected).abs().max() or arch == "dit"
-    a, s = cases.training(job.recipe).process.at(t)
+    a, s = cases.training(job.recipe).schedule.at(t)
     assert torch.equal(noisy, a * clean + s * noise)
 
 
 @pytest.mark.parametrize("arch", ARCHES)
 def test_the_weights_on_disk_are_the_average_in_float16(made: dict[str, Any], arch: str) -> None:
-    state = load_state(checkpoint_of(made[arch].folder)).tensors
+    state = load_checkpoint(checkpoint_of(made[arch].folder)).tensors
     average = {name.removeprefix("average."): value for name, value in state.items() if name.startswith("average.")}
     found = {}
     for path in made[arch].folder.glob("*/*.safetensors"):
@@ -136,8 +137,8 @@ def test_diffusers_loads_the_folder_by_itself(made: dict[str, Any]) -> None:
         assert transformer(zero, timestep=one, class_labels=one).sample.shape == (1, 3, 16, 16)
     for folder in (unet, dit):
         scheduler = DDIMScheduler.from_pretrained(folder / "scheduler")
-        process = cases.training(cases.recipe("dit")).process
-        torch.testing.assert_close(scheduler.alphas_cumprod.sqrt(), process.a, rtol=1e-5, atol=1e-6)
+        schedule = cases.training(cases.recipe("dit")).schedule
+        torch.testing.assert_close(scheduler.alphas_cumprod.sqrt(), schedule.a, rtol=1e-5, atol=1e-6)
         index = json.loads((folder / "model_index.json").read_text())
         assert set(index) >= {"_class_name", "scheduler"}
 
@@ -195,7 +196,7 @@ def test_a_cards_times_are_steps_of_the_schedule(times: tuple[float, float]) -> 
 def test_validation_gives_what_the_command_would_say(made: dict[str, Any]) -> None:
     for job in made.values():
         backbone = bigain.load(str(job.folder), "cpu")
-        *done, validation = validate(backbone, cases.phrases(ODD), job.held_out, 2, seed=5)
+        *done, validation = validate(backbone, cases.vocabulary(ODD), job.held_out, 2, seed=5)
         assert done == [1, 2]
         order = torch.randperm(8, generator=torch.Generator().manual_seed(5))[:2].tolist()
         shown = [(str(number), job.held_out.image(number)) for number in order]
@@ -206,7 +207,7 @@ def test_validation_gives_what_the_command_would_say(made: dict[str, Any]) -> No
             getattr(each, "label", None) == labels[int(job.held_out.labels[number])]
             for number, each in zip(order, found, strict=True)
         )
-        assert (validation.right, validation.count) == (right, 2)
+        assert (validation.correct, validation.count) == (right, 2)
 
 
 @pytest.mark.parametrize(("right", "count"), [(0, 1), (1, 1), (0, 20), (7, 20), (20, 20), (431, 500)])
@@ -241,8 +242,8 @@ def test_checkpoints_do_not_count_in_the_pace(tmp_path: Path, monkeypatch: pytes
 
     now = [0.0]
     monkeypatch.setattr(training_loop.time, "monotonic", lambda: now.__setitem__(0, now[0] + 1.0) or now[0])
-    saved = trainer.save_state
-    monkeypatch.setattr(trainer, "save_state", lambda *given: (now.__setitem__(0, now[0] + 1000.0), saved(*given)))
+    saved = trainer.save_checkpoint
+    monkeypatch.setattr(trainer, "save_checkpoint", lambda *given: (now.__setitem__(0, now[0] + 1000.0), saved(*given)))
     job = cases.job(tmp_path / "x", "dit", recipe=cases.recipe("dit", images=40, batch=4), every=4)
     reports = [event for event in train(job) if isinstance(event, TrainingProgress)]
     assert [report.pace for report in reports] == [pytest.approx(4.0)]
@@ -273,7 +274,9 @@ def test_removing_a_training_removes_nothing_else(tmp_path: Path) -> None:
     (room / "cat").mkdir(parents=True)  # a data set's own folder of that name
     (room / "cat" / "a.png").touch()
     remove_checkpoints(tmp_path)
-    assert (room / "cat" / "a.png").exists() and foreign_file(tmp_path) == "training/cat" and not trained(tmp_path)
+    assert (
+        (room / "cat" / "a.png").exists() and foreign_file(tmp_path) == "training/cat" and not holds_training(tmp_path)
+    )
 
 
 def test_an_earlier_training_is_removed_only_when_nothing_speaks_against_the_new_one(tmp_path: Path) -> None:
@@ -335,11 +338,11 @@ def test_validation_after_resuming_is_of_the_last_weights(tmp_path: Path, monkey
     events = train(job)
     next(event for event in events if isinstance(event, Saved))
     older = weights(folder)
-    publish = trainer._publish
-    monkeypatch.setattr(trainer, "_publish", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
+    publish = trainer._write_backbone
+    monkeypatch.setattr(trainer, "_write_backbone", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         list(events)
-    monkeypatch.setattr(trainer, "_publish", publish)
+    monkeypatch.setattr(trainer, "_write_backbone", publish)
     assert weights(folder)["transformer/diffusion_pytorch_model.safetensors"] in older.values()
     seen = []
     monkeypatch.setattr(trainer, "validate", lambda *given: seen.append(weights(folder)) or [Validation(1, 1, 1)])
@@ -372,7 +375,7 @@ def test_a_full_disk_leaves_the_former_backbone(tmp_path: Path, monkeypatch: pyt
             CLIPTokenizer, "save_pretrained", lambda *_, **__: (_ for _ in ()).throw(Exception("No space left (28)"))
         )
     else:
-        monkeypatch.setattr(folder_room.Card, "to_json", lambda self: (_ for _ in ()).throw(full))
+        monkeypatch.setattr(export.ModelCard, "to_json", lambda self: (_ for _ in ()).throw(full))
     with pytest.raises(BigainError, match=re.escape(f"{folder}: cannot be written (")):
         list(train(job, resume=True))
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
@@ -421,3 +424,19 @@ def test_a_model_is_classified_with_by_a_sentence_of_its_training(tmp_path: Path
     image = job.images.image(0)
     (result,) = bigain.classify(backbone, image, ["bird", "ship"], rules=bigain.StoppingRules(draws=8))
     assert isinstance(result, bigain.Ranking)
+
+
+def test_the_example_of_the_library_trains_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("bigain_cli.training.trainer.STEPS", 2)  # of the samples: the network is not a toy
+    monkeypatch.setattr("bigain_cli.training.validation.DRAWS", 2)
+    for label, name in enumerate(("cat", "dog")):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(2):
+            cases.toy(4).image(2 * label + number).save(tmp_path / "photos" / name / f"{number}.png")
+    events: list[Any] = []
+    names = {"bigain": bigain, "Path": Path, "print": events.append}
+    for example in doctest.DocTestParser().get_examples(train.__doc__ or ""):
+        exec(example.source, names)
+    assert {bigain.ImagesRead, bigain.HeldOut, bigain.Saved, bigain.Done} <= set(map(type, events))
+    assert bigain.load("mymodel", "cpu").family == "unet"

@@ -198,7 +198,7 @@ def test_another_seed_splits_otherwise() -> None:
 
 def test_held_out_classes_are_known_by_name_in_any_order() -> None:
     held = cases.toy(6, classes=("truck", "bird"))
-    found = held.named_as(cases.CLASSES)
+    found = held.relabelled(cases.CLASSES)
     assert found.labels.tolist() == [2, 0, 2, 0, 2, 0] and found.classes == cases.CLASSES
     with pytest.raises(UsageError, match=r"'emu' is no class of the training data. Its classes are: bird, ship, truck"):
-        cases.toy(6, classes=("bird", "emu")).named_as(cases.CLASSES)
+        cases.toy(6, classes=("bird", "emu")).relabelled(cases.CLASSES)

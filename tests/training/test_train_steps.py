@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from bigain_cli.errors import BigainError, UsageError
-from bigain_cli.training.checkpoint import State, load_state, save_state
-from bigain_cli.training.loss import as_input, draw, errors, losses
+from bigain_cli.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from bigain_cli.training.loss import as_input, compute_losses, draw_batch, mean_square_errors
 from bigain_cli.training.recipe import Recipe
 from bigain_cli.training.training_loop import Training
 
@@ -24,7 +24,7 @@ ARCHES = ("unet", "dit")
 
 def finished(training: Training) -> dict[str, Tensor]:
     list(training.run())
-    return training.state().tensors
+    return training.checkpoint().tensors
 
 
 def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
@@ -42,13 +42,13 @@ def test_the_same_seed_gives_the_same_weights_and_another_gives_others() -> None
 def test_continuing_from_any_checkpoint_ends_at_the_same_weights(arch: str, pauses: Any, tmp_path: Any) -> None:
     wanted = cases.recipe(arch)
     whole, states = cases.training(wanted), []
-    states.append(whole.state())
+    states.append(whole.checkpoint())
     for _ in whole.run():
-        states.append(whole.state())
+        states.append(whole.checkpoint())
     for pause in pauses:
-        save_state(tmp_path / "state", states[pause])
+        save_checkpoint(tmp_path / "state", states[pause])
         other = cases.training(wanted)
-        other.restore(load_state(tmp_path / "state"))
+        other.restore(load_checkpoint(tmp_path / "state"))
         assert other.step == pause
         assert same(finished(other), states[-1].tensors)
 
@@ -57,7 +57,7 @@ def test_a_state_does_not_change_with_the_training() -> None:
     training = cases.training(cases.recipe("dit"))
     steps = training.run()
     next(steps)
-    state = training.state()
+    state = training.checkpoint()
     before = {name: value.clone() for name, value in state.tensors.items()}
     next(steps)
     assert same(state.tensors, before)
@@ -71,7 +71,7 @@ def test_every_image_comes_once_before_any_comes_twice(count: int, batch: int) -
     training.labels, training._order = torch.zeros(count), None
     seen = []
     for training.step in range(math.ceil(3 * count / batch)):
-        seen += training._chosen().tolist()
+        seen += training._batch_index().tolist()
     epochs = [seen[begin : begin + count] for begin in (0, count, 2 * count)]
     assert all(sorted(epoch) == list(range(count)) for epoch in epochs)
     assert count < 8 or epochs[0] != epochs[1]
@@ -104,7 +104,7 @@ def test_the_rate_rises_in_a_line_and_ends_in_half_a_cosine() -> None:
 def sample_of(arch: str = "unet", count: int = 64, **changes: Any) -> tuple[Any, Any, Any, Recipe]:
     wanted = cases.recipe(arch, batch=16, images=64, **changes)
     training = cases.training(wanted, cases.toy(count))
-    sample = draw(training.pixels, training.labels, training.trainable, wanted, 1000, 5)
+    sample = draw_batch(training.pixels, training.labels, training.trainable, wanted, 1000, 5)
     return training, sample, training.trainable, wanted
 
 
@@ -112,21 +112,21 @@ def sample_of(arch: str = "unet", count: int = 64, **changes: Any) -> tuple[Any,
 def test_wrong_rows_never_belong_to_the_right_class(arch: str) -> None:
     training, sample, trainable, _ = sample_of(arch, 300, drop=0.0)
     owner = torch.full((trainable.empty + 1,), -1)
-    for label, (start, count) in enumerate(zip(trainable.starts, trainable.variants, strict=True)):
+    for label, (start, count) in enumerate(zip(trainable.first_rows, trainable.row_counts, strict=True)):
         owner[start : start + count] = label
     assert torch.equal(owner[sample.rows], training.labels)
-    assert (owner[sample.wrong] != training.labels).all() and (owner[sample.wrong] >= 0).all()
+    assert (owner[sample.wrong_rows] != training.labels).all() and (owner[sample.wrong_rows] >= 0).all()
     for label in range(3):  # all others come, and all of their sentences
-        assert set(owner[sample.wrong[training.labels == label]].tolist()) == {0, 1, 2} - {label}
-    assert set(sample.wrong.tolist()) == set(sample.rows.tolist()) == set(range(trainable.empty))
+        assert set(owner[sample.wrong_rows[training.labels == label]].tolist()) == {0, 1, 2} - {label}
+    assert set(sample.wrong_rows.tolist()) == set(sample.rows.tolist()) == set(range(trainable.empty))
 
 
 @pytest.mark.parametrize("arch", ARCHES)
 def test_dropped_labels_use_the_empty_row(arch: str) -> None:
     training, sample, trainable, _ = sample_of(arch, 300, drop=0.3)
-    assert torch.equal(sample.label_shown, sample.rows != trainable.empty)
-    assert 0.2 < 1 - sample.label_shown.float().mean() < 0.4
-    assert sample_of(arch, 300, drop=0.0)[1].label_shown.all()
+    assert torch.equal(sample.has_label, sample.rows != trainable.empty)
+    assert 0.2 < 1 - sample.has_label.float().mean() < 0.4
+    assert sample_of(arch, 300, drop=0.0)[1].has_label.all()
     if arch == "unet":
         empty = training.trainable.tokenizer("", padding="max_length", max_length=trainable.ids.shape[1]).input_ids
         assert trainable.ids[trainable.empty].tolist() == empty
@@ -150,7 +150,7 @@ def test_flipping_mirrors_whole_images(arch: str) -> None:
 def test_times_are_times_of_the_schedule(step: int, tilt: float) -> None:
     wanted = cases.recipe("dit", tilt=tilt)
     trainable: Any = TRAINABLE
-    sample = draw(IMAGES.pixels, IMAGES.labels, trainable, wanted, 1000, step)
+    sample = draw_batch(IMAGES.pixels, IMAGES.labels, trainable, wanted, 1000, step)
     assert sample.t.dtype == torch.int64 and 0 <= int(sample.t.min()) <= int(sample.t.max()) < 1000
 
 
@@ -164,19 +164,19 @@ def test_the_losses_are_those_of_a_slow_loop(arch: str) -> None:
     with torch.no_grad():
         for parameter in trainable.parameters():  # a fresh DiT answers nothing to every label
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)) * 0.05)
-        seen = losses(trainable, sample, training.process, wanted, True)
+        seen = compute_losses(trainable, sample, training.schedule, wanted, True)
         rights, terms = [], []
         for number in range(8):
             t = sample.t[number : number + 1]
-            a, s = training.process.a[t], training.process.s[t]
+            a, s = training.schedule.a[t], training.schedule.s[t]
             noise = sample.noise[number]
             noisy = (a * sample.clean[number] + s * noise)[None]
             right, wrong = (
                 float(((trainable(noisy, t, rows[number : number + 1])[0] - noise) ** 2).mean())
-                for rows in (sample.rows, sample.wrong)
+                for rows in (sample.rows, sample.wrong_rows)
             )
             rights.append(right)
-            if sample.label_shown[number]:
+            if sample.has_label[number]:
                 terms.append(math.log1p(math.exp(-7.0 * math.log(wrong / right))))
     assert 0 < len(terms) < 8
     contrast = sum(terms) / len(terms)
@@ -189,7 +189,7 @@ def test_the_losses_are_those_of_a_slow_loop(arch: str) -> None:
 def test_without_contrast_the_error_is_the_same_and_the_wrong_labels_are_not_run() -> None:
     training, sample, trainable, wanted = sample_of("dit", 8)
     with torch.no_grad():
-        both, alone = (losses(trainable, sample, training.process, wanted, on) for on in (True, False))
+        both, alone = (compute_losses(trainable, sample, training.schedule, wanted, on) for on in (True, False))
     torch.testing.assert_close(both.error, alone.error)
     assert float(alone.contrast) == 0
     torch.testing.assert_close(alone.total, both.total - wanted.contrast * both.contrast)
@@ -204,7 +204,7 @@ def test_every_time_counts_alike() -> None:
             size = scale * torch.logspace(-2, 0, 8)[:, None, None, None]
             return sample.noise + size
 
-        return float(losses(network, sample, training.process, wanted, False).total)  # type: ignore[arg-type]
+        return float(compute_losses(network, sample, training.schedule, wanted, False).total)  # type: ignore[arg-type]
 
     assert loss(1.0) - loss(0.5) == pytest.approx(math.log(4), rel=1e-4)
     assert math.isfinite(loss(0.0))
@@ -222,12 +222,14 @@ def test_contrast_waits_for_its_share_of_the_training(weight: float, begin: floa
 
 def test_errors_are_mean_squares_in_float32() -> None:
     output, noise = torch.randn(2, 3, 4, 4).bfloat16(), torch.randn(2, 3, 4, 4)
-    assert torch.equal(errors(output, noise), F.mse_loss(output.float(), noise, reduction="none").mean((1, 2, 3)))
+    assert torch.equal(
+        mean_square_errors(output, noise), F.mse_loss(output.float(), noise, reduction="none").mean((1, 2, 3))
+    )
 
 
 def test_the_same_step_draws_the_same_and_another_draws_otherwise() -> None:
     wanted = cases.recipe("dit")
-    one, again, other = (draw(IMAGES.pixels, IMAGES.labels, TRAINABLE, wanted, 1000, step) for step in (7, 7, 8))
+    one, again, other = (draw_batch(IMAGES.pixels, IMAGES.labels, TRAINABLE, wanted, 1000, step) for step in (7, 7, 8))
     for name, value in vars(one).items():
         assert torch.equal(value, vars(again)[name])
     assert not torch.equal(one.noise, other.noise) and not torch.equal(one.t, other.t)
@@ -242,41 +244,41 @@ def test_lost_weights_are_not_kept() -> None:
     training = cases.training(cases.recipe("dit", rate=1e30))
     list(training.run())
     with pytest.raises(BigainError, match=r"step 6: the weights are not finite. Lower --rate"):
-        training.state()
+        training.checkpoint()
 
 
 def test_a_checkpoint_of_something_else_is_refused_by_what_differs(tmp_path: Any) -> None:
     wanted = cases.recipe("dit")
-    state = cases.training(wanted).state()
+    state = cases.training(wanted).checkpoint()
     with pytest.raises(UsageError, match=r"other settings \(depth 2 → 3; rate 0.001 → 0.002\)"):
         cases.training(cases.recipe("dit", depth=3, rate=0.002)).restore(state)
     with pytest.raises(UsageError, match=r"other images. Give the same data, the same --held-out too"):
         cases.training(wanted, cases.toy(seed=1)).restore(state)
-    words = State(**{**vars(state), "words": {"classes": ["a", "b"]}})
+    words = Checkpoint(**{**vars(state), "words": {"classes": ["a", "b"]}})
     with pytest.raises(UsageError, match=r"other --synonyms, --template or --from"):
         cases.training(wanted).restore(words)
     name = next(name for name in state.tensors if name.startswith("average."))
     for tensors in ({**state.tensors, name: torch.zeros(3)}, {k: v for k, v in state.tensors.items() if k != name}):
         with pytest.raises(UsageError, match="is not this network's"):
-            cases.training(wanted).restore(State(**{**vars(state), "tensors": tensors}))
+            cases.training(wanted).restore(Checkpoint(**{**vars(state), "tensors": tensors}))
 
 
 def test_what_is_no_checkpoint_is_said_to_be_none(tmp_path: Any) -> None:
     path = tmp_path / "state"
     with pytest.raises(UsageError, match="no checkpoint to continue from"):
-        load_state(path)
-    save_state(path, cases.training(cases.recipe("dit")).state())
+        load_checkpoint(path)
+    save_checkpoint(path, cases.training(cases.recipe("dit")).checkpoint())
     whole = path.read_bytes()
     for broken in (b"", whole[:100], whole[: len(whole) // 2], b"no safetensors at all"):
         path.write_bytes(broken)
         with pytest.raises(UsageError, match="not a checkpoint"):
-            load_state(path)
+            load_checkpoint(path)
     from safetensors.torch import save_file
 
     for metadata in (None, {"training": "[]"}, {"training": '{"step": 3}'}):
         save_file({"a": torch.zeros(1)}, path, metadata)
         with pytest.raises(UsageError, match="not a checkpoint"):
-            load_state(path)
+            load_checkpoint(path)
 
 
 @pytest.mark.parametrize("how", [OSError(28, "No space left on device"), KeyboardInterrupt()])
@@ -284,7 +286,7 @@ def test_a_write_that_fails_leaves_the_former_checkpoint(tmp_path: Any, monkeypa
     from bigain_cli.training import checkpoint
 
     path = tmp_path / "state"
-    save_state(path, cases.training(cases.recipe("dit")).state())
+    save_checkpoint(path, cases.training(cases.recipe("dit")).checkpoint())
     before = path.read_bytes()
 
     def half(tensors: object, target: Any, about: object) -> None:
@@ -293,7 +295,7 @@ def test_a_write_that_fails_leaves_the_former_checkpoint(tmp_path: Any, monkeypa
 
     monkeypatch.setattr(checkpoint, "save_file", half)
     with pytest.raises((BigainError, KeyboardInterrupt)):
-        save_state(path, cases.training(cases.recipe("dit", seed=1)).state())
+        save_checkpoint(path, cases.training(cases.recipe("dit", seed=1)).checkpoint())
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 
@@ -332,6 +334,6 @@ def test_every_width_that_is_allowed_makes_a_network(width: int) -> None:
 
 
 @pytest.mark.parametrize(("arch", "size", "patch"), [("unet", 8, 1), ("unet", 32, 4), ("dit", 4, 2), ("dit", 6, 1)])
-def test_the_smallest_sizes_that_are_allowed_make_a_network(arch: str, size: int, patch: int) -> None:
+def test_thesquareest_sizes_that_are_allowed_make_a_network(arch: str, size: int, patch: int) -> None:
     wanted = cases.recipe(arch, size=size, patch=patch, images=2, batch=2)
     assert len(list(cases.training(wanted, cases.toy(size=size)).run())) == 1

@@ -15,7 +15,7 @@ import train_cases as cases
 from bigain_cli import load
 from bigain_cli.backbones.model_card import ModelCard
 from bigain_cli.errors import ModelError, UsageError
-from bigain_cli.training.checkpoint import load_state
+from bigain_cli.training.checkpoint import load_checkpoint
 from bigain_cli.training.networks import TrainableBackbone, make_trainable
 from bigain_cli.training.output_folder import checkpoint_of
 from bigain_cli.training.recipe import Recipe
@@ -45,13 +45,13 @@ def answers(trainable: TrainableBackbone, rows: torch.Tensor) -> torch.Tensor:
 def child(arch: str, parent: Path, classes: tuple[str, ...] = cases.CLASSES, **changes: Any) -> TrainableBackbone:
     wanted = cases.recipe(arch, seed=7, **changes)
     source = warm_start(str(parent), wanted)
-    trainable = make_trainable(wanted, cases.phrases(classes))
+    trainable = make_trainable(wanted, cases.vocabulary(classes))
     copy_weights(source, trainable, classes)
     return trainable
 
 
 def first_rows(trainable: TrainableBackbone) -> torch.Tensor:
-    return torch.cat([trainable.starts, torch.tensor([trainable.empty])])
+    return torch.cat([trainable.first_rows, torch.tensor([trainable.empty])])
 
 
 @pytest.mark.parametrize("arch", ARCHES)
@@ -79,7 +79,7 @@ def test_classes_keep_their_meaning_by_name_in_whatever_order(parents: dict[str,
 
 def test_an_unknown_class_begins_as_it_would_without_a_parent(parents: dict[str, Path]) -> None:
     heir = child("dit", parents["dit"], OTHERS)
-    orphan = make_trainable(cases.recipe("dit", seed=7), cases.phrases(OTHERS))
+    orphan = make_trainable(cases.recipe("dit", seed=7), cases.vocabulary(OTHERS))
     key = next(name for name in heir.state_dict() if name.endswith("class_embedder.embedding_table.weight"))
     assert torch.equal(heir.state_dict()[key][2], orphan.state_dict()[key][2])
     assert not torch.equal(heir.state_dict()[key][0], orphan.state_dict()[key][0])
@@ -126,7 +126,7 @@ def test_its_checkpoint_is_no_part_of_a_model(parents: dict[str, Path], tmp_path
     light = shutil.copytree(parents["dit"], tmp_path / "light", ignore=shutil.ignore_patterns("training"))
     wanted = cases.recipe("dit")
     assert (
-        warm_start(str(light), wanted).about()["weights"] == warm_start(str(parents["dit"]), wanted).about()["weights"]
+        warm_start(str(light), wanted).facts()["weights"] == warm_start(str(parents["dit"]), wanted).facts()["weights"]
     )
     assert load(str(light), "cpu").identity == load(str(parents["dit"]), "cpu").identity
 
@@ -148,7 +148,7 @@ def test_going_on_ends_at_the_same_weights_though_the_parent_is_gone(parents: di
     shutil.rmtree(parent)
     list(train(torn, resume=True))
     assert ModelCard.read(torn.folder).about["start"] == ModelCard.read(whole.folder).about["start"]
-    one, two = (load_state(checkpoint_of(each.folder)).tensors for each in (whole, torn))
+    one, two = (load_checkpoint(checkpoint_of(each.folder)).tensors for each in (whole, torn))
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 

@@ -12,11 +12,17 @@ from hypothesis import strategies as st
 from bigain_cli.backbones.vocabulary import PromptVocabulary, plain
 from bigain_cli.errors import UsageError
 from bigain_cli.training.recipe import TEMPLATES
-from bigain_cli.training.tokenizer import make_phrases, make_tokenizer, pieces_of, prompts_of, refuse_twins
+from bigain_cli.training.tokenizer import (
+    byte_pairs,
+    make_tokenizer,
+    make_vocabulary,
+    prompts_by_class,
+    refuse_identical_prompts,
+)
 
 ODD = ("passenger-car", "T_shirt", "Boîte", "F-16", "747", "No. 5", "cat", "catfish boat", "big cat", "日本語", "猫")
 ODD += ("photo", "a+b", "Straße", unicodedata.normalize("NFD", "Café"), "St. Bernard", "\N{CAT FACE}", "x" * 60)
-KNOWN = cases.phrases(("automobile", "cat", "big cat", "dog"), {"automobile": ["car", "motor-car"]})
+KNOWN = cases.vocabulary(("automobile", "cat", "big cat", "dog"), {"automobile": ["car", "motor-car"]})
 
 
 @pytest.mark.parametrize("name", KNOWN.classes)
@@ -30,10 +36,10 @@ def test_every_name_in_every_template_in_every_spelling_is_accepted(name: str) -
 
 
 def test_a_spelling_that_no_sentence_has_is_read_as_words_that_were_learnt() -> None:
-    phrases = PromptVocabulary({"cat": ("cat",), "dog": ("dog",)}, ("a {}",))
-    assert phrases.normalize("A cat!") == phrases.normalize("a cat...") == "a cat"
-    tokenizer = make_tokenizer([text for group in prompts_of(phrases) for text in group])
-    assert tokenizer.unk_token_id not in tokenizer(phrases.normalize("a cat.")).input_ids[1:-1]
+    vocabulary = PromptVocabulary({"cat": ("cat",), "dog": ("dog",)}, ("a {}",))
+    assert vocabulary.normalize("A cat!") == vocabulary.normalize("a cat...") == "a cat"
+    tokenizer = make_tokenizer([text for group in prompts_by_class(vocabulary) for text in group])
+    assert tokenizer.unk_token_id not in tokenizer(vocabulary.normalize("a cat.")).input_ids[1:-1]
 
 
 @pytest.mark.parametrize("prompt", ["", " ", ".", "!"])
@@ -64,12 +70,12 @@ def test_a_name_inside_another_is_not_taken_for_it() -> None:
 
 @pytest.mark.parametrize("arch", ["unet", "dit"])
 def test_odd_names_are_each_read_as_themselves(arch: str) -> None:
-    phrases = cases.phrases(ODD)
-    groups = prompts_of(phrases)
+    vocabulary = cases.vocabulary(ODD)
+    groups = prompts_by_class(vocabulary)
     assert [len(group) for group in groups] == [len(TEMPLATES)] * len(ODD)
     for name, group in zip(ODD, groups, strict=True):
-        assert phrases.normalize(phrases.prompt(name)) in group
-        assert phrases.normalize(unicodedata.normalize("NFD", name).upper()) == phrases.normalize(name)
+        assert vocabulary.normalize(vocabulary.prompt(name)) in group
+        assert vocabulary.normalize(unicodedata.normalize("NFD", name).upper()) == vocabulary.normalize(name)
     texts = [text for group in groups for text in group]
     tokenizer = make_tokenizer([*texts, ""])
     rows = [tuple(ids) for ids in tokenizer(texts).input_ids]
@@ -86,10 +92,10 @@ WORD = st.text(st.characters(categories=("Ll", "Lu", "Lo", "Nd")), min_size=1, m
 @given(st.lists(WORD, min_size=2, max_size=6))
 def test_names_of_any_letters_are_told_apart_or_refused(names: list[str]) -> None:
     try:
-        phrases = cases.phrases(tuple(dict.fromkeys(names)), templates=("{}", "a photo of a {}."))
-        groups = prompts_of(phrases)
+        vocabulary = cases.vocabulary(tuple(dict.fromkeys(names)), templates=("{}", "a photo of a {}."))
+        groups = prompts_by_class(vocabulary)
         tokenizer = make_tokenizer([text for group in groups for text in group] + [""])
-        refuse_twins(phrases, tokenizer)
+        refuse_identical_prompts(vocabulary, tokenizer)
     except UsageError:
         return
     rows = [{tuple(ids) for ids in tokenizer(group).input_ids} for group in groups]
@@ -99,8 +105,8 @@ def test_names_of_any_letters_are_told_apart_or_refused(names: list[str]) -> Non
 
 def test_the_vocabulary_is_made_of_the_texts_and_nothing_else() -> None:
     texts = ["a photo of a cat.", "a dog"]
-    assert pieces_of(texts) == pieces_of(reversed(texts)) == pieces_of(texts * 2)
-    vocabulary, merges = pieces_of(texts)
+    assert byte_pairs(texts) == byte_pairs(reversed(texts)) == byte_pairs(texts * 2)
+    vocabulary, merges = byte_pairs(texts)
     assert sorted(vocabulary.values()) == list(range(len(vocabulary)))
     assert {"cat</w>", "photo</w>", ".</w>"} <= set(vocabulary)
     assert all(left in vocabulary and right in vocabulary and left + right in vocabulary for left, right in merges)
@@ -130,7 +136,7 @@ def test_the_vocabulary_is_made_of_the_texts_and_nothing_else() -> None:
 )
 def test_names_that_cannot_be_told_apart_are_refused(classes: tuple[str, ...], synonyms: dict, why: str) -> None:
     with pytest.raises(UsageError, match=why):
-        make_phrases(classes, synonyms, TEMPLATES)
+        make_vocabulary(classes, synonyms, TEMPLATES)
 
 
 def test_names_that_a_tokenizer_cannot_tell_apart_are_refused_before_training() -> None:
@@ -140,9 +146,9 @@ def test_names_that_a_tokenizer_cannot_tell_apart_are_refused_before_training() 
 
 def test_a_template_without_a_place_for_the_name_is_refused() -> None:
     with pytest.raises(UsageError, match=r"template 'a thing': has no \{\}"):
-        make_phrases(cases.CLASSES, {}, ("a thing",))
+        make_vocabulary(cases.CLASSES, {}, ("a thing",))
 
 
 def test_the_question_is_the_commands_own_or_the_first_that_was_learnt() -> None:
-    assert cases.phrases(("airplane", "cat")).prompt("airplane") == "a photo of an airplane."
-    assert cases.phrases(templates=("an X-ray of {}", "{}")).prompt("bird") == "an X-ray of bird"
+    assert cases.vocabulary(("airplane", "cat")).prompt("airplane") == "a photo of an airplane."
+    assert cases.vocabulary(templates=("an X-ray of {}", "{}")).prompt("bird") == "an X-ray of bird"

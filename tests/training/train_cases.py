@@ -52,22 +52,21 @@ def training(wanted: Recipe, images: LabelledImages | None = None) -> Training:
     """Make a training that has not begun."""
     import torch
 
-    from bigain_cli.training.export import make_process
-    from bigain_cli.training.networks import make_trainable
+    from bigain_cli.training.networks import make_noise_schedule, make_trainable
     from bigain_cli.training.training_loop import Training
 
     device = torch.device("cpu")
     images = images or toy()
-    trainable = make_trainable(wanted, phrases(images.classes))
-    return Training(wanted, trainable, make_process(device), images, device, {"classes": list(images.classes)})
+    trainable = make_trainable(wanted, vocabulary(images.classes))
+    return Training(wanted, trainable, make_noise_schedule(device), images, device, {"classes": list(images.classes)})
 
 
-def phrases(classes: tuple[str, ...] = CLASSES, synonyms: Any = None, templates: Any = None) -> Any:
+def vocabulary(classes: tuple[str, ...] = CLASSES, synonyms: Any = None, templates: Any = None) -> Any:
     """Make the language of some classes."""
     from bigain_cli.training.recipe import TEMPLATES
-    from bigain_cli.training.tokenizer import make_phrases
+    from bigain_cli.training.tokenizer import make_vocabulary
 
-    return make_phrases(classes, synonyms or {}, templates or TEMPLATES)
+    return make_vocabulary(classes, synonyms or {}, templates or TEMPLATES)
 
 
 def job(folder: Path, arch: str = "unet", **changes: Any) -> TrainingJob:
