@@ -15,7 +15,7 @@ import pytest
 from commands import Result, environment, run, start, warm
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from test_command_runs import terminal
+from test_classify_command import terminal
 
 from bigain_cli.errors import UsageError
 from bigain_cli.generation.image_paths import image_names
