@@ -30,7 +30,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(place: Path) -> bytes:
-    """Return the file of a run that nothing disturbed, which was told to resume where nothing was."""
+    """Return the file of a run that nothing disturbed, with --resume and no earlier file."""
     command = ("classify", "photos", *LABELS, *SLOWLY, "-o", "whole.jsonl", "--resume")
     first = run(*command, cwd=place)
     assert (first.code, first.out) == (1, b"")
@@ -124,8 +124,8 @@ def test_continuing_is_advised_only_where_it_is_possible(
     place: Path, tmp_path: Path, name: str, more: tuple[str, ...], said: str | None
 ) -> None:
     (tmp_path / "x.jsonl").write_text("")
-    code, told = interrupted(place, tmp_path / name, signal.SIGINT, *more)
-    assert code == 130 and (said in told if said else "has the results" not in told)
+    code, stderr = interrupted(place, tmp_path / name, signal.SIGINT, *more)
+    assert code == 130 and (said in stderr if said else "has the results" not in stderr)
 
 
 def test_an_interrupted_report_says_so(place: Path, tmp_path: Path) -> None:
