@@ -141,7 +141,7 @@ def serve() -> None:
 
 
 def _become(request: dict[str, Any]) -> None:
-    from bigain_cli.cli import respond
+    from bigain_cli.cli.exit_codes import run_command
 
     code = 70
     signal.alarm(LONGEST)
@@ -153,7 +153,7 @@ def _become(request: dict[str, Any]) -> None:
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOCTTY if number else os.O_RDONLY
             os.dup2(os.open(path, flags), number)
         sys.argv = ["bigain", *request["arguments"]]
-        code = respond()
+        code = run_command()
     except BaseException:  # noqa: BLE001 (the last line of a process)
         traceback.print_exc()
     sys.stderr.flush()

@@ -15,14 +15,14 @@ import pytest
 import typer
 from commands import LABELS, run
 
-from bigain_cli.cli.app import answer, app
+from bigain_cli.cli.app import app, run_command_line
 from bigain_cli.cli.options import PANELS
 from bigain_cli.errors import UsageError
 
 HEAVY = ("torch", "numpy", "diffusers", "transformers", "huggingface_hub")
 IN_ONE_PROCESS = """
 import contextlib, io, json, sys
-from bigain_cli.cli import respond
+from bigain_cli.cli.exit_codes import run_command
 heavy_names = sys.argv[1:]
 results = []
 for arguments in json.load(sys.stdin):
@@ -30,7 +30,7 @@ for arguments in json.load(sys.stdin):
     raw = io.BytesIO()
     out, err = io.TextIOWrapper(raw, write_through=True), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = respond()
+        code = run_command()
     heavy = sorted(set(sys.modules) & set(heavy_names))
     results.append([code, raw.getvalue().decode(), err.getvalue(), heavy])
 json.dump(results, sys.stdout)
@@ -66,7 +66,7 @@ def answers(requests: list[list[str]], cwd: Path) -> list[tuple[int, str, str, l
         capture_output=True,
         text=True,
         cwd=cwd,
-        env=commands.environment(),
+        env=commands.environment({"COLUMNS": "80"}),
         check=True,
         timeout=120,
     )
@@ -277,7 +277,7 @@ def test_an_output_without_a_name_is_a_mistake_to_every_verb(nothing: str, place
     assert {name for name, verb in verbs if any(each.name == "output" for each in verb.params)} == commands.keys()
     for verb, arguments in commands.items():
         with pytest.raises(UsageError, match=f"-o '{nothing}': names nothing. Write -o "):
-            answer([verb, *arguments, "-o", nothing])
+            run_command_line([verb, *arguments, "-o", nothing])
 
 
 def test_the_model_can_come_from_the_environment(place: Path) -> None:
@@ -322,7 +322,8 @@ def options_in(help_text: str) -> set[str]:
 def test_help_fits_a_screen_and_help_all_adds_the_rest(place: Path) -> None:
     found = answers([[verb, flag] for verb in VERBS for flag in ("--help", "--help-all")], place)
     for verb, (_, usual, _, _), (_, everything, _, _) in zip(VERBS, found[::2], found[1::2], strict=True):
-        assert len(usual.splitlines()) <= 48 and len(options_in(usual)) <= 24, verb
+        assert len(usual.splitlines()) <= 45 and len(options_in(usual)) <= 21, verb
+        assert all(len(line) <= 80 for line in usual.splitlines()), verb
         headings = re.findall(r"^(\w+):$", usual, re.MULTILINE)
         assert headings == [each for each in PANELS if each in headings] and "More" not in headings
         assert options_in(usual) < options_in(everything) and "\nMore:\n" in everything
@@ -330,6 +331,11 @@ def test_help_fits_a_screen_and_help_all_adds_the_rest(place: Path) -> None:
         assert options_in(everything) - {"--help"} == {
             each.opts[0] for each in params if each.param_type_name == "option"
         }
+
+
+def test_the_list_of_verbs_cuts_nothing(place: Path) -> None:
+    ((_, text, _, _),) = answers([["--help"]], place)
+    assert all(re.search(rf"^  {verb} +\S.*\w\.$", text, re.MULTILINE) for verb in [*VERBS, "list"])
 
 
 def test_completion_knows_the_verbs() -> None:

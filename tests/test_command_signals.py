@@ -30,7 +30,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(place: Path) -> bytes:
-    """Return the file of a run that nothing disturbed, which was told to resume where nothing was."""
+    """Return the file of a run that nothing disturbed, with --resume and no earlier file."""
     command = ("classify", "photos", *LABELS, *SLOWLY, "-o", "whole.jsonl", "--resume")
     first = run(*command, cwd=place)
     assert (first.code, first.out) == (1, b"")
@@ -59,7 +59,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(place: Path, whole: bytes) -> No
     assert 5 <= left.count(b"\n") < COUNT and whole.startswith(left)
     target.write_bytes(left[: left.rindex(b"\n", 0, -1) + 40])  # as if killed in the middle of a line
     done = run(*command, cwd=place)
-    assert done.code == 1 and "torn" in done.err and "already recorded, 1 of them failures" in done.err
+    assert done.code == 1 and "line was incomplete" in done.err and "already recorded, 1 of them failures" in done.err
     assert target.read_bytes() == whole
 
 
@@ -99,7 +99,7 @@ def test_an_interrupted_run_leaves_a_valid_file(place: Path, tmp_path: Path, suf
     code, said = interrupted(place, target, how)
     word = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}[how]
     assert code == 128 + how and said.endswith(f"bigain: {word}\n") and "Traceback" not in said
-    assert f"{target} has the results until now; " in said
+    assert f"{target} has the results so far; " in said
     assert ("continue with --resume" in said) == (suffix == "jsonl")
     assert list(tmp_path.iterdir()) == [target]
     text = target.read_text()
@@ -115,8 +115,8 @@ def test_an_interrupted_run_leaves_a_valid_file(place: Path, tmp_path: Path, suf
 @pytest.mark.parametrize(
     ("name", "more", "said"),
     [
-        ("x.txt", ("--jsonl",), "x.txt has the results until now; only a .jsonl file can be continued\n"),
-        ("x.jsonl", ("--force",), "x.jsonl has the results until now; continue with --resume (and no --force)\n"),
+        ("x.txt", ("--jsonl",), "x.txt has the results so far; only a .jsonl file can be continued\n"),
+        ("x.jsonl", ("--force",), "x.jsonl has the results so far; continue with --resume (and no --force)\n"),
         ("/dev/null", ("--jsonl",), None),
     ],
 )
@@ -124,8 +124,8 @@ def test_continuing_is_advised_only_where_it_is_possible(
     place: Path, tmp_path: Path, name: str, more: tuple[str, ...], said: str | None
 ) -> None:
     (tmp_path / "x.jsonl").write_text("")
-    code, told = interrupted(place, tmp_path / name, signal.SIGINT, *more)
-    assert code == 130 and (said in told if said else "has the results" not in told)
+    code, stderr = interrupted(place, tmp_path / name, signal.SIGINT, *more)
+    assert code == 130 and (said in stderr if said else "has the results" not in stderr)
 
 
 def test_an_interrupted_report_says_so(place: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from bigain_cli.cli.app import answer
+from bigain_cli.cli.app import run_command_line
 from bigain_cli.errors import ModelError, UsageError
 
 CARD: dict[str, Any] = {"templates": ["a photo of a {}."], "score": "vote", "draws": 7}
@@ -40,7 +40,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_the_models_own_draws_bound_the_evaluations(arguments: str, most: int, capsys) -> None:
-    assert answer(["classify", "a.png", "-m", "model", *arguments.split(), "--dry-run", "--json"]) == 0
+    assert run_command_line(["classify", "a.png", "-m", "model", *arguments.split(), "--dry-run", "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)
     assert plan["evaluations_at_most"] == most and plan["model"]["present"]
 
@@ -56,27 +56,30 @@ def test_the_models_own_draws_bound_the_evaluations(arguments: str, most: int, c
 )
 def test_what_cannot_be_classified_is_refused(arguments: str, why: str) -> None:
     with pytest.raises(UsageError) as refused:
-        answer(["classify", "a.png", *arguments.split(), "--dry-run"])
+        run_command_line(["classify", "a.png", *arguments.split(), "--dry-run"])
     assert why in str(refused.value)
 
 
 def test_it_makes_no_folder_but_wants_the_library(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = sorted(place.rglob("*"))
     arguments = ["classify", "a.png", "-l", "cat,dog", "-m", "model", "--score", "l2", "--heatmap", "deep/maps"]
-    assert answer([*arguments, "--dry-run"]) == 0
+    assert run_command_line([*arguments, "--dry-run"]) == 0
     assert sorted(place.rglob("*")) == before
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match="matplotlib plots it"):
-        answer([*arguments, "--dry-run"])
+        run_command_line([*arguments, "--dry-run"])
 
 
 def test_a_card_that_cannot_be_read_is_refused(place: Path) -> None:
     (place / "model" / "bigain.json").write_text("{")
     with pytest.raises(ModelError, match="unreadable"):
-        answer(["classify", "a.png", "-l", "cat,dog", "-m", "model", "--dry-run"])
+        run_command_line(["classify", "a.png", "-l", "cat,dog", "-m", "model", "--dry-run"])
 
 
 def test_it_needs_no_torch() -> None:
-    code = "import sys; from bigain_cli.cli.app import answer; answer(sys.argv[1:]); sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys; from bigain_cli.cli.app import run_command_line as run; "
+        "run(sys.argv[1:]); sys.exit('torch' in sys.modules)"
+    )
     arguments = ["classify", "a.png", "-l", "cat,dog", "-m", "model", "--dry-run"]
     assert subprocess.run([sys.executable, "-c", code, *arguments]).returncode == 0

@@ -229,9 +229,9 @@ def test_a_prompt_that_is_not_unicode_is_a_mistake(tmp_path: Path) -> None:
 
 def test_mistakes_and_help_need_no_torch(tmp_path: Path) -> None:
     code = (
-        "import sys; from bigain_cli.cli import respond\n"
+        "import sys; from bigain_cli.cli.exit_codes import run_command\n"
         "sys.argv = ['bigain', *sys.argv[1:]]\n"
-        "code = respond()\n"
+        "code = run_command()\n"
         "sys.exit(70 if {'torch', 'numpy'} & set(sys.modules) else code)\n"
     )
     for arguments, expected in ((["red", "--steps", "0"], 2), (["--help"], 0)):

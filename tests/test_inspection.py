@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import bigain_cli as bigain
-from bigain_cli.cli.app import answer
+from bigain_cli.cli.app import run_command_line
 from bigain_cli.errors import BigainError, InputError, UsageError
 from bigain_cli.inspection.figure import _kept_tokens, figure_of
 from bigain_cli.inspection.inspector import BlockView, inspect
@@ -119,27 +119,27 @@ def test_the_command_gives_numbers_and_images(models, images, tmp_path: Path, mo
     monkeypatch.chdir(tmp_path)
     images[0][1].save("a.png")
     command = ["inspect", "a.png", "-m", str(models["epsilon"]), "-c", "lgtm:0.5@share=level"]
-    assert answer([*command, "-t", "900,100", "-o", "looks", "--json"]) == 0
+    assert run_command_line([*command, "-t", "900,100", "-o", "figures", "--json"]) == 0
     document: dict[str, Any] = json.loads(capsys.readouterr().out)
-    assert [view["t"] for view in document["looks"]] == [100, 900]
-    assert document["pictures"] == {t: f"looks/a.png-t{t}.png" for t in ("100", "900")}
+    assert [block_view["t"] for block_view in document["looks"]] == [100, 900]
+    assert document["pictures"] == {t: f"figures/a.png-t{t}.png" for t in ("100", "900")}
     assert all(Path(path).stat().st_size > 1000 for path in document["pictures"].values())
-    with pytest.raises(UsageError, match=r"looks/a\.png-t100\.png: exists, and 1 other\. --force to replace"):
-        answer([*command, "-t", "100,900", "-o", "looks"])
+    with pytest.raises(UsageError, match=r"figures/a\.png-t100\.png: exists, and 1 other\. --force to replace"):
+        run_command_line([*command, "-t", "100,900", "-o", "figures"])
     with pytest.raises(UsageError, match=r"--force: replaces files"):
-        answer([*command, "--force"])
-    Path("looks/a.png-t100.png").write_text("old")
-    assert answer([*command, "-t", "100", "-o", "looks", "--force"]) == 0
-    assert Path("looks/a.png-t100.png").stat().st_size > 1000
+        run_command_line([*command, "--force"])
+    Path("figures/a.png-t100.png").write_text("old")
+    assert run_command_line([*command, "-t", "100", "-o", "figures", "--force"]) == 0
+    assert Path("figures/a.png-t100.png").stat().st_size > 1000
     capsys.readouterr()
-    assert answer([*command, "-t", "100"]) == 0
+    assert run_command_line([*command, "-t", "100"]) == 0
     table = capsys.readouterr().out.splitlines()
     assert table[0].split()[:3] == ["t", "operator", "grid"] and table[1].split()[0] == "100"
     for wrong, why in (("-t x", "not whole numbers"), ("-c lgtm", "lgtm"), ("-m colours", "has no network")):
         with pytest.raises(UsageError, match=why):
-            answer([*command, *wrong.split()])
+            run_command_line([*command, *wrong.split()])
     with pytest.raises(UsageError, match="this model's go from 0"):
-        answer([*command, "-t", "100000", "-o", "never"])
+        run_command_line([*command, "-t", "100000", "-o", "never"])
     assert not Path("never").exists()
     with pytest.raises(BigainError, match=r"gone\.png"):
-        answer(["inspect", "gone.png"])
+        run_command_line(["inspect", "gone.png"])

@@ -1,4 +1,4 @@
-"""Progress: lines now and then, a live table with bars that close in, an honest bound on the time left."""
+"""Progress: lines now and then, a live table with bars that narrow, an honest bound on the time left."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.console import Console
 import bigain_cli as bigain
 from bigain_cli.classification.ranking import RankedLabel
 from bigain_cli.cli import live_table, progress
-from bigain_cli.cli.live_table import WIDTH, ClassifyProgress, bar, most_left, plain, table
+from bigain_cli.cli.live_table import WIDTH, ClassifyProgress, bar, most_evaluations_left, plain, table
 from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.progress import ProgressBar, clock
 
@@ -31,7 +31,7 @@ def place(behind: float, radius: float | None, alive: bool = True) -> RankedLabe
     return RankedLabel("cat", 0.5, -0.1, 16, alive, behind, 0.0, radius)
 
 
-def test_bars_close_in_around_their_dot() -> None:
+def test_bars_narrow_around_their_dot() -> None:
     ends = (-1.0, 3.0)
     wide, narrow, none = (bar(place(1.0, radius), ends) for radius in (1.5, 0.5, None))
     assert len(wide) == len(narrow) == len(none) == WIDTH
@@ -41,7 +41,7 @@ def test_bars_close_in_around_their_dot() -> None:
     assert bar(place(9.0, 0.5), ends).endswith("›") and bar(place(-9.0, 0.5), ends).startswith("‹")
 
 
-def test_the_table_greys_out_who_is_out(steps: list[bigain.Ranking]) -> None:
+def test_the_table_greys_out_dropped_labels(steps: list[bigain.Ranking]) -> None:
     console = Console(width=90, force_terminal=True, color_system="standard", no_color=False)
     with console.capture() as captured:
         console.print(table(steps[-1]))
@@ -56,13 +56,13 @@ def test_the_table_greys_out_who_is_out(steps: list[bigain.Ranking]) -> None:
 def test_the_time_left_is_a_bound_that_falls(steps: list[bigain.Ranking]) -> None:
     before, bounds = (0, 0), []
     for step in steps:
-        bounds.append(most_left(step, before))
+        bounds.append(most_evaluations_left(step, before))
         spent = steps[-1].evaluations - step.evaluations
         assert bounds[-1] >= spent
         before = (step.draws, step.evaluations)
     assert bounds == sorted(bounds, reverse=True) and bounds[-1] == 0
     short = dataclasses.replace(steps[0], settings={**steps[0].settings, "budget": steps[0].evaluations + 5})
-    assert most_left(short, (0, 0)) == 5
+    assert most_evaluations_left(short, (0, 0)) == 5
     assert [clock(seconds) for seconds in (0.4, 75, 3700)] == ["0:00", "1:15", "1:01:40"]
 
 
@@ -75,8 +75,8 @@ def lines_of(steps: list[bigain.Ranking], pause: float, monkeypatch: pytest.Monk
         for step in steps:
             now[0] += pause
             display.show(step)
-            assert ("left" in display.status()) == bool(display._under_way)
-    assert not display._lines, "nothing is kept of what is done"
+            assert ("left" in display.status()) == bool(display._in_progress)
+    assert not display._line_times, "nothing is kept of finished images"
     return capsys.readouterr().err.splitlines()
 
 
@@ -89,7 +89,7 @@ def test_plain_lines_are_a_second_apart(pause: float, count: int, steps, monkeyp
     assert all(": running, " in line for line in lines[:-1])
 
 
-def test_each_image_under_way_has_lines_of_its_own(steps, monkeypatch, capsys) -> None:
+def test_each_image_in_progress_has_lines_of_its_own(steps, monkeypatch, capsys) -> None:
     others = [dataclasses.replace(step, id="other.png") for step in steps]
     both = [step for pair in zip(steps, others, strict=True) for step in pair]
     lines = lines_of(both, 0.6, monkeypatch, capsys)
@@ -106,18 +106,18 @@ def test_a_plain_line_tells_pace_and_gap(steps, monkeypatch, capsys) -> None:
     assert ": running, 1 draw, 1 evaluation, 2.0/s, gap -, " in plain(one, 2.0)
 
 
-def test_a_step_meter_writes_a_line_now_and_then(monkeypatch, capsys) -> None:
+def test_a_progress_bar_writes_a_line_now_and_then(monkeypatch, capsys) -> None:
     now = [100.0]
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    with ProgressBar(Messages(quiet=False, verbose=False), "training", "images", before=100) as progress:
+    with ProgressBar(Messages(quiet=False, verbose=False), "training", "images", before=100) as display:
         for done in range(100, 140, 4):
-            progress.show(done, 200, "loss 0.1")
+            display.show(done, 200, "loss 0.1")
             now[0] += 4.0
     expected = [f"bigain: {done}/200 images, loss 0.1, {clock(200 - done)} left" for done in (112, 124, 136)]
     assert capsys.readouterr().err.splitlines() == expected, "an earlier run's steps make this one no faster"
-    with ProgressBar(Messages(quiet=True, verbose=False), "training", "images") as progress:
+    with ProgressBar(Messages(quiet=True, verbose=False), "training", "images") as display:
         now[0] += 60.0
-        progress.show(1, 2)
+        display.show(1, 2)
     assert capsys.readouterr() == ("", "")
 
 

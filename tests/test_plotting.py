@@ -18,7 +18,7 @@ from PIL import Image
 
 import bigain_cli as bigain
 from bigain_cli.classification.ranking import EvidenceMap, ImageEvidence, RankedLabel, Ranking
-from bigain_cli.cli.app import answer
+from bigain_cli.cli.app import run_command_line
 from bigain_cli.errors import UsageError
 from bigain_cli.outputs import plotting
 from bigain_cli.outputs.files import file_name, make_folder, save_file
@@ -165,14 +165,14 @@ def test_the_command_saves_figures_and_writes_the_same_records(tmp_path: Path, m
     command = ("classify", "photos", *LABELS, "-m", "colours", "--draws", "16", "--jsonl")
     outputs = []
     for options in ((), ("--heatmap", "maps")):
-        assert answer([*command, *options]) == 1
+        assert run_command_line([*command, *options]) == 1
         outputs.append(capsysbinary.readouterr().out)
     assert outputs[0] == outputs[1] and outputs[0].count(b"\n") == 3
     names = {path.name for path in (tmp_path / "maps").iterdir()}
     assert names == {file_name(f"photos/{name}.png", ".png") for name in ("one", "two")}
     for folder, score, why in (("photos/one.png", "l2", "exists and is no folder"), ("maps", "vote", "be mapped")):
         with pytest.raises(UsageError, match=why):
-            answer([*command, "--heatmap", folder, "--score", score])
+            run_command_line([*command, "--heatmap", folder, "--score", score])
 
 
 def test_the_command_writes_a_report(tmp_path: Path, monkeypatch, capsysbinary) -> None:
@@ -181,7 +181,7 @@ def test_the_command_writes_a_report(tmp_path: Path, monkeypatch, capsysbinary) 
     image("<i>red.png", "red")
     command = ["classify", "<i>red.png", *LABELS, "-m", "colours", "--draws", "16", "-o", "report.html", "--force"]
     for options, images in (((), 3), (("--heatmap", "maps"), 3), (("--score", "vote"), 1)):
-        assert answer([*command, *options]) == 0
+        assert run_command_line([*command, *options]) == 0
         text = Path("report.html").read_text()
         assert text.count("<img") == images and "&lt;i&gt;red.png" in text and "<i>red" not in text
         assert ("Maps:" in text) == (images == 3)

@@ -26,7 +26,7 @@ def test_the_record_in_the_readme_is_the_one_that_is_made() -> None:
 
 
 @pytest.mark.slow
-def test_the_drawn_horse_is_classified_as_the_readme_shows() -> None:
+def test_the_generated_horse_is_classified_as_the_readme_shows() -> None:
     row = re.search(r"^(\w+) +([\d.]+)  (\w+) +(\w+) +([\d.]+) \[[^]]+\] +(\d+)  /tmp/horse\.png$", TEXT, re.M)
     label, probability, verdict, runner_up, gap, evaluations = row.groups()
     mini = bigain.load("mini", device="cpu")

@@ -1,8 +1,9 @@
-"""The verbs, and their help: options in panels, those of the last one with --help-all only."""
+"""The verbs and their help: options in panels, the last panel with --help-all only."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
@@ -19,7 +20,7 @@ from bigain_cli.cli.options import PANELS
 from bigain_cli.cli.train import train
 from bigain_cli.version import __version__
 
-WIDEST = 24  # letters of an option's name beside its help; longer names have a line of their own
+WIDEST_NAME = 24  # letters of an option beside its help; a longer one has a line of its own
 
 app = typer.Typer(
     name="bigain",
@@ -40,7 +41,7 @@ def _version(given: bool) -> None:
 def bigain(
     context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", help="Show the version and leave.", callback=_version, is_eager=True)
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
     """Classify images zero-shot with a diffusion model, and generate images with the same one.
@@ -72,20 +73,24 @@ class Verb(TyperCommand):
         )
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write a panel after the other, all aligned."""
+        """Write one panel after the other, all aligned."""
         panels: dict[str, list[tuple[str, str]]] = {panel: [] for panel in PANELS}
         for param in self.get_params(ctx):
-            usual = PANELS[0] if param.param_type_name == "argument" else PANELS[-2]
-            record = param.get_help_record(ctx)
-            if record is not None:
-                panels.setdefault(getattr(param, "rich_help_panel", None) or usual, []).append(record)
+            if record := param.get_help_record(ctx):
+                default = PANELS[0] if param.param_type_name == "argument" else PANELS[-2]
+                panels[getattr(param, "rich_help_panel", None) or default].append((record[0], _plain(record[1])))
         if not ctx.meta.get(PANELS[-1]):
             del panels[PANELS[-1]]
-        width = min(max(len(name) for rows in panels.values() for name, _ in rows), WIDEST)
+        width = min(max(len(name) for rows in panels.values() for name, _ in rows), WIDEST_NAME)
         for panel, rows in panels.items():
             if rows:
                 with formatter.section(panel):
                     formatter.write_dl([(name.ljust(width), text) for name, text in rows], col_max=width)
+
+
+def _plain(text: str) -> str:
+    """Return an option's help without the notation for ranges, and with single brackets."""
+    return re.sub(r"default: \((.*?)\)", r"default: \1", text.replace("; x>=1", "").replace("; x>=0", ""))
 
 
 def _help_all(context: typer.Context, _: object, given: bool) -> None:
@@ -108,10 +113,10 @@ for name, verb in VERBS.items():
     app.command(name, cls=Verb)(verb)
 
 
-def answer(arguments: Sequence[str]) -> int:
-    """Run a command line; every failure, a closed pipe and Ctrl-C too, is left to the caller."""
+def run_command_line(arguments: Sequence[str]) -> int:
+    """Run a command line; every failure, a closed pipe and Ctrl-C, too, is the caller's to catch."""
     command = typer.main.get_command(app)
     if "_BIGAIN_COMPLETE" in os.environ:
-        command(prog_name="bigain")  # answers the shell and leaves
+        command(prog_name="bigain")  # prints the completions and exits
     with command.make_context("bigain", list(arguments)) as context:
         return int(command.invoke(context) or 0)

@@ -1,4 +1,4 @@
-"""`bigain classify`: options in, rankings out. Knows no tensors."""
+"""`bigain classify`: its options. Knows no tensors."""
 
 from __future__ import annotations
 
@@ -7,29 +7,12 @@ from typing import Annotated
 import typer
 
 from bigain_cli.classification.stopping import StoppingRules
+from bigain_cli.cli import options
 from bigain_cli.cli.classify_request import ClassifyRequest
 from bigain_cli.cli.messages import Messages
-from bigain_cli.cli.options import (
-    Compress,
-    Device,
-    DryRun,
-    Dtype,
-    Kv,
-    Merge,
-    Model,
-    Quiet,
-    Verbose,
-    check_output,
-    chosen_format,
-    chosen_spec,
-    effort_option,
-    input_option,
-    label_option,
-    more_option,
-    output_option,
-)
+from bigain_cli.cli.options import effort_option, input_option, label_option, more_option, output_option
 from bigain_cli.errors import UsageError
-from bigain_cli.registry import DEFAULT_MODEL, OUTPUTS, SCHEDULES, SCORES
+from bigain_cli.registry import DEFAULT_MODEL, OUTPUTS
 
 SUFFIXES = {suffix: name for name, entry in OUTPUTS.items() for suffix in entry.suffixes}
 
@@ -39,59 +22,44 @@ def classify(
         list[str] | None,
         typer.Argument(metavar="INPUT...", help="Images, folders, globs; - is one image on stdin.", show_default=False),
     ] = None,
-    recursive: Annotated[bool, input_option("--recursive", "-r", help="Look into folders within folders.")] = False,
+    recursive: Annotated[bool, input_option("--recursive", "-r", help="Search folders within folders, too.")] = False,
     files_from: Annotated[
-        str | None,
-        input_option("--files-from", metavar="FILE|-", help="Read input paths from a file or stdin, one a line."),
+        str | None, input_option(metavar="FILE|-", help="Read input paths from a file or stdin, one per line.")
     ] = None,
     null: Annotated[
         bool, more_option("--null", "-0", help="Paths of --files-from end with NUL, as find -print0 writes them.")
     ] = False,
     labels: Annotated[
         str | None,
-        label_option(
-            "--labels",
-            "-l",
-            help="A label file, a preset (bigain list labels), or a,b,c.",
-        ),
+        label_option("--labels", "-l", metavar="LABELS", help="A file, a preset (bigain list labels), or a,b,c."),
     ] = None,
     template: Annotated[
         list[str] | None,
-        label_option("--template", "-t", help='Prompt, as "a photo of a {}."; repeat to average.'),
+        label_option("--template", "-t", metavar="TEXT", help='Prompt, as "a photo of a {}."; repeat to average.'),
     ] = None,
     reject: Annotated[
         bool, label_option("--reject", help="Answer 'none' when no label beats the empty prompt.")
     ] = False,
-    model: Model = DEFAULT_MODEL,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    compress: Compress = None,
-    merge: Merge = None,
-    kv: Kv = None,
+    model: options.Model = DEFAULT_MODEL,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    compress: options.Compress = None,
+    merge: options.Merge = None,
+    kv: options.Kv = None,
     confidence: Annotated[
-        float,
-        effort_option(help="How sure a race is when it drops a label, and the gap's interval."),
+        float, effort_option(metavar="P", help="For dropping a label, and for the gap's interval.")
     ] = 0.95,
-    draws: Annotated[int | None, effort_option(help="Most draws per label.", show_default="by model, schedule")] = None,
-    budget: Annotated[int | None, effort_option(help="Most evaluations per image.")] = None,
+    draws: options.Draws = None,
+    budget: options.Budget = None,
     deadline: Annotated[
-        float | None,
-        effort_option(help="Most seconds per image; not exactly repeatable."),
+        float | None, more_option(metavar="SECONDS", help="Most seconds per image; not exactly repeatable.")
     ] = None,
-    schedule: Annotated[str, more_option(help=f"{', '.join(SCHEDULES)}.")] = "race",
-    score: Annotated[str | None, more_option(help=f"{', '.join(SCORES)}.", show_default="by model")] = None,
-    seed: Annotated[int, more_option(help="Seed of the draws.")] = 0,
-    batch: Annotated[
-        int | None,
-        more_option(
-            min=1,
-            help="Most evaluations at once; rounded down to 1, 2, 4 or a multiple of 8.",
-            show_default="by device and model",
-        ),
-    ] = None,
+    schedule: options.Schedule = "race",
+    score: options.Score = None,
+    seed: Annotated[int, more_option(metavar="N", help="Seed of the draws.")] = 0,
+    batch: options.Batch = None,
     output: Annotated[
-        str | None,
-        output_option("--output", "-o", metavar="FILE", help="Write records to a file; its suffix is the format."),
+        str | None, output_option("--output", "-o", metavar="FILE", help="Where to write; the suffix is the format.")
     ] = None,
     as_json: Annotated[bool, output_option("--json", help="Write one JSON array.")] = False,
     as_jsonl: Annotated[bool, output_option("--jsonl", help="Write one JSON line per image, at once.")] = False,
@@ -100,25 +68,16 @@ def classify(
     top: Annotated[
         int | None, output_option(min=1, metavar="K", help="Labels per image.", show_default="5 in JSON, 1 in columns")
     ] = None,
-    resume: Annotated[
-        bool,
-        output_option(
-            "--resume", help="Continue an interrupted -o FILE.jsonl; failures stand until their lines are removed."
-        ),
-    ] = False,
+    resume: Annotated[bool, output_option("--resume", help="Continue an interrupted -o FILE.jsonl.")] = False,
     force: Annotated[bool, more_option("--force", help="Replace an existing -o FILE.")] = False,
     heatmap: Annotated[
-        str | None,
-        output_option(
-            metavar="DIR",
-            help="Plot where the evidence lies, a PNG for each image.",
-        ),
+        str | None, output_option(metavar="DIR", help="Plot where the evidence lies, one PNG per image.")
     ] = None,
     watch: Annotated[bool, output_option("--watch", help="Show a live table of the labels on stderr.")] = False,
     timing: Annotated[bool, more_option("--timing", help="Add seconds to each record of --json or --jsonl.")] = False,
-    dry_run: DryRun = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    dry_run: Annotated[bool, output_option("--dry-run", help="Count images, labels and evaluations, no more.")] = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> int:
     """Rank labels for each image.
 
@@ -127,17 +86,17 @@ def classify(
       bigain classify photo.jpg --model colours --labels red,green,blue
       bigain classify photos/ -r -l pets -m sd1.5 -o pets.jsonl --resume
     """
-    check_output(output, "pets.jsonl")
+    options.check_output(output, "pets.jsonl")
     if labels is None:
         hint = "Give -l FILE, -l cat,dog or a preset (bigain list labels)."
         raise UsageError("no labels", "nothing to choose between", hint)
-    flags = {"json": as_json, "jsonl": as_jsonl, "csv": as_csv, "tsv": as_tsv}
+    formats = {"json": as_json, "jsonl": as_jsonl, "csv": as_csv, "tsv": as_tsv}
     request = ClassifyRequest(
         inputs=tuple(inputs or ()), files_from=files_from, null=null, recursive=recursive,
         labels=labels, templates=tuple(template or ()), reject=reject,
-        model=model, device=device, dtype=dtype, compress=chosen_spec(compress, merge, kv),
+        model=model, device=device, dtype=dtype, compress=options.chosen_spec(compress, merge, kv),
         rules=StoppingRules(schedule, confidence, draws, budget, deadline, score), seed=seed, batch=batch,
-        format=chosen_format(flags, output, SUFFIXES, "or a flag such as --jsonl"),
+        format=options.chosen_format(formats, output, SUFFIXES, "or a flag such as --jsonl"),
         output=None if output == "-" else output, top=top, resume=resume, force=force,
         heatmap=heatmap, watch=watch, timing=timing,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a user wants of `classify`: its options, contradictions refused, before anything heavy is loaded."""
+"""The options of `classify`, with contradictions refused. Must not load anything heavy."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from bigain_cli.outputs.files import IN_PLACE, check_target
 from bigain_cli.outputs.plotting import require_plotting
 from bigain_cli.registry import OUTPUTS
 
-Conflict = tuple[bool, str, str, str]  # whether it holds, what, why, what to try
-TABLE_TOP = 5
+Conflict = tuple[bool, str, str, str]  # whether there is one, what, why, what to try
+TABLE_TOP = 5  # labels in a table of one image
 
 
 @dataclass(frozen=True)
@@ -51,25 +51,25 @@ class ClassifyRequest:
     watch: bool
 
     @property
-    def grows(self) -> bool:
-        """Tell whether the output grows line by line, so that it can be continued."""
+    def can_resume(self) -> bool:
+        """Whether the output is written line by line, so that it can be continued."""
         return self.format == "jsonl" and (self.output or "").lower().endswith(IN_PLACE)
 
     @property
     def top_labels(self) -> int:
-        """Return how many labels a record lists: as suits the format; in a table more for a single image."""
+        """The number of labels in a record: the format's default, but more in a table of one image."""
         if self.top is not None:
             return self.top
         single = len(self.inputs) == 1 and self.files_from is None and not os.path.isdir(self.inputs[0])
         return TABLE_TOP if self.format == "table" and single else OUTPUTS[self.format].top
 
     def check(self, quiet: bool) -> None:
-        """Refuse flags that would do nothing or contradict each other, and names that no machine has."""
+        """Refuse options that would do nothing or contradict each other, and unknown devices and dtypes."""
         for wrong, what, why, hint in (*self._input_conflicts(), *self._output_conflicts()):
             if wrong:
                 raise UsageError(what, why, hint)
         if quiet and self.watch:
-            raise UsageError("--quiet --watch", "one is silent, the other is not", "Choose one.")
+            raise UsageError("--quiet --watch", "one writes nothing, the other a table", "Choose one.")
         if self.heatmap is not None:
             require_plotting("--heatmap")
         check_machine(self.device, self.dtype)
@@ -79,17 +79,17 @@ class ClassifyRequest:
         nothing = not self.inputs and self.files_from is None
         yield nothing, "no input", "nothing to classify", "Give images or folders, or --files-from."
         yield len(stdin) > 1, " and ".join(stdin), "stdin can be read only once", "Put the image in a file."
-        alone = self.null and self.files_from is None
-        yield alone, "--null", "only says how --files-from is read", "Add --files-from."
+        without_list = self.null and self.files_from is None
+        yield without_list, "--null", "is about the paths of --files-from", "Add --files-from."
 
     def _output_conflicts(self) -> Iterator[Conflict]:
         resume, output = self.resume, self.output
         yield resume and output is None, "--resume", "continues a file, and there is none", "Add -o FILE.jsonl."
-        why = "only a .jsonl file grows line by line and can be continued"
-        yield resume and not self.grows, "--resume", why, "Use -o FILE.jsonl."
+        why = "only a .jsonl file can be continued"
+        yield resume and not self.can_resume, "--resume", why, "Use -o FILE.jsonl."
         yield resume and self.force, "--resume --force", "one keeps the file, the other replaces it", "Choose one."
         from_stdin = resume and "-" in self.inputs
-        yield from_stdin, "--resume", "stdin has no name to recognise it by", "Put the image in a file."
+        yield from_stdin, "--resume", "an image on stdin has no name to recognise it by", "Put the image in a file."
         yield self.force and output is None, "--force", "replaces a file, and none is named", "Add -o FILE."
         timed = self.format in ("json", "jsonl")
         yield self.timing and not timed, "--timing", "only records of --json and --jsonl hold seconds", "Add --jsonl."
@@ -102,15 +102,15 @@ class ClassifyRequest:
             check_target(self.output, self.force, self.resume)
 
     def sources(self, open_files: ExitStack) -> Iterator[Source]:
-        """Yield every image lazily: those of the arguments first, then those of a list."""
+        """Yield every image lazily: those of the arguments first, then those of --files-from."""
         paths: Iterator[str] = iter(())
         if self.files_from is not None:
-            paths = read_paths(_list(self.files_from, open_files), self.null)
-        free = None if self.files_from == "-" else _stdin()  # a list on stdin leaves no room for an image
-        return find(itertools.chain(self.inputs, paths), self.recursive, free)
+            paths = read_paths(_open_list(self.files_from, open_files), self.null)
+        image_stream = None if self.files_from == "-" else _stdin()
+        return find(itertools.chain(self.inputs, paths), self.recursive, image_stream)
 
 
-def _list(name: str, open_files: ExitStack) -> BinaryIO:
+def _open_list(name: str, open_files: ExitStack) -> BinaryIO:
     if name == "-":
         return _stdin()
     try:

@@ -1,4 +1,4 @@
-"""Runs `classify`: loads the model, continues a file, streams results to the output, counts failures."""
+"""Runs `classify`: loads the model, continues a file, writes results to the output, counts failures."""
 
 from __future__ import annotations
 
@@ -33,57 +33,56 @@ def run_request(request: ClassifyRequest, messages: Messages) -> int:
     resolve(request.model)
     with ExitStack() as open_files:
         found = request.sources(open_files)
-        run = _prepared(request, labels, messages)
-        done = _recorded(request, run.settings["fingerprint"], messages)
+        run = _start(request, labels, messages)
+        done = _earlier_records(request, run.settings["fingerprint"], messages)
         failures, first = done.failures, ""
         remaining = (source for source in found if source.id not in done.ids)
         with (
-            _kept(request, messages),
-            _sink(request, [label.name for label in run.competing]) as sink,
+            _note_on_interruption(request, messages),
+            _open_sink(request, [label.name for label in run.competing]) as sink,
             ClassifyProgress(messages, request.watch) as progress,
         ):
             for outcome in run.rankings(remaining):
                 if outcome.finished:
-                    with progress.aside():
+                    with progress.cleared():
                         if folder is not None and isinstance(outcome, Ranking):
-                            save_heatmap(folder, outcome)  # before the record: what is recorded is not done again
+                            save_heatmap(folder, outcome)  # before the record: a recorded image is not classified again
                         sink.write(outcome.to_dict(request.top_labels), outcome)
                     if isinstance(outcome, Failure):
                         failures, first = failures + 1, first or outcome.message
                 progress.show(outcome)
     if failures:
-        of = counted(progress.results + len(done.ids), "image")
-        named = f" (the first: {safe(first)})" if first and request.output is not None else ""
-        messages.error(f"{failures} of {of} failed; their records say why{named}")
+        images = counted(progress.results + len(done.ids), "image")
+        example = f" (the first: {safe(first)})" if first and request.output is not None else ""
+        messages.error(f"{failures} of {images} failed; their records say why{example}")
     return 1 if failures else 0
 
 
 @contextmanager
-def _kept(request: ClassifyRequest, messages: Messages) -> Iterator[None]:
-    """Say what an interruption leaves in the output, if it is a file and was written."""
+def _note_on_interruption(request: ClassifyRequest, messages: Messages) -> Iterator[None]:
+    """After an interruption, note whether the output file has results and can be continued."""
     output = request.output
     before = _stamp(output)
     try:
         yield
     except KeyboardInterrupt:
-        if output is not None and request.grows and _stamp(output):
-            messages.note(
-                f"{output} has the results until now; continue with --resume{' (and no --force)' * request.force}"
-            )
-        elif _stamp(output) != before:  # a second interruption may have kept it from being written
-            messages.note(f"{output} has the results until now; only a .jsonl file can be continued")
+        if request.can_resume and _stamp(output):
+            no_force = " (and no --force)" if request.force else ""
+            messages.note(f"{output} has the results so far; continue with --resume{no_force}")
+        elif _stamp(output) != before:  # it may not have: after a second interruption
+            messages.note(f"{output} has the results so far; only a .jsonl file can be continued")
         raise
 
 
 def _stamp(output: str | None) -> tuple[int, int] | None:
-    """Return what changes when a regular file is written anew; nothing of what is no such file."""
+    """Return what changes when a regular file is written; None for anything else."""
     if output is None or not os.path.isfile(output):
         return None
     found = os.stat(output)
     return found.st_ino, found.st_mtime_ns
 
 
-def _prepared(request: ClassifyRequest, labels: LabelSet, messages: Messages) -> Any:
+def _start(request: ClassifyRequest, labels: LabelSet, messages: Messages) -> Any:
     """Load the model and encode the labels' prompts."""
     from bigain_cli import Classification
 
@@ -107,13 +106,13 @@ def _prepared(request: ClassifyRequest, labels: LabelSet, messages: Messages) ->
     return run
 
 
-def _recorded(request: ClassifyRequest, fingerprint: str, messages: Messages) -> Recorded:
-    """Find out what an earlier run has recorded, and say so."""
+def _earlier_records(request: ClassifyRequest, fingerprint: str, messages: Messages) -> Recorded:
+    """Read the records of an earlier run, and report how many there are."""
     if not request.resume or request.output is None:
         return Recorded()
     done = recorded(request.output, fingerprint)
     if done.repaired:
-        messages.note(f"{request.output}: the last line was torn; its image is done again")
+        messages.note(f"{request.output}: the last line was incomplete; its image is classified again")
     if done.ids:
         messages.recorded(request.output, counted(len(done.ids), "image"), done.failures)
     if done.others:
@@ -122,8 +121,8 @@ def _recorded(request: ClassifyRequest, fingerprint: str, messages: Messages) ->
 
 
 @contextmanager
-def _sink(request: ClassifyRequest, names: list[str]) -> Iterator[Sink]:
-    """Open the output, and close it so that it is valid however the run ends."""
+def _open_sink(request: ClassifyRequest, names: list[str]) -> Iterator[Sink]:
+    """Open the output, and close it so that it is valid even after an interruption."""
     colour = request.output is None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     layout = Layout(tuple(names), request.top_labels or 1, colour, request.reject)
     sink: Sink = attribute(OUTPUTS[request.format].sink)(layout)

@@ -1,4 +1,4 @@
-"""`classify --dry-run`: images, labels and evaluations counted without torch; no model is read but its card."""
+"""`classify --dry-run`: counts images, labels and evaluations without torch; reads only the model's card."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bigain_cli.outputs.sink import encode
 
 
 def dry_run(request: ClassifyRequest) -> int:
-    """Print what a run would do; fail as it would if an input is missing."""
+    """Print what the run would do; return 1 if an input is missing."""
     labels = read_labels(request.labels, presets())
     request.check_output()
     model = resolve(request.model)

@@ -1,6 +1,6 @@
-"""What a user wants `evaluate` to do, and whether it makes sense; found out before anything heavy is loaded."""
+"""The options of `evaluate`, with contradictions refused. Must not load anything heavy."""
 
-# os.path says no where pathlib raises.
+# os.path answers False where pathlib raises an error.
 from __future__ import annotations
 
 import os
@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from bigain_cli.classification.stopping import StoppingRules
-from bigain_cli.cli.options import FORMS, check_machine
+from bigain_cli.cli.options import SUMMARY_SUFFIXES, check_machine
 from bigain_cli.errors import UsageError
 from bigain_cli.evaluation.generated_options import GeneratedImagesOptions
 from bigain_cli.evaluation.records import RecordFile
@@ -17,12 +17,12 @@ from bigain_cli.outputs.files import check_target
 from bigain_cli.outputs.plotting import figure_files
 from bigain_cli.registry import DEFAULT_FEATURE
 
-PAGES = {**FORMS, ".html": "html", ".htm": "html"}
+SUFFIXES = {**SUMMARY_SUFFIXES, ".html": "html", ".htm": "html"}
 
 
 @dataclass(frozen=True)
 class EvaluateRequest:
-    """Everything that can be chosen."""
+    """Every option."""
 
     dataset: str
     specs: tuple[str, ...]
@@ -39,7 +39,7 @@ class EvaluateRequest:
     batch: int | None
     records: str | None
     resume: bool
-    form: str
+    format: str
     output: str | None
     figure: str | None
     confusion: bool
@@ -49,50 +49,48 @@ class EvaluateRequest:
 
     @property
     def replace(self) -> bool:
-        """Tell whether what is written at the end may replace what an earlier run left."""
+        """Whether the files written at the end may replace those of an earlier run."""
         return self.force or self.resume
 
     @property
     def figures(self) -> tuple[str, ...]:
-        """Return the files to plot."""
+        """The files to plot."""
         return () if self.figure is None else figure_files(self.figure)
+
+    def check(self) -> None:
+        """Refuse contradictions, files that cannot be written, and unknown devices and dtypes."""
+        compared(self.specs, self.against)
+        keep = self.generate and self.generate.keep
+        if keep and os.path.lexists(keep) and not (os.path.isdir(keep) and os.access(keep, os.W_OK)):
+            raise UsageError(f"--keep {keep}", "not a folder that can be written to", "Name another.")
+        if self.limit == 0:
+            self._check_without_images()
+        RecordFile(self.records, self.resume, self.force)
+        targets = [name for name in (self.output, *self.figures) if name is not None]
+        for name in targets:
+            if [*targets, self.records].count(name) > 1:
+                raise UsageError(name, "is named twice", "Name different files.")
+            check_target(name, self.replace, self.resume)
+        check_machine(self.device, self.dtype)
+
+    def _check_without_images(self) -> None:
+        """Refuse --limit 0 without --generate, and with options that only classification needs."""
+        if self.generate is None:
+            raise UsageError(
+                "--limit 0", "nothing is classified, and without --generate nothing generated", "Leave it out."
+            )
+        given = [name for name in ("records", "figure", "confusion", "per_class") if getattr(self, name)]
+        given += [field.name for field in fields(StoppingRules) if getattr(self.rules, field.name) != field.default]
+        for name in given:
+            option = name.replace("_", "-")
+            raise UsageError(f"--{option} with --limit 0", "nothing is classified", "Leave one of them out.")
 
 
 def generated_images(count: int | None, force: bool, options: dict[str, Any]) -> GeneratedImagesOptions | None:
-    """Return how to generate images; refuse options that do nothing without."""
+    """Return how to generate images; refuse options that do nothing without --generate."""
     given = {name: value for name, value in options.items() if value is not None}
     if count is None:
         for name in given:
             raise UsageError(f"--{name}", "nothing is generated without --generate", "Add --generate N.")
         return None
     return GeneratedImagesOptions(count, replace=force, **{"feature": DEFAULT_FEATURE, **given})
-
-
-def check(request: EvaluateRequest) -> None:
-    """Refuse what contradicts itself, what cannot be written, and names that no machine has."""
-    compared(request.specs, request.against)
-    keep = request.generate and request.generate.keep
-    if keep and os.path.lexists(keep) and not (os.path.isdir(keep) and os.access(keep, os.W_OK)):
-        raise UsageError(f"--keep {keep}", "is no folder that can be written to", "Name another.")
-    if request.limit == 0:
-        _check_nothing_to_classify(request)
-    RecordFile(request.records, request.resume, request.force)
-    targets = [name for name in (request.output, *request.figures) if name is not None]
-    for name in targets:
-        if [*targets, request.records].count(name) > 1:
-            raise UsageError(name, "is named twice", "Give every file a name of its own.")
-        check_target(name, request.replace, request.resume)
-    check_machine(request.device, request.dtype)
-
-
-def _check_nothing_to_classify(request: EvaluateRequest) -> None:
-    """Refuse to classify nothing where nothing is generated either, and options that only classification needs."""
-    if request.generate is None:
-        raise UsageError(
-            "--limit 0", "nothing is classified, and without --generate nothing generated", "Leave it out."
-        )
-    given = [name for name in ("records", "figure", "confusion", "per_class") if getattr(request, name)]
-    given += [field.name for field in fields(StoppingRules) if getattr(request.rules, field.name) != field.default]
-    for name in given:
-        option = name.replace("_", "-")
-        raise UsageError(f"--{option} with --limit 0", "nothing is classified", "Leave one of them out.")

@@ -1,8 +1,7 @@
-"""Runs an evaluation: opens the dataset, loads the model, follows the run, writes summary, page and figure."""
+"""Runs `evaluate`: opens the dataset, loads the model, shows progress, writes summary, report and figure."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import PurePath
@@ -14,6 +13,7 @@ from bigain_cli.backbones.model_locations import resolve
 from bigain_cli.classification.label_prompts import NONE
 from bigain_cli.cli.evaluate_request import EvaluateRequest
 from bigain_cli.cli.messages import Messages
+from bigain_cli.cli.options import load_model
 from bigain_cli.cli.progress import ProgressBar
 from bigain_cli.errors import UsageError
 from bigain_cli.outputs.files import open_target, write_whole
@@ -22,31 +22,31 @@ from bigain_cli.outputs.plotting import rendered
 from bigain_cli.outputs.sink import Layout, encode, opened
 from bigain_cli.outputs.text import counted
 
-TOP = 5  # labels in a page
-FAILURES = 3  # that are named one by one
+TOP = 5  # labels per image in a report
+MOST_FAILURES = 3  # that are named one by one
 
 
 def run_request(request: EvaluateRequest, messages: Messages) -> int:
     """Evaluate; return 1 if any image failed, else 0."""
     run = _start(request, messages)
-    with _page(request, run) as page:
-        _classify(run, request, messages, page)
+    with _open_report(request, run) as report:
+        _classify(run, request, messages, report)
         try:
             if request.generate is not None:
                 _generate(run, request, request.generate.keep, messages)
-        finally:  # what was classified is written even if no image could be generated
+        finally:  # the classification's results are written even if generation fails
             summary = run.summary(finish=False)
-            _write(request, summary, page, messages)
-    for message in list(summary.failed.values())[:FAILURES]:
+            _write(request, summary, report, messages)
+    for message in list(summary.failed.values())[:MOST_FAILURES]:
         messages.error(message)
     if summary.failed:
-        more = "; --json names them all" if len(summary.failed) > FAILURES else ""
+        more = "; --json names them all" if len(summary.failed) > MOST_FAILURES else ""
         messages.error(f"{counted(len(summary.failed), 'image')} failed and excluded for every spec{more}")
     return 1 if summary.failed else 0
 
 
 def _start(request: EvaluateRequest, messages: Messages) -> Any:
-    """Open the dataset, load the model, and begin."""
+    """Open the dataset, load the model, and return the run."""
     from bigain_cli.datasets.opening import open_dataset
     from bigain_cli.evaluation.inputs import evaluation_inputs
 
@@ -54,52 +54,50 @@ def _start(request: EvaluateRequest, messages: Messages) -> Any:
     if request.confusion and dataset.many:
         raise UsageError("--confusion", "images of this dataset have several labels", "Leave it out.")
     options = {name: getattr(request, name) for name in ("labels", "limit", "per_class", "seed", "rules", "generate")}
-    inputs = evaluation_inputs(dataset, **options)  # what cannot be is refused before the model is loaded
+    inputs = evaluation_inputs(dataset, **options)  # refuses what is impossible before the model is loaded
     chosen = f"{len(inputs.chosen.cases)} of {len(dataset.cases)} images"
     messages.detail(f"{dataset.name}: {chosen}, labels: {inputs.labels.origin}")
     if dataset.strays:
         messages.note(f"{len(dataset.strays)} excluded, the first: {dataset.strays[0]}")
     resolve(request.model)
-    from bigain_cli import evaluate, load
+    from bigain_cli import evaluate
 
-    started = time.monotonic()
-    backbone = load(request.model, request.device, request.dtype)
-    messages.detail(f"model: {request.model} on {backbone.device}, loaded in {time.monotonic() - started:.1f} s")
+    backbone = load_model(request.model, request.device, request.dtype, messages)
     options |= {name: getattr(request, name) for name in ("against", "templates", "batch", "records", "resume")}
-    options |= {"replace": request.force, "heatmaps": request.form == "html"}
+    options |= {"replace": request.force, "heatmaps": request.format == "html"}
     run = evaluate(backbone, dataset, request.specs, **options)
     if not request.specs and len(run.specs) == 1:
         messages.note(f"{request.model} recommends no compression, so there is nothing to compare; add -c SPEC")
     return run
 
 
-def _classify(run: Any, request: EvaluateRequest, messages: Messages, page: Html | None) -> None:
-    """Follow the records: those of an earlier run, then the new ones."""
+def _classify(run: Any, request: EvaluateRequest, messages: Messages, report: Html | None) -> None:
+    """Classify, showing progress; records of an earlier run come first."""
     if request.resume:
-        _describe_found(run, request, messages)
+        _note_earlier_records(run, request, messages)
     before = run.recorded
-    with ProgressBar(messages, "classifying", "answers") as meter:
+    with ProgressBar(messages, "classifying", "records") as progress_bar:
         try:
-            for trial in run.records:
-                if page is not None:
-                    page.write(trial.record, trial.result)
-                if not trial.earlier:
-                    meter.show(run.recorded - before, run.total - before)
+            for record in run.records:
+                if report is not None:
+                    report.write(record.record, record.result)
+                if not record.earlier:
+                    progress_bar.show(run.recorded - before, run.total - before)
         except KeyboardInterrupt:
-            early = f", or sum up what is complete with --resume --limit {run.finished_images}"
-            go_on = f"continue with --resume{early if run.finished_images else ''}"
-            kept = f"are in {request.records}; {go_on}" if request.records else "are lost: use --records"
-            messages.note(f"interrupted; {run.recorded} of {run.total} answers {kept}")
+            summarize = f", or summarize the complete images with --resume --limit {run.finished_images}"
+            resume = f"continue with --resume{summarize if run.finished_images else ''}"
+            kept = f"are in {request.records}; {resume}" if request.records else "are lost: use --records"
+            messages.note(f"interrupted; {run.recorded} of {run.total} records {kept}")
             raise
 
 
-def _describe_found(run: Any, request: EvaluateRequest, messages: Messages) -> None:
-    """Say what an earlier run has recorded."""
+def _note_earlier_records(run: Any, request: EvaluateRequest, messages: Messages) -> None:
+    """Note which records an earlier run left."""
     found, path = run.found, str(request.records)
     if found.torn:
         messages.note(f"{path}: the last line was incomplete; its image is classified again")
-    without = "; a page shows them without images" if request.form == "html" else ""
-    messages.recorded(path, counted(found.answers, "answer"), found.failures, without)
+    without = "; the report shows them without images" if request.format == "html" else ""
+    messages.recorded(path, counted(found.answers, "record"), found.failures, without)
     if found.others:
         messages.note(f"{path}: {counted(found.others, 'record')} of other settings or images kept")
     if found.unknown:
@@ -109,11 +107,11 @@ def _describe_found(run: Any, request: EvaluateRequest, messages: Messages) -> N
 
 
 def _generate(run: Any, request: EvaluateRequest, keep: str | None, messages: Messages) -> None:
-    """Follow the generated images."""
-    with ProgressBar(messages, "generating", "images") as meter:
+    """Generate images, showing progress."""
+    with ProgressBar(messages, "generating", "images") as progress_bar:
         try:
             for progress in run.images:
-                meter.show(progress.done, progress.of)
+                progress_bar.show(progress.done, progress.of)
         except KeyboardInterrupt:
             written = request.limit != 0 and bool(request.output or request.figures)
             more = " with --resume" if request.records else " with --force" if written else ""
@@ -123,26 +121,26 @@ def _generate(run: Any, request: EvaluateRequest, keep: str | None, messages: Me
 
 
 @contextmanager
-def _page(request: EvaluateRequest, run: Any) -> Iterator[Html | None]:
-    """Open the page that shows every answer, if one is wanted; one that was stopped says so."""
-    if request.form != "html" or request.output is None:
+def _open_report(request: EvaluateRequest, run: Any) -> Iterator[Html | None]:
+    """Open the HTML report, if that is the format; after an interruption it is complete, and says so."""
+    if request.format != "html" or request.output is None:
         yield None
         return
     names = (*run.labels, *((NONE,) if run.dataset.many else ()))
-    page = Html(Layout(names, TOP, reject=run.dataset.many))
-    with open_target(request.output, request.replace) as stream, opened(page, stream, request.output):
-        yield page
+    report = Html(Layout(names, TOP, reject=run.dataset.many))
+    with open_target(request.output, request.replace) as stream, opened(report, stream, request.output):
+        yield report
 
 
-def _write(request: EvaluateRequest, summary: Any, page: Html | None, messages: Messages) -> None:
-    """Write the summary where it belongs, and the figure."""
+def _write(request: EvaluateRequest, summary: Any, report: Html | None, messages: Messages) -> None:
+    """Write the summary to the report, the file or stdout, and the figure."""
     from bigain_cli.evaluation.report import written
 
-    if page is not None:
-        page.remark(written(summary, "table", request.confusion))
-        page.describe({**summary.about, "chosen": summary.chosen, "compressions": list(summary.failures)})
+    if report is not None:
+        report.remark(written(summary, "table", request.confusion))
+        report.describe({**summary.about, "chosen": summary.chosen, "compressions": list(summary.failures)})
     elif request.limit != 0 or summary.image_quality is not None:
-        text = encode(written(summary, request.form, request.confusion) + "\n")
+        text = encode(written(summary, request.format, request.confusion) + "\n")
         if request.output is None:
             typer.echo(text, nl=False)
         else:

@@ -1,4 +1,4 @@
-"""What a user wants of `generate`: new images, or a previous one again. Checked before anything heavy is loaded."""
+"""The options of `generate`, for new images or a previous one again. Must not load anything heavy."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from bigain_cli.generation.png_settings import PreviousImage, read_previous
 
 @dataclass(frozen=True)
 class GenerateRequest:
-    """Every option, and where the images go."""
+    """Every option."""
 
     prompts: tuple[str, ...]
     count: int
-    wish: GenerationOptions
+    options: GenerationOptions
     model: str
     device: str
     dtype: str
@@ -29,11 +29,11 @@ class GenerateRequest:
 
     @property
     def paths(self) -> list[str]:
-        """Return a path for each image, or for the grid of them."""
-        return image_paths(self.output, self.prompts, self.count, self.wish.seed, self.grid)
+        """The path of each image, or of their grid."""
+        return image_paths(self.output, self.prompts, self.count, self.options.seed, self.grid)
 
     def check(self) -> None:
-        """Refuse what cannot or should not be written."""
+        """Refuse paths that cannot or should not be written."""
         paths = self.paths
         if paths != [STDOUT]:
             check_paths(paths, self.output, self.force)
@@ -46,7 +46,7 @@ class GenerateRequest:
 def request_again(
     path: str, model: str | None, device: str, output: str | None, force: bool, jsonl: bool
 ) -> GenerateRequest:
-    """Return the order that an image's own settings make; its model may have moved."""
+    """Return the request that generates an image again; `model` is needed if its model is elsewhere now."""
     previous = read_previous(path)
     name = model or previous.model
     previous.check_version(name)

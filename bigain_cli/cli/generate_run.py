@@ -1,4 +1,4 @@
-"""Runs `generate`: loads the model, writes each image whole as it comes, and names it on stdout."""
+"""Runs `generate`: loads the model, writes each image as it comes, and prints its path."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ from bigain_cli.outputs.sink import encode
 def run_request(request: GenerateRequest, messages: Messages) -> int:
     """Generate and write every image."""
     resolve(request.model)
-    generation = _prepared(request, messages)
+    generation = _start(request, messages)
     from bigain_cli.generation.generator import GenerationProgress
 
     if (folder := os.path.dirname(request.paths[0])) and not os.path.isdir(folder):
         make_folder(folder)
     writer = _Writer(request)
-    with ProgressBar(messages) as meter:
+    with ProgressBar(messages, "generating", "steps") as progress:
         for event in generation.events():
             if isinstance(event, GenerationProgress):
-                meter.show(event.done, event.of)
+                progress.show(event.done, event.of)
             else:
-                with meter.aside():
+                with progress.cleared():
                     writer.write(event)
     return 0
 
 
-def _prepared(request: GenerateRequest, messages: Messages) -> Any:
-    """Load the model and encode the prompts."""
+def _start(request: GenerateRequest, messages: Messages) -> Any:
+    """Load the model, and encode the prompts."""
     from bigain_cli.generation.generator import Generation
 
     backbone = load_model(request.model, request.device, request.dtype, messages)
     if request.previous is not None:
         request.previous.check_weights(request.model, backbone.identity)
-    generation = Generation(backbone, request.prompts, request.wish, request.count)
+    generation = Generation(backbone, request.prompts, request.options, request.count)
     if request.previous is not None:
         for difference in request.previous.differences(generation.settings):
             messages.note(difference)
@@ -56,33 +56,33 @@ def _prepared(request: GenerateRequest, messages: Messages) -> Any:
 
 
 class _Writer:
-    """Writes each sample to its file as it comes, or all to one grid at the end."""
+    """Writes each image to its file as it comes, or all as one grid at the end."""
 
     def __init__(self, request: GenerateRequest) -> None:
-        self._order, self._paths, self._images = request, request.paths, list[Any]()
+        self._request, self._paths, self._images = request, request.paths, list[Any]()
 
     def write(self, sample: Any) -> None:
-        """Take the next one, and write what is complete."""
-        request = self._order
-        self._images.append(sample.image if request.grid else None)  # a single one is written, and not needed any more
+        """Write an image, or keep it for the grid and write that with the last one."""
+        request = self._request
+        self._images.append(sample.image if request.grid else None)
         number = len(self._images)
         if not request.grid:
             self._write(self._paths[number - 1], sample.image, {"prompt": sample.prompt, "seed": sample.seed}, sample)
         elif number == len(request.prompts) * request.count:
             columns = request.count if len(request.prompts) > 1 else _columns(request.count)
-            about = {"prompts": list(request.prompts), "seed": request.wish.seed, "count": request.count}
+            about = {"prompts": list(request.prompts), "seed": request.options.seed, "count": request.count}
             self._write(self._paths[0], tiled(self._images, columns), about, sample)
 
     def _write(self, path: str, image: Any, about: dict[str, Any], sample: Any) -> None:
-        previous = self._order.previous
+        previous = self._request.previous
         settings = sample.settings | ({"model": previous.model} if previous is not None else {})
         data = png(image, about | settings)
         if path == STDOUT:
             sys.stdout.buffer.write(data)
         else:
-            write_whole(path, data, self._order.force)
+            write_whole(path, data, self._request.force)
             record = {"id": path, **about, "settings": settings}
-            sys.stdout.buffer.write((line(record) if self._order.jsonl else encode(path)) + b"\n")
+            sys.stdout.buffer.write((line(record) if self._request.jsonl else encode(path)) + b"\n")
         sys.stdout.buffer.flush()
 
 

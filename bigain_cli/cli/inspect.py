@@ -1,16 +1,17 @@
-"""`bigain inspect`: what a compression does to one image, as numbers and as figures."""
+"""`bigain inspect`: its options, their checks without torch, and the run."""
 
 from __future__ import annotations
 
 import json
 import os
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from bigain_cli.backbones.model_locations import resolve
-from bigain_cli.cli.options import Device, Dtype, Model, check_output, effort_option, model_option, output_option
-from bigain_cli.compress import parse
+from bigain_cli.cli import options
+from bigain_cli.cli.options import effort_option, model_option, output_option
+from bigain_cli.compress import Spec, parse
 from bigain_cli.errors import UsageError
 from bigain_cli.images import Source, find, read
 from bigain_cli.inspection.figure import as_text, figure_name, save_figures
@@ -23,65 +24,77 @@ from bigain_cli.registry import DEFAULT_MODEL
 def inspect(
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="An image file.", show_default=False)],
     compress: Annotated[
-        str, model_option("--compress", "-c", help="Token compression (see: bigain list operators).")
+        str, model_option("--compress", "-c", metavar="SPEC", help="A compression (bigain list operators).")
     ] = "lgtm:0.5",
-    model: Model = DEFAULT_MODEL,
-    times: Annotated[str, effort_option("--times", "-t", help="Timesteps to inspect; noisy ones are large.")] = (
-        "100,500,900"
-    ),
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    seed: Annotated[int, effort_option(help="Seed of the noise.")] = 0,
+    model: options.Model = DEFAULT_MODEL,
+    times: Annotated[
+        str, effort_option("--times", "-t", metavar="T,…", help="Timesteps to inspect, up to 999, which is all noise.")
+    ] = "100,500,900",
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    seed: Annotated[int, effort_option(metavar="N", help="Seed of the noise.")] = 0,
     output: Annotated[
         str | None, output_option("--output", "-o", metavar="DIR", help="Save a PNG for each timestep in a folder.")
     ] = None,
-    force: Annotated[bool, output_option("--force", help="Replace existing files of -o DIR.")] = False,
-    as_json: Annotated[bool, output_option("--json", help="Write the numbers as one JSON document.")] = False,
+    force: options.Force = False,
+    as_json: options.Json = False,
 ) -> int:
     """Show what a compression does to an image.
 
     \b
     Examples:
-      bigain inspect photo.jpg -c lgtm:0.5 -m sd1.5 -o looks
-      bigain inspect photo.jpg -c lgtm:0.5+iekvd:2@0.9 -m path/to/folder -t 100,900 --json
+      bigain inspect photo.jpg -c lgtm:0.5 -m sd1.5 -o figures
+      bigain inspect photo.jpg -c lgtm:0.5+iekvd:2@0.9 -t 100,900 --json
 
     Each line is one operator at one block and one timestep: tokens before and after, tokens that keys are made from,
     groups of several tokens and the largest group, and the mean contrast (Laplacian) of the tokens others may join,
     of all that are kept, and of those that are merged away.
     """
-    spec, timesteps, source = parse(compress), _timesteps(times), _source(image)
-    check_output(output, "looks")
-    if force and output is None:
-        raise UsageError("--force", "replaces files, and no folder is named", "Add -o DIR.")
-    if output is not None:
-        require_plotting("--output")
-        check_folder(output)
-        check_new([os.path.join(output, figure_name(source.id, t)) for t in timesteps], force)
-    resolve(model)
-    pixels = read(source)
-    from bigain_cli.backbones.loading import load
-    from bigain_cli.inspection import inspector
-
-    found = inspector.inspect(load(model, device, dtype), pixels, spec, timesteps, seed)
-    document = {"id": source.id, "model": model, "seed": seed, **found.to_dict()}
-    if output is not None:
-        document["pictures"] = save_figures(make_folder(output), source.id, found)
-    text = json.dumps(document, ensure_ascii=False, indent=1) if as_json else as_text(document)
-    typer.echo(encode(text))
+    options.check_machine(device, dtype)
+    spec, timesteps, source = parse(compress), _read_timesteps(times), _find_image(image)
+    _check_output(output, force, [figure_name(source.id, t) for t in timesteps])
+    document = _run(source, (model, device, dtype), spec, timesteps, seed, output)
+    typer.echo(encode(json.dumps(document, ensure_ascii=False, indent=1) if as_json else as_text(document)))
     return 0
 
 
-def _timesteps(text: str) -> list[int]:
-    """Read the timesteps."""
+def _read_timesteps(text: str) -> list[int]:
+    """Return the timesteps of --times, in order."""
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isascii() and part.isdecimal() for part in parts):
         raise UsageError(f"--times {text}", "not whole numbers with commas between them", "Write -t 100,500,900.")
     return sorted({int(part) for part in parts})
 
 
-def _source(image: str) -> Source:
-    """Find the one image."""
-    sources = list(find([image]))
+def _find_image(path: str) -> Source:
+    """Return the image; refuse a folder of several."""
+    sources = list(find([path]))
     if len(sources) != 1:
-        raise UsageError(image, f"{len(sources)} images; only one can be inspected", "Name one file.")
+        raise UsageError(path, f"{len(sources)} images; only one can be inspected", "Name one file.")
     return sources[0]
+
+
+def _check_output(output: str | None, force: bool, names: list[str]) -> None:
+    """Refuse a folder that cannot be written to, and figures that are there already."""
+    options.check_output(output, "figures")
+    if output is not None:
+        require_plotting("--output")
+        check_folder(output)
+        check_new([os.path.join(output, name) for name in names], force)
+    elif force:
+        raise UsageError("--force", "replaces files, and no folder is named", "Add -o DIR.")
+
+
+def _run(
+    source: Source, model: tuple[str, str, str], spec: Spec, timesteps: list[int], seed: int, output: str | None
+) -> dict[str, Any]:
+    """Inspect the image, save the figures, and return the numbers."""
+    resolve(model[0])
+    pixels = read(source)
+    from bigain_cli import inspect, load
+
+    inspection = inspect(load(*model), pixels, spec, timesteps, seed)
+    document = {"id": source.id, "model": model[0], "seed": seed, **inspection.to_dict()}
+    if output is not None:
+        document["pictures"] = save_figures(make_folder(output), source.id, inspection)
+    return document

@@ -1,4 +1,4 @@
-"""`bigain list`: what there is, as text or JSON, without loading any of it."""
+"""`bigain list`: everything that can be named on the command line, as text or JSON. Loads none of it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bigain_cli.registry import DATASETS, OUTPUTS, SAMPLERS, SCHEDULES, SCORES, 
 
 
 class Kind(StrEnum):
-    """What can be listed."""
+    """A table to list."""
 
     models = "models"
     operators = "operators"
@@ -41,10 +41,10 @@ def list_things(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write one JSON document.")] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Show where things come from, and what may follow an operator.")
+        bool, typer.Option("--verbose", "-v", help="Show sources, operators' modifiers and model cards.")
     ] = False,
 ) -> None:
-    """List models, operators, label presets, outputs, schedules, scores, samplers and datasets.
+    """List the models, operators, label presets, datasets and so on.
 
     \b
     Examples:
@@ -64,7 +64,7 @@ def list_things(
 
 
 def hub_cache() -> Path:
-    """Return where the hub's client keeps models; the same rules as its own, without importing it."""
+    """Return the folder of downloaded models, by the rules of `huggingface_hub`, without importing it."""
     home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
     return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()
 
@@ -90,7 +90,7 @@ _CELLS: dict[str, Callable[[Any], str]] = {
 
 
 def _table(rows: list[dict[str, Any]], verbose: bool) -> str:
-    """Lay rows out in columns; sources and modifiers only on request."""
+    """Return rows in columns; sources and modifiers only with `verbose`."""
     hidden = {"card"} if verbose else {"card", "source", "modifiers"}
     head, *rest = [[_CELLS.get(key, str)(row[key]) for key in row if key not in hidden] for row in rows]
     return aligned(head, rest, left=len(head))

@@ -1,6 +1,6 @@
-"""The progress of a classification: a count, and a live table of the image under way if that is wanted.
+"""The progress of `classify` on stderr: a count, and with --watch a live table of the image in progress.
 
-The table's interval bars close in, and labels out of the race are grey.
+Each label has a bar for its gap's interval; dropped labels are grey.
 """
 
 from __future__ import annotations
@@ -16,49 +16,49 @@ from bigain_cli.outputs.table import gap_text
 from bigain_cli.outputs.text import counted, safe
 
 PAUSE = 1.0  # seconds between an image's lines where there is no terminal
-MOST = 12  # labels in the table
+MOST_LABELS = 12  # in the table
 WIDTH = 32  # of the bars, in cells
 
 
 class ClassifyProgress(Display):
-    """Counts results on a terminal; with `watch` adds the table, or elsewhere lines, of the image under way."""
+    """Counts results; with `watch` adds the table or, without a terminal, a line for the image in progress."""
 
     def __init__(self, messages: Messages, watch: bool) -> None:
         super().__init__(messages)
         self._watch = watch and not messages.quiet
         self.results = self._evaluations = 0
-        self._under_way: dict[str, tuple[int, int]] = {}  # draws and evaluations
-        self._left: dict[str, int] = {}  # evaluations that images under way may still take
-        self._lines: dict[str, float] = {}  # when a line was last due for an image under way
+        self._in_progress: dict[str, tuple[int, int]] = {}  # draws and evaluations
+        self._left: dict[str, int] = {}  # most evaluations that images in progress still need
+        self._line_times: dict[str, float] = {}  # when an image in progress last had a line
 
     def show(self, outcome: Ranking | Failure) -> None:
-        """Take a step into account."""
+        """Show a result, or the ranking so far of an image in progress."""
         if isinstance(outcome, Ranking):
-            before = self._under_way.pop(outcome.id, (0, 0))
+            before = self._in_progress.pop(outcome.id, (0, 0))
             self._evaluations += outcome.evaluations - before[1]
             self._left.pop(outcome.id, None)
             if not outcome.finished:
-                self._under_way[outcome.id] = (outcome.draws, outcome.evaluations)
-                self._left[outcome.id] = most_left(outcome, before)
+                self._in_progress[outcome.id] = (outcome.draws, outcome.evaluations)
+                self._left[outcome.id] = most_evaluations_left(outcome, before)
         self.results += outcome.finished
         if self.on_terminal:
             if self.due(urgent=outcome.finished):
-                self.draw(self._content(outcome))
+                self.update(self._render(outcome))
         elif self._watch and isinstance(outcome, Ranking) and self._line_due(outcome):
             write_line(plain(outcome, self._pace()))
 
     def _line_due(self, outcome: Ranking) -> bool:
-        """Tell whether to write a line: one for each answer, before it one a second."""
+        """Return whether to write a line: one per result, and one a second before it."""
         if outcome.finished:
-            self._lines.pop(outcome.id, None)
+            self._line_times.pop(outcome.id, None)
             return True
         now = time.monotonic()
-        if now - self._lines.setdefault(outcome.id, now) < PAUSE:
+        if now - self._line_times.setdefault(outcome.id, now) < PAUSE:
             return False
-        self._lines[outcome.id] = now
+        self._line_times[outcome.id] = now
         return True
 
-    def _content(self, outcome: Ranking | Failure) -> Any:
+    def _render(self, outcome: Ranking | Failure) -> Any:
         from rich.console import Group
         from rich.text import Text
 
@@ -66,30 +66,30 @@ class ClassifyProgress(Display):
         return Group(table(outcome), status) if self._watch and isinstance(outcome, Ranking) else status
 
     def status(self) -> str:
-        """Say what is done, how fast, and how long the images under way may take at most."""
+        """Return what is done, how fast, and the most time that the images in progress may take."""
         pace = self._pace()
-        words = [f"{self.results} done", counted(self._evaluations, "evaluation"), f"{pace:.1f}/s"]
+        parts = [f"{self.results} done", counted(self._evaluations, "evaluation"), f"{pace:.1f}/s"]
         if self._left and pace > 0:
-            others = f" for {len(self._left)} under way" if len(self._left) > 1 else ""
-            words.append(f"at most {clock(sum(self._left.values()) / pace)} left{others}")
-        return " · ".join(words)
+            others = f" for {len(self._left)} in progress" if len(self._left) > 1 else ""
+            parts.append(f"at most {clock(sum(self._left.values()) / pace)} left{others}")
+        return " · ".join(parts)
 
     def _pace(self) -> float:
-        """Return the evaluations of a second, all images taken together."""
+        """Return the evaluations per second over all images."""
         return self._evaluations / max(time.monotonic() - self.began, 1e-3)
 
 
 def plain(ranking: Ranking, pace: float) -> str:
-    """Say in a line how an image's ranking stands, and how fast the run is."""
+    """Return one line with an image's ranking and the speed of the run."""
     state = "done" if ranking.finished else "running"
-    first = ", ".join(f"{safe(place.label)} {place.probability:.2f}" for place in ranking.ranked[:3])
-    spent = f"{counted(ranking.draws, 'draw')}, {counted(ranking.evaluations, 'evaluation')}, {pace:.1f}/s"
-    distance = f"gap {gap_text({'gap': ranking.gap, 'gap_interval': ranking.gap_interval})}"
-    return f"{ranking.id!r}: {state}, {spent}, {distance}, {len(ranking.contenders)} in the race: {first}"
+    first = ", ".join(f"{safe(ranked.label)} {ranked.probability:.2f}" for ranked in ranking.ranked[:3])
+    cost = f"{counted(ranking.draws, 'draw')}, {counted(ranking.evaluations, 'evaluation')}, {pace:.1f}/s"
+    interval = f"gap {gap_text({'gap': ranking.gap, 'gap_interval': ranking.gap_interval})}"
+    return f"{ranking.id!r}: {state}, {cost}, {interval}, {len(ranking.contenders)} in the race: {first}"
 
 
 def table(ranking: Ranking) -> Any:
-    """Return a table for the terminal."""
+    """Return an image's ranking as a table for the terminal."""
     from rich.table import Table
     from rich.text import Text
 
@@ -100,36 +100,36 @@ def table(ranking: Ranking) -> Any:
     grid.add_column("prob", justify="right")
     grid.add_column("gap to the leader", no_wrap=True)
     grid.add_column("draws", justify="right")
-    first = ranking.ranked[:MOST]
+    first = ranking.ranked[:MOST_LABELS]
     ends = axis_ends(first)
-    for number, place in enumerate(first):
-        style = ("bold" if number == 0 else "") if place.alive else "bright_black"
+    for number, ranked in enumerate(first):
+        style = ("bold" if number == 0 else "") if ranked.alive else "bright_black"
         grid.add_row(
-            Text(safe(place.label)), f"{place.probability:.2f}", bar(place, ends), str(place.draws), style=style
+            Text(safe(ranked.label)), f"{ranked.probability:.2f}", bar(ranked, ends), str(ranked.draws), style=style
         )
     if hidden := len(ranking.ranked) - len(first):
         grid.add_row(Text(f"and {hidden} more"), style="bright_black")
     return grid
 
 
-def bar(place: RankedLabel, ends: tuple[float, float], width: int = WIDTH) -> str:
-    """Draw a label's gap to the leader as a dot on its interval; the leader is the upright line."""
+def bar(ranked: RankedLabel, ends: tuple[float, float], width: int = WIDTH) -> str:
+    """Return a bar of text: a label's gap to the leader as a dot on its interval; the upright line is the leader."""
 
     def cell(value: float) -> int:
         return min(int(fraction(value, ends) * width), width - 1)
 
     cells = [" "] * width
-    if place.radius is not None:
-        first, last = cell(place.behind - place.radius), cell(place.behind + place.radius)
+    if ranked.radius is not None:
+        first, last = cell(ranked.behind - ranked.radius), cell(ranked.behind + ranked.radius)
         cells[first : last + 1] = "─" * (last - first + 1)
     zero = cell(0.0)
     cells[zero] = "│" if cells[zero] == " " else "┼"
-    cells[cell(place.behind)] = {-1: "‹", 0: "●", 1: "›"}[beyond(place.behind, ends)]
+    cells[cell(ranked.behind)] = {-1: "‹", 0: "●", 1: "›"}[beyond(ranked.behind, ends)]
     return "".join(cells)
 
 
-def most_left(ranking: Ranking, before: tuple[int, int]) -> int:
-    """Return the evaluations that an image may still take; `before` it had so many draws and evaluations."""
+def most_evaluations_left(ranking: Ranking, before: tuple[int, int]) -> int:
+    """Return the most evaluations that an image still needs, given its draws and evaluations `before` the last step."""
     draws, evaluations = before
     if ranking.draws == draws:
         return 0

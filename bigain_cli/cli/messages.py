@@ -1,7 +1,4 @@
-"""Notes and errors on stderr, while records go elsewhere.
-
-Never touches stdout, so that data is the same bytes whether or not anybody is watching.
-"""
+"""Notes and errors on stderr. Never touches stdout, where only data goes."""
 
 from __future__ import annotations
 
@@ -11,34 +8,34 @@ from typing import TextIO
 
 
 class Messages:
-    """Notes on stderr; `quiet` keeps errors only, `verbose` adds how things were understood."""
+    """Writes notes on stderr; `quiet` keeps errors only, `verbose` adds how the options were understood."""
 
     def __init__(self, quiet: bool, verbose: bool) -> None:
         self.quiet, self.verbose = quiet, verbose
 
     @staticmethod
     def start(quiet: bool, verbose: bool = False) -> Messages:
-        """Return one that takes Python's warnings, too."""
+        """Return one to which Python's warnings go, too."""
         messages = Messages(quiet, verbose)
         warnings.showwarning = messages.warn
         return messages
 
     def note(self, message: str) -> None:
-        """Say something the user should know."""
+        """Write something the user should know."""
         if not self.quiet:
             write_line(f"bigain: {message}")
 
     def error(self, message: str) -> None:
-        """Say what went wrong, however quiet."""
+        """Write what went wrong, even with `quiet`."""
         write_line(f"bigain: {message}")
 
     def recorded(self, path: str, count: str, failures: int, others: str = "") -> None:
-        """Say what a file of records holds already."""
+        """Write how many records a file holds already."""
         failed = f", {failures} of them failures (remove their lines to try again)" if failures else ""
         self.note(f"{path}: {count} already recorded{failed}{others}")
 
     def detail(self, message: str) -> None:
-        """Say how something was understood, if the run is verbose."""
+        """Write how something was understood, with `verbose`."""
         if self.verbose and not self.quiet:
             write_line(f"bigain: {message}")
 
@@ -51,11 +48,11 @@ class Messages:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        """Stand in for `warnings.showwarning`."""
+        """Write a warning; has the signature of `warnings.showwarning`."""
         self.note(f"warning: {message}")
 
 
 def write_line(message: str) -> None:
-    """Write a line at once, whatever letters this terminal lacks."""
+    """Write a line to stderr at once; letters that the terminal lacks are escaped."""
     sys.stderr.write(message.encode(errors="backslashreplace").decode() + "\n")
     sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""Options that several verbs have, and what is checked of them: written once, alike everywhere."""
+"""Options that several verbs have, and their checks. Must not know torch until a model is loaded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import typer
 from bigain_cli.cli.messages import Messages
 from bigain_cli.compress import Spec, parse
 from bigain_cli.errors import UsageError, check_known
-from bigain_cli.registry import DTYPES
+from bigain_cli.registry import DTYPES, SCHEDULES, SCORES
 
 PANELS = ("Input", "Labels", "Model", "Effort", "Output", "More")  # the last one with --help-all only
 input_option, label_option, model_option, effort_option, output_option, more_option = (
@@ -27,30 +27,47 @@ Model = Annotated[
         "--model",
         "-m",
         envvar="BIGAIN_MODEL",
-        help="An alias (bigain list models), a hub id, a folder or a file.",
+        metavar="MODEL",
+        help="A name (bigain list models), a hub id, a folder or a file.",
     ),
 ]
-Device = Annotated[str, model_option(help="auto, cpu, cuda, cuda:1 or mps.")]
-Dtype = Annotated[str, more_option(help="auto, float32, float16 or bfloat16.")]
+Device = Annotated[str, model_option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps.")]
+Dtype = Annotated[str, more_option(metavar="DTYPE", help="auto, float32, float16 or bfloat16.")]
 Compress = Annotated[
     str | None,
     model_option(
         "--compress",
         "-c",
         metavar="SPEC",
-        help="Compression, as lgtm:0.7, iekvd:2@0.9 or none (bigain list operators).",
+        help="Compression: lgtm:0.7, iekvd:2@0.9, none, … (bigain list operators).",
         show_default="by model",
     ),
 ]
-Merge = Annotated[float | None, model_option(metavar="RATIO", help="Short for -c lgtm:RATIO.")]
+Merge = Annotated[float | None, more_option(metavar="RATIO", help="Short for -c lgtm:RATIO.")]
 Kv = Annotated[int | None, more_option(metavar="FACTOR", help="Short for -c iekvd:FACTOR.")]
-DryRun = Annotated[bool, output_option("--dry-run", help="Say what would be done, and load nothing.")]
-Quiet = Annotated[bool, output_option("--quiet", "-q", help="Write nothing but errors to stderr.")]
-Verbose = Annotated[bool, more_option("--verbose", "-v", help="Say how things were understood.")]
+Draws = Annotated[
+    int | None, effort_option(metavar="N", help="Most draws per label.", show_default="by model, schedule")
+]
+Budget = Annotated[int | None, effort_option(metavar="N", help="Most evaluations per image.")]
+Schedule = Annotated[str, more_option(metavar="NAME", help=f"{', '.join(SCHEDULES)}.")]
+Score = Annotated[str | None, more_option(metavar="NAME", help=f"{', '.join(SCORES)}.", show_default="by model")]
+Batch = Annotated[
+    int | None,
+    more_option(
+        min=1,
+        metavar="N",
+        help="Most evaluations at once; rounded down to 1, 2, 4 or a multiple of 8.",
+        show_default="by device and model",
+    ),
+]
+Json = Annotated[bool, output_option("--json", help="Write one JSON document.")]
+Force = Annotated[bool, output_option("--force", help="Replace existing files.")]
+Quiet = Annotated[bool, more_option("--quiet", "-q", help="Write nothing but errors to stderr.")]
+Verbose = Annotated[bool, more_option("--verbose", "-v", help="Write on stderr how the options were understood.")]
 
 
 def check_output(output: str | None, example: str) -> None:
-    """Refuse an -o that names nothing, as a script's unset variable does."""
+    """Refuse an empty -o, such as a script's unset variable."""
     if output is not None and not output.strip():
         raise UsageError(f"-o {output!r}", "names nothing", f"Write -o {example}.")
 
@@ -63,28 +80,23 @@ def check_machine(device: str, dtype: str) -> None:
 
 
 def chosen_spec(compress: str | None, merge: float | None, kv: int | None) -> Spec | None:
-    """Read the compression; None leaves it to the model."""
+    """Return the compression; without one, the model's own applies."""
     if compress is None and merge is None and kv is None:
         return None
     if compress is not None and not (merge is None and kv is None):
         hint = "Write all of it after -c, joined with '+'."
-        raise UsageError("--compress with --merge or --kv", "both say how to compress", hint)
+        raise UsageError("--compress with --merge or --kv", "each is a compression", hint)
     short = [f"lgtm:{merge:g}"] if merge is not None else []
     short += [f"iekvd:{kv}"] if kv is not None else []
     return parse(compress if compress is not None else "+".join(short))
 
 
 TEXT, MARKDOWN, JSON = "table", "markdown", "json"
-FORMS = {".txt": TEXT, ".md": MARKDOWN, ".json": JSON}
-
-
-def chosen_form(as_json: bool, as_markdown: bool, output: str | None, forms: Mapping[str, str] = FORMS) -> str:
-    """Return the form of a summary."""
-    return chosen_format({JSON: as_json, MARKDOWN: as_markdown}, output, forms, "--json or --markdown")
+SUMMARY_SUFFIXES = {".txt": TEXT, ".md": MARKDOWN, ".json": JSON}
 
 
 def chosen_format(flags: Mapping[str, bool], output: str | None, suffixes: Mapping[str, str], others: str) -> str:
-    """Return the format that a flag names, else the file's suffix, else the table."""
+    """Return the format: the flag's, else that of the file's suffix, else the table. An error names `others`, too."""
     chosen = [name for name, given in flags.items() if given]
     if len(chosen) > 1:
         raise UsageError(" ".join(f"--{name}" for name in chosen), "only one format at a time", "Choose one of them.")
@@ -99,7 +111,7 @@ def chosen_format(flags: Mapping[str, bool], output: str | None, suffixes: Mappi
 
 
 def load_model(model: str, device: str, dtype: str, messages: Messages) -> Any:
-    """Load a backbone, and say how long it took."""
+    """Load a backbone, and report how long it took."""
     from bigain_cli.backbones.loading import load
 
     started = time.monotonic()

@@ -1,4 +1,4 @@
-"""How far a run is: a bar on a terminal, a line now and then elsewhere; on stderr either way."""
+"""Progress of a run on stderr: a bar on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any, Self
 from bigain_cli.cli.messages import Messages
 
 PAUSE = 10.0  # seconds between lines where there is no terminal
-REDRAW = 0.1  # seconds; eyes follow nothing faster
+REFRESH = 0.1  # seconds between two states on a terminal
 BAR = 40  # cells at most
 
 
 class Display:
-    """A few lines at the end of a terminal on stderr that are redrawn in place, and erased when the block is left."""
+    """A few lines at the end of a terminal on stderr, updated in place and erased at the end of the block."""
 
     def __init__(self, messages: Messages) -> None:
         self.messages = messages
         self.on_terminal = sys.stderr.isatty() and not messages.quiet
-        self.began = self._redrawn = time.monotonic()
+        self.began = self._refreshed = time.monotonic()
         self._live: Any = None
 
     def __enter__(self) -> Self:
@@ -31,21 +31,21 @@ class Display:
         self._erase()
 
     @contextmanager
-    def aside(self) -> Iterator[None]:
-        """Leave the terminal to a record, if records go there too."""
+    def cleared(self) -> Iterator[None]:
+        """Clear the terminal for a record, if records go there, too."""
         if sys.stdout.isatty():
             self._erase()
         yield
 
     def due(self, urgent: bool = False) -> bool:
-        """Tell whether to redraw: not more often than eyes can follow, but always if it is urgent."""
+        """Return whether to update: after a pause, or if it is urgent."""
         now = time.monotonic()
-        if not urgent and now - self._redrawn < REDRAW:
+        if not urgent and now - self._refreshed < REFRESH:
             return False
-        self._redrawn = now
+        self._refreshed = now
         return True
 
-    def draw(self, content: Any) -> None:
+    def update(self, content: Any) -> None:
         """Replace what is displayed."""
         from rich.console import Console
         from rich.live import Live
@@ -63,15 +63,15 @@ class Display:
 
 
 class ProgressBar(Display):
-    """Follows a run whose steps take about equally long; an earlier run took `before` of them."""
+    """Shows how many steps of a run are done, `before` of them by an earlier run, and the time left."""
 
-    def __init__(self, messages: Messages, doing: str = "generating", unit: str = "steps", before: float = 0) -> None:
+    def __init__(self, messages: Messages, doing: str, unit: str, before: float = 0) -> None:
         super().__init__(messages)
         self._doing, self._unit, self._before = doing, unit, before
         self._noted = self.began
 
     def show(self, done: float, of: float, note: str = "") -> None:
-        """Take a step into account; the note stands between the count and the time left."""
+        """Show that so many steps are done, with a note."""
         now = time.monotonic()
         pace = (done - self._before) / max(now - self.began, 1e-9)
         left = f"{clock((of - done) / pace) if pace > 0 else '-:--'} left"
@@ -79,14 +79,14 @@ class ProgressBar(Display):
         if self.on_terminal:
             if self.due(urgent=done >= of):
                 share = done / of if of else 1.0
-                self.draw(_bar(f"{self._doing} {count}", share, ", ".join(filter(None, (left, note)))))
+                self.update(_bar(f"{self._doing} {count}", share, ", ".join(filter(None, (left, note)))))
         elif now - self._noted > PAUSE:
             self._noted = now
             self.messages.note(", ".join(filter(None, (count, note, left))))
 
 
 def _bar(before: str, share: float, after: str) -> Any:
-    """Return a line for a terminal: a bar between two texts; where all is too long, the end is cut."""
+    """Return a line for a terminal: a bar between two texts, cut at the end if it is too long."""
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text

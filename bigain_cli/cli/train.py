@@ -1,9 +1,8 @@
-"""`bigain train`: options in, a job out; progress goes to stderr, the finished folder to stdout."""
+"""`bigain train`: its options, their checks without torch, and the run."""
 
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,18 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
+from bigain_cli.cli import options
 from bigain_cli.cli.messages import Messages
-from bigain_cli.cli.options import (
-    Device,
-    Quiet,
-    check_output,
-    effort_option,
-    input_option,
-    label_option,
-    model_option,
-    more_option,
-    output_option,
-)
+from bigain_cli.cli.options import effort_option, input_option, label_option, model_option, more_option, output_option
 from bigain_cli.cli.progress import ProgressBar
 from bigain_cli.errors import UsageError
 from bigain_cli.labels.templates import fill
@@ -46,11 +36,9 @@ from bigain_cli.training.output_folder import (
 from bigain_cli.training.recipe import ABOUT, TEMPLATES, WIDTHS, Recipe, load_recipe
 
 
-def _key(name: str, panel: str, default: str | None = None) -> Any:
-    """Make the option of a recipe's key; where it is not given, the recipe file decides."""
-    return typer.Option(
-        help=f"{ABOUT[name]}.", show_default=default or str(getattr(Recipe, name)), rich_help_panel=panel
-    )
+def _recipe_option(name: str, option: Any, metavar: str, default: str | None = None) -> Any:
+    """Return the option of a recipe's key; its default is the recipe's."""
+    return option(help=f"{ABOUT[name]}.", metavar=metavar, show_default=default or str(getattr(Recipe, name)))
 
 
 _BY_ARCH = ", ".join(f"{value} for {name}" for name, value in WIDTHS.items())
@@ -60,46 +48,46 @@ _DATA = "A folder with a folder of images per class, or safetensors with jpeg, o
 def train(
     data: Annotated[str | None, typer.Argument(metavar="[DATA]", help=_DATA, rich_help_panel="Input")] = None,
     held_out: Annotated[
-        str, input_option(metavar="SHARE|PATH", help="Images to validate on: a share of each class, or more data.")
+        str, input_option(metavar="SHARE|PATH", help="Validation images: a share of each class, or other data.")
     ] = f"{HELD_OUT:g}",
     synonyms: Annotated[
-        str | None, label_option(metavar="FILE", help='Other names of classes, as {"automobile": ["car"]}.')
+        str | None, label_option(metavar="FILE", help='A JSON file of other names: {"automobile": ["car"]}.')
     ] = None,
     template: Annotated[
         list[str] | None,
-        label_option("--template", "-t", help="Sentence to learn a class by, {} its name; repeatable."),
+        label_option("--template", "-t", metavar="TEXT", help='Prompt, as "a photo of a {}."; repeatable.'),
     ] = None,
-    arch: Annotated[str | None, _key("arch", "Model")] = None,
-    size: Annotated[int | None, _key("size", "Model")] = None,
-    width: Annotated[int | None, _key("width", "Model", _BY_ARCH)] = None,
+    arch: Annotated[str | None, _recipe_option("arch", model_option, "NAME")] = None,
+    size: Annotated[int | None, _recipe_option("size", model_option, "PIXELS")] = None,
+    width: Annotated[int | None, _recipe_option("width", model_option, "N", _BY_ARCH)] = None,
     start: Annotated[
-        str | None, model_option("--from", metavar="MODEL", help="Start from the weights of a backbone trained before.")
+        str | None, model_option("--from", metavar="MODEL", help="Start from this model's weights.")
     ] = None,
-    images: Annotated[int | None, _key("images", "Effort")] = None,
-    batch: Annotated[int | None, _key("batch", "Effort")] = None,
-    rate: Annotated[float | None, _key("rate", "Effort")] = None,
-    precision: Annotated[str | None, _key("precision", "Effort")] = None,
-    seed: Annotated[int | None, _key("seed", "Effort")] = None,
+    images: Annotated[int | None, _recipe_option("images", effort_option, "N")] = None,
+    batch: Annotated[int | None, _recipe_option("batch", effort_option, "N")] = None,
+    rate: Annotated[float | None, _recipe_option("rate", effort_option, "X")] = None,
+    precision: Annotated[str | None, _recipe_option("precision", effort_option, "DTYPE")] = None,
+    seed: Annotated[int | None, _recipe_option("seed", effort_option, "N")] = None,
     recipe: Annotated[
         str | None,
-        effort_option(metavar="FILE.toml", help="These settings and all others; options override it."),
+        effort_option(metavar="FILE.toml", help="Read these and all other settings from a file."),
     ] = None,
     recipe_template: Annotated[
-        bool, effort_option("--recipe-template", help="Print the recipe that these options make, and stop.")
+        bool, effort_option("--recipe-template", help="Print a recipe with these options, and exit.")
     ] = False,
-    device: Device = "auto",
+    device: options.Device = "auto",
     validation: Annotated[
         int | None,
-        more_option(min=0, help="Held-out images to classify at the end; 0 for none.", show_default=str(VALIDATION)),
+        more_option(min=0, metavar="N", help="Validation images to classify at the end.", show_default=str(VALIDATION)),
     ] = None,
     output: Annotated[
         str | None, output_option("--output", "-o", metavar="FOLDER", help="Where to write the backbone.")
     ] = None,
     resume: Annotated[bool, output_option("--resume", help="Continue from the last checkpoint.")] = False,
-    force: Annotated[bool, output_option("--force", help="Replace what the folder holds.")] = False,
-    every: Annotated[int, more_option(min=1, help="Images between checkpoints and sample grids.")] = 50_000,
-    quiet: Quiet = False,
-    verbose: Annotated[bool, more_option("--verbose", "-v", help="Name every image that is left out.")] = False,
+    force: Annotated[bool, output_option("--force", help="Start again in a folder that holds a backbone.")] = False,
+    every: Annotated[int, more_option(min=1, metavar="N", help="Images between checkpoints and samples.")] = 50_000,
+    quiet: options.Quiet = False,
+    verbose: Annotated[bool, more_option("--verbose", "-v", help="Name every skipped image.")] = False,
 ) -> int:
     """Train a small backbone on a folder of class folders.
 
@@ -109,7 +97,7 @@ def train(
       bigain train photos/ -o mymodel --from mini --rate 3e-4
       bigain train --recipe-template --arch dit > recipe.toml
     """
-    check_output(output, "mymodel")
+    options.check_output(output, "mymodel")
     given: dict[str, Any] = {"arch": arch, "size": size, "width": width, "images": images, "batch": batch}
     given |= {"rate": rate, "precision": precision, "seed": seed}
     chosen = load_recipe(recipe, {key: value for key, value in given.items() if value is not None})
@@ -120,27 +108,20 @@ def train(
         raise UsageError("no data", "there is nothing to train on", "Give a folder of class folders.")
     if output is None:
         raise UsageError("no output", "nowhere to write the backbone", "Add -o FOLDER.")
-    aside = _held_out(held_out)
+    excluded = _read_held_out(held_out)
+    if validation is None:
+        validation = VALIDATION if excluded else 0
+    other_names = read_synonyms(synonyms) if synonyms else {}
     job = TrainingJob(
-        chosen,
-        data,
-        Path(output),
-        aside,
-        read_synonyms(synonyms) if synonyms else {},
-        template or TEMPLATES,
-        device=device,
-        every=every,
-        validation=(VALIDATION if aside else 0) if validation is None else validation,
-        start=start or "",
-    )
-    _request(job, resume, force)
-    messages = Messages(quiet, verbose)
-    warnings.showwarning = messages.warn
-    return _run(job, resume, messages)
+        chosen, data, Path(output), excluded, other_names, template or TEMPLATES,
+        device=device, every=every, validation=validation, start=start or "",
+    )  # fmt: skip
+    _check_request(job, resume, force)
+    return _run(job, resume, Messages.start(quiet, verbose))
 
 
-def _held_out(text: str) -> float | str:
-    """Return a share of each class, or a path."""
+def _read_held_out(text: str) -> float | str:
+    """Return the share of each class, or the path, of --held-out."""
     try:
         share = float(text)
     except ValueError:
@@ -150,8 +131,8 @@ def _held_out(text: str) -> float | str:
     return share
 
 
-def _request(job: TrainingJob, resume: bool, force: bool) -> None:
-    """Refuse contradictions, what is not there, and a folder that holds anything else."""
+def _check_request(job: TrainingJob, resume: bool, force: bool) -> None:
+    """Refuse contradictions, data that is not there, and an unsuitable output folder."""
     if job.templates != TEMPLATES and job.recipe.arch == "dit":
         raise UsageError("--template", "a transformer reads class numbers, not sentences", "Leave it out.")
     if job.validation and job.held_out == 0:
@@ -172,10 +153,11 @@ def _request(job: TrainingJob, resume: bool, force: bool) -> None:
         if os.path.isdir(source) and folder.is_relative_to(Path(source).resolve()):
             why = f"inside {source}, where it would pass for a class"
             raise UsageError(str(job.folder), why, "Name a folder elsewhere.")
-    _refuse_folder(job.folder, resume, force)
+    _check_folder(job.folder, resume, force)
 
 
-def _refuse_folder(folder: Path, resume: bool, force: bool) -> None:
+def _check_folder(folder: Path, resume: bool, force: bool) -> None:
+    """Refuse a folder without a checkpoint to resume, or with other things in it."""
     if resume:
         if not checkpoint_of(folder).is_file():
             why = f"no checkpoint in {folder} to continue from"
@@ -188,35 +170,35 @@ def _refuse_folder(folder: Path, resume: bool, force: bool) -> None:
 
 
 def _run(job: TrainingJob, resume: bool, messages: Messages) -> int:
-    """Train, reporting how it goes; print the folder at the end."""
-    from bigain_cli.training.trainer import train as events_of
+    """Train, showing progress; print the folder at the end."""
+    from bigain_cli.training.trainer import train as training_events
 
-    made = missing_folders(job.folder)
+    new_folders = missing_folders(job.folder)
     try:
-        _report(events_of(job, resume), messages)
+        _report(training_events(job, resume), messages)
     except KeyboardInterrupt:
         if checkpoint_of(job.folder).is_file():
             messages.note(f"{job.folder} holds the last checkpoint: repeat the command with --resume (without --force)")
         else:
             messages.note("there is no checkpoint yet: repeat the command to start again")
-            remove_empty_folders(job.folder, made)
+            remove_empty_folders(job.folder, new_folders)
         raise
     typer.echo(job.folder)
     return 0
 
 
 def _report(events: Iterator[Event], messages: Messages) -> None:
-    """Write what happens to stderr: progress as a bar, everything else as lines."""
+    """Show progress as a bar, and write all other events as lines, on stderr."""
     stage = ""
     with ExitStack() as bars:
         for event in events:
             if isinstance(event, TrainingProgress | ValidationProgress):
                 if event.stage != stage:
                     bars.close()
-                    stage, meter = event.stage, ProgressBar(messages, event.stage, "images", before=event.images)
-                    bars.enter_context(meter)
-                meter.show(event.images, event.of, str(event))
+                    stage, progress = event.stage, ProgressBar(messages, event.stage, "images", before=event.images)
+                    bars.enter_context(progress)
+                progress.show(event.images, event.of, str(event))
                 continue
             messages.note(str(event))
             for reason in event.skipped if isinstance(event, ImagesRead) else ():
-                messages.detail(f"left out: {reason}")
+                messages.detail(f"skipped: {reason}")

@@ -97,7 +97,7 @@ def test_a_broken_image_is_left_out_for_all_and_told(photos: Path, tmp_path: Pat
     assert [("error" in record) for record in records] == [False, False, True]
     Image.new("RGB", (9, 9), "red").save(tmp_path / "p/red/broken.png")
     again = warm("evaluate", "p", *SLOWLY, "--records", "r.jsonl", "--resume", "--json", cwd=tmp_path)
-    assert again.code == 1 and "3 answers already recorded, 1 of them failures (remove their lines" in again.err
+    assert again.code == 1 and "3 records already recorded, 1 of them failures (remove their lines" in again.err
     assert list(json.loads(again.out)["failed"]) == ["p/red/broken.png"]
 
 
@@ -131,13 +131,13 @@ def test_an_interrupted_run_goes_on_to_the_same_summary(photos: Path, tmp_path: 
     lines = (tmp_path / "whole.jsonl").read_bytes().splitlines(keepends=True)
     target.write_bytes(b"".join(lines[:5]) + lines[5][:40])  # torn by a kill
     again = ask(photos, "--draws", "256", "--json", "--records", str(target), "--resume")
-    assert again.code == 0 and "5 answers already recorded" in again.err
+    assert again.code == 0 and "5 records already recorded" in again.err
     one, other = (json.loads(each.out) for each in (whole, again))
     for document in (one, other):
         document["specs"]["none"].pop("seconds")
     assert one == other and len(target.read_bytes().splitlines()) == 12
     other_draws = ask(photos, "--draws", "16", "--records", str(target), "--resume")
-    assert "0 answers already recorded" in other_draws.err
+    assert "0 records already recorded" in other_draws.err
 
 
 @pytest.mark.slow
@@ -165,7 +165,7 @@ def test_ctrl_c_keeps_what_was_answered_and_the_rest_is_asked_later(photos: Path
         early.code == 0 and json.loads(early.out)["pictures"] == len(kept) and target.read_bytes().splitlines() == kept
     )
     again = warm(*many, "--json", "--records", str(target), "--resume")
-    assert again.code == 0 and f"{len(kept)} answer" in again.err and "already recorded" in again.err
+    assert again.code == 0 and f"{len(kept)} record" in again.err and "already recorded" in again.err
     records = [json.loads(each) for each in target.read_bytes().splitlines()]
     assert target.read_bytes().splitlines()[: len(kept)] == kept
     assert len({record["id"] for record in records}) == len(records) == 48 == json.loads(again.out)["pictures"]

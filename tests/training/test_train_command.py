@@ -345,8 +345,8 @@ def test_images_left_out_are_counted_and_named_on_request(bigain: Forks, place: 
     (tmp_path / "tiny.toml").write_text(RECIPES["tiny"])
     done = bigain("train", "p", "-o", "x", *DIT[:4], *TINY, "-v", cwd=tmp_path)
     assert done.code == 0, done.err
-    assert "p: 2 images of 2 classes" in done.err and "; 2 skipped, the first: p/cat/bad.png" in done.err
-    assert done.err.count("bigain: left out: ") == 2
+    assert "p: 2 images of 2 classes" in done.err and "; 2 left out, the first: p/cat/bad.png" in done.err
+    assert done.err.count("bigain: skipped: ") == 2
     assert "none held out: every class has one image only" in done.err
 
 

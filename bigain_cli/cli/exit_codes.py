@@ -1,0 +1,112 @@
+"""`main` runs the command and turns every outcome into an exit code.
+
+0 good (a closed pipe, too), 1 some inputs failed or a file could not be written, 2 usage, 130 interrupted by Ctrl-C,
+143 terminated.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import gc
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from bigain_cli.cli.messages import write_line
+from bigain_cli.errors import BigainError
+
+INTERRUPTED, TERMINATED = 130, 143
+GC_THRESHOLDS = (20_000, 50, 100)  # the usual ones cost a second while modules are imported
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was terminated (SIGTERM)."""
+
+
+def main() -> NoReturn:
+    """Run the command and end the process with its exit code."""
+    gc.set_threshold(*GC_THRESHOLDS)
+    _exit_at_once(run_command())
+
+
+def run_command() -> int:
+    """Run the command and return its exit code, after the last output."""
+    _replace_closed_streams()
+    signal.signal(signal.SIGTERM, _raise_terminated)
+    code = _run_and_catch()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _redirect_to_null(1)
+    except OSError as problem:
+        code = _report(f"bigain: stdout: {problem.strerror}", 1)
+        _redirect_to_null(1)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # all is written: no traceback from here on
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    return code
+
+
+def _exit_at_once(code: int) -> NoReturn:
+    """End without clearing every module of torch and diffusers away first, which takes two seconds."""
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
+
+
+def _replace_closed_streams() -> None:
+    """Replace standard streams that the caller has closed, so that no file of ours gets their number."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("r" if name == "stdin" else "w"))  # noqa: SIM115 (until the end)
+
+
+def _run_and_catch() -> int:
+    import typer
+
+    from bigain_cli.cli.app import run_command_line
+
+    try:
+        return run_command_line(sys.argv[1:])
+    except typer.Exit as end:
+        return end.exit_code
+    except typer.TyperException as problem:
+        message = problem.format_message()
+        stop = "" if message.endswith((".", "?")) else "."
+        command = getattr(getattr(problem, "ctx", None), "command_path", "bigain")
+        return _report(f"bigain: {message}{stop} See: {command} --help", problem.exit_code)
+    except BrokenPipeError:
+        _redirect_to_null(1)
+        return 0
+    except BigainError as problem:
+        return _report(f"bigain: {problem}", problem.exit_code)
+    except Terminated:
+        return _report("bigain: terminated", TERMINATED)
+    except KeyboardInterrupt:
+        return _report("bigain: interrupted", INTERRUPTED)
+    except OSError as problem:
+        name = f"{problem.filename}: " if problem.filename else ""
+        return _report(f"bigain: {name}{problem.strerror or problem}", 1)
+
+
+def _report(message: str, code: int) -> int:
+    try:
+        write_line(message)
+    except BrokenPipeError:
+        _redirect_to_null(2)
+    return code
+
+
+def _redirect_to_null(stream: int) -> None:
+    """Redirect a standard stream, so that the last flush does not meet a closed pipe."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+
+
+def _raise_terminated(number: int, frame: FrameType | None) -> None:
+    raise Terminated
