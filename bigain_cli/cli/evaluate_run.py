@@ -51,14 +51,14 @@ def _start(request: EvaluateRequest, messages: Messages) -> Any:
     from bigain_cli.evaluation.inputs import evaluation_inputs
 
     dataset = open_dataset(request.dataset, request.download)
-    if request.confusion and dataset.many:
+    if request.confusion and dataset.multilabel:
         raise UsageError("--confusion", "images of this dataset have several labels", "Leave it out.")
     options = {name: getattr(request, name) for name in ("labels", "limit", "per_class", "seed", "rules", "generate")}
     inputs = evaluation_inputs(dataset, **options)  # what cannot be is refused before the model is loaded
     chosen = f"{len(inputs.chosen.cases)} of {len(dataset.cases)} images"
     messages.detail(f"{dataset.name}: {chosen}, labels: {inputs.labels.origin}")
-    if dataset.strays:
-        messages.note(f"{len(dataset.strays)} excluded, the first: {dataset.strays[0]}")
+    if dataset.unlabelled:
+        messages.note(f"{len(dataset.unlabelled)} excluded, the first: {dataset.unlabelled[0]}")
     resolve(request.model)
     from bigain_cli import evaluate, load
 
@@ -128,8 +128,8 @@ def _page(request: EvaluateRequest, run: Any) -> Iterator[Html | None]:
     if request.form != "html" or request.output is None:
         yield None
         return
-    names = (*run.labels, *((NONE,) if run.dataset.many else ()))
-    page = Html(Layout(names, TOP, reject=run.dataset.many))
+    names = (*run.labels, *((NONE,) if run.dataset.multilabel else ()))
+    page = Html(Layout(names, TOP, reject=run.dataset.multilabel))
     with open_target(request.output, request.replace) as stream, opened(page, stream, request.output):
         yield page
 

@@ -133,7 +133,7 @@ class Evaluator:
         if isinstance(result, Failure):
             return record
         record |= {"seconds": seconds, "gflop": significant(run.gflop * result.evaluations, 6)}
-        if self.dataset.many:
+        if self.dataset.multilabel:
             return record | {"evidence": evidence(result)}
         places = {place.label: number for number, place in enumerate(result.ranked, 1)}
         record["rank"] = places[truth[0]]
@@ -147,11 +147,11 @@ class Evaluator:
             plan.templates,
             plan.rules,
             plan.seed,
-            reject=self.dataset.many,
+            reject=self.dataset.multilabel,
             batch=plan.batch,
             compress=spec,
             views=plan.views,
-            maps=plan.maps and not self.dataset.many,
+            maps=plan.maps and not self.dataset.multilabel,
         )
 
 

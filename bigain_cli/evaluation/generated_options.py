@@ -50,13 +50,13 @@ class _Cases(Protocol):
     def cases(self) -> Sequence[_Labelled]: ...
 
     @property
-    def many(self) -> bool: ...
+    def multilabel(self) -> bool: ...
 
 
 def share_of(drawing: GeneratedImagesOptions, dataset: _Cases) -> int:
     """Return how many images of each class are generated: no more than there are real ones."""
     what, classes = f"--generate {drawing.count}", len(dataset.classes)
-    if dataset.many:
+    if dataset.multilabel:
         raise UsageError("--generate", "images of this dataset have several classes", "Leave it out.")
     least = -(-FEWEST // classes)
     if drawing.count < least * classes:

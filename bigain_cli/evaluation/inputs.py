@@ -46,7 +46,7 @@ def evaluation_inputs(
 
 def check_multilabel(dataset: Dataset, rules: StoppingRules) -> None:
     """Refuse several right labels where labels take different draws, or where there is none at all."""
-    if not dataset.many:
+    if not dataset.multilabel:
         return
     if rules.schedule != "fixed":
         why = "scores of several right labels compare only if all labels take all draws"

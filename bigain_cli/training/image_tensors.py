@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bigain_cli.datasets import open_image_folder
 from bigain_cli.errors import InputError, UsageError
-from bigain_cli.images import fitted, read
+from bigain_cli.images import Source, fitted, read
 
 SEPARATE = 0x9E3779B97F4A7C15  # sets the split's random numbers apart from all others
 
@@ -51,22 +51,24 @@ class LabelledImages:
 
 def load_images(path: str, size: int) -> LabelledImages:
     """Read a folder of class folders or a safetensors file."""
-    album = open_image_folder(path)
+    folder = open_image_folder(path)
     pixels: list[Tensor] = []
     labels: list[int] = []
-    skipped = list(album.strays)
+    skipped = list(folder.unlabelled)
     reasons: dict[int, str] = {}
-    for source, label in album.entries:
+    for case in folder.cases:
+        source, (label,) = case.open(), case.truth
+        assert isinstance(source, Source)  # a folder's images are not opened yet
         try:
             pixels.append(_small(read(source), size))
             labels.append(label)
         except InputError as problem:
             skipped.append(str(problem))
             reasons[label] = f" ({problem})"
-    for number in sorted(set(range(len(album.classes))) - set(labels)):
-        why = f"no readable image for class {album.classes[number]}{reasons.get(number, '')}"
+    for number in sorted(set(range(len(folder.classes))) - set(labels)):
+        why = f"no readable image for class {folder.classes[number]}{reasons.get(number, '')}"
         raise UsageError(path, why, "Remove the class or add images.")
-    return LabelledImages(torch.stack(pixels), torch.tensor(labels), album.classes, tuple(skipped))
+    return LabelledImages(torch.stack(pixels), torch.tensor(labels), folder.classes, tuple(skipped))
 
 
 def split(images: LabelledImages, share: float, seed: int) -> tuple[LabelledImages, LabelledImages]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,12 @@ COLOURS = {"red": (220, 30, 30), "green": (40, 150, 60), "blue": (40, 80, 200), 
 FIXED = StoppingRules(schedule="fixed", draws=8)
 
 
-def coloured(count: int = 6, many: bool = False) -> Dataset:
+def coloured(count: int = 6, multilabel: bool = False) -> Dataset:
     names = tuple(COLOURS)
     cases = [
         Case(f"{n}.png", (n % 4,), lambda n=n: Image.new("RGB", (8, 8), COLOURS[names[n % 4]])) for n in range(count)
     ]
-    return Dataset("colours", names, cases, many=many)
+    return Dataset("colours", names, cases, multilabel=multilabel)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +85,7 @@ def test_what_is_recorded_is_not_asked_again(colours: Any) -> None:
 def test_a_broken_image_is_a_record(colours: Any, tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(b"nothing")
     path = str(tmp_path / "x.png")
-    dataset = coloured(3).of([*coloured(2).cases, Case("x.png", (2,), lambda: Source(path, path=path))])
+    dataset = replace(coloured(3), cases=[*coloured(2).cases, Case("x.png", (2,), lambda: Source(path, path=path))])
     *_, last = (trial.record for trial in evaluation(colours, dataset, "none").trials())
     assert last["id"] == "x.png" and last["error"]["kind"] and last["truth"] == ["blue"]
 
@@ -107,7 +108,7 @@ def test_a_record_is_there_before_the_next_image_is_asked(colours: Any) -> None:
         return Case(case.id, case.truth, lambda: [opened.append(case.id), case.open()][1])
 
     dataset = coloured(12)
-    asked = evaluation(colours, dataset.of([opening(case) for case in dataset.cases]), "none")
+    asked = evaluation(colours, replace(dataset, cases=[opening(case) for case in dataset.cases]), "none")
     next(asked.trials())
     assert len(opened) < 12
 
@@ -132,7 +133,7 @@ def test_runs_on_one_backbone_follow_its_dtype(network: Any) -> None:
 
 
 def test_several_labels_want_one_at_least(network: Any) -> None:
-    bare = coloured(2, many=True).of([Case("a", (), lambda: _image("0"))])
+    bare = replace(coloured(2, multilabel=True), cases=[Case("a", (), lambda: _image("0"))])
     with pytest.raises(UsageError, match="no chosen image has a label"):
         evaluation(network, bare, "none")
 
@@ -151,7 +152,7 @@ def test_the_baseline_is_one_of_the_specs(network: Any) -> None:
 
 
 def test_several_labels_are_scored_against_the_empty_prompt_on_the_same_draws(network: Any) -> None:
-    dataset = coloured(2, many=True)
+    dataset = coloured(2, multilabel=True)
     records = [trial.record for trial in evaluation(network, dataset, "none").trials()]
     images = [(case.id, case.open()) for case in dataset.cases]
     whole = list(bigain.classify(network, images, list(COLOURS), rules=FIXED, reject=True))

@@ -229,7 +229,7 @@ def test_several_classes_a_image_are_refused(models) -> None:
     from bigain_cli.datasets.dataset import Case, Dataset
 
     cases = [Case("a", (0, 1), lambda: Image.new("RGB", (8, 8)))]
-    dataset = Dataset("d", ("airliner", "tench"), cases, many=True)
+    dataset = Dataset("d", ("airliner", "tench"), cases, multilabel=True)
     backbone = bigain.load(str(models["dit"]), device="cpu")
     with pytest.raises(UsageError, match="images of this dataset have several classes"):
         bigain.evaluate(
