@@ -12,7 +12,7 @@ from bigain_cli.cli.options import FORMS, check_machine
 from bigain_cli.errors import UsageError
 from bigain_cli.evaluation.generated_options import GeneratedImagesOptions
 from bigain_cli.evaluation.records import RecordFile
-from bigain_cli.evaluation.specs import compared
+from bigain_cli.evaluation.specs import parse_specs
 from bigain_cli.outputs.files import check_target
 from bigain_cli.outputs.plotting import figure_files
 from bigain_cli.registry import DEFAULT_FEATURE
@@ -70,7 +70,7 @@ def generated_images(count: int | None, force: bool, options: dict[str, Any]) ->
 
 def check(request: EvaluateRequest) -> None:
     """Refuse what contradicts itself, what cannot be written, and names that no machine has."""
-    compared(request.specs, request.against)
+    parse_specs(request.specs, request.against)
     keep = request.generate and request.generate.keep
     if keep and os.path.lexists(keep) and not (os.path.isdir(keep) and os.access(keep, os.W_OK)):
         raise UsageError(f"--keep {keep}", "is no folder that can be written to", "Name another.")

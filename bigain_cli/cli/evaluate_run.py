@@ -48,7 +48,7 @@ def run_request(request: EvaluateRequest, messages: Messages) -> int:
 def _start(request: EvaluateRequest, messages: Messages) -> Any:
     """Open the dataset, load the model, and begin."""
     from bigain_cli.datasets.opening import open_dataset
-    from bigain_cli.evaluation.inputs import evaluation_inputs
+    from bigain_cli.evaluation.evaluation_run import evaluation_inputs
 
     dataset = open_dataset(request.dataset, request.download)
     if request.confusion and dataset.multilabel:
