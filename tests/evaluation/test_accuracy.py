@@ -125,7 +125,7 @@ def test_the_calibration_error_of_chance_alone_is_that_of_exact_probabilities(su
     assert chance_error(np.array(sure[:1])) == pytest.approx(2 * sure[0] * (1 - sure[0]), abs=NOISE)
 
 
-def test_an_outcome_sums_records_up() -> None:
+def test_an_accuracy_sums_records_up() -> None:
     rows = [record(0), record(1, label="dog", rank=6, decided=False), record(2, truth="dog", label="dog", draws=16)]
     found = accuracy_of(rows)
     assert found.top1.value == pytest.approx(2 / 3) and found.top5.value == pytest.approx(2 / 3)

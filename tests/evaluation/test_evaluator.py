@@ -93,13 +93,11 @@ def _image(id: str) -> Image.Image:
     return coloured(4).cases[int(id.split(".")[0])].open()  # type: ignore[return-value]
 
 
-def test_the_baseline_has_the_name_that_was_given_and_the_one_that_is_shown(network: Any) -> None:
+def test_the_baseline_has_the_name_that_was_given_and_its_full_one(network: Any) -> None:
     evaluator = evaluation(network, coloured(1), "none", "lgtm:0.5")
-    shown = "lgtm:0.5@share=level"
-    assert list(evaluator.specs) == ["none", shown]
-    assert (
-        evaluator.spec_name("lgtm:0.5") == evaluator.spec_name(shown) == shown and evaluator.spec_name(None) == "none"
-    )
+    full = "lgtm:0.5@share=level"
+    assert list(evaluator.specs) == ["none", full]
+    assert evaluator.spec_name("lgtm:0.5") == evaluator.spec_name(full) == full and evaluator.spec_name(None) == "none"
 
 
 def test_a_record_is_there_before_the_next_image_is_opened(colours: Any) -> None:

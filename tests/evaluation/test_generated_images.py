@@ -58,8 +58,12 @@ def test_measures_stand_beside_the_feature_and_the_real_images(models, photos, t
     assert gap["value"] == pytest.approx(own["tome:0.5"]["kernel"]["value"] - own["none"]["kernel"]["value"])
     with Image.open(tmp_path / "kept" / "tome_0.5.png") as grid:
         assert grid.size == (96, 32)
-    said = settings_of(str(tmp_path / "kept" / "tome_0.5.png"))
-    assert (said["rows"], said["seeds"], said["compress"]) == (["airliner", "tench"], [0, 1_000_000], "tome:0.5")
+    kept = settings_of(str(tmp_path / "kept" / "tome_0.5.png"))
+    assert (kept["rows"], kept["seeds"], kept["compress"]) == (
+        ["airliner", "tench"],
+        [0, 1_000_000],
+        "tome:0.5",
+    )
     again = warm("generate", "--again", str(tmp_path / "kept" / "tome_0.5.png"), "-o", str(tmp_path / "x.png"))
     assert again.code == 2 and "cannot be read" in again.err, "it is no grid of generate"
 
@@ -104,8 +108,8 @@ def test_it_continues_what_was_kept_and_with_nothing_else(models, photos, tmp_pa
 
 @pytest.mark.slow
 def test_an_interruption_keeps_the_classes_that_are_whole(models, photos, tmp_path: Path) -> None:
-    asked = ("evaluate", str(photos), "-m", str(models["dit"]), "--limit", "0", "--device", "cpu", "--steps", "500")
-    with start(*asked, "-c", "none", "--generate", "4", "--keep", str(tmp_path), "--batch", "2") as process:
+    options = ("evaluate", str(photos), "-m", str(models["dit"]), "--limit", "0", "--device", "cpu", "--steps", "500")
+    with start(*options, "-c", "none", "--generate", "4", "--keep", str(tmp_path), "--batch", "2") as process:
         while not (tmp_path / "none-000.npz").exists():
             time.sleep(0.02)
             assert process.poll() is None
@@ -166,9 +170,9 @@ def test_the_summary_is_written_even_if_generating_fails(models, photos, tmp_pat
         raise BigainError("disk", "full", "Make room.")
 
     monkeypatch.setattr("bigain_cli.evaluation.generated_images.ImageGeneration.events", fail)
-    asked = {"schedule": "fixed", "draws": 2, "limit": 3, "generate": 4, "compress": ["none"], "device": "cpu"}
+    options = {"schedule": "fixed", "draws": 2, "limit": 3, "generate": 4, "compress": ["none"], "device": "cpu"}
     with pytest.raises(BigainError, match="disk: full"):
-        evaluate(str(photos), model=str(models["dit"]), output=str(tmp_path / "t.txt"), **asked)
+        evaluate(str(photos), model=str(models["dit"]), output=str(tmp_path / "t.txt"), **options)
     assert "3 images, 2 labels" in (tmp_path / "t.txt").read_text()
 
 
@@ -204,8 +208,8 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_what_cannot_be_generated_is_refused_before_anything_is_loaded(models, photos, case: str) -> None:
     arguments, message = BAD[case]
-    asked = ("evaluate", str(photos), "-m", str(models["dit"]), "--limit", "0", *arguments)
-    made = warm(*asked)
+    options = ("evaluate", str(photos), "-m", str(models["dit"]), "--limit", "0", *arguments)
+    made = warm(*options)
     assert (made.code, made.out) == (2, b"") and message in made.err
     if case != "steps":
         without = warm("evaluate", str(photos), "-m", "sd2", "--limit", "0", *arguments)
