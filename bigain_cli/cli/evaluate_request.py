@@ -12,7 +12,7 @@ from bigain_cli.cli.options import SUMMARY_SUFFIXES, check_machine
 from bigain_cli.errors import UsageError
 from bigain_cli.evaluation.generated_options import GeneratedImagesOptions
 from bigain_cli.evaluation.records import RecordFile
-from bigain_cli.evaluation.specs import compared
+from bigain_cli.evaluation.specs import parse_specs
 from bigain_cli.outputs.files import check_target
 from bigain_cli.outputs.plotting import figure_files
 from bigain_cli.registry import DEFAULT_FEATURE
@@ -59,7 +59,7 @@ class EvaluateRequest:
 
     def check(self) -> None:
         """Refuse contradictions, files that cannot be written, and unknown devices and dtypes."""
-        compared(self.specs, self.against)
+        parse_specs(self.specs, self.against)
         keep = self.generate and self.generate.keep
         if keep and os.path.lexists(keep) and not (os.path.isdir(keep) and os.access(keep, os.W_OK)):
             raise UsageError(f"--keep {keep}", "not a folder that can be written to", "Name another.")

@@ -48,17 +48,17 @@ def run_request(request: EvaluateRequest, messages: Messages) -> int:
 def _start(request: EvaluateRequest, messages: Messages) -> Any:
     """Open the dataset, load the model, and return the run."""
     from bigain_cli.datasets.opening import open_dataset
-    from bigain_cli.evaluation.inputs import evaluation_inputs
+    from bigain_cli.evaluation.evaluation_run import evaluation_inputs
 
     dataset = open_dataset(request.dataset, request.download)
-    if request.confusion and dataset.many:
+    if request.confusion and dataset.multilabel:
         raise UsageError("--confusion", "images of this dataset have several labels", "Leave it out.")
     options = {name: getattr(request, name) for name in ("labels", "limit", "per_class", "seed", "rules", "generate")}
     inputs = evaluation_inputs(dataset, **options)  # refuses what is impossible before the model is loaded
     chosen = f"{len(inputs.chosen.cases)} of {len(dataset.cases)} images"
     messages.detail(f"{dataset.name}: {chosen}, labels: {inputs.labels.origin}")
-    if dataset.strays:
-        messages.note(f"{len(dataset.strays)} excluded, the first: {dataset.strays[0]}")
+    if dataset.unlabelled:
+        messages.note(f"{len(dataset.unlabelled)} excluded, the first: {dataset.unlabelled[0]}")
     resolve(request.model)
     from bigain_cli import evaluate
 
@@ -126,8 +126,8 @@ def _open_report(request: EvaluateRequest, run: Any) -> Iterator[Html | None]:
     if request.format != "html" or request.output is None:
         yield None
         return
-    names = (*run.labels, *((NONE,) if run.dataset.many else ()))
-    report = Html(Layout(names, TOP, reject=run.dataset.many))
+    names = (*run.labels, *((NONE,) if run.dataset.multilabel else ()))
+    report = Html(Layout(names, TOP, reject=run.dataset.multilabel))
     with open_target(request.output, request.replace) as stream, opened(report, stream, request.output):
         yield report
 

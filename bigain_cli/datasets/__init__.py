@@ -1,8 +1,3 @@
-"""Labelled images on a disk: a folder of class folders or a safetensors file in, classes and sources out.
+"""Labelled images: a folder, a file or a known dataset's name in, classes and cases out. Must not know networks."""
 
-Opens no image. Must not know networks.
-"""
-
-from bigain_cli.datasets.folders import ImageFolder, open_image_folder
-
-__all__ = ["ImageFolder", "open_image_folder"]
+from bigain_cli.datasets.folders import open_image_folder as open_image_folder

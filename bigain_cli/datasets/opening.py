@@ -1,4 +1,7 @@
-"""Datasets as torchvision knows them, on a disk, or downloaded to it on request."""
+"""`open_dataset`: a path or KIND:DIR of a known dataset in, a Dataset out; downloaded first if that is requested.
+
+Known datasets are read by torchvision, as ImageNet's class folders, or from COCO's annotations.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,35 @@ import importlib.util
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bigain_cli.datasets import open_image_folder
-from bigain_cli.datasets.dataset import Case, Dataset, cases_of
+from bigain_cli.datasets.dataset import Case, Dataset
+from bigain_cli.datasets.folders import open_image_folder, source_case
 from bigain_cli.errors import BigainError, UsageError, did_you_mean
 from bigain_cli.images import Source
 from bigain_cli.registry import DATASETS, DatasetInfo, attribute
+
+ANNOTATIONS, IMAGES = "annotations/instances_val2017.json", "val2017"  # of COCO
+UNPACK = "Unpack val2017.zip and annotations_trainval2017.zip there (cocodataset.org)."
+
+
+def open_dataset(name: str, download: bool = False) -> Dataset:
+    """Open a folder of class folders, a safetensors file, or KIND:DIR of a known dataset."""
+    kind, colon, folder = name.partition(":")
+    if not colon or os.path.lexists(name):
+        if download:
+            raise UsageError("--download", f"{name} is no known dataset", f"Write KIND:DIR, as pets:{name}.")
+        return open_image_folder(name)
+    if kind not in DATASETS:
+        why = f"no such folder or file, and no dataset is called {kind}"
+        raise UsageError(f"dataset {name}", why, did_you_mean(kind, DATASETS))
+    if not folder:
+        raise UsageError(f"dataset {name}", "names no folder", f"Write {kind}:DIR.")
+    entry = DATASETS[kind]
+    opened: Dataset = attribute(entry.opener)(name, folder, entry, download)
+    return opened
 
 
 def open_torchvision(name: str, folder: str, entry: DatasetInfo, download: bool) -> Dataset:
@@ -23,8 +47,8 @@ def open_torchvision(name: str, folder: str, entry: DatasetInfo, download: bool)
         why = "torchvision cannot fetch this dataset"
         raise UsageError(f"--download {name}", why, "Fetch it from its authors, and name its folder.")
     if not download and not os.path.isdir(folder):
-        raise UsageError(f"dataset {name}", f"no folder {folder}", _fetching(entry))
-    found = _made(name, folder, entry, download)
+        raise UsageError(f"dataset {name}", f"no folder {folder}", _download_hint(entry))
+    found = _make_torchvision(name, folder, entry, download)
     truths = [int(number) for number in getattr(found, entry.targets)]
     cases = [Case(f"{name}[{number}]", (truth,), _opener(found, number)) for number, truth in enumerate(truths)]
     return Dataset(name, tuple(getattr(found, entry.names)), cases, entry.preset)
@@ -36,14 +60,14 @@ def open_wordnet(name: str, folder: str, entry: DatasetInfo, download: bool) -> 
         raise UsageError(f"--download {name}", "ImageNet is not free to fetch", "See image-net.org.")
     inner = os.path.join(folder, "val")
     root = inner if os.path.isdir(inner) else folder
-    album = open_image_folder(root)
-    if len(album.classes) != entry.classes or not all(each[:1] == "n" and each[1:].isdigit() for each in album.classes):
-        why = f"{root} has {len(album.classes)} class folders; wanted are {entry.classes}, named as n01440764"
+    found = open_image_folder(root)
+    if len(found.classes) != entry.classes or not all(each[:1] == "n" and each[1:].isdigit() for each in found.classes):
+        why = f"{root} has {len(found.classes)} class folders; wanted are {entry.classes}, named as n01440764"
         raise UsageError(f"dataset {name}", why, "Unpack the validation images into a folder for each class.")
-    return Dataset(name, album.classes, cases_of(album), entry.preset, strays=album.strays)
+    return replace(found, name=name, preset=entry.preset)
 
 
-def _made(name: str, folder: str, entry: DatasetInfo, download: bool) -> Any:
+def _make_torchvision(name: str, folder: str, entry: DatasetInfo, download: bool) -> Any:
     if entry.needs and importlib.util.find_spec(entry.needs) is None:
         why = f"torchvision reads it with {entry.needs}, which is not installed"
         raise UsageError(f"dataset {name}", why, f"pip install {entry.needs}")
@@ -54,10 +78,10 @@ def _made(name: str, folder: str, entry: DatasetInfo, download: bool) -> Any:
         why = str(problem).split(chr(10))[0] or type(problem).__name__
         if download:
             raise BigainError(f"dataset {name}", f"could not be fetched ({why})", "Check the network.") from problem
-        raise UsageError(f"dataset {name}", f"not found in {folder} ({why})", _fetching(entry)) from problem
+        raise UsageError(f"dataset {name}", f"not found in {folder} ({why})", _download_hint(entry)) from problem
 
 
-def _fetching(entry: DatasetInfo) -> str:
+def _download_hint(entry: DatasetInfo) -> str:
     return "Add --download to fetch it there." if entry.fetched else "Name the folder that it was unpacked to."
 
 
@@ -65,52 +89,23 @@ def _opener(found: Any, number: int) -> Callable[[], Any]:
     return lambda: found[number][0]
 
 
-INSTANCES, IMAGES = "annotations/instances_val2017.json", "val2017"
-UNPACK = "Unpack val2017.zip and annotations_trainval2017.zip there (cocodataset.org)."
-
-
 def open_coco(name: str, folder: str, entry: DatasetInfo, download: bool) -> Dataset:
-    """Read the annotations; crowds count, too."""
+    """Read the annotations of COCO; crowds count, too."""
     if download:
         raise UsageError(f"--download {name}", "COCO is fetched by hand", UNPACK)
-    path = os.path.join(folder, INSTANCES)
+    path = os.path.join(folder, ANNOTATIONS)
     try:
-        about = json.loads(Path(path).read_bytes())
-        kinds = {kind["id"]: number for number, kind in enumerate(sorted(about["categories"], key=lambda k: k["id"]))}
-        names = tuple(kind["name"] for kind in sorted(about["categories"], key=lambda k: k["id"]))
-        truth: dict[int, set[int]] = {image["id"]: set() for image in about["images"]}
-        for thing in about["annotations"]:
-            truth[thing["image_id"]].add(kinds[thing["category_id"]])
-        cases = [_case(os.path.join(folder, IMAGES), image, truth) for image in about["images"]]
+        document = json.loads(Path(path).read_bytes())
+        categories = sorted(document["categories"], key=lambda category: category["id"])
+        numbers = {category["id"]: number for number, category in enumerate(categories)}
+        names = tuple(category["name"] for category in categories)
+        truth: dict[int, set[int]] = {image["id"]: set() for image in document["images"]}
+        for annotation in document["annotations"]:
+            truth[annotation["image_id"]].add(numbers[annotation["category_id"]])
+        paths = {image["id"]: os.path.join(folder, IMAGES, image["file_name"]) for image in document["images"]}
+        cases = [source_case(Source(paths[id], path=paths[id]), *sorted(truth[id])) for id in truth]
     except OSError as problem:
         raise UsageError(f"dataset {name}", f"{path} cannot be read ({problem.strerror})", UNPACK) from problem
     except (ValueError, KeyError, TypeError, AttributeError) as problem:
         raise UsageError(f"dataset {name}", f"{path} is not COCO's list of instances", UNPACK) from problem
-    return Dataset(name, names, cases, entry.preset, many=True)
-
-
-def _case(folder: str, image: dict[str, Any], truth: dict[int, set[int]]) -> Case:
-    path = os.path.join(folder, image["file_name"])
-    return Case(path, tuple(sorted(truth[image["id"]])), lambda: Source(path, path=path))
-
-
-def open_dataset(name: str, download: bool = False) -> Dataset:
-    """Open a folder of class folders, a safetensors file, or KIND:DIR of a known dataset."""
-    kind, colon, folder = name.partition(":")
-    if not colon or os.path.lexists(name):
-        if download:
-            raise UsageError("--download", f"{name} is no known dataset", f"Write KIND:DIR, as pets:{name}.")
-        return _from_album(name)
-    if kind not in DATASETS:
-        why = f"no such folder or file, and no dataset is called {kind}"
-        raise UsageError(f"dataset {name}", why, did_you_mean(kind, DATASETS))
-    if not folder:
-        raise UsageError(f"dataset {name}", "says no folder", f"Write {kind}:DIR.")
-    entry = DATASETS[kind]
-    opened: Dataset = attribute(entry.opener)(name, folder, entry, download)
-    return opened
-
-
-def _from_album(path: str) -> Dataset:
-    album = open_image_folder(path)
-    return Dataset(path, album.classes, cases_of(album), strays=album.strays)
+    return Dataset(name, names, cases, entry.preset, multilabel=True)

@@ -1,4 +1,4 @@
-"""Arrays kept in a folder under names, each with the settings it was made with; others of the same name are refused.
+"""Arrays in files of a folder, each with the settings that it was made with; a file with other settings is refused.
 
 In: names, settings, arrays; out: arrays. Must not know what they mean.
 """
@@ -20,11 +20,11 @@ from bigain_cli.errors import UsageError
 from bigain_cli.outputs.files import write_whole
 
 Arrays = dict[str, Any]
-_BROKEN = (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error)  # what a file that is no whole one raises
+_BROKEN = (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error)  # what reading an incomplete file raises
 
 
 class ArrayCache:
-    """A folder, made if need be, or, without one, nothing that lasts."""
+    """A folder, which is made if it is missing; without one nothing is kept."""
 
     def __init__(self, folder: str | None, replace: bool) -> None:
         self._folder, self._replace = Path(folder) if folder is not None else None, replace
@@ -39,14 +39,14 @@ class ArrayCache:
         return self._folder is not None
 
     def read(self, name: str, settings: Mapping[str, Any]) -> Arrays | None:
-        """Return what was kept under a name and these very settings."""
+        """Return the arrays of a name, if they were made with the same settings."""
         path = self._path(f"{name}.npz")
         if path is None or not path.exists():
             return None
         try:
             with np.load(path) as file:
                 arrays = dict(file)
-            why = _other(json.loads(str(arrays.pop("settings"))), settings)
+            why = _changed_setting(json.loads(str(arrays.pop("settings"))), settings)
         except _BROKEN:
             why = "cannot be read"
         if not why:
@@ -56,14 +56,14 @@ class ArrayCache:
         return None
 
     def write(self, name: str, settings: Mapping[str, Any], arrays: Arrays) -> None:
-        """Keep arrays; whatever has the name is replaced."""
+        """Keep arrays; an older file of the name is replaced."""
         if self:
             stream = io.BytesIO()
             np.savez_compressed(stream, settings=json.dumps(settings), **arrays)
             self.write_bytes(f"{name}.npz", stream.getvalue())
 
     def write_bytes(self, name: str, data: bytes) -> None:
-        """Keep a file; whatever has the name is replaced."""
+        """Keep a file; an older one of the name is replaced."""
         path = self._path(name)
         if path is not None:
             write_whole(str(path), data, force=True)
@@ -72,10 +72,10 @@ class ArrayCache:
         return None if self._folder is None else self._folder / re.sub(r"[^\w.+@=-]", "_", name)
 
 
-def _other(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Say in what settings differ, or nothing."""
-    now = json.loads(json.dumps(now))  # tuples and the like as they come back
-    for key in [*now, *(key for key in then if key not in now)]:
-        if then.get(key) != now.get(key):
-            return f"was made with another {key} ({then.get(key)}, now {now.get(key)})"
+def _changed_setting(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Return a message about the first setting that differs, or nothing."""
+    now = json.loads(json.dumps(now))  # tuples become lists, as in the file
+    for key in dict.fromkeys([*now, *before]):
+        if before.get(key) != now.get(key):
+            return f"was made with another {key} ({before.get(key)}, now {now.get(key)})"
     return ""

@@ -1,6 +1,6 @@
-"""One record for each image and spec: all specs see the same images and the same draws, in turn.
+"""One record for each image and spec: every spec classifies the same images with the same noise draws.
 
-In: a backbone and a dataset; out: a stream of records that lack nothing a summary needs. Never prints.
+In: a backbone, a dataset, labels; out: a stream of records with everything a summary needs. Never prints.
 """
 
 from __future__ import annotations
@@ -21,18 +21,17 @@ from bigain_cli.classification.stopping import StoppingRules
 from bigain_cli.compress import Spec
 from bigain_cli.datasets.dataset import Case, Dataset
 from bigain_cli.errors import UsageError
-from bigain_cli.evaluation.inputs import check_multilabel
-from bigain_cli.evaluation.specs import compared, place_of
+from bigain_cli.evaluation.specs import index_of_spec, parse_specs
 from bigain_cli.labels import LabelSet
 
-AT_ONCE = 16  # images before it is the next spec's turn: what slows the machine slows all specs
+AT_ONCE = 16  # images before the next spec's turn, so that a slow phase of the machine affects all specs alike
 TOP = 5
-OWN = ("compress", "compression", "fingerprint")  # settings in which specs differ
+SPEC_SETTINGS = ("compress", "compression", "fingerprint")  # settings in which specs differ
 
 
 @dataclass(frozen=True)
 class EvaluationRecord:
-    """A record with the whole result that it was made from, unless an earlier run has recorded it."""
+    """A record and the result that it was made from; the result is missing if an earlier run made the record."""
 
     spec: str
     record: dict[str, Any]
@@ -40,90 +39,95 @@ class EvaluationRecord:
 
     @property
     def earlier(self) -> bool:
-        """Return whether an earlier run has recorded it."""
+        """Return whether an earlier run made it."""
         return self.result is None
 
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """What is compared, and how much an image may take."""
+    """The specs to compare, and how to classify under each of them."""
 
     specs: tuple[str, ...]
     rules: StoppingRules
     seed: int = 0
     templates: tuple[str, ...] = ()
     batch: int | None = None
-    views: bool = False  # whether results come with the image as the model sees it
-    maps: bool = False  # and with heatmaps of the evidence
+    images: bool = False  # whether results contain the image as the model sees it
+    heatmaps: bool = False  # and heatmaps of the evidence
 
 
 class Evaluator:
-    """Specs on a dataset."""
+    """Classifies a dataset's images under every spec."""
 
     def __init__(
-        self, backbone: Backbone, dataset: Dataset, labels: LabelSet, answers: Sequence[str], plan: EvaluationOptions
+        self,
+        backbone: Backbone,
+        dataset: Dataset,
+        labels: LabelSet,
+        label_of_class: Sequence[str],
+        options: EvaluationOptions,
     ) -> None:
-        check_multilabel(dataset, plan.rules)
-        self._backbone, self._answers = backbone, tuple(answers)
-        self.dataset, self.labels, self.plan = dataset, labels, plan
+        check_multilabel(dataset, options.rules)
+        self._backbone, self._label_of_class, self._options = backbone, label_of_class, options
+        self.dataset, self.labels = dataset, labels
         self.specs: dict[str, Spec] = {}
-        self.runs: dict[str, Classification] = {}
-        for text, spec in zip(plan.specs, compared(plan.specs), strict=True):
-            run = self._run(spec)
+        self._runs: dict[str, Classification] = {}
+        for text, spec in zip(options.specs, parse_specs(options.specs), strict=True):
+            run = self._classification(spec)
             name = run.settings["compress"]
             if name in self.specs:
                 raise UsageError(f"-c {text}", f"{name} is given twice", "Keep one of them.")
-            self.specs[name], self.runs[name] = spec, run
+            self.specs[name], self._runs[name] = spec, run
 
-    def named(self, text: str | None) -> str:
-        """Return the name under which a spec is compared; the first one without a text."""
+    def spec_name(self, text: str | None) -> str:
+        """Return the full name of a spec; that of the first spec if there is no text."""
         names = list(self.specs)
-        return names[0] if text is None else names[place_of(text, list(self.specs.values()), names)]
+        return names[0] if text is None else names[index_of_spec(text, list(self.specs.values()), names)]
 
     def prompts(self) -> list[str]:
         """Return the first prompt of each class's label."""
         backbone = self._backbone
-        competing = label_prompts(self.labels, self.plan.templates, False, backbone.vocabulary, backbone.template)
-        first = {label.name: label.texts[0] for label in competing}
-        return [first[answer] for answer in self._answers]
+        found = label_prompts(self.labels, self._options.templates, False, backbone.vocabulary, backbone.template)
+        first = {label.name: label.texts[0] for label in found}
+        return [first[name] for name in self._label_of_class]
 
     def truth_of(self, case: Case) -> list[str]:
-        """Return the labels that are right for an image."""
-        return list(dict.fromkeys(self._answers[number] for number in case.truth))
+        """Return the right labels of an image."""
+        return list(dict.fromkeys(self._label_of_class[number] for number in case.truth))
 
-    def marks(self) -> dict[str, str]:
+    def names_by_fingerprint(self) -> dict[str, str]:
         """Return the specs' names by the fingerprint of their records."""
-        return {run.settings["fingerprint"]: name for name, run in self.runs.items()}
+        return {run.settings["fingerprint"]: name for name, run in self._runs.items()}
 
     def about(self) -> dict[str, Any]:
-        """Return what all specs have in common."""
-        first = next(iter(self.runs.values())).settings
-        public = {key: value for key, value in first.items() if key not in OWN}
+        """Return the settings that all specs share, and the machine."""
+        first = next(iter(self._runs.values())).settings
+        public = {key: value for key, value in first.items() if key not in SPEC_SETTINGS}
         machine = {"device": str(self._backbone.device), "threads": torch.get_num_threads(), "torch": torch.__version__}
         weights = {"weights": self._backbone.identity, "labels": len(self.labels.labels)}
         return {"dataset": self.dataset.name, **public, **weights, **machine}
 
     def notes(self) -> dict[str, tuple[str, ...]]:
-        """Return where specs do less than their names say."""
-        notes = {name: run.report.notes if run.report is not None else () for name, run in self.runs.items()}
+        """Return where specs compress less than their names say."""
+        notes = {name: run.report.notes if run.report is not None else () for name, run in self._runs.items()}
         return {name: found for name, found in notes.items() if found}
 
-    def trials(self, done: Mapping[str, Collection[str]] | None = None) -> Iterator[EvaluationRecord]:
-        """Yield what is missing; `done` has the ids that are recorded, by fingerprint."""
+    def records(self, done: Mapping[str, Collection[str]] | None = None) -> Iterator[EvaluationRecord]:
+        """Yield the records that are missing; `done` has the recorded ids, by spec."""
         done = done or {}
         cases = iter(self.dataset.cases)
         while group := tuple(itertools.islice(cases, AT_ONCE)):
-            for name, run in self.runs.items():
-                recorded = done.get(run.settings["fingerprint"], ())
-                yield from self._answered(name, run, [case for case in group if case.id not in recorded])
+            for name, run in self._runs.items():
+                recorded = done.get(name, ())
+                yield from self._classify(name, run, [case for case in group if case.id not in recorded])
 
-    def _answered(self, name: str, run: Classification, cases: Sequence[Case]) -> Iterator[EvaluationRecord]:
+    def _classify(self, name: str, run: Classification, cases: Sequence[Case]) -> Iterator[EvaluationRecord]:
         if not cases:
             return
-        answers = (result for result in run.rankings(case.opened() for case in cases) if result.finished)
+        results = (result for result in run.rankings(case.opened() for case in cases) if result.finished)
         for case in cases:
-            started = time.monotonic()  # while the reader of this waits, nothing is under way
-            result = next(answers)
+            started = time.monotonic()  # here, so that the consumer's time is not counted
+            result = next(results)
             seconds = round(time.monotonic() - started, 4)
             yield EvaluationRecord(name, self._record(case, result, seconds, run), result)
 
@@ -133,30 +137,40 @@ class Evaluator:
         if isinstance(result, Failure):
             return record
         record |= {"seconds": seconds, "gflop": significant(run.gflop * result.evaluations, 6)}
-        if self.dataset.many:
+        if self.dataset.multilabel:
             return record | {"evidence": evidence(result)}
-        places = {place.label: number for number, place in enumerate(result.ranked, 1)}
-        record["rank"] = places[truth[0]]
-        return record | {"truth_probability": significant(result.ranked[record["rank"] - 1].probability)}
+        rank, found = next((rank, found) for rank, found in enumerate(result.ranked, 1) if found.label == truth[0])
+        return record | {"rank": rank, "truth_probability": significant(found.probability)}
 
-    def _run(self, spec: Spec) -> Classification:
-        plan = self.plan
+    def _classification(self, spec: Spec) -> Classification:
+        options = self._options
         return Classification(
             self._backbone,
             self.labels,
-            plan.templates,
-            plan.rules,
-            plan.seed,
-            reject=self.dataset.many,
-            batch=plan.batch,
+            options.templates,
+            options.rules,
+            options.seed,
+            reject=self.dataset.multilabel,
+            batch=options.batch,
             compress=spec,
-            views=plan.views,
-            maps=plan.maps and not self.dataset.many,
+            views=options.images,
+            maps=options.heatmaps and not self.dataset.multilabel,
         )
 
 
+def check_multilabel(dataset: Dataset, rules: StoppingRules) -> None:
+    """Refuse a multilabel dataset where labels may get different draws, or where no image has a label."""
+    if not dataset.multilabel:
+        return
+    if rules.schedule != "fixed":
+        why = "scores of several right labels compare only if all labels take all draws"
+        raise UsageError(f"--schedule {rules.schedule}", why, "Use --schedule fixed.")
+    if not any(case.truth for case in dataset.cases):
+        raise UsageError(f"dataset {dataset.name}", "no chosen image has a label", "Choose more, or another --seed.")
+
+
 def evidence(ranking: Ranking) -> dict[str, float | None]:
-    """Return by how much each label beats the empty prompt on the same draws."""
-    scores = {place.label: place.score for place in ranking.ranked}
+    """Return each label's score minus that of the empty prompt, on the same draws."""
+    scores = {ranked.label: ranked.score for ranked in ranking.ranked}
     empty = scores.pop("none")
     return {name: significant(scores[name] - empty) for name in sorted(scores)}

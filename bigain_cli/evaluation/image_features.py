@@ -1,12 +1,12 @@
-"""Features of images: what a network makes of them, as rows of numbers, and the name of that.
+"""Features of images: the output of a network's layer, as one row of numbers per image.
 
-In: PIL images; out: [n d] float32, the same row whatever the other images. Must not know measures.
+In: PIL images; out: [n d] float32; a row does not depend on the other images. Must not know measures.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,38 +28,39 @@ from bigain_cli.noise_draws import key
 from bigain_cli.registry import FEATURES, attribute, entry
 
 Rows = NDArray[np.float32]
-SHARES = (0.05, 0.15)  # of the schedule: hardly noisy, as the images are what is asked about
+TIMES = (0.05, 0.15)  # as shares of the noise schedule: little noise, so that rows depend on the image
+INCEPTION_SIDE, INCEPTION_BATCH = 299, 8
 
 
 class Feature(Protocol):
-    """Something that turns images into rows of numbers; its name says which weights it looks with."""
+    """A function from images to rows of numbers; its name identifies the weights."""
 
     @property
     def name(self) -> str:
-        """Return what every number made with this feature is given with."""
+        """Return the name to report with every number that is made with this feature."""
 
     @property
     def identity(self) -> str:
-        """Return what its rows depend on beside the image, however the model is called."""
+        """Return all that rows depend on beside the image; the model's name is not part of it."""
 
     def __call__(self, images: Iterable[Image]) -> Rows:
         """Return a row for each image."""  # [n d]
 
 
 def load_feature(name: str, backbone: Backbone, batch: int | None = None) -> Feature:
-    """Make a feature of the table; some look with the backbone itself, others only share its device."""
+    """Make a feature of the registry; some use the backbone itself, others only its device."""
     feature: Feature = attribute(entry("feature", name, FEATURES).maker)(backbone, batch)
     return feature
 
 
 @dataclass(frozen=True)
 class MidBlockFeature:
-    """The mean over all places of what leaves a backbone's middle block, at a few times, without any prompt."""
+    """The mean over all positions of the output of a backbone's middle block, at a few times, with the empty prompt."""
 
     backbone: Backbone
     block: nn.Module
     times: Sequence[int]
-    batch: int | None = None  # images at once, or what suits device and model
+    batch: int | None = None  # None: a size that suits device and model
 
     @property
     def name(self) -> str:
@@ -72,9 +73,9 @@ class MidBlockFeature:
         return f"mid@t={','.join(map(str, self.times))} (weights {self.backbone.identity})"
 
     def __call__(self, images: Iterable[Image]) -> Rows:
-        """Return a row for each image; the last batch is filled up, so that all have one size."""  # [n d]
+        """Return a row for each image; the last batch is padded, so that all have one size."""  # [n d]
         if is_compressed(network_of(self.backbone)):
-            hint = "Leave the compression first, so that all images are seen alike."
+            hint = "Leave the compression first, so that all features are made alike."
             raise UsageError(f"feature {self.name}", "its network is compressed", hint)
         size = automatic_batch_size(self.backbone) if self.batch is None else stable_batch_size(self.batch)
         return in_batches(images, size, lambda part: self._rows(part, size))
@@ -85,106 +86,98 @@ class MidBlockFeature:
         clean = torch.stack(latents + latents[-1:] * (size - len(latents)))  # [b c h w]
         conditions = self.backbone.condition([""]).take(torch.zeros(size, dtype=torch.int64, device=clean.device))
         with repeatable(self.backbone):
-            seen = [self._seen(self._noisy(clean, t), t, conditions) for t in self.times]
-        return torch.cat(seen, 1).cpu().numpy()
+            outputs = [self._block_output(self._noisy(clean, t), t, conditions) for t in self.times]
+        return torch.cat(outputs, 1).cpu().numpy()
 
     def _noisy(self, clean: Tensor, t: int) -> Tensor:
-        """Return x_t; the noise is the same for every image, which leaves a function of the image alone."""
+        """Return x_t with the same noise for every image, so that it is a function of the image alone."""
         generator = torch.Generator().manual_seed(key(0, b"", "feature", t))
         noise = torch.randn(clean.shape[1:], generator=generator).to(clean.device).expand_as(clean)
         return self.backbone.mix(clean, noise, torch.full((len(clean),), t, device=clean.device))
 
-    def _seen(self, noisy: Tensor, t: int, conditions: Any) -> Tensor:
-        """Run the network as far as the block, and return the mean over its places."""  # [b d]
-        handle = self.block.register_forward_hook(_stop)
+    def _block_output(self, noisy: Tensor, t: int, conditions: Any) -> Tensor:
+        """Run the network up to the block, and return the mean over its positions."""  # [b d]
+        handle = self.block.register_forward_hook(_stop_here)
         try:
             self.backbone.noise(noisy, torch.full((len(noisy),), t, device=noisy.device), conditions)
         except _Reached as reached:
-            return reached.output.float().mean(reached.places)
+            positions = (2, 3) if reached.output.ndim == 4 else (1,)  # channels first in a U-Net, last in a transformer
+            return reached.output.float().mean(positions)
         finally:
             handle.remove()
-        hint = "Load it anew, and compile it afterwards if at all."
+        hint = "Load it again, and compile it afterwards if at all."
         raise ModelError(f"model {self.backbone.name}", "its hooks are ignored (is it compiled?)", hint)
 
 
 def in_batches(images: Iterable[Image], size: int, rows: Callable[[Sequence[Image]], Rows]) -> Rows:
     """Return the rows of all images, computed a batch at a time."""  # [n d]
-    # All at first: images that are drawn on demand would be looked at by a network that is still compressed.
+    # All first: while images are generated on demand, the network is still compressed.
     listed = list(images)
     parts = [listed[start : start + size] for start in range(0, len(listed), size)]
     return np.concatenate([rows(part)[: len(part)] for part in parts]) if parts else np.zeros((0, 0), np.float32)
 
 
 class _Reached(Exception):
-    """The block has answered: channels first in a U-Net, last in a patch transformer."""
+    """Ends a forward pass at the block."""
 
     def __init__(self, output: Tensor) -> None:
         super().__init__()
         self.output = output
-        self.places = (2, 3) if output.ndim == 4 else (1,)
 
 
-def _stop(module: nn.Module, args: Any, output: Any) -> None:
+def _stop_here(module: nn.Module, args: Any, output: Any) -> None:
     raise _Reached(output if isinstance(output, Tensor) else output[0])
 
 
 def middle(backbone: Backbone, batch: int | None = None) -> MidBlockFeature:
-    """Look with the backbone's own middle block."""
-    block = next(_middles(backbone), None)
+    """Return the feature of the backbone's own middle block."""
+    block = _middle_block(network_of(backbone)) if tuple(backbone.sites()) else None
     if block is None:
         hint = "Choose a model with a U-Net or a DiT, or the inception feature."
-        raise ModelError(f"model {backbone.name}", "no network with a middle block to look with", hint)
-    times = tuple(round(share * backbone.timesteps) for share in SHARES)
-    return MidBlockFeature(backbone, block, times, batch)
+        raise ModelError(f"model {backbone.name}", "no network with a middle block", hint)
+    return MidBlockFeature(backbone, block, tuple(round(share * backbone.timesteps) for share in TIMES), batch)
 
 
-def _middles(backbone: Backbone) -> Iterator[nn.Module]:
-    if not tuple(backbone.sites()):
-        return
-    root = network_of(backbone)
-    if is_unet(root) and root.mid_block is not None:
-        yield root.mid_block
-    if is_patch_transformer(root):
-        yield root.transformer_blocks[len(root.transformer_blocks) // 2]
-
-
-SIDE, AT_ONCE = 299, 8
+def _middle_block(network: Any) -> nn.Module | None:
+    if is_unet(network):
+        return network.mid_block
+    return network.transformer_blocks[len(network.transformer_blocks) // 2] if is_patch_transformer(network) else None
 
 
 @dataclass(frozen=True)
 class Inception:
-    """The network without its last layer."""
+    """Inception v3 without its last layer."""
 
     network: nn.Module
-    backbone: Backbone  # tells the device
+    backbone: Backbone  # for its device
     digest: str
-    batch: int = AT_ONCE
+    batch: int = INCEPTION_BATCH
 
     @property
     def name(self) -> str:
-        """Return the name, with what must be said when the distance is called FID."""
+        """Return the name, with the reservation that calling the distance FID requires."""
         return f"inception-v3 ({self.digest}; FID on torchvision's weights, not those of the original FID)"
 
     @property
     def identity(self) -> str:
-        """Return the same: nothing in it depends on the backbone."""
+        """Return the name: nothing in it depends on the backbone."""
         return self.name
 
     def __call__(self, images: Iterable[Image]) -> Rows:
-        """Return what the last pooling leaves; the last batch is filled up."""  # [n 2048]
+        """Return the output of the last pooling; the last batch is padded."""  # [n 2048]
         return in_batches(images, self.batch, self._rows)
 
     @torch.inference_mode()
     def _rows(self, images: Sequence[Image]) -> Rows:
-        filled = [*images, *[images[-1]] * (self.batch - len(images))]
-        pixels = torch.stack([fit(image, (SIDE, SIDE)) for image in filled])  # −1 … 1, as it was trained
+        padded = [*images, *[images[-1]] * (self.batch - len(images))]
+        pixels = torch.stack([fit(image, (INCEPTION_SIDE, INCEPTION_SIDE)) for image in padded])  # −1 … 1
         with repeatable(self.backbone):
             rows: Rows = self.network(pixels.to(self.backbone.device)).cpu().numpy()
         return rows
 
 
 def inception(backbone: Backbone, batch: int | None = None) -> Inception:
-    """Load the weights that torchvision has left in torch's cache."""
+    """Load torchvision's weights from torch's cache."""
     from torchvision.models import Inception_V3_Weights, inception_v3
 
     url = Inception_V3_Weights.IMAGENET1K_V1.url
@@ -198,7 +191,8 @@ def inception(backbone: Backbone, batch: int | None = None) -> Inception:
     network = inception_v3(weights=None, init_weights=False, transform_input=False)
     network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
     network.fc = nn.Identity()
-    return Inception(network.eval().requires_grad_(False).to(backbone.device), backbone, digest, batch or AT_ONCE)
+    network.eval().requires_grad_(False).to(backbone.device)
+    return Inception(network, backbone, digest, batch or INCEPTION_BATCH)
 
 
 def digest_of(path: Path) -> str:

@@ -1,7 +1,7 @@
-"""Images with several right labels: mean average precision and precision of the first label.
+"""Images with several right labels: mean average precision (mAP), and precision of the first label.
 
-Scores are the evidence against the empty prompt, of labels that all took the same draws. The mean average precision has
-a bootstrap over images, the same resamples for all specs, so that differences are paired; the first label is a share.
+In: records whose evidence compares each label with the empty prompt on the same draws; out: numbers. The interval of
+the mAP is a bootstrap over images, with the same resamples for all specs, so that differences are paired.
 """
 
 from __future__ import annotations
@@ -14,12 +14,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bigain_cli.evaluation.accuracy import Flags, Record, mcnemar, mean, paired_interval, per
-from bigain_cli.intervals import Interval, resamples, spread, wilson
+from bigain_cli.evaluation.accuracy import (
+    Flags,
+    Record,
+    fields_of,
+    gained_and_lost,
+    mcnemar,
+    mean_costs,
+    paired_interval,
+    ratio,
+)
+from bigain_cli.intervals import Array, Interval, resamples, spread, wilson
 
-TIMES, SEED = 1000, 0
+RESAMPLES, SEED = 1000, 0
 UNKNOWN = Interval(math.nan, math.nan, math.nan)
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -27,28 +35,22 @@ class MultilabelPrecision:
     """A spec's precision on `count` images; costs are means per image."""
 
     count: int
-    labelled: int  # images that have a label: `first` is of these
-    classes: int  # that any of the images has: the mean is over these
+    labelled: int  # images with a label; `first` is over these
+    classes: int  # classes that occur; the mean is over these
     mean_average: Interval
     first: Interval
     draws: float
     evaluations: float
     seconds: float
     gflop: float
-    firsts: NDArray[np.intp] = field(repr=False, compare=False)  # which label came first
-    hits: Flags = field(repr=False, compare=False)  # where it was right
-    replicates: Array = field(repr=False, compare=False)  # of the mean average
+    firsts: NDArray[np.intp] = field(repr=False, compare=False)  # index of each image's first label
+    hits: Flags = field(repr=False, compare=False)  # where it is right
+    replicates: Array = field(repr=False, compare=False)  # of the mAP
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the record; without what is kept for each image or replicate."""
-        shared = {name: value for name, value in vars(self).items() if name not in ("firsts", "hits", "replicates")}
-        shared["gflop_evaluation"] = self.gflop_evaluation
-        return {**shared, "mean_average": self.mean_average.to_dict(), "first": self.first.to_dict()}
-
-    @property
-    def gflop_evaluation(self) -> float | None:
-        """Return what an evaluation cost; nothing if there was none."""
-        return per(self.gflop, self.evaluations)
+        """Return the record, without arrays."""
+        plain = {name: value for name, value in fields_of(self).items() if not isinstance(value, np.ndarray)}
+        return {**plain, "gflop_evaluation": ratio(self.gflop, self.evaluations)}
 
 
 @dataclass(frozen=True)
@@ -67,15 +69,14 @@ class MultilabelDifference:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record."""
-        intervals = {name: getattr(self, name).to_dict() for name in ("mean_average", "first", "agreement")}
-        return {**vars(self), **intervals}
+        return fields_of(self)
 
 
 def multilabel_difference(
     spec: str, against: str, mine: MultilabelPrecision, other: MultilabelPrecision
 ) -> MultilabelDifference:
     """Compare two specs' precision on the same images."""
-    gained, lost = int((mine.hits & ~other.hits).sum()), int((other.hits & ~mine.hits).sum())
+    gained, lost = gained_and_lost(mine.hits, other.hits)
     average = spread(mine.mean_average.value - other.mean_average.value, mine.replicates - other.replicates)
     first = paired_interval(gained, lost, mine.labelled) if mine.labelled else UNKNOWN
     same = wilson(float((mine.firsts == other.firsts).mean()), mine.count)
@@ -83,11 +84,11 @@ def multilabel_difference(
 
 
 def precision_of(records: Sequence[Record]) -> MultilabelPrecision:
-    """Sum a spec's evidence up."""
+    """Return the precision of a spec's records."""
     names = sorted(records[0]["evidence"])
     scores = np.array([[record["evidence"][name] for name in names] for record in records])
     truth = np.array([[name in record["truth"] for name in names] for record in records])
-    weights = resamples(len(records), TIMES, SEED)
+    weights = resamples(len(records), RESAMPLES, SEED)
     firsts = scores.argmax(axis=1)
     hits = truth[np.arange(len(records)), firsts]
     labelled = int(truth.any(axis=1).sum())
@@ -99,10 +100,7 @@ def precision_of(records: Sequence[Record]) -> MultilabelPrecision:
         classes=int(truth.any(axis=0).sum()),
         mean_average=spread(float(whole), averages, 0.0, 1.0),
         first=wilson(int(hits.sum()) / labelled, labelled) if labelled else UNKNOWN,
-        draws=mean(records, "draws"),
-        evaluations=mean(records, "evaluations"),
-        seconds=mean(records, "seconds"),
-        gflop=mean(records, "gflop"),
+        **mean_costs(records),
         firsts=firsts,
         hits=hits,
         replicates=averages,
@@ -110,21 +108,20 @@ def precision_of(records: Sequence[Record]) -> MultilabelPrecision:
 
 
 def mean_average(scores: Array, truth: NDArray[np.bool_], weights: Array) -> Array:
-    """Return, for each row of weights, the mean over classes of the average precision; classes never true are out."""
+    """Return, for each row of weights, the average precision's mean over the classes that occur."""
     columns = [
         average_precision(scores[:, k], truth[:, k], weights) for k in range(scores.shape[1]) if truth[:, k].any()
     ]
     if not columns:
         return np.full(len(weights), np.nan)
     table = np.stack(columns)
-    there = ~np.isnan(table)
-    return np.divide(
-        np.where(there, table, 0).sum(0), there.sum(0), out=np.full(len(weights), np.nan), where=there.any(0)
-    )
+    known = ~np.isnan(table)
+    total = np.where(known, table, 0).sum(0)
+    return np.divide(total, known.sum(0), out=np.full(len(weights), np.nan), where=known.any(0))
 
 
 def average_precision(scores: Array, truth: NDArray[np.bool_], weights: Array) -> Array:
-    """Return the mean, over the right images, of the precision down to each; equal scores are counted together."""
+    """Return the mean, over the right images, of the precision up to each one's rank; equal scores share a rank."""
     order = np.argsort(-scores, kind="stable")
     ranked, right, weight = scores[order], truth[order], weights[:, order]
     last = np.searchsorted(-ranked, -ranked, side="right") - 1  # the last image with the same score

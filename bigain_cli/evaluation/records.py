@@ -1,7 +1,6 @@
-"""Records of an evaluation in a file, one a line: those of an earlier run are read, new ones added.
+"""Records of an evaluation in a file, one per line: those of an earlier run are read, new ones are appended.
 
-In: a path, and what the records of this run look like; out: records by spec. Torch-free. Must not know how records are
-made.
+In: a path, and what identifies this run's records; out: records by spec. Torch-free. Must not know a backbone.
 """
 
 from __future__ import annotations
@@ -18,32 +17,32 @@ from bigain_cli.outputs.files import IN_PLACE, check_target, name_write_errors, 
 from bigain_cli.outputs.json import line
 from bigain_cli.outputs.resume import recorded
 
-Answers = dict[str, dict[str, dict[str, Any]]]  # by spec, then by id
-_COSTS = ("draws", "evaluations", "seconds", "gflop")
-_NEEDED = ("label", "truth", "error", "decided", "probability", "rank", "evidence", *_COSTS)
+RecordsBySpec = dict[str, dict[str, dict[str, Any]]]  # by spec, then by id
+COSTS = ("draws", "evaluations", "seconds", "gflop")  # per image
+_NEEDED = ("label", "truth", "error", "decided", "probability", "rank", "evidence", *COSTS)
 
 
 @dataclass(frozen=True)
 class RecordsFound:
-    """What a file of records holds already."""
+    """How many records of which kind a file already holds."""
 
     answers: int = 0
     failures: int = 0  # among the answers
     others: int = 0  # records of other settings or images
     torn: bool = False  # whether the last line was incomplete, and was removed
-    unknown: str = ""  # if there is no answer: an image that has these settings, and is not in the dataset
+    unknown: str = ""  # if there are no answers: the id of a record with these settings that the dataset lacks
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What the records of this run look like: the specs by fingerprint, and the true labels by id."""
+    """What identifies the records of this run: the specs' names by fingerprint, and the true labels by id."""
 
-    specs: Mapping[str, str]
+    names_by_fingerprint: Mapping[str, str]
     truths: Mapping[str, Sequence[str]]
 
 
 class RecordFile:
-    """A .jsonl file, or, without a path, nothing that lasts; what cannot be written is refused on construction."""
+    """A .jsonl file; without a path nothing is kept. What cannot be written is refused on construction."""
 
     def __init__(self, path: str | None, resume: bool = False, replace: bool = False) -> None:
         self._path, self._resume, self._replace = path, resume, replace
@@ -57,23 +56,23 @@ class RecordFile:
             raise UsageError("--resume --force", "one keeps the records, the other replaces them", "Choose one.")
         check_target(path, replace, resume)
 
-    def read(self, expected: Expected) -> tuple[Answers, RecordsFound]:
+    def read(self, expected: Expected) -> tuple[RecordsBySpec, RecordsFound]:
         """Return what a summary needs of the records of an earlier run; remove a torn last line."""
-        answers: Answers = {spec: {} for spec in expected.specs.values()}
+        records: RecordsBySpec = {name: {} for name in expected.names_by_fingerprint.values()}
         if self._path is None or not self._resume:
-            return answers, RecordsFound()
+            return records, RecordsFound()
         torn = recorded(self._path, "").repaired
         others, unknown = 0, ""
         for spec, record in self._lines(expected):
             if spec is not None and record["id"] in expected.truths:
                 self._check(record, expected.truths[record["id"]])
-                answers[spec][record["id"]] = needed(record)
+                records[spec][record["id"]] = needed(record)
             else:
                 others += 1
                 unknown = unknown or (record["id"] if spec is not None else "")
-        found = [record for of_spec in answers.values() for record in of_spec.values()]
+        found = [record for of_spec in records.values() for record in of_spec.values()]
         failures = sum("error" in record for record in found)
-        return answers, RecordsFound(len(found), failures, others, torn, "" if found else unknown)
+        return records, RecordsFound(len(found), failures, others, torn, "" if found else unknown)
 
     def earlier(self, expected: Expected) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield the whole records of an earlier run, each with its spec."""
@@ -83,7 +82,7 @@ class RecordFile:
 
     @contextmanager
     def writer(self) -> Iterator[Callable[[dict[str, Any]], None]]:
-        """Lend a function that adds a record, on the disk before it returns."""
+        """Yield a function that appends a record, and returns once it is in the file."""
         if self._path is None:
             yield lambda record: None
             return
@@ -102,16 +101,17 @@ class RecordFile:
         if self._path is not None and Path(self._path).exists():
             with Path(self._path).open("rb") as file:
                 for record in map(json.loads, file):
-                    yield expected.specs.get((record.get("settings") or {}).get("fingerprint", "")), record
+                    fingerprint = (record.get("settings") or {}).get("fingerprint", "")
+                    yield expected.names_by_fingerprint.get(fingerprint), record
 
     def _check(self, record: Mapping[str, Any], truth: Sequence[str]) -> None:
-        """Refuse a record of another verb, and one of an image that had another label then."""
+        """Refuse a record of another verb, and one of an image whose label has changed since."""
         if "truth" not in record:
             why = f"{record['id']} was recorded by another verb, without its label"
             raise UsageError(str(self._path), why, "Name another file.")
         if record["truth"] != truth:
-            why = f"{record['id']} had another label then: the dataset has changed"
-            raise UsageError(str(self._path), why, "Begin anew with --force, or name other records.")
+            why = f"{record['id']} had another label before: the dataset has changed"
+            raise UsageError(str(self._path), why, "Start again with --force, or name other records.")
 
 
 def needed(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The specs of a comparison as a user writes them; contradictions refused. Torch-free. Must not know runs."""
+"""The specs of a comparison, parsed from text; contradictions are refused. Torch-free."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from bigain_cli.compress import Spec, parse
 from bigain_cli.errors import UsageError
 
 
-def compared(texts: Sequence[str], against: str | None = None) -> list[Spec]:
-    """Read all specs; refuse one that is given twice, and a baseline that is not among them."""
+def parse_specs(texts: Sequence[str], against: str | None = None) -> list[Spec]:
+    """Parse all specs; refuse one that is given twice, and a baseline that is not among them."""
     specs = [parse(text) for text in texts]
     for text, spec in zip(texts, specs, strict=True):
         if specs.count(spec) > 1:
             raise UsageError(f"-c {text}", f"{spec} is given twice", "Keep one of them.")
     if against is not None and specs:
-        place_of(against, specs, texts)
+        index_of_spec(against, specs, texts)
     return specs
 
 
-def place_of(text: str, specs: Sequence[Spec], names: Sequence[str]) -> int:
-    """Return which of the specs is meant: as it was given, or as a network that shares a level takes it."""
+def index_of_spec(text: str, specs: Sequence[Spec], names: Sequence[str]) -> int:
+    """Return the index of the spec that a text names: the same spec, or the same once plans are shared by level."""
     wanted = parse(text)
     if wanted in specs:
         return specs.index(wanted)

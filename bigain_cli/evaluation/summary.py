@@ -1,4 +1,4 @@
-"""A comparison of specs, summed up from records; every number has its interval, every difference is paired.
+"""A comparison of specs from their records; every estimate has an interval, every difference is paired.
 
 In: records by spec; out: a Summary to print, plot or keep. Must not know how records are made.
 """
@@ -16,6 +16,7 @@ from bigain_cli.evaluation.accuracy import (
     Difference,
     Record,
     accuracy_of,
+    confidences,
     confusion,
     correct,
     difference,
@@ -32,40 +33,40 @@ from bigain_cli.evaluation.multilabel import (
 
 @dataclass(frozen=True)
 class Summary:
-    """What was compared and what came out; without `outcomes` nothing was answered."""
+    """What was compared, and the results; `accuracies` is empty if no image was classified under all specs."""
 
     about: Mapping[str, Any]
     against: str
     count: int  # images that all specs answered
     failures: Mapping[str, int]  # by spec
-    failed: Mapping[str, str]  # what went wrong, by image
+    failed: Mapping[str, str]  # the error message, by image
     accuracies: Mapping[str, Accuracy | MultilabelPrecision]
-    differences: Sequence[Difference | MultilabelDifference]  # of every pair, the later minus the earlier
+    differences: Sequence[Difference | MultilabelDifference]  # of every pair, the later spec minus the earlier
     records: Mapping[str, Sequence[Record]]
     names: tuple[str, ...]
-    notes: Mapping[str, Sequence[str]]  # by spec: where it did less than its name says
+    notes: Mapping[str, Sequence[str]]  # by spec: where it compresses less than its name says
     chosen: Mapping[str, Any]  # how the images were chosen
     image_quality: ImageQuality | None = None  # of images generated under the same specs
 
     @property
-    def many(self) -> bool:
-        """Return whether images had several right labels."""
-        return any(isinstance(outcome, MultilabelPrecision) for outcome in self.accuracies.values())
+    def multilabel(self) -> bool:
+        """Return whether images may have several right labels."""
+        return any(isinstance(accuracy, MultilabelPrecision) for accuracy in self.accuracies.values())
 
     @property
-    def few(self) -> bool:
-        """Return whether any answer would be among the first five."""
+    def without_top5(self) -> bool:
+        """Return whether there are too few labels for a top-5 accuracy to mean anything."""
         return len(self.names) <= 5
 
-    def to(self, spec: str) -> Difference | MultilabelDifference | None:
+    def to_baseline(self, spec: str) -> Difference | MultilabelDifference | None:
         """Return a spec's difference to the baseline."""
         return next((each for each in self.differences if (each.spec, each.against) == (spec, self.against)), None)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the document."""
         specs = {
-            spec: {**outcome.to_dict(), "failures": self.failures[spec], **self._details(spec)}
-            for spec, outcome in self.accuracies.items()
+            spec: {**accuracy.to_dict(), "failures": self.failures[spec], **self._details(spec)}
+            for spec, accuracy in self.accuracies.items()
         }
         pairs = [each.to_dict() for each in self.differences]
         notes = {spec: list(found) for spec, found in self.notes.items()}
@@ -79,16 +80,14 @@ class Summary:
         return confusion(self.records[spec], self.names)
 
     def _details(self, spec: str) -> dict[str, Any]:
-        if self.many:
+        if self.multilabel:
             return {}
-        found = self.records[spec]
-        sure = np.array([record["probability"] for record in found])
-        few = {"top5": None} if self.few else {}
+        records = self.records[spec]
         return {
-            **few,
+            **({"top5": None} if self.without_top5 else {}),
             "labels": list(self.names),
             "confusion": self.confusion(spec),
-            "reliability": reliability(correct(found), sure),
+            "reliability": reliability(correct(records), confidences(records)),
         }
 
 
@@ -110,12 +109,11 @@ def summarise(
     accuracies: dict[str, Accuracy | MultilabelPrecision] = {}
     pairs: list[Difference | MultilabelDifference] = []
     if common:
-        many = "evidence" in kept[against][0]
-        sum_up = precision_of if many else accuracy_of
-        accuracies = {spec: sum_up(found) for spec, found in kept.items()}
+        measure = precision_of if "evidence" in kept[against][0] else accuracy_of
+        accuracies = {spec: measure(found) for spec, found in kept.items()}
         pairs = [_difference(one, other, kept, accuracies) for one, other in _pairs(list(kept), against)]
-    found = (len(common), failures, failed, accuracies, pairs, kept)
-    return Summary(about, against, *found, tuple(names), notes or {}, chosen or {}, image_quality)
+    results = (len(common), failures, failed, accuracies, pairs, kept)
+    return Summary(about, against, *results, tuple(names), notes or {}, chosen or {}, image_quality)
 
 
 def _pairs(specs: Sequence[str], against: str) -> Iterator[tuple[str, str]]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bigain_cli.datasets import open_image_folder
 from bigain_cli.errors import InputError, UsageError
-from bigain_cli.images import crop_and_resize, read
+from bigain_cli.images import Source, crop_and_resize, read
 
 SPLIT_KEY = 0x9E3779B97F4A7C15  # makes the split's random numbers differ from all others of the seed
 
@@ -63,9 +63,11 @@ def load_images(path: str, size: int) -> LabelledImages:
     folder = open_image_folder(path)
     pixels: list[Tensor] = []
     labels: list[int] = []
-    skipped = list(folder.strays)
+    skipped = list(folder.unlabelled)
     reasons: dict[int, str] = {}
-    for source, label in folder.entries:
+    for case in folder.cases:
+        source, (label,) = case.open(), case.truth
+        assert isinstance(source, Source)  # a folder's images are not opened yet
         try:
             pixels.append(square(read(source), size))
             labels.append(label)

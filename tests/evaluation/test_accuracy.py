@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from bigain_cli.evaluation.accuracy import (
-    WORLDS,
+    SIMULATIONS,
     accuracy_of,
     calibration_error,
     chance_error,
@@ -25,7 +25,7 @@ from bigain_cli.evaluation.accuracy import (
     paired_interval,
     reliability,
 )
-from bigain_cli.evaluation.chart import MARKS, chart_of, side_by_side
+from bigain_cli.evaluation.chart import MARKERS, chart_of, side_by_side
 from bigain_cli.evaluation.multilabel import (
     MultilabelDifference,
     average_precision,
@@ -114,7 +114,7 @@ def test_the_interval_of_the_mean_of_classes_covers_it(sizes: list[int], share: 
     assert covered / 400 > 0.89, "Wilson's own, of so few of one class, is not better"
 
 
-NOISE = 4 * 0.25 / WORLDS**0.5  # four standard errors: a single answer's error spreads by 0.25 at most
+NOISE = 4 * 0.25 / SIMULATIONS**0.5  # four standard errors: a single answer's error spreads by 0.25 at most
 
 
 @settings(max_examples=25, deadline=None)
@@ -125,7 +125,7 @@ def test_the_calibration_error_of_chance_alone_is_that_of_exact_probabilities(su
     assert chance_error(np.array(sure[:1])) == pytest.approx(2 * sure[0] * (1 - sure[0]), abs=NOISE)
 
 
-def test_an_outcome_sums_records_up() -> None:
+def test_an_accuracy_sums_records_up() -> None:
     rows = [record(0), record(1, label="dog", rank=6, decided=False), record(2, truth="dog", label="dog", draws=16)]
     found = accuracy_of(rows)
     assert found.top1.value == pytest.approx(2 / 3) and found.top5.value == pytest.approx(2 / 3)
@@ -161,7 +161,7 @@ def test_a_perfect_ranking_has_precision_one_and_a_blind_one_the_share() -> None
     assert mean_average(np.zeros((400, 3)), truth, weights)[0] == pytest.approx(truth.mean(), abs=0.01)
 
 
-def several(number: int, truth: list[str], **evidence: float) -> dict[str, Any]:
+def multilabel(number: int, truth: list[str], **evidence: float) -> dict[str, Any]:
     return {**record(number), "truth": truth, "evidence": {"cat": 0.0, "dog": 0.0, "emu": 0.0, **evidence}}
 
 
@@ -188,14 +188,14 @@ def test_marks_of_one_cost_stand_side_by_side_and_the_legend_hides_none() -> Non
     assert not legend.get_window_extent().overlaps(axes.get_window_extent())
     assert axes.get_ylim() == (-1, 101), "shares end at 0 and 100"
     assert [text.get_text() for text in legend.get_texts()] == ["a", "b", "c"]
-    marks = [line.get_xdata()[0] for line in axes.lines if line.get_marker() in MARKS]
+    marks = [line.get_xdata()[0] for line in axes.lines if line.get_marker() in MARKERS]
     assert len(marks) == 3 and marks == sorted(set(marks))
     assert "moved apart" in " ".join(text.get_text() for text in axes.texts)
 
 
 def test_images_with_several_labels_are_judged_by_evidence_and_in_pairs() -> None:
-    good = [several(n, ["cat", "dog"], cat=2.0, dog=1.0, emu=-1.0) for n in range(20)]
-    good += [several(n, [], emu=-2.0, cat=-1.0, dog=-1.0) for n in range(20, 30)]
+    good = [multilabel(n, ["cat", "dog"], cat=2.0, dog=1.0, emu=-1.0) for n in range(20)]
+    good += [multilabel(n, [], emu=-2.0, cat=-1.0, dog=-1.0) for n in range(20, 30)]
     bad = [{**row, "evidence": {name: -value for name, value in row["evidence"].items()}} for row in good]
     assert precision_of(good).mean_average.value == 1
     assert precision_of(good).first.value == 1 and precision_of(good).labelled == 20, "others cannot be right"
@@ -212,7 +212,7 @@ def test_images_with_several_labels_are_judged_by_evidence_and_in_pairs() -> Non
     assert same.mean_average.to_dict() == {"value": 0, "low": 0, "high": 0}
     assert (worse.gained, worse.lost, better.gained, better.lost, same.p) == (0, 20, 20, 0, 1)
     assert worse.p == pytest.approx(2 / 2**20) and (same.agreement.value, worse.agreement.value) == (1, 0)
-    assert found.many and "confusion" not in str(found.to_dict())
+    assert found.multilabel and "confusion" not in str(found.to_dict())
 
 
 def by_id(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -233,6 +233,6 @@ def test_every_pair_is_compared_and_the_baseline_comes_first() -> None:
     good = [record(number) for number in range(8)]
     found = summarise({"a": by_id(wrong), "b": by_id(good), "c": by_id(good)}, NAMES, "b", {})
     assert [(each.spec, each.against) for each in found.differences] == [("a", "b"), ("c", "b"), ("c", "a")]
-    worse = found.to("a")
+    worse = found.to_baseline("a")
     assert worse is not None and worse.lost == 8 and worse.interval.high < 0 and worse.p == pytest.approx(2 / 2**8)
-    assert correct(good).all() and found.to("b") is None
+    assert correct(good).all() and found.to_baseline("b") is None

@@ -29,10 +29,12 @@ def image(path: Path, number: int = 0) -> Path:
     return path
 
 
-def made(classes: tuple[str, ...] = ("cat", "dog"), count: int = 6, many: bool = False, preset: str = "") -> Dataset:
+def dataset(
+    classes: tuple[str, ...] = ("cat", "dog"), count: int = 6, multilabel: bool = False, preset: str = ""
+) -> Dataset:
     """Make a dataset of cases that are never opened."""
     cases = [Case(str(n), (n % len(classes),), lambda: Source("")) for n in range(count)]
-    return Dataset("made", classes, cases, preset, many)
+    return Dataset("dataset", classes, cases, preset, multilabel)
 
 
 def test_a_folder_of_class_folders(tmp_path: Path) -> None:
@@ -41,7 +43,7 @@ def test_a_folder_of_class_folders(tmp_path: Path) -> None:
     found = open_dataset(str(tmp_path))
     assert found.classes == ("cat", "dog") and [case.truth for case in found.cases] == [(0,), (0,), (1,)]
     assert [Path(case.id).name for case in found.cases] == ["a.png", "b.png", "c.png"]
-    assert len(found.strays) == 1 and "stray.png" in found.strays[0]
+    assert len(found.unlabelled) == 1 and "stray.png" in found.unlabelled[0]
     source = found.cases[0].opened()
     assert isinstance(source, Source) and source.path == str(tmp_path / "cat/a.png")
 
@@ -100,7 +102,7 @@ def test_a_broken_image_of_a_known_dataset_is_an_error_of_its_own(tmp_path: Path
     assert isinstance(opened, Source) and opened.error is not None and opened.error.kind == "unreadable-image"
 
 
-def test_a_torn_image_is_an_error_of_its_own_even_where_decoding_is_left_for_later(tmp_path: Path) -> None:
+def test_a_torn_image_is_an_error_of_its_own_even_where_it_is_decoded_later(tmp_path: Path) -> None:
     for name in ("accordion", "emu", "BACKGROUND_Google"):
         image(tmp_path / f"caltech101/101_ObjectCategories/{name}/image_0001.jpg")
     torn = tmp_path / "caltech101/101_ObjectCategories/emu/image_0001.jpg"
@@ -113,22 +115,22 @@ def test_a_torn_image_is_an_error_of_its_own_even_where_decoding_is_left_for_lat
         open_dataset(f"caltech101:{tmp_path}")
 
 
-def test_a_class_without_images_is_told_and_is_no_image(tmp_path: Path) -> None:
+def test_a_class_without_images_is_reported_and_is_no_image(tmp_path: Path) -> None:
     for name in ("cat", "dog"):
         image(tmp_path / name / "1.png")
     (tmp_path / "emu").mkdir()
     found = open_dataset(str(tmp_path))
     assert len(found.cases) == 2 and found.classes == ("cat", "dog", "emu")
-    assert len(found.strays) == 1 and found.strays[0].startswith(f"{tmp_path / 'emu'}: no image file")
+    assert len(found.unlabelled) == 1 and found.unlabelled[0].startswith(f"{tmp_path / 'emu'}: no image file")
 
 
 def test_imagenet_is_a_folder_of_numbered_class_folders(tmp_path: Path) -> None:
     for number in range(100):
         image(tmp_path / f"val/n{number:08d}/1.png")
     found = open_dataset(f"imagenet100:{tmp_path}")
-    labels, answers = labels_for(found, None)
+    labels, label_of_class = labels_for(found, None)
     names = [label.name for label in read_labels("imagenet100", presets()).labels]
-    assert [label.name for label in labels.labels] == names and answers == tuple(names)
+    assert [label.name for label in labels.labels] == names and label_of_class == tuple(names)
     with pytest.raises(UsageError, match="100 class folders; wanted are 1000"):
         open_dataset(f"imagenet:{tmp_path}")
 
@@ -149,25 +151,25 @@ def coco(root: Path) -> None:
 def test_coco_images_have_several_classes_or_none(tmp_path: Path) -> None:
     coco(tmp_path)
     found = open_dataset(f"coco:{tmp_path}")
-    assert found.many and found.classes == ("cat", "dog")
+    assert found.multilabel and found.classes == ("cat", "dog")
     assert [case.truth for case in found.cases] == [(0, 1), ()]
     assert found.cases[0].id.endswith("val2017/1.jpg")
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("nowhere", "no such folder or file"),
         ("petz:x", "no dataset is called petz. Did you mean pets"),
-        ("pets:", "says no folder"),
+        ("pets:", "names no folder"),
         ("pets:nowhere", "no folder nowhere. Add --download"),
         ("imagenet:nowhere", "no such folder"),
         ("coco:.", "cannot be read"),
     ],
 )
-def test_what_is_not_there_is_said_with_what_to_do(name: str, told: str, tmp_path: Path, monkeypatch: Any) -> None:
+def test_what_is_missing_is_an_error_with_a_hint(name: str, message: str, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=message):
         open_dataset(name)
 
 
@@ -207,14 +209,14 @@ def test_presets_number_classes_as_torchvision_does() -> None:
 @settings(max_examples=50)
 @given(count=st.integers(1, 40), limit=st.integers(1, 50), seed=st.integers(-5, 5))
 def test_fewer_images_are_the_first_of_more(count: int, limit: int, seed: int) -> None:
-    whole = made(count=count)
+    whole = dataset(count=count)
     chosen = [case.id for case in choose(whole, limit, None, seed).cases]
     more = [case.id for case in choose(whole, limit + 3, None, seed).cases]
     assert len(set(chosen)) == min(limit, count) and chosen == more[: len(chosen)]
 
 
 def test_so_many_of_each_class_and_the_limit_cuts_them_alike() -> None:
-    whole = made(("a", "b", "c"), 30)
+    whole = dataset(("a", "b", "c"), 30)
     chosen = choose(whole, None, 4, 0)
     assert sorted(case.truth[0] for case in chosen.cases) == [0] * 4 + [1] * 4 + [2] * 4
     cut = choose(whole, 6, 4, 0)
@@ -224,18 +226,18 @@ def test_so_many_of_each_class_and_the_limit_cuts_them_alike() -> None:
         case.id for case in choose(whole, 6, None, 2).cases
     ]
     with pytest.raises(UsageError, match="several classes"):
-        choose(made(many=True), None, 2, 0)
+        choose(dataset(multilabel=True), None, 2, 0)
     with pytest.raises(UsageError, match="no image"):
-        choose(made(count=0), None, None, 0)
+        choose(dataset(count=0), None, None, 0)
 
 
 def test_labels_are_matched_by_name_whatever_the_case_and_the_spaces() -> None:
-    labels, answers = labels_for(made(("Great_Dane", "tabby-cat")), "tabby cat,great dane,emu")
-    assert answers == ("great dane", "tabby cat") and len(labels.labels) == 3
-    labels, answers = labels_for(made(("Great_Dane", "cat")), None)
-    assert answers == ("Great_Dane", "cat") == tuple(label.name for label in labels.labels)
-    assert labels_for(made(("red", "blue")), "red,Red,blue")[1] == ("red", "blue")
+    labels, label_of_class = labels_for(dataset(("Great_Dane", "tabby-cat")), "tabby cat,great dane,emu")
+    assert label_of_class == ("great dane", "tabby cat") and len(labels.labels) == 3
+    labels, label_of_class = labels_for(dataset(("Great_Dane", "cat")), None)
+    assert label_of_class == ("Great_Dane", "cat") == tuple(label.name for label in labels.labels)
+    assert labels_for(dataset(("red", "blue")), "red,Red,blue")[1] == ("red", "blue")
     with pytest.raises(UsageError, match="'Red' and 'RED' could both be the class 'red'"):
-        labels_for(made(("red", "blue")), "Red,RED,blue")
+        labels_for(dataset(("red", "blue")), "Red,RED,blue")
     with pytest.raises(UsageError, match=r"no label for the class 'dog'.*"):
-        labels_for(made(), "cat,dogs")
+        labels_for(dataset(), "cat,dogs")

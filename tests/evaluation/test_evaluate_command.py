@@ -29,21 +29,21 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def ask(photos: Path, *arguments: str, **options: Any) -> Any:
+def evaluate(photos: Path, *arguments: str, **options: Any) -> Any:
     return warm("evaluate", str(photos), *SLOWLY, *arguments, **options)
 
 
 def test_a_table_on_stdout_and_nothing_else(photos: Path) -> None:
-    result = ask(photos, "-c", "none")
+    result = evaluate(photos, "-c", "none")
     text = result.out.decode()
     assert result.code == 0 and result.err == ""
-    assert "recommends no compression" in ask(photos).err
+    assert "recommends no compression" in evaluate(photos).err
     assert "12 images, 3 labels" in text and "100.0 [75." in text and "none" in text
 
 
 def test_json_has_everything_and_markdown_the_tables(photos: Path, models: dict[str, Path], tmp_path: Path) -> None:
     network = ("-m", str(models["pixels"]), "-c", "none", "-c", "lgtm:0.5", "-c", "tome:0.5@fixed", "--limit", "6")
-    document = json.loads(ask(photos, *network, "--json").out)
+    document = json.loads(evaluate(photos, *network, "--json").out)
     assert document["pictures"] == 6 and document["against"] == "none" and document["chosen"]["limit"] == 6
     assert len(document["weights"]) == 16 and document["threads"] >= 1 and document["torch"]
     assert list(document["specs"]) == ["none", "lgtm:0.5@share=level", "tome:0.5@fixed@share=level"]
@@ -52,7 +52,7 @@ def test_json_has_everything_and_markdown_the_tables(photos: Path, models: dict[
         assert np.sum(found["confusion"]) == 6 and found["gflop"] > 0
         assert found["top1"]["low"] <= found["top1"]["value"] <= found["top1"]["high"]
     target = tmp_path / "table.md"
-    result = ask(photos, *network, "-o", str(target), "--confusion", "--figure", str(tmp_path / "chart"))
+    result = evaluate(photos, *network, "-o", str(target), "--confusion", "--figure", str(tmp_path / "chart"))
     assert result.code == 0 and result.out == b""
     text = target.read_text()
     assert text.count("\n| --- |") == 5 and "McNemar p" in text and "### none: answers" in text
@@ -61,27 +61,27 @@ def test_json_has_everything_and_markdown_the_tables(photos: Path, models: dict[
     assert b"GFLOP per image" in chart and b"of its difference to none, paired" in chart
 
 
-def test_what_a_spec_did_less_than_it_says_is_told_with_its_numbers(
+def test_a_spec_that_compresses_less_than_its_name_says_is_reported_with_its_numbers(
     photos: Path, models: dict[str, Path], tmp_path: Path
 ) -> None:
-    asked = ("-m", str(models["pixels"]), "-c", "none", "-c", "lgtm:0.9", "--limit", "2")
-    document = json.loads(ask(photos, *asked, "--records", "r.jsonl", "--json", cwd=tmp_path).out)
+    options = ("-m", str(models["pixels"]), "-c", "none", "-c", "lgtm:0.9", "--limit", "2")
+    document = json.loads(evaluate(photos, *options, "--records", "r.jsonl", "--json", cwd=tmp_path).out)
     (note,) = document["notes"]["lgtm:0.9@share=level"]
     assert note.startswith("lgtm: ") and " tokens leave at " in note
     assert "none" not in document["notes"]
-    text = ask(photos, *asked, "--records", "r.jsonl", "--resume", "--markdown", cwd=tmp_path).out.decode()
+    text = evaluate(photos, *options, "--records", "r.jsonl", "--resume", "--markdown", cwd=tmp_path).out.decode()
     assert f"lgtm:0.9@share=level: {note}" in text, "also of a run that asks for nothing more"
-    drawn = len({record["truth"][0] for record in map(json.loads, (tmp_path / "r.jsonl").read_text().splitlines())})
-    assert f"of the {drawn} label{'s' * (drawn > 1)} that an image has" in text and drawn < 3
-    assert "that an image has" not in ask(photos, "-c", "none").out.decode()
+    occurring = len({record["truth"][0] for record in map(json.loads, (tmp_path / "r.jsonl").read_text().splitlines())})
+    assert f"of the {occurring} label{'s' * (occurring > 1)} that an image has" in text and occurring < 3
+    assert "that an image has" not in evaluate(photos, "-c", "none").out.decode()
 
 
 def test_five_labels_have_no_top_5(photos: Path) -> None:
-    document = json.loads(ask(photos, "-c", "none", "--json").out)
+    document = json.loads(evaluate(photos, "-c", "none", "--json").out)
     assert document["specs"]["none"]["top5"] is None and document["specs"]["none"]["top1"]["value"] == 1
 
 
-def test_a_broken_image_is_left_out_for_all_and_told(photos: Path, tmp_path: Path) -> None:
+def test_a_broken_image_is_excluded_for_all_specs_and_reported(photos: Path, tmp_path: Path) -> None:
     for name in ("red", "blue"):
         (tmp_path / "p" / name).mkdir(parents=True)
         (tmp_path / "p" / name / "1.png").write_bytes((photos / name / "1.png").read_bytes())
@@ -104,7 +104,7 @@ def test_a_broken_image_is_left_out_for_all_and_told(photos: Path, tmp_path: Pat
 def test_records_of_another_verb_are_refused(photos: Path, tmp_path: Path) -> None:
     records = str(tmp_path / "r.jsonl")
     assert warm("classify", str(photos), "-r", "-l", "red,green,blue", *SLOWLY, "-o", records).code == 0
-    result = ask(photos, "-l", "red,green,blue", "--records", records, "--resume")
+    result = evaluate(photos, "-l", "red,green,blue", "--records", records, "--resume")
     assert result.code == 2 and "Traceback" not in result.err and "recorded by another verb" in result.err
 
 
@@ -115,7 +115,7 @@ def test_a_comma_between_specs_is_refused(verb: tuple[str, ...], tmp_path: Path)
     assert result.code == 2 and "a comma is no part of a spec. Give one spec" in result.err
 
 
-def test_a_dataset_of_broken_images_is_told_about_too(tmp_path: Path) -> None:
+def test_a_dataset_of_broken_images_is_reported_too(tmp_path: Path) -> None:
     for name in ("red", "blue"):
         (tmp_path / "p" / name).mkdir(parents=True)
         (tmp_path / "p" / name / "1.png").write_bytes(b"nothing")
@@ -125,23 +125,23 @@ def test_a_dataset_of_broken_images_is_told_about_too(tmp_path: Path) -> None:
     assert "p/red/1.png: " in result.err and "p/blue/1.png: " in result.err
 
 
-def test_an_interrupted_run_goes_on_to_the_same_summary(photos: Path, tmp_path: Path) -> None:
+def test_an_interrupted_run_continues_to_the_same_summary(photos: Path, tmp_path: Path) -> None:
     target = tmp_path / "r.jsonl"
-    whole = ask(photos, "--draws", "256", "--json", "--records", str(tmp_path / "whole.jsonl"))
+    whole = evaluate(photos, "--draws", "256", "--json", "--records", str(tmp_path / "whole.jsonl"))
     lines = (tmp_path / "whole.jsonl").read_bytes().splitlines(keepends=True)
     target.write_bytes(b"".join(lines[:5]) + lines[5][:40])  # torn by a kill
-    again = ask(photos, "--draws", "256", "--json", "--records", str(target), "--resume")
+    again = evaluate(photos, "--draws", "256", "--json", "--records", str(target), "--resume")
     assert again.code == 0 and "5 records already recorded" in again.err
     one, other = (json.loads(each.out) for each in (whole, again))
     for document in (one, other):
         document["specs"]["none"].pop("seconds")
     assert one == other and len(target.read_bytes().splitlines()) == 12
-    other_draws = ask(photos, "--draws", "16", "--records", str(target), "--resume")
+    other_draws = evaluate(photos, "--draws", "16", "--records", str(target), "--resume")
     assert "0 records already recorded" in other_draws.err
 
 
 @pytest.mark.slow
-def test_ctrl_c_keeps_what_was_answered_and_the_rest_is_asked_later(photos: Path, tmp_path: Path) -> None:
+def test_ctrl_c_keeps_what_was_classified_and_the_rest_follows_later(photos: Path, tmp_path: Path) -> None:
     for name in COLOURS:
         (tmp_path / "many" / name).mkdir(parents=True)
         for number in range(16):  # three groups of images
@@ -192,7 +192,7 @@ def test_a_dataset_under_another_name_is_pointed_out(photos: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("-c", "lgtm:2"), "no ratio"),
         (("--figure", "x.pdf"), "plotted as PNG or SVG only"),
@@ -213,9 +213,9 @@ def test_a_dataset_under_another_name_is_pointed_out(photos: Path, tmp_path: Pat
         (("-o", "x.json", "--records", "nowhere/r.jsonl"), "does not exist"),
     ],
 )
-def test_what_makes_no_sense_is_refused(photos: Path, tmp_path: Path, arguments: Any, told: str) -> None:
-    result = ask(photos, *arguments, cwd=tmp_path)
-    assert result.code == 2 and told in result.err and result.out == b""
+def test_what_makes_no_sense_is_refused(photos: Path, tmp_path: Path, arguments: Any, message: str) -> None:
+    result = evaluate(photos, *arguments, cwd=tmp_path)
+    assert result.code == 2 and message in result.err and result.out == b""
     assert "Traceback" not in result.err and list(tmp_path.iterdir()) == []
 
 
@@ -223,7 +223,7 @@ def test_a_report_shows_every_answer_with_what_would_have_been_right(photos: Pat
     for name, other in (("red", "blue"), ("blue", "red"), ("green", "green")):  # two in each other's place
         shutil.copytree(photos / name, tmp_path / "mixed" / other)
     target, figure = tmp_path / "r.html", tmp_path / "c.svg"
-    result = ask(tmp_path / "mixed", "-o", str(target), "--figure", str(figure))
+    result = evaluate(tmp_path / "mixed", "-o", str(target), "--figure", str(figure))
     text = target.read_text()
     assert result.code == 0 and result.out == b"" and figure.exists()
     assert text.count("<article") == 12 and text.count('data-verdict="wrong"') == 8 and text.count("<img") == 36
@@ -234,8 +234,8 @@ def test_existing_files_stay(photos: Path, tmp_path: Path) -> None:
     for name in ("r.jsonl", "s.json", "c.png"):
         (tmp_path / name).write_text("mine")
     for arguments in (("--records", "r.jsonl"), ("-o", "s.json"), ("--figure", "c.png")):
-        result = ask(photos, *arguments, cwd=tmp_path)
+        result = evaluate(photos, *arguments, cwd=tmp_path)
         assert result.code == 2 and "exists" in result.err
         assert (tmp_path / arguments[1]).read_text() == "mine"
-    assert ask(photos, "-o", "s.json", "--force", cwd=tmp_path).code == 0
+    assert evaluate(photos, "-o", "s.json", "--force", cwd=tmp_path).code == 0
     assert json.loads((tmp_path / "s.json").read_text())["pictures"] == 12

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,12 @@ COLOURS = {"red": (220, 30, 30), "green": (40, 150, 60), "blue": (40, 80, 200), 
 FIXED = StoppingRules(schedule="fixed", draws=8)
 
 
-def coloured(count: int = 6, many: bool = False) -> Dataset:
+def coloured(count: int = 6, multilabel: bool = False) -> Dataset:
     names = tuple(COLOURS)
     cases = [
         Case(f"{n}.png", (n % 4,), lambda n=n: Image.new("RGB", (8, 8), COLOURS[names[n % 4]])) for n in range(count)
     ]
-    return Dataset("colours", names, cases, many=many)
+    return Dataset("colours", names, cases, multilabel=multilabel)
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +48,10 @@ def evaluation(backbone: Any, dataset: Dataset, *specs: str, rules: StoppingRule
 
 def test_records_are_those_of_classify_with_the_truth(network: Any) -> None:
     dataset = coloured(5)
-    asked = evaluation(network, dataset, "none", "lgtm:0.5")
-    records = [trial.record for trial in asked.trials()]
+    evaluator = evaluation(network, dataset, "none", "lgtm:0.5")
+    records = [trial.record for trial in evaluator.records()]
     assert [record["id"] for record in records] == [f"{n}.png" for n in range(5)] * 2
-    for spec in asked.specs:
+    for spec in evaluator.specs:
         mine = [record for record in records if record["settings"]["compress"] == spec]
         images = [(case.id, case.open()) for case in dataset.cases]
         theirs = bigain.classify(network, images, list(COLOURS), rules=FIXED, compress=spec)
@@ -64,28 +65,27 @@ def test_records_are_those_of_classify_with_the_truth(network: Any) -> None:
 
 
 def test_compression_costs_less_and_the_operations_are_those_of_the_report(network: Any) -> None:
-    asked = evaluation(network, coloured(1), "none", "lgtm:0.5")
-    plain, merged = (trial.record for trial in asked.trials())
+    evaluator = evaluation(network, coloured(1), "none", "lgtm:0.5")
+    plain, merged = (trial.record for trial in evaluator.records())
     per = [record["gflop"] / record["evaluations"] for record in (plain, merged)]
     assert per[1] < per[0]
     assert merged["settings"]["compression"]["gflop"] == pytest.approx([round(each, 3) for each in per], abs=6e-4)
 
 
-def test_what_is_recorded_is_not_asked_again(colours: Any) -> None:
-    asked = evaluation(colours, coloured(6), "none")
-    whole = [trial.record for trial in asked.trials()]
-    mark = whole[0]["settings"]["fingerprint"]
-    rest = [trial.record for trial in asked.trials({mark: {"1.png", "4.png"}})]
+def test_what_is_recorded_is_not_classified_again(colours: Any) -> None:
+    evaluator = evaluation(colours, coloured(6), "none")
+    whole = [trial.record for trial in evaluator.records()]
+    rest = [trial.record for trial in evaluator.records({"none": {"1.png", "4.png"}})]
     strip = [{key: value for key, value in record.items() if key != "seconds"} for record in (*whole, *rest)]
     assert strip[6:] == [record for record in strip[:6] if record["id"] not in ("1.png", "4.png")]
-    assert list(asked.trials({mark: {case.id for case in asked.dataset.cases}})) == []
+    assert list(evaluator.records({"none": {case.id for case in evaluator.dataset.cases}})) == []
 
 
 def test_a_broken_image_is_a_record(colours: Any, tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(b"nothing")
     path = str(tmp_path / "x.png")
-    dataset = coloured(3).of([*coloured(2).cases, Case("x.png", (2,), lambda: Source(path, path=path))])
-    *_, last = (trial.record for trial in evaluation(colours, dataset, "none").trials())
+    dataset = replace(coloured(3), cases=[*coloured(2).cases, Case("x.png", (2,), lambda: Source(path, path=path))])
+    *_, last = (trial.record for trial in evaluation(colours, dataset, "none").records())
     assert last["id"] == "x.png" and last["error"]["kind"] and last["truth"] == ["blue"]
 
 
@@ -93,22 +93,22 @@ def _image(id: str) -> Image.Image:
     return coloured(4).cases[int(id.split(".")[0])].open()  # type: ignore[return-value]
 
 
-def test_the_baseline_has_the_name_that_was_given_and_the_one_that_is_shown(network: Any) -> None:
-    asked = evaluation(network, coloured(1), "none", "lgtm:0.5")
-    shown = "lgtm:0.5@share=level"
-    assert list(asked.specs) == ["none", shown]
-    assert asked.named("lgtm:0.5") == asked.named(shown) == shown and asked.named(None) == "none"
+def test_the_baseline_has_the_name_that_was_given_and_its_full_one(network: Any) -> None:
+    evaluator = evaluation(network, coloured(1), "none", "lgtm:0.5")
+    full = "lgtm:0.5@share=level"
+    assert list(evaluator.specs) == ["none", full]
+    assert evaluator.spec_name("lgtm:0.5") == evaluator.spec_name(full) == full and evaluator.spec_name(None) == "none"
 
 
-def test_a_record_is_there_before_the_next_image_is_asked(colours: Any) -> None:
+def test_a_record_is_there_before_the_next_image_is_opened(colours: Any) -> None:
     opened: list[str] = []
 
     def opening(case: Case) -> Case:
         return Case(case.id, case.truth, lambda: [opened.append(case.id), case.open()][1])
 
     dataset = coloured(12)
-    asked = evaluation(colours, dataset.of([opening(case) for case in dataset.cases]), "none")
-    next(asked.trials())
+    evaluator = evaluation(colours, replace(dataset, cases=[opening(case) for case in dataset.cases]), "none")
+    next(evaluator.records())
     assert len(opened) < 12
 
 
@@ -131,8 +131,8 @@ def test_runs_on_one_backbone_follow_its_dtype(network: Any) -> None:
         network.to(torch.float32)
 
 
-def test_several_labels_want_one_at_least(network: Any) -> None:
-    bare = coloured(2, many=True).of([Case("a", (), lambda: _image("0"))])
+def test_a_multilabel_dataset_needs_a_label(network: Any) -> None:
+    bare = replace(coloured(2, multilabel=True), cases=[Case("a", (), lambda: _image("0"))])
     with pytest.raises(UsageError, match="no chosen image has a label"):
         evaluation(network, bare, "none")
 
@@ -144,15 +144,15 @@ def test_a_spec_given_twice_is_refused(network: Any) -> None:
 
 
 def test_the_baseline_is_one_of_the_specs(network: Any) -> None:
-    asked = evaluation(network, coloured(1), "lgtm:0.5", "none")
-    assert asked.named(None) == "lgtm:0.5@share=level" and asked.named("none") == "none"
+    evaluator = evaluation(network, coloured(1), "lgtm:0.5", "none")
+    assert evaluator.spec_name(None) == "lgtm:0.5@share=level" and evaluator.spec_name("none") == "none"
     with pytest.raises(UsageError, match=r"--against tome:0.5: is not among the specs"):
-        asked.named("tome:0.5")
+        evaluator.spec_name("tome:0.5")
 
 
 def test_several_labels_are_scored_against_the_empty_prompt_on_the_same_draws(network: Any) -> None:
-    dataset = coloured(2, many=True)
-    records = [trial.record for trial in evaluation(network, dataset, "none").trials()]
+    dataset = coloured(2, multilabel=True)
+    records = [trial.record for trial in evaluation(network, dataset, "none").records()]
     images = [(case.id, case.open()) for case in dataset.cases]
     whole = list(bigain.classify(network, images, list(COLOURS), rules=FIXED, reject=True))
     for record, ranking in zip(records, whole, strict=True):
@@ -242,5 +242,5 @@ def test_the_published_protocol_takes_260_evaluations_for_37_labels(models: dict
     backbone = bigain.load(str(models["pixels"]), device="cpu")
     labels = [f"a{n}" for n in range(37)]
     dataset = Dataset("pets", tuple(labels), [Case("x", (0,), lambda: Image.new("RGB", (8, 8)))])
-    (trial,) = evaluation(backbone, dataset, "none", rules=StoppingRules(schedule="staged")).trials()
+    (trial,) = evaluation(backbone, dataset, "none", rules=StoppingRules(schedule="staged")).records()
     assert trial.record["evaluations"] == 37 * 5 + 5 * 15 == 260

@@ -37,13 +37,13 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def draw(models: dict[str, Path], photos: Path, *arguments: str, **options: Any) -> Any:
+def generate(models: dict[str, Path], photos: Path, *arguments: str, **options: Any) -> Any:
     return warm("evaluate", str(photos), "-m", str(models["dit"]), *FAST, *arguments, **options)
 
 
 def test_measures_stand_beside_the_feature_and_the_real_images(models, photos, tmp_path: Path) -> None:
     specs = ("-c", "none", "-c", "tome:0.5", "--generate", "12", "--keep", str(tmp_path / "kept"))
-    made = draw(models, photos, *specs, "--markdown")
+    made = generate(models, photos, *specs, "--markdown")
     assert made.code == 0, made.err
     lines = made.out.decode().splitlines()
     assert lines[0].startswith(f"{photos}: nothing classified; model ")
@@ -51,61 +51,65 @@ def test_measures_stand_beside_the_feature_and_the_real_images(models, photos, t
     assert lines[6] == "| spec | kernel distance | precision | recall | s per image |"
     assert [line.split(" | ")[0] for line in lines[8:11]] == ["| none", "| tome:0.5", "| other real images"]
     assert "No Fréchet distance: it takes more images than features (32)." in lines[-1]
-    document = json.loads(draw(models, photos, *specs, "--json").out)["generated"]
+    document = json.loads(generate(models, photos, *specs, "--json").out)["generated"]
     assert (document["pictures"], document["against"], list(document["specs"])) == (12, "none", ["none", "tome:0.5"])
     gap, own = document["specs"]["tome:0.5"]["differences"]["kernel"], document["specs"]
     assert gap["low"] < gap["value"] < gap["high"]
     assert gap["value"] == pytest.approx(own["tome:0.5"]["kernel"]["value"] - own["none"]["kernel"]["value"])
     with Image.open(tmp_path / "kept" / "tome_0.5.png") as grid:
         assert grid.size == (96, 32)
-    said = settings_of(str(tmp_path / "kept" / "tome_0.5.png"))
-    assert (said["rows"], said["seeds"], said["compress"]) == (["airliner", "tench"], [0, 1_000_000], "tome:0.5")
+    kept = settings_of(str(tmp_path / "kept" / "tome_0.5.png"))
+    assert (kept["rows"], kept["seeds"], kept["compress"]) == (
+        ["airliner", "tench"],
+        [0, 1_000_000],
+        "tome:0.5",
+    )
     again = warm("generate", "--again", str(tmp_path / "kept" / "tome_0.5.png"), "-o", str(tmp_path / "x.png"))
     assert again.code == 2 and "cannot be read" in again.err, "it is no grid of generate"
 
 
-def test_every_spec_draws_the_same_seeds_class_by_class(models, photos, tmp_path: Path) -> None:
+def test_every_spec_generates_from_the_same_seeds_class_by_class(models, photos, tmp_path: Path) -> None:
     specs = ("-c", "none", "-c", "todo:2@levels=all", "--generate", "4", "--keep", str(tmp_path), "-q")
-    assert draw(models, photos, *specs).code == 0
+    assert generate(models, photos, *specs).code == 0
     backbone = bigain.load(str(models["dit"]), device="cpu")
     for spec in ("none", "todo:2@levels=all"):
         (file,) = [path for path in tmp_path.glob("*.png") if settings_of(str(path))["compress"] == spec]
         with Image.open(file) as grid:
             assert grid.size == (32, 32)
             for row, name in enumerate(("airliner", "tench")):
-                wish = {"count": 2, "seed": row * 1_000_000, "steps": 2, "compress": spec, "batch": 2}
-                for column, sample in enumerate(bigain.generate(backbone, name, **wish)):
+                options = {"count": 2, "seed": row * 1_000_000, "steps": 2, "compress": spec, "batch": 2}
+                for column, sample in enumerate(bigain.generate(backbone, name, **options)):
                     place = (16 * column, 16 * row, 16 * column + 16, 16 * row + 16)
                     assert np.array_equal(np.asarray(grid.crop(place)), np.asarray(sample.image))
 
 
-def test_it_goes_on_with_what_was_kept_and_with_nothing_else(models, photos, tmp_path: Path) -> None:
+def test_it_continues_what_was_kept_and_with_nothing_else(models, photos, tmp_path: Path) -> None:
     specs = ("--generate", "12", "--keep", str(tmp_path), "--json")
-    whole = draw(models, photos, "-c", "none", "-c", "tome:0.5", *specs)
+    whole = generate(models, photos, "-c", "none", "-c", "tome:0.5", *specs)
     (tmp_path / "none-001.npz").unlink()
     before = (tmp_path / "none-000.npz").stat().st_mtime_ns
-    again = draw(models, photos, "-c", "none", "-c", "tome:0.5", *specs)
+    again = generate(models, photos, "-c", "none", "-c", "tome:0.5", *specs)
     one, other = (json.loads(made.out)["generated"]["specs"] for made in (whole, again))
     for spec, found in one.items():
         for measure in ("kernel", "precision", "recall"):
             assert found[measure] == other[spec][measure]
     assert (tmp_path / "none-000.npz").stat().st_mtime_ns == before and (tmp_path / "none-001.npz").exists()
-    strange = draw(models, photos, "-c", "none", *specs, "--guidance", "1")
-    assert strange.code == 2
-    assert "none-000.npz: was made with another guidance (4.0, now 1.0). --force to replace it" in strange.err
+    changed = generate(models, photos, "-c", "none", *specs, "--guidance", "1")
+    assert changed.code == 2
+    assert "none-000.npz: was made with another guidance (4.0, now 1.0). --force to replace it" in changed.err
     assert "2 of 4 parts" not in whole.out.decode()
-    half = draw(models, photos, "-c", "none", *specs[:-1], "--generate", "12")
+    half = generate(models, photos, "-c", "none", *specs[:-1], "--generate", "12")
     assert "2 of 2 parts, and their times, are of an earlier run" in half.out.decode()
     (tmp_path / "none-000.npz").write_bytes(b"half a file")
-    assert "none-000.npz: cannot be read" in draw(models, photos, "-c", "none", *specs).err
-    assert draw(models, photos, "-c", "none", *specs, "--force").code == 0
-    assert json.loads(draw(models, photos, "-c", "none", *specs).out)["generated"]["specs"]["none"] is not None
+    assert "none-000.npz: cannot be read" in generate(models, photos, "-c", "none", *specs).err
+    assert generate(models, photos, "-c", "none", *specs, "--force").code == 0
+    assert json.loads(generate(models, photos, "-c", "none", *specs).out)["generated"]["specs"]["none"] is not None
 
 
 @pytest.mark.slow
 def test_an_interruption_keeps_the_classes_that_are_whole(models, photos, tmp_path: Path) -> None:
-    asked = ("evaluate", str(photos), "-m", str(models["dit"]), "--limit", "0", "--device", "cpu", "--steps", "500")
-    with start(*asked, "-c", "none", "--generate", "4", "--keep", str(tmp_path), "--batch", "2") as process:
+    options = ("evaluate", str(photos), "-m", str(models["dit"]), "--limit", "0", "--device", "cpu", "--steps", "500")
+    with start(*options, "-c", "none", "--generate", "4", "--keep", str(tmp_path), "--batch", "2") as process:
         while not (tmp_path / "none-000.npz").exists():
             time.sleep(0.02)
             assert process.poll() is None
@@ -132,7 +136,7 @@ def test_from_python(models, photos) -> None:
     ).summary()
     assert found.count == 0 and found.image_quality is not None and found.image_quality.other is None
     assert found.image_quality.about["prompts"] == ["airliner", "tench"]
-    assert found.image_quality.shown["none"].quality["kernel"].generated == 24
+    assert found.image_quality.specs["none"].quality["kernel"].generated == 24
 
 
 def test_other_real_images_are_other_ones(models, photos) -> None:
@@ -145,46 +149,46 @@ def test_other_real_images_are_other_ones(models, photos) -> None:
     )
     assert few.other is not None and few.other["recall"].generated == 12
     assert all_but.other is None, "of 24 images no other 14 are left"
-    studio = ImageGeneration(
+    generation = ImageGeneration(
         backbone, open_dataset(str(photos)), ["airliner", "tench"], {"none": "none"}, bigain.GeneratedImagesOptions(12)
     )
-    assert len(np.unique(np.concatenate([studio._real, studio._other]), axis=0)) == 24
+    assert len(np.unique(np.concatenate([generation._real, generation._other]), axis=0)) == 24
 
 
-def test_an_unreadable_image_is_passed_over_or_told_before_anything_is_drawn(models, photos, tmp_path: Path) -> None:
+def test_an_unreadable_image_is_skipped_or_refused_before_anything_is_generated(models, photos, tmp_path: Path) -> None:
     shutil.copytree(photos, tmp_path / "some")
     for number in range(3):
         (tmp_path / "some" / "tench" / f"{number:02d}.png").write_bytes(b"nothing")
-    assert draw(models, tmp_path / "some", "--generate", "18", "--keep", str(tmp_path / "a")).code == 0
-    made = draw(models, tmp_path / "some", "--generate", "20", "--keep", str(tmp_path / "b"))
+    assert generate(models, tmp_path / "some", "--generate", "18", "--keep", str(tmp_path / "a")).code == 0
+    made = generate(models, tmp_path / "some", "--generate", "20", "--keep", str(tmp_path / "b"))
     assert made.code == 2 and "10 real images of each class are needed, and 9 of tench can be read" in made.err
     assert not list((tmp_path / "b").iterdir())
 
 
-def test_answers_are_told_even_if_drawing_fails(models, photos, tmp_path: Path, monkeypatch) -> None:
+def test_the_summary_is_written_even_if_generating_fails(models, photos, tmp_path: Path, monkeypatch) -> None:
     def fail(*_: Any) -> Any:
         raise BigainError("disk", "full", "Make room.")
 
     monkeypatch.setattr("bigain_cli.evaluation.generated_images.ImageGeneration.events", fail)
-    asked = {"schedule": "fixed", "draws": 2, "limit": 3, "generate": 4, "compress": ["none"], "device": "cpu"}
+    options = {"schedule": "fixed", "draws": 2, "limit": 3, "generate": 4, "compress": ["none"], "device": "cpu"}
     with pytest.raises(BigainError, match="disk: full"):
-        evaluate(str(photos), model=str(models["dit"]), output=str(tmp_path / "t.txt"), **asked)
+        evaluate(str(photos), model=str(models["dit"]), output=str(tmp_path / "t.txt"), **options)
     assert "3 images, 2 labels" in (tmp_path / "t.txt").read_text()
 
 
 @pytest.mark.parametrize(("key", "value", "option"), [("batch", 1, "--batch 2"), ("dtype", "bfloat16", "--dtype bf")])
-def test_a_batch_or_a_number_type_that_did_not_do_stops_the_comparison(
+def test_a_batch_or_a_dtype_that_failed_stops_the_comparison(
     models, photos, monkeypatch, key: str, value: Any, option: str
 ) -> None:
     backbone = bigain.load(str(models["dit"]), device="cpu")
-    studio = ImageGeneration(
+    generation = ImageGeneration(
         backbone, open_dataset(str(photos)), ["airliner", "tench"], {"none": "none"}, bigain.GeneratedImagesOptions(8)
     )
-    settings = dict(studio._settings["none"])
+    settings = dict(generation._settings["none"])
     monkeypatch.setattr(Generation, "settings", property(lambda _: settings | {key: value}))
     monkeypatch.setattr(Generation, "events", lambda _: iter(()))
     with pytest.raises(BigainError, match=f"would not compare with the others. Begin with {option}"):
-        list(studio.events("none"))
+        list(generation.events("none"))
 
 
 BAD = {
@@ -202,10 +206,10 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_what_cannot_be_drawn_is_said_before_anything_is_loaded(models, photos, case: str) -> None:
+def test_what_cannot_be_generated_is_refused_before_anything_is_loaded(models, photos, case: str) -> None:
     arguments, message = BAD[case]
-    asked = ("evaluate", str(photos), "-m", str(models["dit"]), "--limit", "0", *arguments)
-    made = warm(*asked)
+    options = ("evaluate", str(photos), "-m", str(models["dit"]), "--limit", "0", *arguments)
+    made = warm(*options)
     assert (made.code, made.out) == (2, b"") and message in made.err
     if case != "steps":
         without = warm("evaluate", str(photos), "-m", "sd2", "--limit", "0", *arguments)
@@ -215,7 +219,7 @@ def test_what_cannot_be_drawn_is_said_before_anything_is_loaded(models, photos, 
 @pytest.mark.parametrize(
     "option", [("--keep", "x"), ("--feature", "backbone"), ("--steps", "3"), ("--sampler", "ddim"), ("--guidance", "2")]
 )
-def test_options_of_drawing_do_nothing_alone(photos, option: tuple[str, str]) -> None:
+def test_options_of_generating_are_refused_alone(photos, option: tuple[str, str]) -> None:
     made = warm("evaluate", str(photos), *option)
     assert made.code == 2 and f"{option[0]}: nothing is generated without --generate" in made.err
 
@@ -226,11 +230,11 @@ def test_a_folder_that_is_none_is_refused(photos, tmp_path: Path) -> None:
     assert made.code == 2 and "is no folder that can be written to" in made.err
 
 
-def test_several_classes_a_image_are_refused(models) -> None:
+def test_several_classes_per_image_are_refused(models) -> None:
     from bigain_cli.datasets.dataset import Case, Dataset
 
     cases = [Case("a", (0, 1), lambda: Image.new("RGB", (8, 8)))]
-    dataset = Dataset("d", ("airliner", "tench"), cases, many=True)
+    dataset = Dataset("d", ("airliner", "tench"), cases, multilabel=True)
     backbone = bigain.load(str(models["dit"]), device="cpu")
     with pytest.raises(UsageError, match="images of this dataset have several classes"):
         bigain.evaluate(

@@ -190,7 +190,7 @@ def test_half_of_the_modes_is_full_precision_and_half_recall() -> None:
 def test_balls_reach_the_third_neighbour() -> None:
     real = np.array([[0.0], [1], [2], [4], [100], [101], [102], [103]])  # radii 4, 3, 2, 4, 3, 2, 2, 3
     probes = np.array([[-4.0], [-4.01], [8], [8.01], [96.99], [97], [106], [106.01]])
-    assert inside(probes, real, 3).tolist() == [True, False, True, False, False, True, True, False]
+    assert inside(probes, real).tolist() == [True, False, True, False, False, True, True, False]
 
 
 def test_parts_of_a_set_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -335,7 +335,7 @@ def test_the_features_are_what_the_middle_block_returns(models, shots) -> None:
     assert found == pytest.approx(torch.cat([part.mean((2, 3)) for part in seen], 1).numpy(), abs=1e-5)
 
 
-def test_the_name_says_which_weights_look(models) -> None:
+def test_the_name_identifies_the_weights(models) -> None:
     names = {load_feature("backbone", bigain.load(str(models[kind]), device="cpu")).name for kind in ("pixels", "v")}
     assert len(names) == 2
     identity = bigain.load(str(models["pixels"]), device="cpu").identity
@@ -343,25 +343,25 @@ def test_the_name_says_which_weights_look(models) -> None:
     assert not any("FID" in name for name in names)
 
 
-def test_images_drawn_on_demand_are_seen_by_the_whole_network(models) -> None:
+def test_features_of_images_generated_on_demand_are_those_of_the_uncompressed_network(models) -> None:
     backbone = bigain.load(str(models["pixels"]), device="cpu")
     feature = load_feature("backbone", backbone)
 
-    def drawn() -> Any:
+    def generated() -> Any:
         return (sample.image for sample in bigain.generate(backbone, "cat", count=5, steps=2, compress="tome:0.7"))
 
-    assert (feature(drawn()) == feature(list(drawn()))).all()
+    assert (feature(generated()) == feature(list(generated()))).all()
 
 
-def test_a_compressed_network_does_not_look(models, shots) -> None:
+def test_a_compressed_network_gives_no_features(models, shots) -> None:
     backbone = bigain.load(str(models["pixels"]), device="cpu")
     feature = load_feature("backbone", backbone)
     with compressed(backbone, "tome:0.7", steps=1000), pytest.raises(UsageError, match="its network is compressed"):
         feature(shots[:2])
 
 
-def test_a_closed_form_has_nothing_to_look_with() -> None:
-    with pytest.raises(ModelError, match="model colours: no network with a middle block to look with"):
+def test_a_closed_form_has_no_middle_block() -> None:
+    with pytest.raises(ModelError, match="model colours: no network with a middle block"):
         load_feature("backbone", bigain.load("colours"))
 
 
