@@ -15,7 +15,7 @@ from PIL import Image
 
 import bigain_cli as bigain
 from bigain_cli.backbones.devices import PrecisionWarning
-from bigain_cli.classification.heatmaps import PixelErrors, plain
+from bigain_cli.classification.heatmaps import PixelErrors, equal_weights
 from bigain_cli.errors import UsageError
 from bigain_cli.images import digest, view_of
 from bigain_cli.noise_draws import Draws
@@ -93,7 +93,7 @@ def test_maps_of_patches_are_maps_of_pixels(patched: Path, images) -> None:
     assert after[0].evidence.maps[0].map.shape == (16, 16)
     values = torch.zeros(1, 12, 8, 8)
     values[0, 6, 3, 5] = 2.0  # the second colour's lower left corner of a 2×2 patch
-    pixels = PixelErrors(True, 2, plain)(values)[0]
+    pixels = PixelErrors(True, 2, equal_weights)(values)[0]
     assert pixels.nonzero().tolist() == [[7, 10]] and pixels[7, 10] == 2.0 / values[0].numel()
 
 

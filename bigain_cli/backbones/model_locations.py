@@ -63,8 +63,8 @@ def folder_of(model: Model) -> Path:
 
 
 def _of_alias(name: str, model: Model) -> ModelLocation:
-    if model.form:
-        return ModelLocation(name, "form", model.form)
+    if model.closed_form:
+        return ModelLocation(name, "form", model.closed_form)
     if model.folder:
         return ModelLocation(name, "folder", str(folder_of(model)))
     return ModelLocation(name, "hub", model.hub)

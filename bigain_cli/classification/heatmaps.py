@@ -20,7 +20,7 @@ from bigain_cli.classification.ranking import EvidenceMap
 Weigh = Callable[[Tensor], Tensor]
 
 
-def plain(first: Tensor) -> Tensor:
+def equal_weights(first: Tensor) -> Tensor:
     """Weigh all draws alike: the score is the error itself."""
     return torch.ones_like(first)
 

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def open_torchvision(name: str, folder: str, entry: DatasetInfo, download: bool)
     found = _made(name, folder, entry, download)
     truths = [int(number) for number in getattr(found, entry.targets)]
     cases = [Case(f"{name}[{number}]", (truth,), _opener(found, number)) for number, truth in enumerate(truths)]
-    return Dataset(name, tuple(getattr(found, entry.names)), cases, entry.preset)
+    return Dataset(name, tuple(getattr(found, entry.names)), cases)
 
 
 def open_wordnet(name: str, folder: str, entry: DatasetInfo, download: bool) -> Dataset:
@@ -40,7 +41,7 @@ def open_wordnet(name: str, folder: str, entry: DatasetInfo, download: bool) -> 
     if len(album.classes) != entry.classes or not all(each[:1] == "n" and each[1:].isdigit() for each in album.classes):
         why = f"{root} has {len(album.classes)} class folders; wanted are {entry.classes}, named as n01440764"
         raise UsageError(f"dataset {name}", why, "Unpack the validation images into a folder for each class.")
-    return Dataset(name, album.classes, cases_of(album), entry.preset, strays=album.strays)
+    return Dataset(name, album.classes, cases_of(album), strays=album.strays)
 
 
 def _made(name: str, folder: str, entry: DatasetInfo, download: bool) -> Any:
@@ -49,7 +50,7 @@ def _made(name: str, folder: str, entry: DatasetInfo, download: bool) -> Any:
         raise UsageError(f"dataset {name}", why, f"pip install {entry.needs}")
     options = {**entry.options, **({"download": download} if entry.fetched else {})}
     try:
-        return attribute(entry.maker)(folder, **options)
+        return attribute(f"torchvision.datasets:{entry.torchvision}")(folder, **options)
     except (RuntimeError, OSError, ValueError) as problem:
         why = str(problem).split(chr(10))[0] or type(problem).__name__
         if download:
@@ -86,7 +87,7 @@ def open_coco(name: str, folder: str, entry: DatasetInfo, download: bool) -> Dat
         raise UsageError(f"dataset {name}", f"{path} cannot be read ({problem.strerror})", UNPACK) from problem
     except (ValueError, KeyError, TypeError, AttributeError) as problem:
         raise UsageError(f"dataset {name}", f"{path} is not COCO's list of instances", UNPACK) from problem
-    return Dataset(name, names, cases, entry.preset, many=True)
+    return Dataset(name, names, cases, many=True)
 
 
 def _case(folder: str, image: dict[str, Any], truth: dict[int, set[int]]) -> Case:
@@ -108,7 +109,7 @@ def open_dataset(name: str, download: bool = False) -> Dataset:
         raise UsageError(f"dataset {name}", "says no folder", f"Write {kind}:DIR.")
     entry = DATASETS[kind]
     opened: Dataset = attribute(entry.opener)(name, folder, entry, download)
-    return opened
+    return replace(opened, preset=kind)
 
 
 def _from_album(path: str) -> Dataset:

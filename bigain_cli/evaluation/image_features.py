@@ -47,7 +47,7 @@ class Feature(Protocol):
 
 def load_feature(name: str, backbone: Backbone, batch: int | None = None) -> Feature:
     """Make a feature of the table; some look with the backbone itself, others only share its device."""
-    feature: Feature = attribute(entry("feature", name, FEATURES).maker)(backbone, batch)
+    feature: Feature = attribute(entry("feature", name, FEATURES).target)(backbone, batch)
     return feature
 
 
