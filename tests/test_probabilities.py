@@ -16,7 +16,7 @@ from PIL import Image
 
 import bigain_cli as bigain
 from bigain_cli.backbones.model_locations import folder_of
-from bigain_cli.classification.estimators import fitted_temperature, probabilities, shares_at
+from bigain_cli.classification.estimators import fitted_temperature, gap_softmax, probabilities
 from bigain_cli.registry import MODELS
 
 
@@ -28,7 +28,7 @@ def world(
     gaps = random.exponential(1.0, (count, labels))
     gaps -= gaps.min(axis=1, keepdims=True)
     errors = noise * random.exponential(1.0, gaps.shape) * (gaps > 0)
-    shares = shares_at(np.hypot(temperature, errors), gaps)
+    shares = gap_softmax(np.hypot(temperature, errors), gaps)
     truth = (shares.cumsum(axis=1) < random.random((count, 1))).sum(axis=1)
     return gaps, errors, truth.clip(max=labels - 1)
 
@@ -49,7 +49,7 @@ def test_the_fitted_temperature_has_the_least_log_loss(noise: float) -> None:
     assert found is not None
 
     def loss(temperature: float) -> float:
-        shares = shares_at(np.hypot(temperature, errors), gaps)
+        shares = gap_softmax(np.hypot(temperature, errors), gaps)
         return float(-np.log(shares[np.arange(300), truth]).mean())
 
     assert loss(found) < loss(found * 1.1) and loss(found) < loss(found / 1.1)
@@ -64,7 +64,7 @@ def test_gaps_that_tell_nothing_fit_no_temperature() -> None:
 def test_no_mistake_in_few_images_does_not_make_sure_of_everything() -> None:
     gaps, errors, _ = world(0.3, count=20)
     found = fitted_temperature(gaps, errors, gaps.argmin(axis=1))
-    assert found is not None and shares_at(found, gaps).max(axis=1).mean() < 0.98
+    assert found is not None and gap_softmax(found, gaps).max(axis=1).mean() < 0.98
 
 
 @settings(max_examples=60, deadline=None)
@@ -82,16 +82,16 @@ def test_probabilities_sum_to_one_and_the_leader_has_the_largest(losses: Any, te
 
 def test_with_a_temperature_the_gap_counts_and_what_its_draws_leave_open() -> None:
     quiet, loud = np.array([[0.0, 1.0]] * 8), np.array([[0.0, 4.0], [0.0, -2.0]] * 4)
-    assert probabilities(quiet, 0, 0.5) == pytest.approx(shares_at(0.5, np.array([0.0, 1.0])))
+    assert probabilities(quiet, 0, 0.5) == pytest.approx(gap_softmax(0.5, np.array([0.0, 1.0])))
     error = np.sqrt(9 * 8 / 7 / 8)
-    assert probabilities(loud, 0, 0.5) == pytest.approx(shares_at(np.hypot(0.5, [0, error]), np.array([0.0, 1.0])))
+    assert probabilities(loud, 0, 0.5) == pytest.approx(gap_softmax(np.hypot(0.5, [0, error]), np.array([0.0, 1.0])))
     assert probabilities(quiet, 0, None)[0] > probabilities(loud, 0, None)[0]
 
 
 def test_more_draws_make_surer_as_far_as_the_temperature_lets_them() -> None:
     found = [probabilities(np.array([[0.0, 2.0], [0.0, 0.0]] * half), 0, 0.5)[0] for half in (2, 8, 32, 8192)]
     assert found == sorted(found) and len(set(found)) == 4
-    assert found[-1] == pytest.approx(shares_at(0.5, np.array([0.0, 1.0]))[0], rel=1e-3)
+    assert found[-1] == pytest.approx(gap_softmax(0.5, np.array([0.0, 1.0]))[0], rel=1e-3)
 
 
 def test_one_draw_alone_is_not_trusted() -> None:
@@ -101,7 +101,7 @@ def test_one_draw_alone_is_not_trusted() -> None:
 
 def test_labels_that_left_early_are_judged_by_the_draws_they_took() -> None:
     table = np.array([[0.0, 1.0, 2.0]] * 4 + [[0.0, 1.0, np.nan]] * 4)
-    assert probabilities(table, 0, 1.0) == pytest.approx(shares_at(1.0, np.array([0.0, 1.0, 2.0])))
+    assert probabilities(table, 0, 1.0) == pytest.approx(gap_softmax(1.0, np.array([0.0, 1.0, 2.0])))
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_a_models_temperature_is_used_and_told_under_its_own_score_alone(warm: P
     assert own.settings["temperature"] == 0.002 and "temperature" not in other.settings
     gaps, errors = (np.array([getattr(place, part) for place in own.ranked]) for part in ("behind", "error"))
     assert (errors[1:] > 0).all()
-    wanted = shares_at(np.hypot(0.002, errors), gaps)
+    wanted = gap_softmax(np.hypot(0.002, errors), gaps)
     assert [place.probability for place in own.ranked] == pytest.approx(list(wanted))
 
 

@@ -150,7 +150,7 @@ class Evaluator:
             reject=self.dataset.many,
             batch=plan.batch,
             compress=spec,
-            views=plan.views,
+            with_images=plan.views,
             maps=plan.maps and not self.dataset.many,
         )
 

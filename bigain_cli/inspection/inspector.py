@@ -91,8 +91,7 @@ def inspect(
             with compression.seeds(one.seeds), compression.observe() as seen:
                 backbone.noise(noisy, one.t, nothing)
             views += [_block_view(int(one.t), each, compression, view) for each in seen]
-        context = nothing.rows.shape[1] if nothing.rows.ndim == 3 else 1
-        report = compression.report(backbone.latent_shape[1:], context)
+        report = compression.report(backbone.latent_shape[1:], nothing.text_tokens)
     return Inspection(view, tuple(views), report)
 
 
