@@ -178,7 +178,7 @@ OUTPUTS = {
     "csv": Output("bigain_cli.outputs.csv_tsv:Csv", "comma-separated columns", (".csv",)),
     "tsv": Output("bigain_cli.outputs.csv_tsv:Tsv", "tab-separated columns, never quoted", (".tsv",)),
     "html": Output(
-        "bigain_cli.outputs.html_report:Html", "one page to look at, with images and maps", (".html", ".htm"), True, 5
+        "bigain_cli.outputs.html_report:Html", "one page with images and heatmaps", (".html", ".htm"), True, 5
     ),
 }
 _TEST, _NO_TRAINING = {"split": "test"}, {"train": False}

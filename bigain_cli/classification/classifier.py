@@ -174,8 +174,8 @@ class Classification:
         grid = [t * backbone.timesteps // 1000 for stage in SCHEDULES[self.rules.schedule].staged for t in stage]
         draws = Draws(self._seed, image.digest, backbone.latent_shape, backbone.timestep_range, grid)
         latent, elimination = backbone.encode(image.image), self._new_elimination()
-        shown = view_of(image.image, size) if self._with_images else None
-        return ImageRun(index, image.id, latent, draws, elimination, started, shown, self._empty_prompt)
+        model_input = view_of(image.image, size) if self._with_images else None
+        return ImageRun(index, image.id, latent, draws, elimination, started, model_input, self._empty_prompt)
 
     def _new_elimination(self) -> Elimination:
         names, extra = [label.name for label in self.competing], self._denoising.shared_work.extra

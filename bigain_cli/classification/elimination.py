@@ -143,7 +143,7 @@ class Elimination:
         return self._score(self._errors)
 
     def _contenders(self, losses: estimators.Table, leader: int) -> estimators.Mask:
-        """Return the labels that do not differ significantly from the leader; without a test of its own, by the race."""
+        """Return the labels that do not differ significantly from the leader; without a test, by the race."""
         if self._keep in (estimators.race, estimators.ttest):
             return self.alive
         return estimators.race(losses, self.alive, leader, self.rules.confidence, self._floor)

@@ -40,7 +40,7 @@ class RankedLabel:
     probability: float
     score: float
     draws: int
-    alive: bool = True  # whether it could not be told apart from the leader
+    alive: bool = True  # whether its gap to the leader is not significant
     behind: float = 0.0  # the gap to the leader: the mean paired difference over their shared draws
     error: float = 0.0  # the gap's standard error
     radius: float | None = None  # half the width of the gap's interval; None if there are too few draws
@@ -93,7 +93,7 @@ class Ranking:
 
     @property
     def contenders(self) -> tuple[str, ...]:
-        """The labels that the draws could not tell apart from the leader, and the leader."""
+        """The leader, and the labels whose gap to it is not significant."""
         return tuple(label.label for label in self.ranked if label.alive)
 
     def to_dict(self, top: int | None = 5) -> dict[str, Any]:
