@@ -165,6 +165,7 @@ def test_nothing_heavy_is_loaded_for_help_lists_and_plans(place: Path) -> None:
         assert (code, err, heavy) == (0, "", []) and out, arguments
 
 
+@pytest.mark.slow
 def test_the_shell_answers_at_once(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     took = {}
     for arguments, code in (
@@ -291,6 +292,7 @@ def examples(help_text: str) -> list[str]:
     return [line.strip() for line in block.splitlines()]
 
 
+@pytest.mark.slow
 def test_help_starts_with_a_verb_and_ends_with_two_examples_that_run(place: Path) -> None:
     helps = answers([["--help"], ["classify", "--help"], ["generate", "--help"], ["list", "--help"]], place)
     shown = [example for _, out, _, _ in helps for example in examples(out)]

@@ -58,6 +58,7 @@ def test_the_examples_are_an_output_and_an_operator_in_the_projects_style(copy: 
     assert run.returncode == 0, run.stdout + run.stderr
 
 
+@pytest.mark.slow
 def test_the_examples_are_listed_and_do_what_they_say(copy: Path, models, tmp_path: Path) -> None:
     assert "yaml" in command(copy, "list", "outputs") and "neighbours" in command(copy, "list", "operators")
     Image.linear_gradient("L").convert("RGB").save(tmp_path / "grey.png")

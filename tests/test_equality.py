@@ -21,6 +21,7 @@ PROMPTS = ["a cat", "a small dog", "seven airliners", ""]
 CLASSES = ["tabby", "tench", "airliner", ""]
 BATCHES = (1, 7, 64)
 KINDS = ("epsilon", "v", "pixels", "pixels-v", "late-text", "pooled", "dit")
+LIKE_OTHERS = {"pixels", "pixels-v", "pooled"}  # the slow suite compares these with a naive loop, too
 
 
 def latent(folder: Path, image: Image.Image) -> torch.Tensor:
@@ -65,7 +66,9 @@ def naive(folder: Path, image: Image.Image, draws: Draws, count: int, texts: lis
     return errors
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.slow if kind in LIKE_OTHERS else ()) for kind in KINDS]
+)
 def test_errors_equal_a_naive_loop(kind: str, models, images) -> None:
     folder, texts = models[kind], CLASSES if kind == "dit" else PROMPTS
     backbone = load(str(folder), device="cpu")

@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 import bigain_cli as bigain
@@ -24,6 +25,7 @@ def test_the_record_in_the_readme_is_the_one_that_is_made() -> None:
     assert f"{record['evaluations']:>8}  /tmp/teal.png" in TEXT, "the table shows the same run"
 
 
+@pytest.mark.slow
 def test_the_drawn_horse_is_classified_as_the_readme_shows() -> None:
     row = re.search(r"^(\w+) +([\d.]+)  (\w+) +(\w+) +([\d.]+) \[[^]]+\] +(\d+)  /tmp/horse\.png$", TEXT, re.M)
     label, probability, verdict, runner_up, gap, evaluations = row.groups()

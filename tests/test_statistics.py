@@ -56,6 +56,7 @@ def test_times_of_every_prefix_are_spread_evenly() -> None:
     assert [radical_inverse(index) for index in range(5)] == [0, 0.5, 0.25, 0.75, 0.125]
 
 
+@pytest.mark.slow
 def test_prefix_means_are_unbiased(hard: Tables) -> None:
     """Over images, the mean gap of the first n draws differs from that of all draws by no more than chance."""
     gaps = hard.errors - hard.errors.mean(axis=2, keepdims=True)
@@ -84,6 +85,7 @@ def test_a_wrong_label_wins_by_elimination_at_most_alpha_of_the_time(labels: int
     assert wrong / RACES <= ALPHA
 
 
+@pytest.mark.slow
 def test_the_interval_covers_at_its_nominal_rate(hard: Tables, capsys) -> None:
     for schedule in ("race", "fixed", "ttest"):
         covered = 0
@@ -154,6 +156,7 @@ def stages(errors: np.ndarray) -> tuple[int, float]:
     return int(winner), (25 * errors.shape[1] + 225 * 5) / errors.shape[1]
 
 
+@pytest.mark.slow
 def test_the_race_takes_at_most_half_of_the_published_stages_for_the_same_agreement(hard: Tables, capsys) -> None:
     outcomes = [eliminate(errors, StoppingRules()) for errors in hard.errors]
     race = np.array([int(outcome.label) for outcome in outcomes]) == hard.best

@@ -12,7 +12,8 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from bigain_cli.compress import apply, compressed
 from bigain_cli.errors import ModelError
 
-SLOW = [
+CASES = [
+    ("dit", "lgtm:0.5+mlp+iekvd:2@0.8:1.2@levels=all"),
     ("dit", "tome:0.5@bias+mlp"),
     ("dit", "tome:0.5@unshared"),
     ("dit", "abm:0.5@mode=mlerp"),
@@ -28,13 +29,8 @@ def _fresh() -> Iterator[None]:
     torch._dynamo.reset()
 
 
-@pytest.mark.parametrize(
-    ("kind", "spec"),
-    [
-        ("dit", "lgtm:0.5+mlp+iekvd:2@0.8:1.2@levels=all"),
-        *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "spec"), CASES)
 def test_one_graph_for_all_batches(kind: str, spec: str) -> None:
     network = unet() if kind == "unet" else dit(layers=2)
     label = torch.full((2,), 3) if kind == "dit" else torch.linspace(-1, 1, 80).view(1, 5, 16).expand(2, -1, -1)

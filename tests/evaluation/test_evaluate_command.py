@@ -140,6 +140,7 @@ def test_an_interrupted_run_goes_on_to_the_same_summary(photos: Path, tmp_path: 
     assert "0 answers already recorded" in other_draws.err
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_was_answered_and_the_rest_is_asked_later(photos: Path, tmp_path: Path) -> None:
     for name in COLOURS:
         (tmp_path / "many" / name).mkdir(parents=True)

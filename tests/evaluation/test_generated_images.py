@@ -102,6 +102,7 @@ def test_it_goes_on_with_what_was_kept_and_with_nothing_else(models, photos, tmp
     assert json.loads(draw(models, photos, "-c", "none", *specs).out)["generated"]["specs"]["none"] is not None
 
 
+@pytest.mark.slow
 def test_an_interruption_keeps_the_classes_that_are_whole(models, photos, tmp_path: Path) -> None:
     asked = ("evaluate", str(photos), "-m", str(models["dit"]), "--limit", "0", "--device", "cpu", "--steps", "500")
     with start(*asked, "-c", "none", "--generate", "4", "--keep", str(tmp_path), "--batch", "2") as process:
