@@ -1,7 +1,7 @@
-"""A folder of bad and odd image files, made on the spot, with what should become of each.
+"""A folder of bad and odd image files, made for a test, with the result that is expected for each.
 
-`make_odd_folder(path)` returns {file name: error kind, or None for a file that can be read}; what else is in the
-folder (a sub-folder named like an image, a hidden file, a text file) must not turn up at all.
+`make_odd_folder(path)` returns {file name: error kind, or None for a file that can be read}; the other entries of the
+folder (a sub-folder named like an image, a hidden file, a text file) must not be found at all.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ RED, WHITE, BLUE = (255, 0, 0), (255, 255, 255), (0, 0, 255)
 
 
 def corners(size: int = 16) -> Image.Image:
-    """Return an image that looks different after every turn: red above left, blue above right, else white."""
+    """Return an image that differs after every rotation: red top left, blue top right, else white."""
     image = Image.new("RGB", (size, size), WHITE)
     image.paste(RED, (0, 0, size // 2, size // 2))
     image.paste(BLUE, (size // 2, 0, size, size // 2))
@@ -34,14 +34,14 @@ def busy(size: int = 64) -> Image.Image:
 
 
 def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
-    """Return an image's file."""
+    """Return an image as the bytes of a file."""
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
 def png_header(width: int, height: int) -> bytes:
-    """Return a PNG that claims a size and holds nothing."""
+    """Return a PNG of a given size without pixel data."""
     chunks = (
         (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
         (b"IDAT", zlib.compress(b"\0")),
@@ -120,15 +120,15 @@ def _write(folder: Path, name: str | bytes, data: bytes) -> None:
 
 
 def _add_unseen(folder: Path, jpeg: bytes) -> None:
-    """Add what a scan of the folder alone must pass over."""
+    """Add entries that a scan of the folder alone must skip."""
     (folder / "folder.jpg").mkdir()
     (folder / "folder.jpg" / "inside.jpg").write_bytes(jpeg)
     (folder / ".hidden.jpg").write_bytes(jpeg)
     (folder / "notes.md").write_text("no image")
 
 
-def without_powers() -> list[str] | None:
-    """Return what to put before a command so that permissions bind it; None where that cannot be had."""
+def without_root_powers() -> list[str] | None:
+    """Return the prefix of a command that makes file permissions apply to root; None where there is none."""
     if os.geteuid() != 0:
         return []
     if shutil.which("setpriv") is None:

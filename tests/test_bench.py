@@ -20,7 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bigain_cli as bigain
-from bigain_cli.backbones.random_weights import CONTEXT, SHAPES, load_random
+from bigain_cli.backbones.published_configs import CONTEXT, PUBLISHED_CONFIGS
+from bigain_cli.backbones.random_weights import load_random
 from bigain_cli.benchmark import timed_network, timing
 from bigain_cli.benchmark.machine import forget_peak, peak_memory
 from bigain_cli.benchmark.results import Profile, Spread, Timing, as_markdown, as_text, ratios
@@ -247,7 +248,7 @@ def test_compiled_networks_take_turns(models, quick, traced) -> None:
 
 def meta(name: str) -> Any:
     """Build a published architecture without memory."""
-    configs = SHAPES[name]
+    configs = PUBLISHED_CONFIGS[name]
     kind, part = (UNet2DConditionModel, "unet") if "unet" in configs else (DiTTransformer2DModel, "transformer")
     with torch.device("meta"):
         return kind.from_config(dict(configs[part]))

@@ -15,7 +15,7 @@ from PIL import Image
 import bigain_cli as bigain
 from bigain_cli.backbones.devices import PrecisionWarning
 from bigain_cli.backbones.gaussian_mixture import load_colours
-from bigain_cli.backbones.model_locations import folder_of
+from bigain_cli.backbones.model_locations import model_folder
 from bigain_cli.classification.classifier import Classification
 from bigain_cli.errors import UsageError
 from bigain_cli.registry import MODELS
@@ -25,7 +25,7 @@ LABELS = ["red", "green", "blue", "yellow"]
 
 @pytest.fixture
 def colours():
-    return load_colours(torch.device("cpu"), torch.float32)
+    return load_colours(torch.device("cpu"))
 
 
 def paint(*names: str) -> list[tuple[str, Image.Image]]:
@@ -248,7 +248,7 @@ def test_the_class_table_is_part_of_the_identity(models, tmp_path) -> None:
 
 def test_the_order_of_a_cards_classes_is_part_of_the_identity(tmp_path) -> None:
     """It numbers the labels of a network that knows classes by number."""
-    copy = Path(shutil.copytree(folder_of(MODELS["mini-dit"]), tmp_path / "dit"))
+    copy = Path(shutil.copytree(model_folder(MODELS["mini-dit"]), tmp_path / "dit"))
     before = bigain.load(str(copy), device="cpu").identity
     card = json.loads((copy / "bigain.json").read_text())
     card["classes"] = dict(reversed(card["classes"].items()))

@@ -1,4 +1,4 @@
-"""The engine's errors equal those of a plain double loop written directly on diffusers."""
+"""The denoising errors equal those of a plain double loop written directly on diffusers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from bigain_cli import load
-from bigain_cli.backbones.devices import sizes
+from bigain_cli.backbones.batch_sizes import automatic_batch_size, batch_sizes, generation_batch_size
 from bigain_cli.classification.denoising import DenoisingErrors, ScoringJob, SharedWork
 from bigain_cli.images import digest
 from bigain_cli.noise_draws import Draws
@@ -36,7 +36,7 @@ def latent(folder: Path, image: Image.Image) -> torch.Tensor:
 
 
 @torch.no_grad()
-def naive(folder: Path, image: Image.Image, draws: Draws, count: int, texts: list[str]) -> np.ndarray:
+def naive_errors(folder: Path, image: Image.Image, draws: Draws, count: int, texts: list[str]) -> np.ndarray:
     """Score every draw and text on its own."""
     clean = latent(folder, image)
     config = DDPMScheduler.load_config(folder / "scheduler")
@@ -73,21 +73,21 @@ def test_errors_equal_a_naive_loop(kind: str, models, images) -> None:
     folder, texts = models[kind], CLASSES if kind == "dit" else PROMPTS
     backbone = load(str(folder), device="cpu")
     draws = [Draws(3, digest(image), backbone.latent_shape) for _, image in images[:3]]
-    expected = [naive(folder, image, draw, 5, texts) for (_, image), draw in zip(images, draws, strict=False)]
+    expected = [naive_errors(folder, image, draw, 5, texts) for (_, image), draw in zip(images, draws, strict=False)]
     assert np.ptp(expected[0], axis=1).min() > 1e-6, "the labels must make a difference, or the test says nothing"
     conditions = backbone.condition(texts)
     orders = [list(range(len(texts))), [2, 0, 3, 1]]
     for share in (True, False):
         for batch in BATCHES:
             for order in orders:
-                for turn in (1, -1):
+                for step in (1, -1):
                     jobs = [
                         ScoringJob(backbone.encode(image), draw.block(0, 5), order)
-                        for (_, image), draw in list(zip(images, draws, strict=False))[::turn]
+                        for (_, image), draw in list(zip(images, draws, strict=False))[::step]
                     ]
-                    residuals = DenoisingErrors(backbone, conditions, False, batch, SharedWork(backbone, share))
-                    residuals.batch = batch  # 7 too, which a user's 7 is rounded down from
-                    got = residuals(jobs)[::turn]
+                    denoising_errors = DenoisingErrors(backbone, conditions, False, batch, SharedWork(backbone, share))
+                    denoising_errors.batch = batch  # 7 too, which a user's 7 is rounded down from
+                    got = denoising_errors(jobs)[::step]
                     for mine, theirs in zip(got, expected, strict=True):
                         np.testing.assert_allclose(mine, theirs[:, order], rtol=1e-5, atol=1e-5)
 
@@ -109,7 +109,13 @@ def test_errors_equal_a_naive_loop(kind: str, models, images) -> None:
     ],
 )
 def test_the_last_batch_is_short_on_a_cpu_alone(device: str, count: int, batch: int, expected: list[int]) -> None:
-    assert sizes(count, batch, torch.device(device)) == expected
+    assert batch_sizes(count, batch, torch.device(device)) == expected
+
+
+def test_images_are_generated_in_smaller_batches_than_errors_are_computed_in() -> None:
+    colours = load("colours", device="cpu")
+    assert generation_batch_size(colours, (3, 8, 8), None) == 4 and automatic_batch_size(colours) == 40
+    assert generation_batch_size(colours, (4, 64, 64), None) == 1
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -118,13 +124,13 @@ def test_the_sizes_of_short_batches_give_the_bits_of_full_ones(threads: int) -> 
     backbone, before = load("mini", device="cpu"), torch.get_num_threads()
     generator = torch.Generator().manual_seed(0)
     noisy, t = torch.randn(40, *backbone.latent_shape, generator=generator), torch.arange(0, 1000, 25)
-    told = backbone.condition(["a cat"]).take(torch.zeros(40, dtype=torch.int64))
+    conditions = backbone.condition(["a cat"]).take(torch.zeros(40, dtype=torch.int64))
     torch.set_num_threads(threads)
     try:
         with torch.inference_mode():
-            whole = backbone.noise(noisy, t, told)
+            whole = backbone.noise(noisy, t, conditions)
             for size in (16, 24, 32):
-                part = backbone.noise(noisy[:size], t[:size], told.take(torch.arange(size)))
+                part = backbone.noise(noisy[:size], t[:size], conditions.take(torch.arange(size)))
                 assert torch.equal(part, whole[:size]), size
     finally:
         torch.set_num_threads(before)
@@ -144,17 +150,17 @@ def test_on_a_cpu_the_size_of_a_batch_depends_on_its_image_alone(models, images)
 
 @pytest.mark.parametrize("kind", ["epsilon", "pixels-v", "dit"])
 @pytest.mark.parametrize("batch", [1, 2, 4, 8, 16, 40])
-def test_errors_do_not_depend_on_the_company_to_the_last_bit(kind: str, batch: int, models, images) -> None:
+def test_errors_do_not_depend_on_other_images_to_the_last_bit(kind: str, batch: int, models, images) -> None:
     backbone = load(str(models[kind]), device="cpu")
     conditions = backbone.condition(CLASSES if kind == "dit" else PROMPTS)
     jobs = [
         ScoringJob(backbone.encode(image), Draws(0, digest(image), backbone.latent_shape).block(0, 3), [0, 2, 1])
         for _, image in images
     ]
-    residuals = DenoisingErrors(backbone, conditions, False, batch, SharedWork(backbone, True))
-    alone = [residuals([job])[0] for job in jobs]
-    together = residuals(jobs)
-    backwards = residuals(jobs[::-1])[::-1]
+    denoising_errors = DenoisingErrors(backbone, conditions, False, batch, SharedWork(backbone, True))
+    alone = [denoising_errors([job])[0] for job in jobs]
+    together = denoising_errors(jobs)
+    backwards = denoising_errors(jobs[::-1])[::-1]
     for mine, theirs, others in zip(alone, together, backwards, strict=True):
         assert mine.tobytes() == theirs.tobytes() == others.tobytes()
 

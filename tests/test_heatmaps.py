@@ -17,7 +17,7 @@ import bigain_cli as bigain
 from bigain_cli.backbones.devices import PrecisionWarning
 from bigain_cli.classification.heatmaps import PixelErrors, equal_weights
 from bigain_cli.errors import UsageError
-from bigain_cli.images import digest, view_of
+from bigain_cli.images import center_crop, digest
 from bigain_cli.noise_draws import Draws
 
 COLOURS = ["red", "green", "blue", "orange", "grey"]
@@ -164,9 +164,9 @@ def test_votes_have_no_maps() -> None:
 
 @pytest.mark.parametrize("size", [(32, 32), (2000, 500), (500, 2000), (7, 3)])
 def test_the_shown_image_has_the_models_proportions(size: tuple[int, int]) -> None:
-    view = view_of(Image.new("RGB", size), (8, 8))
+    view = center_crop(Image.new("RGB", size), (8, 8))
     assert view.width == view.height == min(*size, 512)
-    wide = view_of(Image.new("RGB", size), (4, 8))
+    wide = center_crop(Image.new("RGB", size), (4, 8))
     assert wide.width <= size[0] and wide.height <= size[1] and abs(wide.width - 2 * wide.height) <= 1
 
 

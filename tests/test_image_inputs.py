@@ -16,7 +16,7 @@ from PIL import Image
 
 import bigain_cli as bigain
 from bigain_cli.errors import UsageError
-from bigain_cli.images import LoadedImage, Source, prepare, sources_of
+from bigain_cli.images import LoadedImage, Source, read_or_error, sources_of
 
 SIZE = (7, 5)  # width, height
 LABELS = ["red", "green", "blue"]
@@ -35,7 +35,7 @@ def png(image: Image.Image) -> bytes:
 
 
 def forms(image: Image.Image) -> dict[str, object]:
-    """Return the same image in every form that has no name of its own."""
+    """Return the same image in every form that has no name."""
     array = np.asarray(image)
     flipped = np.ascontiguousarray(array[::-1])
     return {
@@ -53,7 +53,7 @@ FORMS = tuple(forms(Image.new("RGB", SIZE)))
 
 
 def prepared(images: object) -> list[LoadedImage]:
-    found = [prepare(source) for source in sources_of(images)]
+    found = [read_or_error(source) for source in sources_of(images)]
     assert all(isinstance(each, LoadedImage) for each in found)
     return found
 
@@ -69,7 +69,7 @@ def test_every_form_of_an_image_is_the_same_image(form: str, image: Image.Image)
         assert (each.image.size, each.image.tobytes(), each.digest) == (SIZE, image.tobytes(), expected.digest)
 
 
-def test_forms_may_be_mixed_and_keep_their_places(image: Image.Image, tmp_path: Path) -> None:
+def test_forms_may_be_mixed_and_keep_their_order(image: Image.Image, tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(png(image))
     others = forms(image)
@@ -80,12 +80,12 @@ def test_forms_may_be_mixed_and_keep_their_places(image: Image.Image, tmp_path: 
     assert [each.id for each in prepared(path)] == [str(path)]
 
 
-def test_many_are_taken_one_after_the_other(image: Image.Image) -> None:
+def test_many_images_are_consumed_lazily(image: Image.Image) -> None:
     endless = sources_of(np.asarray(image) for _ in itertools.count())
     assert [next(endless)[0] for _ in range(3)] == ["image-0", "image-1", "image-2"]
 
 
-def test_an_array_may_change_after_it_was_taken(image: Image.Image) -> None:
+def test_an_array_may_change_after_it_was_read(image: Image.Image) -> None:
     frame = np.array(image)
     [found] = prepared(frame)
     frame[:] = 0
@@ -122,7 +122,7 @@ def test_an_array_alone_and_arrays_in_a_list_are_classified() -> None:
         ((), "uint8"),
     ],
 )
-def test_other_arrays_are_refused_by_what_they_are(shape: tuple[int, ...], dtype: str, tensor: bool) -> None:
+def test_other_arrays_are_refused_with_their_type_and_shape(shape: tuple[int, ...], dtype: str, tensor: bool) -> None:
     array = np.zeros(shape, dtype)
     given = torch.from_numpy(array) if tensor else array
     for images, name in ((given, "image"), ([given], "image-0"), ([("cat", given)], "cat")):
@@ -136,25 +136,25 @@ def test_other_arrays_are_refused_by_what_they_are(shape: tuple[int, ...], dtype
     ("images", "name", "kind"),
     [(3, "images", "int"), (None, "images", "NoneType"), ([3], "image-0", "int"), ([("a", [1])], "a", "list")],
 )
-def test_what_is_no_image_is_refused(images: object, name: str, kind: str) -> None:
+def test_what_is_not_an_image_is_refused(images: object, name: str, kind: str) -> None:
     with pytest.raises(UsageError) as caught:
         list(sources_of(images))
     assert (caught.value.what, caught.value.why) == (name, f"{kind} is not a kind of image")
     assert "paths, bytes, PIL images, uint8 arrays" in caught.value.hint
 
 
-def test_broken_bytes_are_that_images_failure_and_no_other(image: Image.Image) -> None:
+def test_broken_bytes_fail_that_image_and_no_other(image: Image.Image) -> None:
     broken, whole = bigain.classify(bigain.load("colours"), [b"text", png(image)], LABELS)
     assert (broken.id, broken.kind) == ("image-0", "not-an-image")
     assert (whole.id, whole.to_dict()["draws"] > 0) == ("image-1", True)
 
 
-def test_images_are_known_without_importing_numpy_or_torch(tmp_path: Path, image: Image.Image) -> None:
+def test_images_are_recognized_without_importing_numpy_or_torch(tmp_path: Path, image: Image.Image) -> None:
     (tmp_path / "a.png").write_bytes(png(image))
     code = (
-        "import sys; from pathlib import Path; from bigain_cli.images import prepare, sources_of\n"
+        "import sys; from pathlib import Path; from bigain_cli.images import read_or_error, sources_of\n"
         f"path = Path({str(tmp_path / 'a.png')!r})\n"
-        "assert len([prepare(each) for each in sources_of([path, path.read_bytes()])]) == 2\n"
+        "assert len([read_or_error(each) for each in sources_of([path, path.read_bytes()])]) == 2\n"
         "sys.exit(len({'numpy', 'torch'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,4 +1,4 @@
-"""Sources in their order, pixels as people see them, and every kind of bad file as an error of its own."""
+"""Sources are found in a fixed order, pixels are those that people see, and each kind of bad file is an error."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from oddities import RED, WHITE, corners, encoded
 from PIL import Image, ImageFile
 
 from bigain_cli.errors import InputError
-from bigain_cli.images import Source, decoding, digest, find, listed, read
+from bigain_cli.images import Source, decoding, digest, find, read, read_paths
 
 settings.register_profile("unhurried", deadline=None)  # a busy machine is no failure
 settings.load_profile("unhurried")
@@ -61,13 +61,13 @@ def test_a_folder_is_scanned_in_the_order_of_bytes(tree: Path) -> None:
     assert ids(str(tree / "p"))[0] == str(tree / "p" / "B.jpg")
 
 
-def test_a_named_file_is_taken_whatever_its_suffix_and_once(tree: Path) -> None:
+def test_a_named_file_is_read_whatever_its_suffix_and_only_once(tree: Path) -> None:
     assert ids("p/note.txt", "p/b.jpg", "p", "p/b.jpg", "./p/b.jpg") == [
         *("p/note.txt", "p/b.jpg", "p/B.jpg", "p/a.PNG", "./p/b.jpg")
     ]
 
 
-def test_globs_are_sorted_and_a_literal_name_goes_before_a_pattern(tree: Path) -> None:
+def test_globs_are_sorted_and_a_literal_name_comes_before_a_pattern(tree: Path) -> None:
     assert ids("p/*.jpg") == ["p/B.jpg", "p/b.jpg"]
     assert ids("**/*.jpg") == ids("./**/*.jpg"[2:]) == ["p/B.jpg", "p/b.jpg", "p/c/d.jpg", "q/[1].jpg"]
     assert ids("p/**/*.jpg") == ["p/B.jpg", "p/b.jpg", "p/c/d.jpg"]
@@ -104,7 +104,7 @@ def test_symlink_loops_end(tree: Path) -> None:
     assert ids("p/**/*.jpg") == [name for name in found if name.endswith(".jpg")]
 
 
-def test_a_scan_reports_dangling_links_and_passes_over_pipes(tree: Path) -> None:
+def test_a_scan_reports_dangling_links_and_skips_pipes(tree: Path) -> None:
     (tree / "q" / "gone.jpg").symlink_to("nowhere.jpg")
     (tree / "q" / "gone.txt").symlink_to("nowhere.txt")
     (tree / "q" / "itself.jpg").symlink_to("itself.jpg")
@@ -146,7 +146,7 @@ names = st.binary(min_size=1).filter(lambda name: b"\0" not in name)
 @given(st.lists(names))
 def test_a_list_with_nul_gives_back_any_names(paths: list[bytes]) -> None:
     for data in (b"".join(path + b"\0" for path in paths), b"\0".join(paths)):
-        assert [os.fsencode(path) for path in listed(io.BytesIO(data), null=True)] == paths
+        assert [os.fsencode(path) for path in read_paths(io.BytesIO(data), null=True)] == paths
 
 
 @given(
@@ -154,15 +154,15 @@ def test_a_list_with_nul_gives_back_any_names(paths: list[bytes]) -> None:
     st.sampled_from([b"\n", b"\r\n", b"\n\n"]),
 )
 def test_a_list_of_lines_gives_back_names_without_line_ends(paths: list[bytes], end: bytes) -> None:
-    assert [os.fsencode(path) for path in listed(io.BytesIO(end.join(paths)))] == paths
+    assert [os.fsencode(path) for path in read_paths(io.BytesIO(end.join(paths)))] == paths
 
 
 @pytest.mark.parametrize("null", [False, True])
 @pytest.mark.parametrize("buffered", [False, True])
-def test_a_listed_path_is_there_as_soon_as_it_ends(null: bool, buffered: bool) -> None:
+def test_a_listed_path_is_yielded_as_soon_as_it_ends(null: bool, buffered: bool) -> None:
     out, into = os.pipe()
     with os.fdopen(out, "rb", -1 if buffered else 0) as stream, os.fdopen(into, "wb", 0) as writer:
-        paths = listed(stream, null)
+        paths = read_paths(stream, null)
         for name in (b"a.jpg", b"b c.jpg"):
             writer.write(name + (b"\0" if null else b"\n"))
             assert next(paths) == name.decode()  # would hang if it waited for more
@@ -184,12 +184,12 @@ def test_exif_orientation_is_undone(orientation: int) -> None:
         7: ((1, 1), (1, 0)),
         8: ((0, 1), (0, 0)),
     }[orientation]
-    shown = from_bytes(oddities.oriented(orientation))
+    upright = from_bytes(oddities.oriented(orientation))
     for corner, place in zip(((0, 0), (1, 0)), where, strict=True):
         colour = stored.getpixel((corner[0] * 12 + 2, corner[1] * 12 + 2))
-        assert shown.getpixel((place[0] * 12 + 2, place[1] * 12 + 2)) == colour
+        assert upright.getpixel((place[0] * 12 + 2, place[1] * 12 + 2)) == colour
     assert stored.getpixel((2, 2))[0] > 200 > stored.getpixel((14, 2))[0]
-    assert shown.info == {}
+    assert upright.info == {}
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "1", "I;16"])
@@ -267,12 +267,12 @@ def test_floats_that_are_not_finite_are_an_error() -> None:
 
 
 @pytest.mark.parametrize("transparency", [bytes([255, 0]), 1])
-def test_a_palette_with_transparency_lies_on_white(transparency: bytes | int) -> None:
+def test_a_palette_with_transparency_is_pasted_on_white(transparency: bytes | int) -> None:
     image = from_bytes(encoded(oddities.palette_with_alpha(), "PNG", transparency=transparency))
     assert (image.getpixel((0, 0)), image.getpixel((7, 7))) == (RED, WHITE)
 
 
-def test_the_first_frame_counts() -> None:
+def test_only_the_first_frame_is_read() -> None:
     assert from_bytes(oddities.animated()).getcolors() == [(64, RED)]
 
 
@@ -282,7 +282,7 @@ def test_a_cmyk_jpeg_keeps_its_colours() -> None:
     assert all(abs(a - b) < 12 for a, b in zip(image.getpixel((13, 13)), WHITE, strict=True))
 
 
-def test_broken_exif_says_nothing_about_the_pixels() -> None:
+def test_broken_exif_does_not_change_the_pixels() -> None:
     plain = from_bytes(encoded(corners(), "JPEG"))
     assert from_bytes(encoded(corners(), "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff")).tobytes() == plain.tobytes()
 
@@ -344,7 +344,7 @@ def test_a_file_cut_after_its_signature_is_truncated(name: str) -> None:
         assert failure(Source("x", data=data[:size])).kind == "truncated-image", size
 
 
-def test_a_truncated_jpeg_says_where_it_ends() -> None:
+def test_the_error_of_a_truncated_jpeg_names_its_size() -> None:
     data = encoded(corners(64), "JPEG")[:700]
     error = failure(Source("broken.jpg", data=data))
     assert str(error) == "broken.jpg: truncated JPEG (file ends after 700 bytes). Copy or download it again"
@@ -367,12 +367,12 @@ def test_a_truncated_jpeg_says_where_it_ends() -> None:
         (b"", "empty-file", "the file is empty (0 bytes)"),
     ],
 )
-def test_bad_bytes_are_told_apart(data: bytes, kind: str, why: str) -> None:
+def test_each_kind_of_bad_bytes_has_its_error(data: bytes, kind: str, why: str) -> None:
     error = failure(Source("x.jpg", data=data))
     assert (error.kind, error.why) == (kind, why)
 
 
-def test_the_limit_is_an_error_beyond_and_silence_below(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_pixels_than_the_limit_are_an_error_and_fewer_cause_no_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoding, "LIMIT", 1000)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -381,7 +381,7 @@ def test_the_limit_is_an_error_beyond_and_silence_below(monkeypatch: pytest.Monk
     assert failure(Source("x", data=encoded(Image.new("1", (40, 26)), "PNG"))).kind == "decompression-bomb"
 
 
-def test_pillow_is_strict_here_and_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pillow_is_strict_only_while_an_image_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     assert failure(Source("x", data=sample("JPEG")[:-200])).kind == "truncated-image"
@@ -398,11 +398,11 @@ def test_nothing_reaches_stderr(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_folder_is_no_image(tmp_path: Path) -> None:
+def test_a_folder_is_not_an_image(tmp_path: Path) -> None:
     assert failure(Source("x.jpg", path=str(tmp_path))).kind == "is-a-folder"
 
 
-def test_the_digest_names_the_pixels_and_the_shape() -> None:
+def test_the_digest_depends_on_the_pixels_and_the_shape() -> None:
     image = Image.effect_noise((70, 130), 50).convert("RGB")
     changed = image.copy()
     changed.putpixel((69, 129), tuple(255 - value for value in image.getpixel((69, 129))))
@@ -428,7 +428,7 @@ for source in find([sys.argv[1]]):
 
 
 def test_a_folder_of_odd_files(tmp_path: Path) -> None:
-    powers = oddities.without_powers()
+    powers = oddities.without_root_powers()
     if powers is None:
         pytest.skip("runs as root, and setpriv is not there to take its powers away")
     expected = oddities.make_odd_folder(tmp_path / "odd")
@@ -444,7 +444,7 @@ def test_a_folder_of_odd_files(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_listed(tmp_path: Path) -> None:
-    powers = oddities.without_powers()
+    powers = oddities.without_root_powers()
     if powers is None:
         pytest.skip("runs as root, and setpriv is not there to take its powers away")
     (tmp_path / "closed").mkdir(mode=0)

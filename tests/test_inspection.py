@@ -1,4 +1,4 @@
-"""What `inspect` shows is what the operators decide, at the blocks and times that were asked for."""
+"""What `inspect` returns is what the operators decide, at the given blocks and timesteps."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from PIL import Image
 import bigain_cli as bigain
 from bigain_cli.cli.app import answer
 from bigain_cli.errors import BigainError, InputError, UsageError
-from bigain_cli.inspection.figure import _kept, figure_of
+from bigain_cli.inspection.figure import _kept_tokens, figure_of
 from bigain_cli.inspection.inspector import BlockView, inspect
-from bigain_cli.outputs.plotting import png_of
+from bigain_cli.outputs.plotting import rendered
 
 
 def views(folder: Path, spec: str, image: object, times: tuple[int, ...] = (100, 900)) -> tuple[BlockView, ...]:
@@ -26,45 +26,43 @@ def views(folder: Path, spec: str, image: object, times: tuple[int, ...] = (100,
 
 
 @pytest.mark.parametrize("spec", ["lgtm:0.5@share=block", "tome:0.5", "abm:0.5", "sito:0.6"])
-def test_merging_is_shown_as_it_is(spec: str, models, images) -> None:
+def test_merging_is_reported_as_the_operator_decides(spec: str, models, images) -> None:
     found = views(models["epsilon"], spec, images[0][1])
-    assert {block_view.t for block_view in found} == {100, 900}
-    for block_view in found:
-        numbers = block_view.to_dict()
-        assert block_view.merges and block_view.score.shape == (8, 8)
-        assert numbers["queries"] == numbers["keys"] == len(np.unique(block_view.clusters)) == block_view.kept.sum()
-        sizes = np.bincount(block_view.clusters.ravel())
-        merged = sizes[block_view.clusters] > 1
-        assert not merged[~block_view.kept].min(initial=True) < 1, "who leaves is in a group"
-        receivers = block_view.kept & merged
-        assert (block_view.anchors | ~receivers).all(), "only destinations receive"
+    assert {view.t for view in found} == {100, 900}
+    for view in found:
+        numbers = view.to_dict()
+        assert view.merges and view.score.shape == (8, 8)
+        assert numbers["queries"] == numbers["keys"] == len(np.unique(view.clusters)) == view.kept.sum()
+        sizes = np.bincount(view.clusters.ravel())
+        merged = sizes[view.clusters] > 1
+        assert not merged[~view.kept].min(initial=True) < 1, "a token that is merged away is in a group"
+        receivers = view.kept & merged
+        assert (view.anchors | ~receivers).all(), "only destinations receive"
         for number in np.flatnonzero(sizes > 1)[:5]:
-            assert np.ptp(block_view.reconstructed[block_view.clusters == number], axis=0).max() < 1e-6, (
-                "a group is one colour"
-            )
+            assert np.ptp(view.reconstructed[view.clusters == number], axis=0).max() < 1e-6, "a group is one colour"
 
 
 def test_destinations_are_the_smoothest_of_their_cells(models, images) -> None:
-    (block_view,) = views(models["epsilon"], "lgtm:0.5@share=level", images[1][1], (500,))
-    cells = block_view.score.reshape(4, 2, 4, 2).transpose(0, 2, 1, 3).reshape(16, 4)
-    marks = block_view.anchors.reshape(4, 2, 4, 2).transpose(0, 2, 1, 3).reshape(16, 4)
+    (view,) = views(models["epsilon"], "lgtm:0.5@share=level", images[1][1], (500,))
+    cells = view.score.reshape(4, 2, 4, 2).transpose(0, 2, 1, 3).reshape(16, 4)
+    marks = view.anchors.reshape(4, 2, 4, 2).transpose(0, 2, 1, 3).reshape(16, 4)
     assert (cells.argmin(1) == marks.argmax(1)).all() and (marks.sum(1) == 1).all()
-    assert len(block_view.shared_by) > 1, "one plan for the level"
+    assert len(view.shared_by) > 1, "one plan for the level"
 
 
-def test_pooling_shows_its_cells_and_its_time(models, images) -> None:
+def test_pooling_reports_its_cells_and_its_alpha(models, images) -> None:
     found = views(models["dit"], "iekvd:2@0.8:1.2@levels=all", images[0][1], (0, 500))
-    assert [round(block_view.alpha, 3) for block_view in found] == [1.2] * 3 + [1.0] * 3
-    for block_view in found:
-        assert not block_view.merges and block_view.kept.all() and block_view.keys == 4 == block_view.anchors.sum()
-        assert (np.bincount(block_view.clusters.ravel()) == 4).all()
+    assert [round(view.alpha, 3) for view in found] == [1.2] * 3 + [1.0] * 3
+    for view in found:
+        assert not view.merges and view.kept.all() and view.keys == 4 == view.anchors.sum()
+        assert (np.bincount(view.clusters.ravel()) == 4).all()
 
 
 def test_an_image_may_be_given_in_any_form(models, images, tmp_path: Path) -> None:
     image = images[0][1]
     image.save(tmp_path / "a.png")
     expected, *others = (
-        [block_view.to_dict() for block_view in views(models["epsilon"], "lgtm:0.5", given, (500,))]
+        [view.to_dict() for view in views(models["epsilon"], "lgtm:0.5", given, (500,))]
         for given in (image, np.asarray(image), tmp_path / "a.png")
     )
     assert others == [expected] * 2
@@ -74,23 +72,23 @@ def test_an_image_may_be_given_in_any_form(models, images, tmp_path: Path) -> No
             views(models["epsilon"], "lgtm:0.5", given)
 
 
-def test_looks_are_drawn(models, images) -> None:
+def test_a_figure_has_a_row_for_each_block(models, images) -> None:
     found = views(models["epsilon"], "lgtm:0.5@blocks=0+iekvd:2@blocks=1", images[0][1], (500,))
     figure = figure_of(images[0][1], found, "<b>$x_.png")
     titles = [axes.get_title() for axes in figure.axes]
     assert any("merged groups" in title for title in titles) and any("cells of keys" in title for title in titles)
-    assert png_of(figure).startswith(b"\x89PNG")
+    assert rendered(figure).startswith(b"\x89PNG")
 
 
-def test_every_merged_token_is_joined_to_the_one_that_stands_for_it(models, images) -> None:
+def test_a_line_leads_from_each_merged_token_to_the_one_that_represents_it(models, images) -> None:
     for spec in ("lgtm:0.5@share=level", "iekvd:2@levels=all"):
-        block_view = views(models["epsilon"], spec, images[2][1], (500,))[0]
-        figure = figure_of(images[2][1], [block_view], "a.png")
+        view = views(models["epsilon"], spec, images[2][1], (500,))[0]
+        figure = figure_of(images[2][1], [view], "a.png")
         lines, dots = figure.axes[2].collections
-        stand = block_view.kept if block_view.merges else block_view.anchors
+        kept = view.kept if view.merges else view.anchors
         ends = [[tuple(reversed(point.astype(int))) for point in line] for line in lines.get_segments()]
-        assert len({start for start, _ in ends}) == len(ends) == (~stand).sum(), "each of the others, once"
-        assert all(block_view.clusters[start] == block_view.clusters[end] and stand[end] for start, end in ends)
+        assert len({start for start, _ in ends}) == len(ends) == (~kept).sum(), "each of the others, once"
+        assert all(view.clusters[start] == view.clusters[end] and kept[end] for start, end in ends)
         marked = dict(zip(map(tuple, dots.get_offsets().data), dots.get_facecolors(), strict=True))
         assert {(x, y) for y, x in (end for _, end in ends)} == marked.keys()
         tints = figure.axes[2].images[0].get_array()
@@ -99,16 +97,16 @@ def test_every_merged_token_is_joined_to_the_one_that_stands_for_it(models, imag
 
 
 @pytest.mark.parametrize("paper", ["white", "black", "magenta"])
-def test_what_left_is_told_from_any_image(paper: str, models, images) -> None:
-    block_view = views(models["epsilon"], "lgtm:0.5@share=level", images[1][1], (500,))[0]
-    seen = _kept(block_view, Image.new("RGB", (20, 20), paper))
-    rows, columns = block_view.kept.shape
+def test_tokens_merged_away_differ_from_any_image(paper: str, models, images) -> None:
+    view = views(models["epsilon"], "lgtm:0.5@share=level", images[1][1], (500,))[0]
+    seen = _kept_tokens(view, Image.new("RGB", (20, 20), paper))
+    rows, columns = view.kept.shape
     times = seen.shape[0] // rows
     tokens = seen.reshape(rows, times, columns, times, 3).transpose(0, 2, 1, 3, 4).reshape(rows, columns, -1, 3)
-    assert ((np.ptp(tokens, axis=2).max(-1) == 0) == block_view.kept).all(), "one colour: here; two: gone"
+    assert ((np.ptp(tokens, axis=2).max(-1) == 0) == view.kept).all(), "one colour: kept; two: merged away"
 
 
-def test_what_cannot_be_inspected_is_said(models, images) -> None:
+def test_what_cannot_be_inspected_is_refused(models, images) -> None:
     backbone = bigain.load(str(models["epsilon"]), device="cpu")
     for spec, times, why in (("none", (1,), "nothing to inspect"), ("lgtm:0.5", (1000,), "go from 0 to 999")):
         with pytest.raises(UsageError, match=why):
@@ -123,7 +121,7 @@ def test_the_command_gives_numbers_and_images(models, images, tmp_path: Path, mo
     command = ["inspect", "a.png", "-m", str(models["epsilon"]), "-c", "lgtm:0.5@share=level"]
     assert answer([*command, "-t", "900,100", "-o", "looks", "--json"]) == 0
     document: dict[str, Any] = json.loads(capsys.readouterr().out)
-    assert [block_view["t"] for block_view in document["looks"]] == [100, 900]
+    assert [view["t"] for view in document["looks"]] == [100, 900]
     assert document["pictures"] == {t: f"looks/a.png-t{t}.png" for t in ("100", "900")}
     assert all(Path(path).stat().st_size > 1000 for path in document["pictures"].values())
     with pytest.raises(UsageError, match=r"looks/a\.png-t100\.png: exists, and 1 other\. --force to replace"):

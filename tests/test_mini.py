@@ -1,4 +1,4 @@
-"""The embedded model: small, offline, of a closed language, and what its card says is what a run does."""
+"""The embedded models: small, offline, with a closed vocabulary, and run as their cards recommend."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from PIL import Image
 
 import bigain_cli as bigain
 from bigain_cli.backbones.model_card import ModelCard
-from bigain_cli.backbones.model_locations import folder_of
+from bigain_cli.backbones.model_locations import model_folder
 from bigain_cli.registry import DEFAULT_MODEL, MODELS
 
 EMBEDDED = [name for name, model in MODELS.items() if model.folder]
-KINDS = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
 
 @pytest.fixture(scope="module", params=EMBEDDED)
 def embedded(request: pytest.FixtureRequest) -> tuple[str, Path, ModelCard, Any]:
-    folder = folder_of(MODELS[request.param])
+    folder = model_folder(MODELS[request.param])
     return request.param, folder, ModelCard.read(folder), bigain.load(request.param, device="cpu")
 
 
@@ -39,23 +39,23 @@ def test_it_is_small_and_cheap_to_evaluate(embedded) -> None:
     _, folder, _, backbone = embedded
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) <= 12e6
     assert not list(folder.rglob("*.bin")) and not list(folder.rglob("*.pt"))
-    told = backbone.condition(["cat"])
+    conditions = backbone.condition(["cat"])
     with counting_flops() as counter, torch.inference_mode():
-        backbone.noise(torch.zeros(1, *backbone.latent_shape), torch.tensor([500]), told)
+        backbone.noise(torch.zeros(1, *backbone.latent_shape), torch.tensor([500]), conditions)
     assert counter.get_total_flops() <= 0.4e9
-    run_of = bigain.Classification(backbone, ["cat", "dog"], compress="none")
-    assert run_of.gflop * 1e9 == pytest.approx(counter.get_total_flops())
+    classification = bigain.Classification(backbone, ["cat", "dog"], compress="none")
+    assert classification.gflop * 1e9 == pytest.approx(counter.get_total_flops())
     assert backbone.encode(image()).numel() == 3 * 32 * 32
 
 
-def test_it_knows_its_kinds_their_synonyms_and_nothing_else(embedded) -> None:
+def test_it_accepts_its_classes_their_synonyms_and_nothing_else(embedded) -> None:
     _, _, card, backbone = embedded
-    assert list(card.classes) == KINDS
+    assert list(card.classes) == CLASSES
     for names in card.classes.values():
         backbone.condition(names)
-    for strange in ("zebra", "a photo of a house", "cat dog"):
+    for unknown in ("zebra", "a photo of a house", "cat dog"):
         with pytest.raises(bigain.UsageError, match=r"[Kk]now"):
-            backbone.condition([strange])
+            backbone.condition([unknown])
 
 
 def test_its_card_decides_how_it_is_used(embedded) -> None:
@@ -67,21 +67,21 @@ def test_its_card_decides_how_it_is_used(embedded) -> None:
     assert (result.settings["compress"] == "none") == (card.compress == "none")
 
 
-def test_a_synonym_is_another_name_for_the_same_kind(embedded) -> None:
+def test_a_synonym_is_another_name_of_the_same_class(embedded) -> None:
     *_, backbone = embedded
     noisy = torch.randn(1, *backbone.latent_shape, generator=torch.Generator().manual_seed(0))
-    told = backbone.condition(["car", "automobile", "frog"])
+    conditions = backbone.condition(["car", "automobile", "frog"])
     with torch.inference_mode():
         one, same, other = (
-            backbone.noise(noisy, torch.tensor([400]), told.take(torch.tensor([row]))) for row in range(3)
+            backbone.noise(noisy, torch.tensor([400]), conditions.take(torch.tensor([row]))) for row in range(3)
         )
     assert (one - same).norm() < 0.7 * (one - other).norm()
 
 
-def test_its_card_is_shown_by_list_and_names_accuracy_and_honest_use(embedded) -> None:
+def test_list_prints_its_card_with_accuracy_and_intended_use(embedded) -> None:
     name, _, card, _ = embedded
-    shown = run("list", "models", "-v").out.decode()
-    section = shown[shown.index(f"# {name}: ") :]
+    listing = run("list", "models", "-v").out.decode()
+    section = listing[listing.index(f"# {name}: ") :]
     for words in ("held-out images", "minutes", "Recipe", "test bench", "CIFAR-10"):
         assert words in section
     rows = json.loads(run("list", "models", "--json").out)
@@ -93,6 +93,6 @@ def test_the_command_runs_on_it_by_default(tmp_path: Path) -> None:
     image().save(tmp_path / "image.png")
     result = warm("classify", "image.png", "-l", "cifar10", "--json", cwd=tmp_path, env={"BIGAIN_MODEL": ""})
     (record,) = json.loads(result.out)
-    assert result.code == 0 and record["settings"]["model"] == DEFAULT_MODEL and record["label"] in KINDS
+    assert result.code == 0 and record["settings"]["model"] == DEFAULT_MODEL and record["label"] in CLASSES
     refused = warm("classify", "image.png", "-l", "cat,zebra", cwd=tmp_path, env={"BIGAIN_MODEL": ""})
     assert refused.code == 2 and "zebra" in refused.err and "ship" in refused.err

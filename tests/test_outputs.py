@@ -1,4 +1,4 @@
-"""Records survive their formats whatever the ids hold, files are whole or absent, and torn ones can be resumed."""
+"""Records survive their formats whatever the ids are, files are whole or absent, and incomplete ones can be resumed."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def written(sink: Any, entries: list[dict[str, Any]]) -> bytes:
 
 
 @given(st.lists(records, max_size=3))
-def test_formats_for_programs_look_the_same_when_a_run_is_stopped(entries: list[dict[str, Any]]) -> None:
+def test_formats_for_programs_are_the_same_when_a_run_is_stopped(entries: list[dict[str, Any]]) -> None:
     for kind in (Json, JsonLines, Csv, Tsv, Table):
         stream, sink = io.BytesIO(), kind()
         sink.open(stream)
@@ -92,8 +92,8 @@ def flat(entry: dict[str, Any], top: int) -> list[Any]:
     cells += [low, high, entry.get("draws"), entry.get("evaluations"), error.get("kind"), error.get("message")]
     cells.append(entry["settings"]["fingerprint"])
     for place in range(1, top):
-        standing = (entry.get("top", []) + [{}] * top)[place]
-        cells += [standing.get("label"), standing.get("probability")]
+        label = (entry.get("top", []) + [{}] * top)[place]
+        cells += [label.get("label"), label.get("probability")]
     return [
         "" if cell is None else {True: "true", False: "false"}[cell] if isinstance(cell, bool) else str(cell)
         for cell in cells
@@ -113,7 +113,7 @@ def test_json_gives_back_any_records(entries: list[dict[str, Any]]) -> None:
     assert document == b"[\n" + lines[:-1].replace(b"\n", b",\n") + b"\n]\n" if entries else document == b"[]\n"
 
 
-def test_json_is_readable_and_holds_no_numbers_that_are_none() -> None:
+def test_json_is_readable_and_contains_neither_nan_nor_infinity() -> None:
     assert '"id": "né\\udce9"'.encode() in written(JsonLines(), [failure("né\udce9")])
     for sink in (Json(), JsonLines()):
         with pytest.raises(ValueError, match="JSON"):
@@ -136,7 +136,7 @@ def test_csv_ends_its_lines_with_a_newline_alone() -> None:
 
 
 @given(st.lists(records, max_size=4), st.integers(1, 4))
-def test_tsv_is_a_line_a_record_and_can_be_undone(entries: list[dict[str, Any]], top: int) -> None:
+def test_tsv_has_a_line_for_each_record_and_can_be_decoded(entries: list[dict[str, Any]], top: int) -> None:
     def undone(cell: str) -> str:
         plain = {"\\\\": "\\", "\\t": "\t", "\\n": "\n", "\\r": "\r"}
         return re.sub(r"\\u(dc[89a-f].)|\\.", lambda code: chr(int(code[1], 16)) if code[1] else plain[code[0]], cell)
@@ -166,7 +166,7 @@ def test_a_table_for_people() -> None:
     assert written(Table(), []) == b""
 
 
-def test_a_table_of_several_places() -> None:
+def test_a_table_of_several_ranked_labels() -> None:
     lines = written(Table(Layout(("cat", "dog", "owl"), top=2)), [ranking()]).decode().splitlines()
     assert lines[2:] == ["   1. cat        0.75  -0.1", "   2. dog        0.38  -1.1"]
 
@@ -186,11 +186,11 @@ def test_a_table_moves_no_cursor(entry: dict[str, Any], top: int) -> None:
     assert text.count("\n") == 2 + (len(entry.get("top", [])[:top]) if top > 1 else 0)
 
 
-def test_control_characters_are_spelt_out() -> None:
+def test_control_characters_are_escaped() -> None:
     assert safe("a\x1b[31m\n\u202e\udce9é") == "a\\x1b[31m\\n\\u202e\\udce9é"
 
 
-def test_colour_only_where_it_is_wanted() -> None:
+def test_there_is_colour_only_on_request() -> None:
     entries = [ranking(), ranking(decided=False), failure()]
     plain, coloured = (
         written(Table(Layout(("cat", "dog"), colour=colour)), entries).decode() for colour in (False, True)
@@ -205,7 +205,7 @@ def test_colour_only_where_it_is_wanted() -> None:
 
 
 @pytest.mark.parametrize("sink", [JsonLines(), Csv(), Tsv(), Table()])
-def test_a_record_is_out_as_soon_as_it_is_written(sink: Any, tmp_path: Path) -> None:
+def test_a_record_is_flushed_when_it_is_written(sink: Any, tmp_path: Path) -> None:
     with (tmp_path / "x").open("wb") as stream:
         sink.open(stream)
         sink.write(ranking("first.jpg"))
@@ -237,7 +237,7 @@ def test_a_target_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("problem", "left"), [(KeyboardInterrupt, b"new"), (ZeroDivisionError, b"old")])
-def test_an_interrupt_keeps_what_there_is_and_a_crash_does_not(
+def test_an_interrupt_keeps_the_records_and_a_crash_does_not(
     tmp_path: Path, problem: type[BaseException], left: bytes
 ) -> None:
     path = tmp_path / "x.csv"
@@ -291,7 +291,7 @@ def test_targets_that_cannot_be_written_are_refused_at_once(tmp_path: Path) -> N
     assert file.read_bytes() == b"old"
 
 
-def test_a_device_is_written_straight_and_a_link_stays_a_link(tmp_path: Path) -> None:
+def test_a_device_is_written_directly_and_a_link_stays_a_link(tmp_path: Path) -> None:
     with open_target(os.devnull) as stream:
         stream.write(b"x")
     (tmp_path / "real.csv").write_bytes(b"old")
@@ -322,7 +322,7 @@ def test_resuming_after_a_cut_anywhere_keeps_whole_records(
     assert recorded(str(path), "f1") == Recorded(found.ids, found.failures, found.others, repaired=False)
 
 
-def test_resuming_counts_what_is_there(tmp_path: Path) -> None:
+def test_resuming_counts_the_records_of_a_file(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     assert recorded(str(path), "f1") == Recorded()
     assert not path.exists()
@@ -334,7 +334,7 @@ def test_resuming_counts_what_is_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "line", [b"{", b"[1]", b'{"id": 1}', b'{"id": "a", "settings": 3}', b"\xff", b"", b"[" * 100_000]
 )
-def test_a_line_that_is_no_record_is_named_and_nothing_is_changed(tmp_path: Path, line: bytes) -> None:
+def test_a_line_that_is_not_a_record_is_an_error_and_the_file_stays(tmp_path: Path, line: bytes) -> None:
     path = tmp_path / "x.jsonl"
     data = written(JsonLines(), [ranking()]) + line + b"\n" + b'{"id": "torn'
     path.write_bytes(data)

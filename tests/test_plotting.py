@@ -1,4 +1,4 @@
-"""Panels land in their folder whatever the ids are, and a missing library is said before any work."""
+"""Figures are saved in their folder whatever the ids are, and a missing library is reported before any work."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from bigain_cli.classification.ranking import EvidenceMap, ImageEvidence, Ranked
 from bigain_cli.cli.app import answer
 from bigain_cli.errors import UsageError
 from bigain_cli.outputs import plotting
-from bigain_cli.outputs.files import make_folder, name_of, save
-from bigain_cli.outputs.heatmap_figure import panel, save_panel
-from bigain_cli.outputs.plotting import png_of, require_plotting, title_text
+from bigain_cli.outputs.files import file_name, make_folder, save_file
+from bigain_cli.outputs.heatmap_figure import heatmap_figure, save_heatmap
+from bigain_cli.outputs.plotting import rendered, require_plotting, title_text
 
 IDS = [
     "a.jpg",
@@ -58,36 +58,36 @@ def ranking(name: str = "a.jpg", winner: str = "cat", maps: int = 2) -> Ranking:
 
 @given(st.lists(st.text(max_size=30), unique=True, max_size=6))
 def test_names_are_safe_and_different(ids: list[str]) -> None:
-    names = [name_of(each, ".png") for each in [*IDS, *(each for each in ids if each not in IDS)]]
+    names = [file_name(each, ".png") for each in [*IDS, *(each for each in ids if each not in IDS)]]
     assert len(set(names)) == len(names)
     for name in names:
         assert Path(name).name == name and not name.startswith(".") and len(name.encode()) < 256 and name.isprintable()
 
 
-def test_plain_names_stay_and_others_get_a_mark() -> None:
-    assert name_of("cat.jpg", ".png") == "cat.jpg.png"
-    assert name_of("photos/cat.jpg", ".png").startswith("cat-")
-    assert name_of("cat-0123456789ab", ".png") != "cat-0123456789ab.png", "it could be another's mark"
+def test_plain_names_stay_and_others_get_a_digest() -> None:
+    assert file_name("cat.jpg", ".png") == "cat.jpg.png"
+    assert file_name("photos/cat.jpg", ".png").startswith("cat-")
+    assert file_name("cat-0123456789ab", ".png") != "cat-0123456789ab.png", "it could be another name's digest"
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "a\n.jpg", "né\udce9.png"])
-def test_a_panel_is_saved_inside_its_folder(name: str, tmp_path: Path) -> None:
-    saved = save_panel(make_folder(str(tmp_path / "deep" / "maps")), ranking(name, "<b>$\\frac$\x1b[0m"))
+def test_a_figure_is_saved_inside_its_folder(name: str, tmp_path: Path) -> None:
+    saved = save_heatmap(make_folder(str(tmp_path / "deep" / "maps")), ranking(name, "<b>$\\frac$\x1b[0m"))
     assert saved is not None and saved.parent == tmp_path / "deep" / "maps"
     with Image.open(saved) as image:
         assert image.format == "PNG" and image.width > 2 * image.height
     assert len(list(saved.parent.iterdir())) == 1
 
 
-def test_panels_are_the_same_bytes_every_time_and_have_a_place_for_each_map() -> None:
-    one, two = (png_of(panel(ranking(), ranking().evidence)) for _ in range(2))
+def test_figures_are_the_same_bytes_every_time_and_have_axes_for_each_map() -> None:
+    one, two = (rendered(heatmap_figure(ranking(), ranking().evidence)) for _ in range(2))
     assert one == two
     with (
         Image.open(io.BytesIO(one)) as wide,
-        Image.open(io.BytesIO(png_of(panel(r := ranking(maps=1), r.evidence)))) as few,
+        Image.open(io.BytesIO(rendered(heatmap_figure(r := ranking(maps=1), r.evidence)))) as few,
     ):
         assert wide.width > few.width
-    figure = panel(ranking(), ranking().evidence)
+    figure = heatmap_figure(ranking(), ranking().evidence)
     titles = [axes.get_title() for axes in figure.axes[:3]]
     assert titles == ["a.jpg", "cat against dog $x_", "cat against the empty prompt"]
     image = figure.axes[1].images[0]
@@ -95,19 +95,19 @@ def test_panels_are_the_same_bytes_every_time_and_have_a_place_for_each_map() ->
     assert image.norm.vmax == figure.axes[2].images[0].norm.vmax, "one scale for both"
     assert "8 draws" in figure.get_suptitle()
     one = dataclasses.replace(ranking(), draws=1)
-    assert panel(one, one.evidence).get_suptitle().endswith(", 1 draw")
+    assert heatmap_figure(one, one.evidence).get_suptitle().endswith(", 1 draw")
 
 
 @pytest.mark.parametrize(
     "label", ["猫犬", "🐈", "\U00012000", "ไทย", "שלום", "cat\N{COMBINING ACUTE ACCENT}", "\U0001d52d", "\udce9"]
 )
-def test_any_label_is_rendered_without_a_word_on_stderr(label: str, capfd: pytest.CaptureFixture[str]) -> None:
-    strange = ranking(f"{label}.jpg", label)
-    assert png_of(panel(strange, strange.evidence)).startswith(b"\x89PNG")
+def test_any_label_is_rendered_without_a_message_on_stderr(label: str, capfd: pytest.CaptureFixture[str]) -> None:
+    found = ranking(f"{label}.jpg", label)
+    assert rendered(heatmap_figure(found, found.evidence)).startswith(b"\x89PNG")
     assert capfd.readouterr().err == "" and len(title_text(40 * label)) <= 42
 
 
-def test_a_label_from_the_right_does_not_turn_its_title() -> None:
+def test_a_right_to_left_label_does_not_reorder_its_title() -> None:
     assert (
         title_text("שלום") == "\u2068שלום\u2069"
         and title_text("猫a") == "猫a"
@@ -122,19 +122,19 @@ def test_characters_are_taken_from_further_fonts(monkeypatch: pytest.MonkeyPatch
     only = next(
         each for each in sorted(characters("STIXGeneral") - characters("DejaVu Sans")) if chr(each).isprintable()
     )
-    rendered = []
+    results = []
     for fallbacks in ((), ("STIXGeneral",)):
         monkeypatch.setattr(plotting, "FALLBACKS", fallbacks)
-        plotting._families.cache_clear()
-        rendered.append(
-            [png_of(panel(found, found.evidence)) for found in (ranking("a", chr(only)), ranking("a", "é"))]
+        plotting._font_families.cache_clear()
+        results.append(
+            [rendered(heatmap_figure(found, found.evidence)) for found in (ranking("a", chr(only)), ranking("a", "é"))]
         )
-    plotting._families.cache_clear()
-    assert rendered[0][0] != rendered[1][0] and rendered[0][1] == rendered[1][1]
+    plotting._font_families.cache_clear()
+    assert results[0][0] != results[1][0] and results[0][1] == results[1][1]
 
 
-def test_nothing_to_show_is_nothing_to_save(tmp_path: Path) -> None:
-    assert save_panel(tmp_path, ranking(maps=0)) is None
+def test_without_a_map_no_file_is_saved(tmp_path: Path) -> None:
+    assert save_heatmap(tmp_path, ranking(maps=0)) is None
     assert not list(tmp_path.iterdir())
 
 
@@ -144,7 +144,7 @@ def test_folders_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=why):
             make_folder(str(path))
     with pytest.raises(bigain.BigainError, match=r"gone.*cannot be written"):
-        save(tmp_path / "gone", "a.png", b"")
+        save_file(tmp_path / "gone", "a.png", b"")
 
 
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +155,7 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         require_plotting("--heatmap")
 
 
-def test_the_command_draws_panels_and_says_the_same(tmp_path: Path, monkeypatch, capsysbinary) -> None:
+def test_the_command_saves_figures_and_writes_the_same_records(tmp_path: Path, monkeypatch, capsysbinary) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # the command puts its own in place
     (tmp_path / "photos").mkdir()
@@ -163,13 +163,13 @@ def test_the_command_draws_panels_and_says_the_same(tmp_path: Path, monkeypatch,
     image("photos/two.png", "blue", 3)
     Path("photos/broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     command = ("classify", "photos", *LABELS, "-m", "colours", "--draws", "16", "--jsonl")
-    said = []
+    outputs = []
     for options in ((), ("--heatmap", "maps")):
         assert answer([*command, *options]) == 1
-        said.append(capsysbinary.readouterr().out)
-    assert said[0] == said[1] and said[0].count(b"\n") == 3
+        outputs.append(capsysbinary.readouterr().out)
+    assert outputs[0] == outputs[1] and outputs[0].count(b"\n") == 3
     names = {path.name for path in (tmp_path / "maps").iterdir()}
-    assert names == {name_of(f"photos/{name}.png", ".png") for name in ("one", "two")}
+    assert names == {file_name(f"photos/{name}.png", ".png") for name in ("one", "two")}
     for folder, score, why in (("photos/one.png", "l2", "exists and is no folder"), ("maps", "vote", "be mapped")):
         with pytest.raises(UsageError, match=why):
             answer([*command, "--heatmap", folder, "--score", score])
@@ -189,5 +189,5 @@ def test_the_command_writes_a_report(tmp_path: Path, monkeypatch, capsysbinary) 
 
 def test_a_name_too_long_for_the_file_system_is_shortened() -> None:
     long = "漢" * 83 + ".png"
-    name = name_of(long, ".png")
-    assert len(name.encode()) < 200 and name != name_of("漢" * 82 + ".png", ".png")
+    name = file_name(long, ".png")
+    assert len(name.encode()) < 200 and name != file_name("漢" * 82 + ".png", ".png")

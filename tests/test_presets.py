@@ -36,7 +36,7 @@ VOWEL_LETTER_CONSONANT_SOUND = {"euphonium", "eurofighter", "european", "ewer", 
 CONSONANT_LETTER_VOWEL_SOUND = {"f-16a/b", "f/a-18", "hourglass"}
 SINGULAR_IN_S = {"flandres", "hercules", "patas", "pyrenees", "rhinoceros", "triceratops"}
 
-# Places where a torchvision name has another standard synonym that says more to a reader.
+# Class ids where a torchvision name has another standard synonym that says more to a reader.
 IMAGENET_SYNONYMS = {
     124: "crawdad",
     154: "Pekingese",
@@ -65,7 +65,7 @@ IMAGENET_SYNONYMS = {
     929: "popsicle",
 }
 
-# The ImageNet places of the hundred wnids of the CMC list (Tian et al., `imagenet100.txt`).
+# The ImageNet class ids of the hundred wnids of the CMC list (Tian et al., `imagenet100.txt`).
 IMAGENET100 = """
 15 45 54 57 64 74 90 99 119 120 122 131 137 151 155 157 158 166 167 169 176 180 209 211 222 228 234
 236 242 246 267 268 272 275 277 281 299 305 313 317 331 342 368 374 407 421 431 449 452 455 479 494
@@ -87,7 +87,7 @@ def plain(name: str) -> str:
     return " ".join(re.sub(r"[-_]", " ", name.casefold()).split())
 
 
-def akin(ours: str, theirs: str) -> bool:
+def are_similar(ours: str, theirs: str) -> bool:
     """Say whether two names share a word, or one without its spaces contains the other."""
     ours, theirs = plain(ours), plain(theirs)
     joined, other = ours.replace(" ", ""), theirs.replace(" ", "")
@@ -103,7 +103,7 @@ def article_is_wrong(article: str, word: str) -> bool:
     return vowel != (article == "an")
 
 
-def test_every_preset_is_counted():
+def test_every_preset_is_listed():
     assert {path.stem for path in PROMPTS.glob("*.csv")} == set(CLASSES)
 
 
@@ -139,8 +139,8 @@ class TestEveryPreset:
 
     def test_prompts_say_the_class_name(self, preset):
         for prompt, name, _ in read(preset):
-            said = DIGITS[name] if preset == "mnist" else name
-            assert re.search(rf"(?<!\w){re.escape(said)}s?(?!\w)", prompt), (prompt, name)
+            spoken = DIGITS[name] if preset == "mnist" else name
+            assert re.search(rf"(?<!\w){re.escape(spoken)}s?(?!\w)", prompt), (prompt, name)
 
     def test_articles_follow_the_sound(self, preset):
         for prompt, _, _ in read(preset):
@@ -159,7 +159,7 @@ def test_the_article_law_catches_a_wrong_article():
     assert article_is_wrong("a", "hourglass") and article_is_wrong("an", "unicycle")
 
 
-def test_no_exception_is_left_over():
+def test_every_exception_is_needed():
     words = {word for preset in CLASSES for prompt, _, _ in read(preset) for _, word in articles(prompt)}
     assert words >= VOWEL_LETTER_CONSONANT_SOUND | CONSONANT_LETTER_VOWEL_SOUND
     last = {plain(name).split()[-1] for preset in CLASSES for name in names(preset)}
@@ -203,7 +203,7 @@ def test_alphabetical_datasets_are_alphabetical(preset):
         ("stl10", 9, "truck"),
     ],
 )
-def test_known_places_in_the_dataset_order(preset, index, name):
+def test_known_positions_in_the_dataset_order(preset, index, name):
     assert names(preset)[index] == name
 
 
@@ -211,24 +211,24 @@ def test_imagenet_follows_torchvision():
     from torchvision.models._meta import _IMAGENET_CATEGORIES as theirs
 
     ours = names("imagenet")
-    strangers = {index: name for index, name in enumerate(ours) if not akin(name, theirs[index])}
-    assert strangers == IMAGENET_SYNONYMS
+    dissimilar = {index: name for index, name in enumerate(ours) if not are_similar(name, theirs[index])}
+    assert dissimilar == IMAGENET_SYNONYMS
 
 
 def test_no_imagenet_name_is_another_class_of_torchvision():
     from torchvision.models._meta import _IMAGENET_CATEGORIES as theirs
 
-    places = {}
+    positions = {}
     for index, name in enumerate(theirs):
-        places.setdefault(plain(name), set()).add(index)
+        positions.setdefault(plain(name), set()).add(index)
     for index, name in enumerate(names("imagenet")):
-        assert places.get(plain(name), {index}) == {index}, name
+        assert positions.get(plain(name), {index}) == {index}, name
 
 
 def test_imagenet100_is_a_part_of_imagenet_in_its_order():
     whole = [(prompt, name) for prompt, name, _ in read("imagenet")]
-    places = [whole.index((prompt, name)) for prompt, name, _ in read("imagenet100")]
-    assert places == [int(place) for place in IMAGENET100.split()] == sorted(places)
+    positions = [whole.index((prompt, name)) for prompt, name, _ in read("imagenet100")]
+    assert positions == [int(position) for position in IMAGENET100.split()] == sorted(positions)
 
 
 def test_coco_follows_torchvision():
@@ -236,14 +236,14 @@ def test_coco_follows_torchvision():
 
     theirs = [name for name in _COCO_CATEGORIES if name not in ("__background__", "N/A")]
     for ours, name in zip(names("coco"), theirs, strict=True):
-        assert akin(ours, name), (ours, name)
+        assert are_similar(ours, name), (ours, name)
 
 
 def test_flowers102_follows_torchvision():
     from torchvision.datasets import Flowers102
 
     for ours, name in zip(names("flowers102"), Flowers102.classes, strict=True):
-        assert akin(ours, name), (ours, name)
+        assert are_similar(ours, name), (ours, name)
 
 
 def test_mnist_follows_torchvision():

@@ -16,7 +16,7 @@ from PIL import Image
 
 import bigain_cli as bigain
 from bigain_cli.backbones.model_card import ModelCard
-from bigain_cli.backbones.model_locations import folder_of
+from bigain_cli.backbones.model_locations import model_folder
 from bigain_cli.classification.estimators import fitted_temperature, gap_softmax, probabilities
 from bigain_cli.registry import MODELS
 
@@ -109,7 +109,7 @@ def test_dropped_labels_are_compared_over_their_own_draws() -> None:
 def with_temperature(tmp_path: Path) -> Path:
     """Copy the embedded model, with another temperature."""
     folder = tmp_path / "warm"
-    shutil.copytree(folder_of(MODELS["mini"]), folder)
+    shutil.copytree(model_folder(MODELS["mini"]), folder)
     card = json.loads((folder / "bigain.json").read_text())
     (folder / "bigain.json").write_text(json.dumps({**card, "temperature": 0.002, "score": "norm"}))
     return folder

@@ -1,4 +1,4 @@
-"""The report: whole, escaped, self-contained; and in a real browser sorted, filtered, dark, and silent."""
+"""The report is complete, escaped and self-contained; in a real browser it sorts, filters and has a dark theme."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from PIL import Image
 
 from bigain_cli.classification.ranking import EvidenceMap, Failure, ImageEvidence, RankedLabel, Ranking
 from bigain_cli.outputs import Layout
-from bigain_cli.outputs.html_article import map_of, thumbnail, verdict_of
+from bigain_cli.outputs.html_article import map_thumbnail, thumbnail, verdict_of
 from bigain_cli.outputs.html_report import Html
-from bigain_cli.outputs.interval_bars import beyond, part, span
-from bigain_cli.outputs.plotting import DIVERGING, reach
+from bigain_cli.outputs.interval_bars import axis_ends, beyond, fraction
+from bigain_cli.outputs.plotting import DIVERGING, colour_limit
 
 EVIL = "<script>document.title='owned'</script>"
 QUOTES = "\"'><img src=x onerror=alert(1)>${style}"
@@ -37,8 +37,8 @@ def ranking(name: str, label: str = "cat", decided: bool = True, gap: float = 0.
         RankedLabel("dog", 0.3, -0.1 - gap, 16, not decided, gap, 0.01, 0.05),
         RankedLabel(QUOTES, 0.1, -0.9, 8, False, 0.8, 0.1, 0.3),
     )
-    seen = (EvidenceMap("dog", gap, 16, np.eye(8)), EvidenceMap(None, gap, 16, -np.eye(8))) if maps else ()
-    evidence = ImageEvidence(Image.effect_noise((300, 200), 40).convert("RGB"), seen)
+    found = (EvidenceMap("dog", gap, 16, np.eye(8)), EvidenceMap(None, gap, 16, -np.eye(8))) if maps else ()
+    evidence = ImageEvidence(Image.effect_noise((300, 200), 40).convert("RGB"), found)
     settings = {"model": EVIL, "seed": 0, "compress": "none", "link": LINK, "fingerprint": "f"}
     interval = (gap - 0.05, gap + 0.05)
     return Ranking(name, ranked, decided, gap, interval, 16, 48, settings=settings, evidence=evidence)
@@ -93,7 +93,7 @@ class Structure(HTMLParser):
         return [attributes for tag, attributes in self.tags if tag == name]
 
 
-def test_a_page_is_whole_and_ordered_and_holds_nothing_foreign() -> None:
+def test_a_page_is_complete_and_ordered_and_contains_no_outside_code() -> None:
     text = page(RESULTS)
     found = Structure(text)
     states = [article["class"] for article in found.all("article")]
@@ -108,7 +108,7 @@ def test_a_page_is_whole_and_ordered_and_holds_nothing_foreign() -> None:
     assert Structure(page([])).all("main"), "also without an image"
 
 
-def test_the_policy_lets_the_pages_own_code_run_and_nothing_else() -> None:
+def test_the_policy_allows_the_code_of_the_page_and_no_other() -> None:
     text = page(RESULTS)
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)[1]
     assert policy.startswith("default-src 'none'; img-src data:;") and "unsafe" not in policy
@@ -122,17 +122,17 @@ def image_of(figure: dict[str, Any]) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(figure["src"].partition(",")[2]))).convert("RGB")
 
 
-def test_a_page_that_was_stopped_says_so_before_anything_else() -> None:
+def test_the_page_of_a_stopped_run_begins_with_a_notice() -> None:
     for results, count in ((RESULTS, "6 images"), (RESULTS[:1], "1 image"), ([], "0 images")):
         text = page(results, complete=False)
         Structure(text)
-        before, said, _ = text.partition(f"Interrupted: {count} recorded.")
-        assert said and '<div id="controls"' not in before and "<article" not in before
+        before, notice, _ = text.partition(f"Interrupted: {count} recorded.")
+        assert notice and '<div id="controls"' not in before and "<article" not in before
         assert f"<title>{count}, interrupted · bigain report</title>" in text
         assert "nterrupted" not in page(results)
 
 
-def test_settings_name_every_label_and_whether_none_was_one() -> None:
+def test_settings_name_every_label_and_whether_none_is_one() -> None:
     for results in (RESULTS, []):
         text = page(results)
         settings = text.partition("<dl>")[2].partition("</dl>")[0]
@@ -163,18 +163,22 @@ def test_a_remark_keeps_its_lines_and_is_escaped() -> None:
     assert html.unescape(remark) == f"spec  top-1\n{EVIL}\\u202e  50"
 
 
-def test_the_maps_of_an_image_have_one_scale_that_is_shown() -> None:
+def test_the_maps_of_an_image_have_one_scale() -> None:
     weak, strong = np.eye(8), -4 * np.eye(8)
-    shown_image = ImageEvidence(
+    evidence = ImageEvidence(
         Image.new("RGB", (8, 8)), (EvidenceMap("dog", 1, 16, weak), EvidenceMap(None, 1, 16, strong))
     )
-    text = page([dataclasses.replace(ranking("a.png"), evidence=shown_image)])
+    text = page([dataclasses.replace(ranking("a.png"), evidence=evidence)])
     _, first, second = (image_of(image) for image in Structure(text).all("img"))
     assert first.getpixel((1, 0)) == second.getpixel((1, 0)), "zero is one colour"
     quarter, full = (np.subtract(255, seen.getpixel((0, 0))).max() for seen in (first, second))
     assert 30 < quarter < 0.6 * full, "a quarter of the strongest looks like one"
     assert "<span>≤ -4</span>" in text and "<span>≥ 4</span>" in text
-    assert reach(weak, strong) == reach(strong) == 4 and reach(np.zeros(3), weak) == reach(weak) and reach() == 1
+    assert (
+        colour_limit(weak, strong) == colour_limit(strong) == 4
+        and colour_limit(np.zeros(3), weak) == colour_limit(weak)
+        and colour_limit() == 1
+    )
 
 
 def test_the_scale_has_the_colours_of_the_maps() -> None:
@@ -184,9 +188,9 @@ def test_the_scale_has_the_colours_of_the_maps() -> None:
     np.testing.assert_allclose(ours, theirs, atol=3)
 
 
-def test_every_label_has_a_mark_and_an_arrow_if_it_lies_past_the_axis() -> None:
+def test_every_label_has_a_mark_or_an_arrow_if_it_is_beyond_the_axis() -> None:
     result = ranking("a.png")
-    ends = span(result.ranked)
+    ends = axis_ends(result.ranked)
     assert [beyond(place.behind, ends) for place in result.ranked] == [0, 0, 1]
     text = page([result])
     marks = [attributes["d"] for attributes in Structure(text).all("path") if attributes["class"] == "mark"]
@@ -194,18 +198,18 @@ def test_every_label_has_a_mark_and_an_arrow_if_it_lies_past_the_axis() -> None:
     assert beyond(ends[0] - 1, ends) == -1 and beyond(ends[0], ends) == beyond(ends[1], ends) == 0
 
 
-def test_one_is_not_many() -> None:
+def test_counts_of_one_are_singular() -> None:
     text = page([dataclasses.replace(ranking("a.png"), draws=1, evaluations=1)])
     assert "· 1 draw · 1 evaluation<" in text and "16 draws · 48 evaluations" in page(RESULTS)
 
 
-def test_bars_share_an_axis_that_shows_the_race() -> None:
+def test_bars_have_a_common_axis_for_labels_near_the_leader() -> None:
     places = ranking("a").ranked
-    low, high = ends = span(places)
+    low, high = ends = axis_ends(places)
     assert low < 0 < places[1].behind + places[1].radius < high
-    assert part(0.0, ends) < part(0.1, ends) < part(9.0, ends) == 1.0
-    assert high < 0.8, "what is far behind is cut off"
-    assert span(places[:1]) == (-1.0, 1.0)
+    assert fraction(0.0, ends) < fraction(0.1, ends) < fraction(9.0, ends) == 1.0
+    assert high < 0.8, "labels far behind are cut off"
+    assert axis_ends(places[:1]) == (-1.0, 1.0)
 
 
 def test_thumbnails_are_small_and_maps_are_white_at_zero() -> None:
@@ -214,7 +218,7 @@ def test_thumbnails_are_small_and_maps_are_white_at_zero() -> None:
     assert thumbnail(Image.new("RGB", (32, 32))).url.startswith("data:image/png")
     values = np.zeros((8, 8))
     values[0, 0], values[7, 7] = 1.0, -1.0
-    data = base64.b64decode(map_of(values, 1.0).url.partition(",")[2])
+    data = base64.b64decode(map_thumbnail(values, 1.0).url.partition(",")[2])
     pixels = Image.open(io.BytesIO(data)).convert("RGB")
     red, white, blue = (pixels.getpixel(place) for place in ((0, 0), (3, 3), (7, 7)))
     assert min(white) > 240 and red[0] > 2 * red[2] and blue[2] > 2 * blue[0]
@@ -259,7 +263,7 @@ def names(view: Any) -> list[str]:
 
 def test_a_browser_sorts_and_filters(view: Any) -> None:
     given = [result.id for result in RESULTS]
-    assert names(view)[:2] == [given[3], given[2]], "what needs a look comes first"
+    assert names(view)[:2] == [given[3], given[2]], "failed and undecided images come first"
     view.select_option("#order", "gap")
     assert names(view)[:3] == [EVIL, "10.png", "b.png"]
     view.select_option("#order", "name")
@@ -268,34 +272,35 @@ def test_a_browser_sorts_and_filters(view: Any) -> None:
     assert len(names(view)) == 4 and view.text_content("#count") == "4 of 6 shown"
     view.select_option("#label", "owl")
     assert names(view) == ["a.png"]
-    view.fill("#find", "nobody")
+    view.fill("#find", "no such text")
     assert names(view) == [] and view.is_visible("#nothing")
     view.fill("#find", "TRUNCATED")
     assert names(view) == [], "an error, which no decided image has"
     view.select_option("#state", "")
     view.select_option("#label", "")
-    assert names(view) == [given[3]], "what went wrong is searched, too"
-    view.fill("#find", "nobody")
+    assert names(view) == [given[3]], "error texts are searched, too"
+    view.fill("#find", "no such text")
     view.click("#reset")
     assert len(names(view)) == 6 and view.text_content("#count") == "all 6 shown"
     view.select_option("#label", EVIL)
     assert names(view) == [EVIL]
 
 
-def test_a_browser_goes_dark_and_obeys_keys_and_runs_no_foreign_code(view: Any) -> None:
-    def paper() -> list[int]:
+def test_a_browser_shows_the_dark_theme_and_handles_keys_and_runs_no_outside_code(view: Any) -> None:
+    def background() -> list[int]:
         return [
-            int(part) for part in re.findall(r"\d+", view.evaluate("getComputedStyle(document.body).backgroundColor"))
+            int(number)
+            for number in re.findall(r"\d+", view.evaluate("getComputedStyle(document.body).backgroundColor"))
         ]
 
-    assert min(paper()[:3]) > 200
+    assert min(background()[:3]) > 200
     view.click("#theme")
-    assert max(paper()[:3]) < 60
+    assert max(background()[:3]) < 60
     view.click("#theme")
-    assert min(paper()[:3]) > 200
+    assert min(background()[:3]) > 200
     view.emulate_media(color_scheme="dark")
     view.evaluate("delete document.documentElement.dataset.theme")
-    assert max(paper()[:3]) < 60
+    assert max(background()[:3]) < 60
     view.evaluate("document.activeElement.blur()")
     for _ in range(2):
         view.keyboard.press("j")
@@ -303,7 +308,7 @@ def test_a_browser_goes_dark_and_obeys_keys_and_runs_no_foreign_code(view: Any) 
     view.keyboard.press("/")
     assert view.evaluate("document.activeElement.id") == "find"
     assert view.title() == "6 images · bigain report"
-    assert view.evaluate("document.documentElement.scrollWidth") == 400, "nothing sticks out"
+    assert view.evaluate("document.documentElement.scrollWidth") == 400, "nothing is wider than the page"
 
 
 @pytest.mark.parametrize(
@@ -315,6 +320,6 @@ def test_a_browser_goes_dark_and_obeys_keys_and_runs_no_foreign_code(view: Any) 
         ({"label": "cat", "truth": ["cat"], "evidence": {"cat": 0.1, "dog": 0.2}}, "wrong"),
     ],
 )
-def test_an_answer_is_judged_as_the_summary_judges_it(record: dict[str, Any], verdict: str) -> None:
+def test_a_verdict_agrees_with_the_summary(record: dict[str, Any], verdict: str) -> None:
     assert verdict_of(record) == {"verdict": verdict}
     assert verdict_of({"label": "cat"}) == verdict_of({"truth": ["cat"]}) == {}

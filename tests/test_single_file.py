@@ -84,7 +84,7 @@ def unet_name(key: str, layers: int) -> str:
     level, part, number, rest = int(path[0]), path[1], int(path[2]), ".".join(path[3:])
     if part == "downsamplers":
         return f"input_blocks.{(level + 1) * (layers + 1)}.0.op.{end}"
-    if part == "upsamplers":  # after the attention, or in its place: see `settled`
+    if part == "upsamplers":  # after the attention, or in its place: see `with_moved_upsamplers`
         return f"output_blocks.{(level + 1) * (layers + 1) - 1}.2.conv.{end}"
     position = level * (layers + 1) + number
     start = f"input_blocks.{position + 1}" if side == "down" else f"output_blocks.{position}"
@@ -97,7 +97,7 @@ def inner(part: str, rest: str) -> str:
     return rest
 
 
-def settled(unet: Tensors) -> Tensors:
+def with_moved_upsamplers(unet: Tensors) -> Tensors:
     """Move the upsamplers of blocks without attention to their original place."""
     attended = {key.split(".1.")[0] for key in unet if ".1.norm." in key}
     return {
@@ -192,7 +192,7 @@ def original(parts: dict[str, nn.Module], second: bool) -> Tensors:
     unet, vae, text = (parts[name].state_dict() for name in ("unet", "vae", "text_encoder"))
     config: Any = parts["unet"].config
     return {
-        **settled(original_unet(unet, config.layers_per_block)),
+        **with_moved_upsamplers(original_unet(unet, config.layers_per_block)),
         **original_vae(vae, len(parts["vae"].config.block_out_channels)),  # type: ignore[union-attr, arg-type]
         **(original_open_clip(text) if second else original_clip(text)),
     }
@@ -302,7 +302,7 @@ def test_older_and_trimmed_layouts_of_the_text_encoder_are_read(rewritten, saved
         assert torch.equal(single.condition(PROMPTS).rows, folder.condition(PROMPTS).rows)
 
 
-def test_half_precision_files_compute_in_the_dtype_asked_for(rewritten) -> None:
+def test_half_precision_files_compute_in_the_given_dtype(rewritten) -> None:
     path = rewritten("sd1", lambda tensors: {key: tensor.half() for key, tensor in tensors.items()})
     backbone: Any = load(str(path), device="cpu")
     kinds = {tensor.dtype for tensor in backbone.network.state_dict().values()}
@@ -338,7 +338,7 @@ TEXTS = {
 
 
 @pytest.mark.parametrize("second", [False, True])
-def test_the_published_architectures_are_read_off_their_shapes(second: bool) -> None:
+def test_the_published_architectures_are_read_from_their_shapes(second: bool) -> None:
     text = {**TEXTS[second], "hidden_act": "gelu" if second else "quick_gelu", "max_position_embeddings": 77}
     with torch.device("meta"):
         parts = {
@@ -376,7 +376,7 @@ def test_the_published_architectures_are_read_off_their_shapes(second: bool) -> 
     assert shapes["model.diffusion_model.output_blocks.5.2.conv.weight"] == (1280, 1280, 3, 3)
 
 
-# What shapes cannot tell.
+# What shapes do not show.
 
 GUESSES = [
     ("sd1", "v1-5-pruned-emaonly", "epsilon", 64, "Stable Diffusion 1.x"),
@@ -392,7 +392,7 @@ GUESSES = [
 
 
 @pytest.mark.parametrize(("kind", "name", "prediction", "size", "reason"), GUESSES)
-def test_a_guess_is_made_by_name_and_said_aloud(kind, name, prediction, size, reason, rewritten) -> None:
+def test_a_guess_is_made_by_name_with_a_warning(kind, name, prediction, size, reason, rewritten) -> None:
     path = rewritten(kind, notes=None, name=name)
     with pytest.warns(UserWarning, match=reason) as record:
         backbone: Any = load(str(path), device="cpu")
@@ -426,7 +426,7 @@ def test_weights_of_a_768_model_are_recognised_by_their_spread(rewritten) -> Non
         (EPSILON, "v_pred", "v_prediction", (4, 8, 8)),
     ],
 )
-def test_what_the_file_says_itself_is_believed_in_silence(notes, flag, prediction, shape, rewritten) -> None:
+def test_what_the_file_records_is_used_without_a_warning(notes, flag, prediction, shape, rewritten) -> None:
     extra = {flag: torch.zeros(0)} if flag else {}
     backbone: Any = load(str(rewritten("sd2", lambda tensors: tensors | extra, notes)), device="cpu")
     assert backbone.process.prediction == prediction and backbone.latent_shape == shape
@@ -449,7 +449,7 @@ def refusal(path: Path) -> str:
     return str(caught.value)
 
 
-FOREIGN = [
+OTHER_FILES = [
     ("lora_unet_down_blocks_0.lora_up.weight", "a LoRA"),
     ("unet.down_blocks.0.attn1.to_q.lora_A.weight", "a LoRA"),
     ("control_model.input_blocks.0.0.weight", "a ControlNet"),
@@ -465,8 +465,8 @@ FOREIGN = [
 ]
 
 
-@pytest.mark.parametrize(("key", "what"), FOREIGN)
-def test_other_files_are_called_by_their_name(key: str, what: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("key", "what"), OTHER_FILES)
+def test_other_files_are_named(key: str, what: str, tmp_path: Path) -> None:
     path = tmp_path / "other.safetensors"
     save_file({key: torch.zeros(1, 1)}, path)
     text = refusal(path)
@@ -507,12 +507,12 @@ def test_models_with_more_inputs_are_refused(channels: int, what: str, rewritten
         "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight",
     ],
 )
-def test_one_lost_tensor_is_noticed(key: str, rewritten) -> None:
+def test_a_missing_tensor_is_refused(key: str, rewritten) -> None:
     text = refusal(rewritten("sd1", lambda tensors: {name: x for name, x in tensors.items() if name != key}))
     assert "incomplete" in text or "1 weights are missing" in text
 
 
-def test_a_lost_block_of_the_text_encoder_is_noticed(rewritten) -> None:
+def test_a_missing_block_of_the_text_encoder_is_refused(rewritten) -> None:
     for key in (f"cond_stage_model.model.transformer.resblocks.{block}.mlp.c_fc.weight" for block in (1, 2)):
         text = refusal(
             rewritten("sd2", lambda tensors, key=key: {name: x for name, x in tensors.items() if name != key})
@@ -520,7 +520,7 @@ def test_a_lost_block_of_the_text_encoder_is_noticed(rewritten) -> None:
         assert "weights are unknown (encoder.layers" in text or "weights are unknown (text_model.encoder.layers" in text
 
 
-def test_unknown_and_misshapen_tensors_are_noticed(rewritten) -> None:
+def test_unknown_and_misshapen_tensors_are_refused(rewritten) -> None:
     extra = {"model.diffusion_model.input_blocks.1.1.adapter.weight": torch.zeros(1)}
     assert "1 weights are unknown" in refusal(rewritten("sd1", lambda tensors: tensors | extra))
     key = "first_stage_model.decoder.conv_out.bias"
@@ -550,14 +550,14 @@ def test_a_missing_tokenizer_says_where_to_put_one(saved, tmp_path: Path, monkey
 
 def test_the_tokenizer_is_found_in_the_local_cache(saved, tmp_path: Path, monkeypatch) -> None:
     shutil.copy(saved["sd1"] / "model.safetensors", tmp_path)
-    asked = []
+    requests = []
 
     def snapshot_download(name: str, **settings: Any) -> str:
-        asked.append((name, settings.get("local_files_only", False)))
+        requests.append((name, settings.get("local_files_only", False)))
         return str(saved["sd1"] / "tokenizer")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
     backbone = load(str(tmp_path / "model.safetensors"), device="cpu")
     folder = load(str(saved["sd1"] / "diffusers"), device="cpu")
     assert torch.equal(backbone.condition(PROMPTS).rows, folder.condition(PROMPTS).rows)
-    assert asked == [("openai/clip-vit-large-patch14", True)]
+    assert requests == [("openai/clip-vit-large-patch14", True)]

@@ -25,15 +25,16 @@ def test_names_synonyms_numbers_and_spellings_are_found() -> None:
     }.items():
         assert KNOWN.find(name) == number
     assert KNOWN.find("") == 6
+    assert ClassVocabulary({0: "café"}, None).find("cafe\u0301") == 0, "accents may be characters of their own"
 
 
-def test_an_unknown_label_lists_near_names_and_the_way_out() -> None:
+def test_the_error_for_an_unknown_label_lists_near_names_and_another_model() -> None:
     with pytest.raises(UsageError) as problem:
         KNOWN.find("tabbi")
     assert "tabby" in str(problem.value) and "-m sd1.5" in str(problem.value)
 
 
-def test_a_homonym_asks_for_a_number() -> None:
+def test_a_homonym_needs_a_number() -> None:
     with pytest.raises(UsageError, match=r"several classes of this model: 2 \(crane\); 3 \(crane\)"):
         KNOWN.find("crane")
 
@@ -48,9 +49,9 @@ def test_two_labels_of_one_class_are_refused() -> None:
         label_prompts(as_label_set(["tabby", "tabby cat"]), (), False, KNOWN)
 
 
-def test_a_label_may_be_told_by_its_prompt() -> None:
+def test_a_label_may_be_matched_by_its_prompt() -> None:
     competing = label_prompts(as_label_set({"my cat": "tabby", "fish": ["tench"]}), (), False, KNOWN)
-    assert [arm.texts for arm in competing] == [("tabby",), ("tench",)]
+    assert [label.texts for label in competing] == [("tabby",), ("tench",)]
 
 
 def test_templates_are_refused() -> None:
@@ -58,7 +59,7 @@ def test_templates_are_refused() -> None:
         label_prompts(as_label_set(["tabby", "tench"]), ("a {}",), False, KNOWN)
 
 
-def test_imagenet_homonyms_of_the_preset_are_told_apart() -> None:
+def test_imagenet_homonyms_of_the_preset_are_distinguished() -> None:
     names = dict(HOMONYMS.values())
     names |= {2: "Crane, not the bird"}
     vocabulary = ClassVocabulary({**names, 999: "crane bird house"}, None)

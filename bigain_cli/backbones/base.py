@@ -1,6 +1,6 @@
-"""The contract every diffusion model is brought to, and the noise schedules behind it.
+"""The contract of all diffusion models, and the noise schedules behind it.
 
-Prediction types end here: whatever a network predicts, `Backbone.noise` returns ε.
+Whatever type of prediction a network was trained for, `Backbone.noise` returns ε. Must not know families.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Shared(Protocol):
 
 
 class Backbone(Protocol):
-    """A diffusion model that can say which noise it sees, given a prompt or a class."""
+    """A diffusion model that predicts the noise in a latent, given a prompt or a class."""
 
     name: str  # as the user gave it
     identity: str  # changes when the weights or the configuration do
@@ -54,18 +54,18 @@ class Backbone(Protocol):
     device: torch.device
     dtype: torch.dtype
     timesteps: int  # of the noise schedule
-    timestep_range: tuple[int, int]  # those that draws are taken from, low ≤ t < high
+    timestep_range: tuple[int, int]  # low ≤ t < high; draws take their timesteps from it
     schedule: Mapping[str, Any]  # the schedule as a diffusers scheduler's configuration, for samplers
     latent_shape: tuple[int, int, int]
     scale: int  # pixels along a side of one latent position
     any_size: bool  # whether the network takes latents of other heights and widths
-    patch: int  # pixels along an axis that are channels of one position in model space; else 1
+    patch: int  # pixels along a side that are channels of one position of a pixel-space network; else 1
     vocabulary: ClassVocabulary | None  # the class names of a label-conditioned model; None: any text
     has_prefix: bool  # whether part of the network runs before the label enters
-    temperature: float | None  # of the probabilities under its own score, if it was fitted
+    temperature: float | None  # of the probabilities under `score`, if it was fitted
     score: str  # the score that was measured to be best
     compress: str  # the compression that was measured to be best for classifying
-    draws: int | None  # beyond which more draws were measured not to pay
+    draws: int | None  # per label; more were measured not to improve accuracy
     template: str  # of a label's prompt
     sampling: Sampling  # the best settings for generating
 
@@ -76,7 +76,7 @@ class Backbone(Protocol):
         """Return images from model space."""  # of [b c h w]
 
     def condition(self, prompts: Sequence[str]) -> Conditions:
-        """Return embeddings or class ids; the empty prompt stands for no condition."""
+        """Return embeddings or class ids; the empty prompt means no condition."""
 
     def mix(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """Return x_t in float32."""  # [b c h w]
@@ -85,7 +85,7 @@ class Backbone(Protocol):
         """Return the predicted ε, in float32."""  # [b c h w]
 
     def compute_prefix(self, noisy: Tensor, t: Tensor) -> Shared | None:
-        """Return the part of `noise` that no label enters, if there is any."""
+        """Compute the part of `noise` that no label enters, if there is any."""
 
     def sites(self) -> Iterable[Site]:
         """List the self-attentions that may be compressed."""
@@ -118,7 +118,7 @@ TO_NOISE: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
     "epsilon": lambda output, noisy, a, s: output,
     "v_prediction": lambda output, noisy, a, s: a * output + s * noisy,
     "sample": lambda output, noisy, a, s: (noisy - a * output) / s,
-    # Rectified flow lives on z = (1 − τ) x + τ ε, which is x_t scaled by 1 / (a + s), with τ = s / (a + s).
+    # Rectified flow is defined on z = (1 − τ) x + τ ε, which is x_t scaled by 1 / (a + s), with τ = s / (a + s).
     "flow": lambda output, noisy, a, s: (noisy + a * output) / (a + s),
 }
 
@@ -133,7 +133,7 @@ class NoiseSchedule:
 
     @staticmethod
     def of(alphas: Tensor, prediction: str, device: torch.device) -> NoiseSchedule:
-        """Make the process of a schedule ᾱ; the roots are taken in float64."""
+        """Make the process of a schedule ᾱ, taking the roots in float64."""
         if prediction not in TO_NOISE:
             raise ModelError(f"prediction type {prediction}", "not supported", f"Known: {', '.join(TO_NOISE)}.")
         exact = alphas.double()
@@ -163,28 +163,19 @@ class NoiseSchedule:
         return TO_NOISE[self.prediction](output.float(), noisy, a, s)
 
 
-SCHEDULE_KEYS = {
-    "num_train_timesteps",
-    "beta_start",
-    "beta_end",
-    "beta_schedule",
-    "trained_betas",
-    "rescale_betas_zero_snr",
-}
+BETAS = ("beta_start", "beta_schedule", "trained_betas")
+SCHEDULE_KEYS = ("num_train_timesteps", "beta_end", "rescale_betas_zero_snr", *BETAS)
 
 
 def noise_schedule(scheduler_config: dict[str, Any], device: torch.device) -> NoiseSchedule:
-    """Read the forward process off a diffusers scheduler configuration, whatever sampler it was saved for."""
+    """Read the forward process from a diffusers scheduler's configuration, whatever sampler it was saved for."""
     from diffusers import DDPMScheduler
 
-    kind = scheduler_config.get("_class_name", "")
-    if (
-        "Flow" in kind
-        or "EDM" in kind
-        or not {"beta_start", "beta_schedule", "trained_betas"} & scheduler_config.keys()
-    ):
+    name = scheduler_config.get("_class_name", "")
+    has_betas = any(key in scheduler_config for key in BETAS)
+    if "Flow" in name or "EDM" in name or not has_betas:
         hint = "U-Nets and DiTs that were trained with a known beta schedule are supported."
-        raise ModelError("noise schedule", f"{kind or 'its scheduler'} has no betas", hint)
+        raise ModelError("noise schedule", f"{name or 'its scheduler'} has no betas", hint)
     known = {key: scheduler_config[key] for key in SCHEDULE_KEYS if scheduler_config.get(key) is not None}
     try:
         alphas: Tensor = vars(DDPMScheduler(**known))["alphas_cumprod"]

@@ -1,6 +1,6 @@
 """A diffusers folder, part by part: configurations, networks, tokenizer and text encoder.
 
-Only safetensors, strictly complete, no remote code, never the network. Must not know families.
+Reads only safetensors, refuses missing weights, runs no remote code, never uses the internet. Must not know families.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from bigain_cli.backbones.model_card import FILE, TRAINING, ModelCard
+from bigain_cli.backbones.model_card import CARD_FILE, TRAINING_FOLDER, ModelCard
 from bigain_cli.errors import ModelError
 
-SAMPLES, SAMPLE_BYTES = 64, 4096
+SAMPLES, SAMPLE_BYTES = 64, 4096  # of a weight file, for the identity
+FETCH_AGAIN = "Fetch or save the model again."
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,12 @@ class DiffusersFolder:
 
     def config(self, part: str) -> dict[str, Any]:
         """Return a part's configuration."""
-        path = self.folder / part / ("scheduler_config.json" if part == "scheduler" else "config.json")
-        return self._json(path)
+        return self._json(self.folder / part / ("scheduler_config.json" if part == "scheduler" else "config.json"))
 
     def network(self, part: str, kind: Any, dtype: torch.dtype | None = None) -> Any:
-        """Load a network's weights, every one of them, ready for inference."""
+        """Load a network with all its weights, ready for inference."""
         variant = self._variant(part)
-        with self._explained(part), quiet():
+        with self._load_errors(part), quiet():
             model, info = kind.from_pretrained(
                 self.folder / part,
                 torch_dtype=dtype or self.dtype,
@@ -65,13 +65,9 @@ class DiffusersFolder:
                 output_loading_info=True,
                 variant=variant,
             )
-        missing = sorted(info["missing_keys"])
-        if missing:
-            raise ModelError(
-                f"{self.name}/{part}",
-                f"{len(missing)} weights are missing ({missing[0]}, …)",
-                "Fetch or save the model again.",
-            )
+        if missing := info["missing_keys"]:
+            why = f"{len(missing)} weights are missing ({min(missing)}, …)"
+            raise ModelError(f"{self.name}/{part}", why, FETCH_AGAIN)
         return model.to(self.device).eval().requires_grad_(False)
 
     def text(self) -> tuple[Any, Any]:
@@ -80,19 +76,13 @@ class DiffusersFolder:
 
         declared = self.index.get("text_encoder", [None, "CLIPTextModel"])[1]
         if declared != "CLIPTextModel" or self.has("text_encoder_2"):
-            raise ModelError(
-                self.name,
-                f"text encoder {declared} is not supported",
-                "Stable Diffusion 1.x and 2.x have a CLIPTextModel.",
-            )
+            hint = "Stable Diffusion 1.x and 2.x have a CLIPTextModel."
+            raise ModelError(self.name, f"text encoder {declared} is not supported", hint)
         for part in ("tokenizer", "text_encoder"):
             if not self.has(part):
-                raise ModelError(
-                    f"{self.name}/{part}",
-                    "no such folder",
-                    "A text-conditioned model needs it; save the whole pipeline.",
-                )
-        with self._explained("tokenizer"), quiet():
+                hint = "A text-conditioned model needs it; save the whole pipeline."
+                raise ModelError(f"{self.name}/{part}", "no such folder", hint)
+        with self._load_errors("tokenizer"), quiet():
             tokenizer = CLIPTokenizer.from_pretrained(self.folder / "tokenizer", local_files_only=True)
         encoder = self.network("text_encoder", CLIPTextModel)
         tokenizer.model_max_length = min(tokenizer.model_max_length, encoder.config.max_position_embeddings)
@@ -102,14 +92,14 @@ class DiffusersFolder:
     def identity(self) -> str:
         """Return a digest of the configurations and of evenly spaced samples of all weights."""
         digest = hashlib.blake2b(digest_size=8)
-        parts = (path for path in self.folder.glob("*/*") if path.parent.name != TRAINING)
+        parts = (path for path in self.folder.glob("*/*") if path.parent.name != TRAINING_FOLDER)
         for path in sorted([*self.folder.glob("*.json"), *parts]):
-            if path == self.folder / FILE:
-                digest.update(ModelCard.effective(path.read_text(encoding="utf-8")).encode())
+            if path == self.folder / CARD_FILE:
+                digest.update(ModelCard.text_for_identity(path.read_text(encoding="utf-8")).encode())
             elif path.suffix == ".json":
                 digest.update(path.read_bytes())
             elif path.suffix == ".safetensors":
-                sample(path, digest)
+                add_samples(digest, path)
         return digest.hexdigest()
 
     def _variant(self, part: str) -> str | None:
@@ -127,28 +117,26 @@ class DiffusersFolder:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as problem:
-            raise ModelError(
-                str(path), "no such file", "A diffusers folder has one; save the whole pipeline."
-            ) from problem
+            hint = "A diffusers folder has one; save the whole pipeline."
+            raise ModelError(str(path), "no such file", hint) from problem
         except (OSError, ValueError) as problem:
-            raise ModelError(str(path), f"unreadable ({problem})", "Fetch or save the model again.") from problem
+            raise ModelError(str(path), f"unreadable ({problem})", FETCH_AGAIN) from problem
         if not isinstance(content, dict):
-            raise ModelError(str(path), "not a JSON object", "Fetch or save the model again.")
+            raise ModelError(str(path), "not a JSON object", FETCH_AGAIN)
         return content
 
     @contextmanager
-    def _explained(self, part: str) -> Iterator[None]:
+    def _load_errors(self, part: str) -> Iterator[None]:
+        """Turn the errors of loading a part into a `ModelError`."""
         try:
             yield
         except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as problem:
             reason = " ".join(str(problem).split())[:300]
-            raise ModelError(
-                f"{self.name}/{part}", f"cannot be loaded ({reason})", "Fetch or save the model again."
-            ) from problem
+            raise ModelError(f"{self.name}/{part}", f"cannot be loaded ({reason})", FETCH_AGAIN) from problem
 
 
-def sample(path: Path, digest: Any) -> None:
-    """Feed a file's size, start and evenly spaced pieces to a digest: two sets of weights differ almost everywhere."""
+def add_samples(digest: Any, path: Path) -> None:
+    """Add a file's name, size and evenly spaced pieces to a digest: two sets of weights differ almost everywhere."""
     size = path.stat().st_size
     digest.update(f"{path.name} {size}".encode())
     with path.open("rb") as file:
@@ -159,7 +147,7 @@ def sample(path: Path, digest: Any) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence diffusers and transformers: what matters comes as errors."""
+    """Silence diffusers and transformers; what matters is raised as an error."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 

@@ -1,6 +1,6 @@
 """A backbone in closed form: a mixture of Gaussians per class has an exact denoiser and an exact log p(x | c).
 
-The oracle of the tests, and, over eleven colour names, a model that needs no weights at all.
+It is the reference of the tests and, over eleven colour names, a model without weights. Must not know networks.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class GaussianMixture:
         return fit(image, (self.latent_shape[1], self.latent_shape[2])).to(self.device)
 
     def decode(self, latents: Tensor) -> list[Image]:
-        """Return the latents as images: they are pixels."""
+        """Return the latents, which are pixels, as images."""
         return [as_image(latent) for latent in latents]
 
     def condition(self, prompts: Sequence[str]) -> Conditions:
@@ -75,10 +75,10 @@ class GaussianMixture:
         return self._process.mix(clean, noise, t)
 
     def noise(self, noisy: Tensor, t: Tensor, conditions: Conditions, shared: None = None) -> Tensor:
-        """Return E[ε | x_t, c], by way of the chosen parametrisation."""
+        """Return E[ε | x_t, c], by way of the network output of this prediction type."""
         a, s = self._process.at(t)
         clean = self._expected_clean(noisy, a, s, conditions.rows)
-        return self._process.to_noise(self._output(clean, noisy, a, s), noisy, t)
+        return self._process.to_noise(self._network_output(clean, noisy, a, s), noisy, t)
 
     def compute_prefix(self, noisy: Tensor, t: Tensor) -> None:
         """Return nothing: the classes share no work."""
@@ -89,22 +89,22 @@ class GaussianMixture:
         return ()
 
     def to(self, dtype: torch.dtype) -> None:
-        """Stay in float32: a closed form gains nothing from less."""
+        """Stay in float32, the one dtype of a closed form."""
 
     def log_likelihood(self, clean: Tensor) -> Tensor:
         """Return the exact log p(x | c) of each class."""  # [b classes]
         squares = (clean.unsqueeze(1) - self.means).flatten(2).square().sum(2) / self.sigma**2  # [b m]
         size = self.means[0].numel()
         logs = -squares / 2 - size / 2 * math.log(2 * math.pi * self.sigma**2)
-        member = self._members(torch.arange(len(self.names), device=self.device))  # [classes m]
-        counts = member.sum(1).log()
-        return torch.logsumexp(logs.unsqueeze(1).masked_fill(~member, -torch.inf), 2) - counts
+        members = self._members(torch.arange(len(self.names), device=self.device))  # [classes m]
+        return torch.logsumexp(logs.unsqueeze(1).masked_fill(~members, -torch.inf), 2) - members.sum(1).log()
 
     def _members(self, rows: Tensor) -> Tensor:
+        """Tell which components belong to each class id."""
         return (self.classes == rows[:, None]) | (rows[:, None] == len(self.names))  # [b m]
 
     def _expected_clean(self, noisy: Tensor, a: Tensor, s: Tensor, rows: Tensor) -> Tensor:
-        """Return E[x | x_t, c]: each component's own estimate, weighted by how well it explains x_t."""
+        """Return E[x | x_t, c]: the components' estimates, weighted by their likelihoods."""
         variance = a**2 * self.sigma**2 + s**2  # [b 1 1 1]
         residuals = noisy.unsqueeze(1) - a.unsqueeze(1) * self.means  # [b m c h w]
         logs = -residuals.flatten(2).square().sum(2) / (2 * variance.flatten(1))  # [b m]
@@ -112,7 +112,7 @@ class GaussianMixture:
         means = torch.einsum("bm,mchw->bchw", weights, self.means)
         return means + a * self.sigma**2 / variance * (noisy - a * means)
 
-    def _output(self, clean: Tensor, noisy: Tensor, a: Tensor, s: Tensor) -> Tensor:
+    def _network_output(self, clean: Tensor, noisy: Tensor, a: Tensor, s: Tensor) -> Tensor:
         """Return the output of a network with this prediction type."""
         noise = (noisy - a * clean) / s
         return {
@@ -124,7 +124,7 @@ class GaussianMixture:
 
 
 def cosine_alphas(steps: int, least: float = 2e-3) -> Tensor:
-    """Return ᾱ of a cosine schedule, kept off 0 and 1 so that every prediction type can be turned into ε."""
+    """Return ᾱ of a cosine schedule, kept away from 0 and 1, so that every prediction type can be converted to ε."""
     angles = (torch.arange(steps, dtype=torch.float64) + 0.5) / steps * math.pi / 2
     return angles.cos().square().clamp(least, 1 - least)
 
@@ -145,7 +145,7 @@ COLOURS = {
 SHADES = (0.8, 1.0, 1.2)
 
 
-def load_colours(device: torch.device, dtype: torch.dtype) -> GaussianMixture:
+def load_colours(device: torch.device) -> GaussianMixture:
     """Make the mixture of flat images in three shades of each basic colour."""
     shades, classes = [], []
     for number, colour in enumerate(COLOURS.values()):
@@ -154,8 +154,6 @@ def load_colours(device: torch.device, dtype: torch.dtype) -> GaussianMixture:
             shades.append(((rgb + 1) * shade - 1).clamp(-1, 1))
             classes.append(number)
     means = torch.stack(shades).float().reshape(-1, 3, 1, 1).repeat(1, 1, 8, 8)
-    names = dict(enumerate(COLOURS))
     identity = "colours-" + hashlib.blake2b(means.numpy().tobytes(), digest_size=8).hexdigest()
-    return GaussianMixture(
-        means.to(device), torch.tensor(classes, device=device), names, name="colours", identity=identity
-    )
+    owners = torch.tensor(classes, device=device)
+    return GaussianMixture(means.to(device), owners, dict(enumerate(COLOURS)), name="colours", identity=identity)

@@ -1,6 +1,7 @@
-"""Between images and a model's own space: a VAE's mean, or pixels in patches. Always float32, one at a time.
+"""Images to a model's own space and back: a VAE's mean, or pixels in patches, in float32.
 
-Upright RGB images in, tensors in −1 … 1 out and back; the short side is resized to fit, the centre is kept.
+In: upright RGB images; the largest central part of the model's proportions is kept. One image at a time, so that none
+depends on others. Must not know networks other than the VAE.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from torch import Tensor
 
 from bigain_cli.backbones.diffusers_folder import DiffusersFolder
 from bigain_cli.errors import ModelError
-from bigain_cli.images import fitted
+from bigain_cli.images import crop_and_resize
 
 
 def fit(image: Image, size: tuple[int, int]) -> Tensor:
     """Return the largest central part with the model's proportions, resized to height × width."""  # [3 h w]
     height, width = size
-    pixels = torch.from_numpy(np.array(fitted(image, (width, height)), dtype=np.float32))  # [h w 3]
+    pixels = torch.from_numpy(np.array(crop_and_resize(image, (width, height)), dtype=np.float32))  # [h w 3]
     return (pixels / 127.5 - 1).permute(2, 0, 1).contiguous()
 
 
@@ -35,7 +36,7 @@ def as_image(pixels: Tensor) -> Image:
 
 @dataclass(frozen=True)
 class ImageCodec:
-    """A VAE (or None for pixels) and its device; pixels come in patches of patch × patch."""
+    """A VAE and its device; without a VAE, squares of patch × patch pixels are the channels of one position."""
 
     vae: Any
     device: torch.device
@@ -63,20 +64,6 @@ class ImageCodec:
         return self.patch if self.vae is None else int(2 ** (len(self.vae.config.block_out_channels) - 1))
 
     @torch.inference_mode()
-    def decode(self, latents: Tensor) -> list[Image]:
-        """Return images, decoded one by one, so that none depends on the others."""
-        return [as_image(self._pixels(latent)) for latent in latents.float()]
-
-    def _pixels(self, latent: Tensor) -> Tensor:
-        if self.vae is None:
-            return F.pixel_shuffle(latent, self.patch)
-        config = self.vae.config
-        clean: Tensor = self.vae.decode(
-            (latent / config.scaling_factor + (config.shift_factor or 0.0)).unsqueeze(0)
-        ).sample
-        return clean[0]
-
-    @torch.inference_mode()
     def encode(self, image: Image, shape: tuple[int, int, int]) -> Tensor:
         """Return the image in model space."""  # [c h w]
         _, height, width = shape
@@ -86,3 +73,16 @@ class ImageCodec:
         config = self.vae.config
         mean = self.vae.encode(pixels.unsqueeze(0)).latent_dist.mean[0]
         return (mean - (config.shift_factor or 0.0)) * config.scaling_factor
+
+    @torch.inference_mode()
+    def decode(self, latents: Tensor) -> list[Image]:
+        """Return images, decoded one by one."""
+        return [as_image(self._pixels(latent)) for latent in latents.float()]
+
+    def _pixels(self, latent: Tensor) -> Tensor:
+        if self.vae is None:
+            return F.pixel_shuffle(latent, self.patch)
+        config = self.vae.config
+        unscaled = latent / config.scaling_factor + (config.shift_factor or 0.0)
+        pixels: Tensor = self.vae.decode(unscaled.unsqueeze(0)).sample[0]
+        return pixels

@@ -1,6 +1,7 @@
-"""A model's card, `bigain.json`: what its folder holds beyond diffusers' own files. Torch-free.
+"""A model's card, `bigain.json`: what its folder holds beyond diffusers' own files.
 
-Measured recommendations (score, temperature, compression, range of times), its patch size, the words it knows.
+Measured recommendations (score, temperature, compression, range of timesteps), its patch size and its vocabulary. Must
+not import torch.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bigain_cli.backbones.model_locations import ModelLocation, folder_of, present
+from bigain_cli.backbones.model_locations import ModelLocation, is_present, model_folder
 from bigain_cli.errors import ModelError
-from bigain_cli.labels.templates import usual
+from bigain_cli.labels.templates import default_template
 from bigain_cli.registry import DEFAULT_MODEL, MODELS
 
-FILE = "bigain.json"
-TRAINING = "training"  # the folder of `bigain train` for files that are no part of the model
+CARD_FILE = "bigain.json"
+TRAINING_FOLDER = "training"  # for files of `bigain train` that are no part of the model
 
 
 @dataclass(frozen=True)
@@ -31,60 +32,60 @@ class Sampling:
     sampler: str | None = None
     steps: int | None = None
 
-    def guided(self, guidance: float) -> Sampling:
-        """Return this with the family's guidance, unless it has its own."""
+    def with_guidance(self, guidance: float) -> Sampling:
+        """Fill in the family's guidance, unless the model has its own."""
         return self if self.guidance is not None else dataclasses.replace(self, guidance=guidance)
 
 
 @dataclass(frozen=True)
 class ModelCard:
-    """A model's own settings; the defaults are for a model of which nothing was measured."""
+    """A model's own settings; the defaults are for a model that was not measured."""
 
     score: str = "l2"
     temperature: float | None = None  # of the probabilities under `score`, in its units
     compress: str = "none"
     draws: int | None = None  # the most per label that were measured to pay
     sampling: Sampling = field(default_factory=Sampling)
-    times: tuple[float, float] = (0.0, 1.0)  # the part of the schedule that draws are taken from
-    patch: int = 1  # pixels along a side that a U-Net without a VAE takes as one position
+    times: tuple[float, float] = (0.0, 1.0)  # the share of the schedule that timesteps are drawn from
+    patch: int = 1  # pixels along a side of one position of a U-Net without a VAE
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     templates: tuple[str, ...] = ()
-    about: Mapping[str, Any] = field(default_factory=dict)  # data, recipe, device, accuracy: for people
+    about: Mapping[str, Any] = field(default_factory=dict)  # data, recipe, device, accuracy: for readers
 
     @property
     def template(self) -> str:
         """Return the template of a label's prompt."""
-        return usual(self.templates)
+        return default_template(self.templates)
 
     @staticmethod
     def read(folder: Path) -> ModelCard:
         """Read the card of a folder; without one, the defaults."""
-        path = folder / FILE
+        path = folder / CARD_FILE
         if not path.exists():
             return ModelCard()
         try:
-            return ModelCard.of(json.loads(path.read_text(encoding="utf-8")))
+            return ModelCard.from_dict(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError, AttributeError) as problem:
             raise ModelError(str(path), f"unreadable ({problem})", "Correct it, or remove it.") from problem
 
     @staticmethod
-    def effective(text: str) -> str:
-        """Return a card's text without the part for people only, which changes nothing in the model.
+    def text_for_identity(text: str) -> str:
+        """Return a card's text without `about`, which changes nothing in the model.
 
-        The order stays as it is written: that of the classes numbers a table's labels.
+        The order of entries stays as it is written: that of the classes gives a table's labels their numbers.
         """
         content = {name: value for name, value in json.loads(text).items() if name != "about"}
         return json.dumps(content, ensure_ascii=False)
 
     @staticmethod
-    def of(content: dict[str, Any]) -> ModelCard:
-        """Make a card of plain values, or refuse them."""
+    def from_dict(content: dict[str, Any]) -> ModelCard:
+        """Make a card of JSON's values, or refuse them."""
         known = {entry.name for entry in dataclasses.fields(ModelCard)}
         if unknown := sorted(content.keys() - known):
             raise ValueError(f"unknown entry {unknown[0]!r}")
         values: dict[str, Any] = dict(content)
-        values["classes"] = {name: _texts(names) for name, names in values.get("classes", {}).items()}
-        values["templates"] = _texts(values.get("templates", ()))
+        values["classes"] = {name: _text_list(names) for name, names in values.get("classes", {}).items()}
+        values["templates"] = _text_list(values.get("templates", ()))
         values["sampling"] = Sampling(**values.get("sampling", {}))
         low, high = values.get("times", (0.0, 1.0))
         values["times"] = (float(low), float(high))
@@ -109,23 +110,23 @@ class ModelCard:
         return low, max(high, low + 1)
 
 
-def _texts(values: Any) -> tuple[str, ...]:
-    """Return a list of texts, and refuse a single one, which would be split into letters."""
+def _text_list(values: Any) -> tuple[str, ...]:
+    """Return a tuple of texts; refuse a single text, which would be split into letters."""
     if isinstance(values, str) or not all(isinstance(value, str) for value in values):
         raise TypeError(f"{values!r} is not a list of texts")
     return tuple(values)
 
 
 def list_models(cache: Path) -> list[dict[str, Any]]:
-    """Return all known models: whether each can be loaded without a download into `cache`, and the card it brings."""
+    """Return all known models: whether each can be loaded without a download into `cache`, and its card."""
     return [
         {
             "name": name,
-            "present": not model.hub or present(ModelLocation(name, "hub", model.hub), cache),
+            "present": not model.hub or is_present(ModelLocation(name, "hub", model.hub), cache),
             "default": name == DEFAULT_MODEL,
             "about": model.about,
             "source": model.hub or "in the package",
-            "card": dataclasses.asdict(ModelCard.read(folder_of(model))) if model.folder else None,
+            "card": dataclasses.asdict(ModelCard.read(model_folder(model))) if model.folder else None,
         }
         for name, model in MODELS.items()
     ]
@@ -135,4 +136,4 @@ def model_pages() -> Iterator[str]:
     """Yield the model cards of the package's own models, as they stand beside the weights."""
     for name, model in MODELS.items():
         if model.folder:
-            yield (folder_of(model) / "README.md").read_text(encoding="utf-8").replace("# ", f"# {name}: ", 1)
+            yield (model_folder(model) / "README.md").read_text(encoding="utf-8").replace("# ", f"# {name}: ", 1)

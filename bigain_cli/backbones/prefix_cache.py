@@ -18,7 +18,7 @@ from bigain_cli.backbones.base import join, pick
 
 @dataclass(frozen=True)
 class PrefixCache:
-    """Outputs of the outermost modules that finish before the text enters, one row per (image, draw)."""
+    """Outputs of the outermost modules that finish before the text enters, by name; one row per (image, draw)."""
 
     outputs: Mapping[str, Any]
 
@@ -32,19 +32,19 @@ class PrefixCache:
         return PrefixCache(join([dict(part.outputs) for part in parts]))
 
 
-class _Reached(Exception):
+class _TextReached(Exception):
     """The first attention to the text was reached."""
 
 
-class _Known(nn.Module):
-    """Replaces a module whose output is known."""
+class _CachedModule(nn.Module):
+    """A module's replacement, which returns its cached output."""
 
     def __init__(self, output: Any) -> None:
         super().__init__()
         self._outputs = [output]  # in a list, so that nothing is registered
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the output; a second call in one pass would mean that the module is shared by two places."""
+        """Return the output; a second call in one pass would mean that two blocks share the module."""
         return self._outputs.pop()
 
 
@@ -56,13 +56,13 @@ def run_prefix(network: nn.Module, text: Tensor, forward: Callable[[], Any]) -> 
         if _is_attention(module):
             handles.append(module.register_forward_pre_hook(_stop_at(text), with_kwargs=True))
         elif name:
-            handles.append(module.register_forward_hook(_keep(finished, name)))
+            handles.append(module.register_forward_hook(_keep_output(finished, name)))
     for name, module in network.named_modules():
         if _is_attention(module):
-            handles.append(module.register_forward_hook(_keep(finished, name)))
+            handles.append(module.register_forward_hook(_keep_output(finished, name)))
     try:
         forward()
-    except _Reached:
+    except _TextReached:
         return PrefixCache(finished)
     finally:
         for handle in handles:
@@ -72,17 +72,17 @@ def run_prefix(network: nn.Module, text: Tensor, forward: Callable[[], Any]) -> 
 
 @contextmanager
 def use_cached(network: nn.Module, prefix: PrefixCache) -> Iterator[None]:
-    """Let the prefix's modules return their known outputs, for one pass."""
-    swapped: list[tuple[nn.Module, str, nn.Module]] = []
+    """Replace the prefix's modules by their cached outputs, for one pass."""
+    replaced: list[tuple[nn.Module, str, nn.Module]] = []
     try:
         for name, output in prefix.outputs.items():
             parent_name, _, leaf = name.rpartition(".")
             parent = network.get_submodule(parent_name)
-            swapped.append((parent, leaf, parent.get_submodule(leaf)))
-            parent._modules[leaf] = _Known(output)
+            replaced.append((parent, leaf, parent.get_submodule(leaf)))
+            parent._modules[leaf] = _CachedModule(output)
         yield
     finally:
-        for parent, leaf, module in swapped:
+        for parent, leaf, module in replaced:
             parent._modules[leaf] = module
 
 
@@ -93,14 +93,18 @@ def _is_attention(module: nn.Module) -> bool:
 
 
 def _stop_at(text: Tensor) -> Callable[..., None]:
+    """Return a hook that stops the pass at an attention to the text."""
+
     def stop(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if any(value is text for value in (*args, *kwargs.values())):
-            raise _Reached
+            raise _TextReached
 
     return stop
 
 
-def _keep(finished: dict[str, Any], name: str) -> Callable[..., None]:
+def _keep_output(finished: dict[str, Any], name: str) -> Callable[..., None]:
+    """Return a hook that keeps a module's output in place of those of the modules inside it."""
+
     def keep(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         for inner in [other for other in finished if other.startswith(name + ".")]:
             del finished[inner]

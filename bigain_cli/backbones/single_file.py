@@ -1,6 +1,6 @@
 """Read a single-file checkpoint (original Stable Diffusion 1.x or 2.x layout) like a diffusers folder, writing nothing.
 
-diffusers renames the tensors. Its `from_single_file` could also fill the networks, but ignores unknown tensors, does
+diffusers renames the tensors. Its `from_single_file` could also load the networks, but ignores unknown tensors, does
 not name missing ones, and leaves the weights in the mapped file: here they are checked and copied.
 """
 
@@ -19,32 +19,32 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from bigain_cli.backbones.diffusers_folder import DiffusersFolder, quiet, sample
+from bigain_cli.backbones.diffusers_folder import DiffusersFolder, add_samples, quiet
 from bigain_cli.backbones.single_file_configs import CLIP, PREFIXES, SUPPORTED, Header, read_configs
 from bigain_cli.errors import ModelError
 
 OPEN_CLIP = f"{PREFIXES['text_encoder']}model."
 NAMES = {"unet": "U-Net", "vae": "VAE", "text_encoder": "text encoder"}
-FOREIGN = {  # the first that matches is named, so patches on a model come before models
+OTHER_CONTENTS = {  # the first match is named, so additions to a model come before models
     r"lora_|hada_w|lokr_": "a LoRA: changes to a model, not a model",
     r"^control_model\.|input_hint_block|controlnet_cond_embedding": "a ControlNet",
     r"^emb_params$|string_to_param": "a textual inversion: a word for a model, not a model",
     r"joint_blocks\.": "Stable Diffusion 3",
-    r"double_blocks\.|single_transformer_blocks\.": "FLUX or one of its kin",
+    r"double_blocks\.|single_transformer_blocks\.": "FLUX or a model like it",
     r"^conditioner\.embedders\.|add_embedding\.": "Stable Diffusion XL",
     r"label_emb\.": "a model that wants more than text (Stable Diffusion XL, unCLIP, upscaler)",
     r"^(text_model|embeddings|encoder\.layers)\.": "a text encoder alone",
     r"^(encoder|decoder|quant_conv|post_quant_conv)\.": "a VAE alone",
     r"^(diffusion_model\.)?(input_blocks|middle_block|down_blocks|mid_block)\.": "a U-Net alone",
 }
-INPUTS = {5: "a depth-to-image model", 7: "an upscaler", 8: "an image-editing model", 9: "an inpainting model"}
-TOKENIZER = "openai/clip-vit-large-patch14"  # Stable Diffusion 1 and 2 were trained with the same 49408 pieces
+OTHER_CHANNELS = {5: "a depth-to-image model", 7: "an upscaler", 8: "an image-editing model", 9: "an inpainting model"}
+TOKENIZER = "openai/clip-vit-large-patch14"  # Stable Diffusion 1 and 2 were trained with the same 49408 tokens
 TOKENIZER_FILES = ["vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"]
 
 
 @dataclass(frozen=True)
 class SingleFile(DiffusersFolder):
-    """The configurations read off a checkpoint, and a tokenizer; `folder` is the checkpoint itself."""
+    """The configurations read from a checkpoint's shapes, and a tokenizer; `folder` is the checkpoint itself."""
 
     configs: dict[str, dict[str, Any]]
     tokenizer: Path
@@ -58,24 +58,24 @@ class SingleFile(DiffusersFolder):
         return self.configs[part]
 
     def network(self, part: str, kind: Any, dtype: torch.dtype | None = None) -> Any:
-        """Load a network's weights, every one of them, ready for inference."""
-        return self._filled(part, partial(kind, **self.configs[part]), dtype or self.dtype)
+        """Load a network with all its weights, ready for inference."""
+        return self._load(part, partial(kind, **self.configs[part]), dtype or self.dtype)
 
     def text(self) -> tuple[Any, Any]:
-        """Load the tokenizer and the CLIP text encoder; 2.x was trained with prompts filled up with piece 0, "!"."""
+        """Load the tokenizer and the CLIP text encoder; 2.x was trained with prompts filled up with token 0, "!"."""
         from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
         config = self.configs["text_encoder"]
         pad = "!" if self.configs["unet"]["use_linear_projection"] else "<|endoftext|>"
-        with self._explained("tokenizer"), quiet():
-            # set on loading, as in a diffusers folder: what a prompt's own "!" becomes depends on that
+        with self._load_errors("tokenizer"), quiet():
+            # set on loading, as in a diffusers folder: the tokens of a prompt's own "!" depend on it
             tokenizer = CLIPTokenizer.from_pretrained(self.tokenizer, local_files_only=True, pad_token=pad)
         if len(tokenizer) != config["vocab_size"]:
             why = f"the tokenizer has {len(tokenizer)} pieces, the text encoder knows {config['vocab_size']}"
             beside = self.folder.resolve().parent / "tokenizer"
             raise ModelError(f"model {self.name}", why, f"Put the tokenizer that belongs to it in {beside}.")
         tokenizer.model_max_length = min(tokenizer.model_max_length, config["max_position_embeddings"])
-        return tokenizer, self._filled("text_encoder", lambda: CLIPTextModel(CLIPTextConfig(**config)), self.dtype)
+        return tokenizer, self._load("text_encoder", lambda: CLIPTextModel(CLIPTextConfig(**config)), self.dtype)
 
     @property
     def identity(self) -> str:
@@ -84,32 +84,32 @@ class SingleFile(DiffusersFolder):
         for path in sorted(self.tokenizer.iterdir()):
             if path.suffix in (".json", ".txt"):
                 digest.update(path.read_bytes())
-        sample(self.folder, digest)
+        add_samples(digest, self.folder)
         return digest.hexdigest()
 
-    def _filled(self, part: str, make: Callable[[], nn.Module], dtype: torch.dtype) -> nn.Module:
-        """Make an empty network and put the weights into it: none may be missing, none left over."""
+    def _load(self, part: str, make: Callable[[], nn.Module], dtype: torch.dtype) -> nn.Module:
+        """Make an empty network and put the weights into it: none may be missing, none unknown."""
         from accelerate import init_empty_weights
 
-        with self._explained(part), quiet():
+        with self._load_errors(part), quiet():
             with init_empty_weights():
                 network = make()
             with safe_open(self.folder, framework="pt") as file:
-                names = [name for name in file.keys() if name.startswith(PREFIXES[part])]  # noqa: SIM118 — not a dict
-                tensors = {name: file.get_tensor(name) for name in names}
-            weights, wanted = rename(part, tensors, network), network.state_dict().keys()
-            for why, wrong in (("missing", wanted - weights.keys()), ("unknown", weights.keys() - wanted)):
-                if wrong:
-                    reason = f"{len(wrong)} weights are {why} ({min(wrong)}, …)"
+                keys = [key for key in file.keys() if key.startswith(PREFIXES[part])]  # noqa: SIM118 — not a dict
+                tensors = {key: file.get_tensor(key) for key in keys}
+            weights, expected = rename(part, tensors, network), network.state_dict().keys()
+            for why, names in (("missing", expected - weights.keys()), ("unknown", weights.keys() - expected)):
+                if names:
+                    reason = f"{len(names)} weights are {why} ({min(names)}, …)"
                     raise ModelError(f"{self.name}/{part}", reason, SUPPORTED)
             # a copy even where nothing changes: the file's own memory is unaligned, and gone if the file is
-            placed = {name: tensor.to(self.device, dtype, copy=True) for name, tensor in weights.items()}
-            network.load_state_dict(placed, assign=True)
+            on_device = {name: tensor.to(self.device, dtype, copy=True) for name, tensor in weights.items()}
+            network.load_state_dict(on_device, assign=True)
             return network.to(self.device).eval().requires_grad_(False)
 
 
-def open_single(name: str, path: Path, device: torch.device, dtype: torch.dtype) -> SingleFile:
-    """Open a whole Stable Diffusion 1.x or 2.x, refuse anything else; warn of what had to be guessed."""
+def open_single_file(name: str, path: Path, device: torch.device, dtype: torch.dtype) -> SingleFile:
+    """Open a whole Stable Diffusion 1.x or 2.x, refuse anything else; warn of a guess."""
     try:
         with safe_open(path, framework="pt") as file:
             shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 — not a dict
@@ -124,14 +124,14 @@ def open_single(name: str, path: Path, device: torch.device, dtype: torch.dtype)
 
 def _refusal(header: Header) -> tuple[str, str] | None:
     """Return why this is no whole Stable Diffusion 1.x or 2.x, and what to try."""
-    folder = header.path.resolve().parent.parent  # a diffusers folder, if the file lies in one
-    whole = f"Give the whole folder: -m {folder}" if (folder / "model_index.json").is_file() else SUPPORTED
-    for pattern, what in FOREIGN.items():
+    folder = header.path.resolve().parent.parent  # a diffusers folder, if the file is in one
+    hint = f"Give the whole folder: -m {folder}" if (folder / "model_index.json").is_file() else SUPPORTED
+    for pattern, what in OTHER_CONTENTS.items():
         if any(re.search(pattern, key) for key in header.shapes):
-            return f"this file is {what}", whole
+            return f"this file is {what}", hint
     channels = header.shapes.get(f"{PREFIXES['unet']}input_blocks.0.0.weight", (0, 0))[1]
-    if channels in INPUTS:
-        why = f"this file is {INPUTS[channels]}: its U-Net takes {channels} channels"
+    if channels in OTHER_CHANNELS:
+        why = f"this file is {OTHER_CHANNELS[channels]}: its U-Net takes {channels} channels"
         return why, "Use the text-to-image model of the same family."
     present = [part for part, prefix in PREFIXES.items() if header.under(prefix)]
     missing = [f"{NAMES[part]} ({prefix}*)" for part, prefix in PREFIXES.items() if part not in present]
@@ -140,7 +140,7 @@ def _refusal(header: Header) -> tuple[str, str] | None:
         return f"no Stable Diffusion in this file (it holds {first}, …)", SUPPORTED
     if missing:
         holds = " and ".join(NAMES[part] for part in present)
-        return f"only the {holds} in this file; missing: {', '.join(missing)}", whole
+        return f"only the {holds} in this file; missing: {', '.join(missing)}", hint
     return None
 
 
@@ -154,7 +154,7 @@ def tokenizer_folder(name: str, path: Path) -> Path:
     for cached in (True, False):
         try:
             folder = Path(snapshot_download(TOKENIZER, local_files_only=cached, allow_patterns=TOKENIZER_FILES))
-        except Exception as problem:  # noqa: BLE001 — whatever the cache lacks, the download says it better
+        except Exception as problem:  # noqa: BLE001 — the last one, of the download, is reported
             reason = problem
         else:
             if not cached or any((folder / file).is_file() for file in ("vocab.json", "tokenizer.json")):
@@ -167,7 +167,7 @@ def tokenizer_folder(name: str, path: Path) -> Path:
 
 
 def rename(part: str, tensors: dict[str, Tensor], network: Any) -> dict[str, Tensor]:
-    """Return a part's weights, named as these releases of diffusers and transformers name them.
+    """Return a part's weights, named as the installed diffusers and transformers name them.
 
     A training checkpoint also has their moving average, `model_ema.*`. The plain weights are taken: they are what
     published "ema" files, fine-tunes and merges are made of and what other tools load, so that scores can be compared.
@@ -185,6 +185,6 @@ def rename(part: str, tensors: dict[str, Tensor], network: Any) -> dict[str, Ten
         weights = single_file_utils.convert_open_clip_checkpoint(network, tensors, prefix=OPEN_CLIP)
     else:
         weights = {CLIP.sub("", key): tensor for key, tensor in tensors.items()}
-        weights.pop("embeddings.position_ids", None)  # 0, 1, 2, …: a constant that old files carry along
+        weights.pop("embeddings.position_ids", None)  # 0, 1, 2, …: a constant in old files
     wrapper = "text_model." if any(key.startswith("text_model.") for key in network.state_dict()) else ""
     return {wrapper + key.removeprefix("text_model."): tensor for key, tensor in weights.items()}

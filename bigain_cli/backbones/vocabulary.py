@@ -1,7 +1,7 @@
-"""The closed vocabularies: class names of a label-conditioned model, prompts of a small text-conditioned one.
+"""Closed vocabularies: the class names of a label-conditioned model, the prompts of a small text-conditioned one.
 
-Names, synonyms and numbers to class ids; prompts to the spelling that the model knows. Refuses what a model cannot
-know and lists near names. Must not know tensors.
+In: a name, a synonym, a number or a prompt; out: a class id, or the prompt in the spelling of the model's training; an
+error with near names for all else. Must not know tensors.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from bigain_cli.errors import UsageError, near
-from bigain_cli.labels.templates import fill, usual
+from bigain_cli.labels.templates import default_template, fill
 
-# ImageNet's homonyms: names that are one word in the standard list for two classes, told apart.
+# ImageNet's homonyms: longer names for classes that share one word in the standard list.
 HOMONYMS = {
     "old world partridge": (86, "partridge"),
     "crane bird": (134, "crane"),
@@ -29,36 +29,34 @@ HOMONYMS = {
 
 
 class ClassVocabulary:
-    """Class names with their synonyms, separated by commas in the model's own table."""
+    """Class names by id, each with its synonyms after commas, as in a model's id2label."""
 
     def __init__(self, names: Mapping[int, str], unconditional: int | None) -> None:
         self.names = dict(names)
         self.unconditional = unconditional
         self._ids: dict[str, list[int]] = defaultdict(list)
         for number, name in self.names.items():
-            for form in {folded(part) for part in (name, *name.split(","))} - {""}:
-                self._ids[form].append(number)
+            for spelling in {normalized(part) for part in (name, *name.split(","))} - {""}:
+                self._ids[spelling].append(number)
         for name, (number, word) in HOMONYMS.items():
             if number in self._ids.get(word, []):
                 self._ids.setdefault(name, [number])
 
     def find(self, name: str) -> int:
-        """Return the class id of a name, a synonym, or a number such as 207; the empty name is no class at all."""
+        """Return the class id of a name, a synonym, or a number such as 207; the empty name is no class."""
         if not name.strip():
-            return self._no_class()
-        ids = self._ids.get(folded(name), [])
+            return self._unconditional_id()
+        ids = self._ids.get(normalized(name), [])
         if len(ids) == 1:
             return ids[0]
-        if not ids and name.strip().isdecimal() and int(name) in self.names:
-            return int(name)
         if ids:
             choices = "; ".join(f"{number} ({self.names[number]})" for number in ids)
-            raise UsageError(
-                f"label {name!r}", f"names several classes of this model: {choices}", "Use one of the numbers."
-            )
-        raise UsageError(
-            f"label {name!r}", f"not among the {len(self.names)} classes this model knows", self._hint(name)
-        )
+            why = f"names several classes of this model: {choices}"
+            raise UsageError(f"label {name!r}", why, "Use one of the numbers.")
+        if name.strip().isdecimal() and int(name) in self.names:
+            return int(name)
+        why = f"not among the {len(self.names)} classes this model knows"
+        raise UsageError(f"label {name!r}", why, self._hint(name))
 
     def knows(self, name: str) -> bool:
         """Tell whether a name can be found."""
@@ -68,35 +66,23 @@ class ClassVocabulary:
             return False
         return True
 
-    def _no_class(self) -> int:
+    def _unconditional_id(self) -> int:
         if self.unconditional is None:
-            raise UsageError(
-                "the empty prompt",
-                "this model was trained without an unconditional class",
-                "Leave out --reject, or generate with --guidance 1.",
-            )
+            why = "this model was trained without an unconditional class"
+            raise UsageError("the empty prompt", why, "Leave out --reject, or generate with --guidance 1.")
         return self.unconditional
 
     def _hint(self, name: str) -> str:
-        words = set(folded(name).split())
-        names = [form for form in self._ids if words & set(form.split())][:4]
-        names = names or near(folded(name), self._ids) or near(folded(name).split(" ")[-1], self._ids)
-        known = f"Near names: {', '.join(names)}." if names else f"It knows: {self._sample()}."
+        name = normalized(name)
+        same_words = [other for other in self._ids if set(name.split()) & set(other.split())][:4]
+        names = same_words or near(name, self._ids) or near(name.split(" ")[-1], self._ids)
+        known = _known_names(names, [name.split(",")[0] for name in self.names.values()])
         return f"{known} For free text choose a text-conditioned model, for example -m sd1.5."
-
-    def _sample(self) -> str:
-        names = [name.split(",")[0] for name in self.names.values()]
-        return ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
-
-
-def folded(name: str) -> str:
-    """Make spelling variants equal: case, hyphens, underscores, apostrophes and extra blanks."""
-    return re.sub(r"[\s_\-]+", " ", name.casefold().replace("'", "").replace("’", "")).strip()
 
 
 @dataclass(frozen=True)
 class PromptVocabulary:
-    """Classes with every name they go by, the first being their own, and templates with `{}` in."""
+    """Classes with all their names, the main one first, and the templates with `{}` of a model's training."""
 
     classes: Mapping[str, Sequence[str]]
     templates: Sequence[str]
@@ -107,11 +93,11 @@ class PromptVocabulary:
 
     def prompt(self, name: str) -> str:
         """Return the prompt for a class: from the command's own template, if the model was trained with it."""
-        return fill(usual(self.templates), self.classes[name][0])
+        return fill(default_template(self.templates), self.classes[name][0])
 
-    def folded(self, prompt: str) -> str:
-        """Return a prompt as the model reads it, or refuse it; the empty one is no condition."""
-        text = spelt(prompt)
+    def normalize(self, prompt: str) -> str:
+        """Return a prompt in the model's spelling, or refuse it; the empty one is no condition."""
+        text = normalized(prompt)
         words = _words(text)
         if not words:
             return ""
@@ -120,62 +106,66 @@ class PromptVocabulary:
         unknown = [word for word in words if word not in self._words]
         if unknown:
             raise self._refusal(prompt, f"this model does not know the word {unknown[0]!r}", unknown[0])
-        found = self._named(words)
-        if len(found) != 1:
-            why = f"names several classes ({', '.join(found)})" if found else "names none of its classes"
+        classes = self._classes_in(words)
+        if len(classes) != 1:
+            why = f"names several classes ({', '.join(classes)})" if classes else "names none of its classes"
             raise self._refusal(prompt, why, "")
         return " ".join(words)
 
-    def _named(self, words: list[str]) -> list[str]:
-        """Return the classes that are named, a longer name hiding shorter ones inside it."""
+    def _classes_in(self, words: list[str]) -> list[str]:
+        """Return the classes that the words name; a longer name hides shorter ones inside it."""
         found: dict[str, None] = {}
-        at = 0
-        while at < len(words):
-            for length in range(self._longest, 0, -1):
-                name = self._names.get(" ".join(words[at : at + length]))
-                if name is not None and at + length <= len(words):
-                    found[name] = None
-                    at += length - 1
-                    break
-            at += 1
+        start = 0
+        while start < len(words):
+            lengths = range(min(self._longest, len(words) - start), 0, -1)
+            names = {length: " ".join(words[start : start + length]) for length in lengths}
+            length = next((length for length, name in names.items() if name in self._class_of), 0)
+            if length:
+                found[self._class_of[names[length]]] = None
+            start += max(length, 1)
         return list(found)
 
     @cached_property
-    def _names(self) -> dict[str, str]:
+    def _class_of(self) -> dict[str, str]:
         return {plain(word): name for name, names in self.classes.items() for word in names}
 
     @cached_property
     def _longest(self) -> int:
-        return max(len(name.split()) for name in self._names)
+        return max(len(name.split()) for name in self._class_of)
 
     @cached_property
     def _words(self) -> frozenset[str]:
-        names = (word for name in self._names for word in name.split())
+        names = (word for name in self._class_of for word in name.split())
         return frozenset(names) | {word for text in self._sentences for word in _words(text)}
 
     @cached_property
     def _sentences(self) -> frozenset[str]:
-        return frozenset(spelt(text) for name in self.classes for text in self.sentences(name))
+        return frozenset(normalized(text) for name in self.classes for text in self.sentences(name))
 
     def _refusal(self, prompt: str, why: str, word: str) -> UsageError:
-        known = near(word, self._names) if word else []
-        names = known or list(self.classes)[:12]
-        more = ", …" if not known and len(self.classes) > 12 else ""
-        hint = f"{'Near names' if known else 'It knows'}: {', '.join(names)}{more}."
-        return UsageError(
-            f"prompt {prompt!r}", why, f"{hint} For free text choose another model, for example -m sd1.5."
-        )
+        known = _known_names(near(word, self._class_of) if word else [], list(self.classes))
+        hint = f"{known} For free text choose another model, for example -m sd1.5."
+        return UsageError(f"prompt {prompt!r}", why, hint)
 
 
-def spelt(text: str) -> str:
-    """Return a text in the one spelling that all its variants share."""
-    return unicodedata.normalize("NFC", folded(unicodedata.normalize("NFC", text)))
+def normalized(text: str) -> str:
+    """Make spelling variants equal: Unicode forms, case, hyphens, underscores, apostrophes and extra blanks."""
+    text = unicodedata.normalize("NFC", text).casefold().replace("'", "").replace("’", "")
+    return unicodedata.normalize("NFC", re.sub(r"[\s_\-]+", " ", text).strip())
 
 
 def plain(text: str) -> str:
     """Return a text's words in that spelling, without full stops and exclamation marks at their ends."""
-    return " ".join(_words(spelt(text)))
+    return " ".join(_words(normalized(text)))
 
 
 def _words(text: str) -> list[str]:
+    """Split a normalized text, without the marks at the ends of its words."""
     return re.sub(r"[.!]+(?=\s|$)", " ", text).split()
+
+
+def _known_names(near_names: Sequence[str], known: Sequence[str], most: int = 12) -> str:
+    """Phrase the near names or, without any, the first known ones."""
+    if near_names:
+        return f"Near names: {', '.join(near_names)}."
+    return f"It knows: {', '.join(known[:most])}{', …' if len(known) > most else ''}."

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from bigain_cli.backbones.base import Backbone
-from bigain_cli.backbones.devices import sizes
+from bigain_cli.backbones.batch_sizes import batch_sizes
 from bigain_cli.backbones.loading import as_backbone
 from bigain_cli.benchmark import machine
 from bigain_cli.benchmark.results import Benchmark, BenchmarkSettings, Timing, check_options
@@ -120,7 +120,7 @@ def _conditions(task: Workload, rounds: int, warm_up: int, prefix: bool, compile
         labels=task.labels,
         draws=len(task.job.block),
         batch=task.batch,
-        filled=sum(sizes(task.job.evaluations, task.batch, device)) - task.job.evaluations,
+        filled=sum(batch_sizes(task.job.evaluations, task.batch, device)) - task.job.evaluations,
         rounds=rounds,
         warm_up=warm_up,
         prefix=prefix,

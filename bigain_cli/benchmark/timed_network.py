@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from bigain_cli.backbones.base import Backbone, Conditions
-from bigain_cli.backbones.devices import automatic_batch_size, stable_batch_size
+from bigain_cli.backbones.batch_sizes import automatic_batch_size, stable_batch_size
 from bigain_cli.classification.classifier import BATCHES_PER_ROUND
 from bigain_cli.classification.denoising import DenoisingErrors, ScoringJob, SharedWork
 from bigain_cli.compress.patching import compressed, compressed_or_not

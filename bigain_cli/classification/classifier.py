@@ -30,7 +30,7 @@ from bigain_cli.compress import Compression, Spec, parse
 from bigain_cli.compress.flops import forward_flops
 from bigain_cli.compress.patching import compressed_or_not
 from bigain_cli.compress.plan import Grid
-from bigain_cli.images import ImageReader, Images, LoadedImage, sources_of, view_of
+from bigain_cli.images import ImageReader, Images, LoadedImage, center_crop, sources_of
 from bigain_cli.noise_draws import Draws
 from bigain_cli.registry import DEFAULT_SCORE, SCHEDULES, SCORES
 
@@ -135,7 +135,7 @@ class Classification:
         while True:
             self._start_images(reader, running, results)
             yield from results.ready()
-            if not running and reader.over:
+            if not running and reader.at_end:
                 return
             for image_run, result in self._run_round(running):
                 if result.finished:
@@ -174,7 +174,7 @@ class Classification:
         grid = [t * backbone.timesteps // 1000 for stage in SCHEDULES[self.rules.schedule].staged for t in stage]
         draws = Draws(self._seed, image.digest, backbone.latent_shape, backbone.timestep_range, grid)
         latent, elimination = backbone.encode(image.image), self._new_elimination()
-        model_input = view_of(image.image, size) if self._with_images else None
+        model_input = center_crop(image.image, size) if self._with_images else None
         return ImageRun(index, image.id, latent, draws, elimination, started, model_input, self._empty_prompt)
 
     def _new_elimination(self) -> Elimination:

@@ -17,15 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bigain_cli.backbones.base import Backbone, Conditions, Shared
-from bigain_cli.backbones.devices import (
+from bigain_cli.backbones.batch_sizes import (
     automatic_batch_size,
+    batch_sizes,
     fixed_size_batches,
-    out_of_memory,
     prefix_batch_size,
-    repeatable,
-    sizes,
     stable_batch_size,
 )
+from bigain_cli.backbones.devices import out_of_memory, repeatable
 from bigain_cli.backbones.prefix_cache import PrefixCache
 from bigain_cli.classification.heatmaps import HeatmapAccumulator, PixelErrors
 from bigain_cli.compress.patching import Compression
@@ -206,7 +205,7 @@ class DenoisingErrors:
     def _batches(self, count: int, size: int) -> Iterator[Tensor]:
         """Yield row indices in batches; the last one is padded with repeats."""
         start = 0
-        for rows in sizes(count, size, self.backbone.device):
+        for rows in batch_sizes(count, size, self.backbone.device):
             yield torch.arange(start, start + rows, device=self.backbone.device).clamp(max=count - 1)
             start += rows
 

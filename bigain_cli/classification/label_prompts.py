@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from bigain_cli.backbones.vocabulary import ClassVocabulary
 from bigain_cli.errors import UsageError
-from bigain_cli.labels import DEFAULT_TEMPLATE, LISTED, Label, LabelSet, presets, prompts_for, read_labels
+from bigain_cli.labels import DEFAULT_TEMPLATE, INLINE_LIST, Label, LabelSet, presets, prompts_for, read_labels
 
 NONE = "none"
 
@@ -46,7 +46,7 @@ def label_prompts(
     if reject:
         found.append(LabelPrompts(NONE, ("",)))
     if len(found) < 2:
-        spelled = " without spaces (red,green)" if labels.origin == LISTED else ""  # a shell would have cut it there
+        spelled = " without spaces (red,green)" if labels.origin == INLINE_LIST else ""  # where a shell would split it
         raise UsageError(labels.origin, "one label cannot be ranked", f"Give at least two{spelled}, or add --reject.")
     return tuple(found)
 

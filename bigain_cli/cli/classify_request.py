@@ -14,7 +14,7 @@ from bigain_cli.classification.stopping import StoppingRules
 from bigain_cli.cli.options import check_machine
 from bigain_cli.compress import Spec
 from bigain_cli.errors import UsageError
-from bigain_cli.images import Source, find, listed
+from bigain_cli.images import Source, find, read_paths
 from bigain_cli.outputs.files import IN_PLACE, check_target
 from bigain_cli.outputs.plotting import require_plotting
 from bigain_cli.registry import OUTPUTS
@@ -105,7 +105,7 @@ class ClassifyRequest:
         """Yield every image lazily: those of the arguments first, then those of a list."""
         paths: Iterator[str] = iter(())
         if self.files_from is not None:
-            paths = listed(_list(self.files_from, open_files), self.null)
+            paths = read_paths(_list(self.files_from, open_files), self.null)
         free = None if self.files_from == "-" else _stdin()  # a list on stdin leaves no room for an image
         return find(itertools.chain(self.inputs, paths), self.recursive, free)
 

@@ -16,7 +16,7 @@ from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.options import load_model
 from bigain_cli.labels import LabelSet, presets, read_labels
 from bigain_cli.outputs.files import make_folder, open_target
-from bigain_cli.outputs.heatmap_figure import save_panel
+from bigain_cli.outputs.heatmap_figure import save_heatmap
 from bigain_cli.outputs.plotting import can_map
 from bigain_cli.outputs.resume import Recorded, recorded
 from bigain_cli.outputs.sink import Layout, Sink, opened
@@ -46,7 +46,7 @@ def run_request(request: ClassifyRequest, messages: Messages) -> int:
                 if outcome.finished:
                     with progress.aside():
                         if folder is not None and isinstance(outcome, Ranking):
-                            save_panel(folder, outcome)  # before the record: what is recorded is not done again
+                            save_heatmap(folder, outcome)  # before the record: what is recorded is not done again
                         sink.write(outcome.to_dict(request.top_labels), outcome)
                     if isinstance(outcome, Failure):
                         failures, first = failures + 1, first or outcome.message

@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from bigain_cli.backbones.model_card import ModelCard
-from bigain_cli.backbones.model_locations import present, resolve
+from bigain_cli.backbones.model_locations import is_present, resolve
 from bigain_cli.classification.label_prompts import label_prompts
 from bigain_cli.classification.stopping import mappable_score
 from bigain_cli.cli.classify_request import ClassifyRequest
@@ -44,7 +44,7 @@ def dry_run(request: ClassifyRequest) -> int:
         "labels_from": labels.origin,
         "prompts": sum(prompts),
         "evaluations_at_most": images * rules.most_evaluations(prompts, planned),
-        "model": {"name": model.name, "source": model.where, "present": present(model, hub_cache())},
+        "model": {"name": model.name, "source": model.where, "present": is_present(model, hub_cache())},
         "output": request.output or "stdout",
         "format": request.format,
     }

@@ -18,7 +18,7 @@ from bigain_cli.cli.progress import ProgressBar
 from bigain_cli.errors import UsageError
 from bigain_cli.outputs.files import open_target, write_whole
 from bigain_cli.outputs.html_report import Html
-from bigain_cli.outputs.plotting import drawn
+from bigain_cli.outputs.plotting import rendered
 from bigain_cli.outputs.sink import Layout, encode, opened
 from bigain_cli.outputs.text import counted
 
@@ -153,4 +153,4 @@ def _write(request: EvaluateRequest, summary: Any, page: Html | None, messages: 
     for name in request.figures:
         from bigain_cli.evaluation.chart import chart_of
 
-        write_whole(name, drawn(chart_of(summary), PurePath(name).suffix[1:].lower()), request.replace)
+        write_whole(name, rendered(chart_of(summary), PurePath(name).suffix[1:].lower()), request.replace)

@@ -11,8 +11,8 @@ from typing import Any
 from bigain_cli.classification.ranking import Failure, RankedLabel, Ranking
 from bigain_cli.cli.messages import Messages, write_line
 from bigain_cli.cli.progress import Display, clock
-from bigain_cli.outputs.interval_bars import beyond, part, span
-from bigain_cli.outputs.table import gap
+from bigain_cli.outputs.interval_bars import axis_ends, beyond, fraction
+from bigain_cli.outputs.table import gap_text
 from bigain_cli.outputs.text import counted, safe
 
 PAUSE = 1.0  # seconds between an image's lines where there is no terminal
@@ -84,7 +84,7 @@ def plain(ranking: Ranking, pace: float) -> str:
     state = "done" if ranking.finished else "running"
     first = ", ".join(f"{safe(place.label)} {place.probability:.2f}" for place in ranking.ranked[:3])
     spent = f"{counted(ranking.draws, 'draw')}, {counted(ranking.evaluations, 'evaluation')}, {pace:.1f}/s"
-    distance = f"gap {gap({'gap': ranking.gap, 'gap_interval': ranking.gap_interval})}"
+    distance = f"gap {gap_text({'gap': ranking.gap, 'gap_interval': ranking.gap_interval})}"
     return f"{ranking.id!r}: {state}, {spent}, {distance}, {len(ranking.contenders)} in the race: {first}"
 
 
@@ -101,7 +101,7 @@ def table(ranking: Ranking) -> Any:
     grid.add_column("gap to the leader", no_wrap=True)
     grid.add_column("draws", justify="right")
     first = ranking.ranked[:MOST]
-    ends = span(first)
+    ends = axis_ends(first)
     for number, place in enumerate(first):
         style = ("bold" if number == 0 else "") if place.alive else "bright_black"
         grid.add_row(
@@ -116,7 +116,7 @@ def bar(place: RankedLabel, ends: tuple[float, float], width: int = WIDTH) -> st
     """Draw a label's gap to the leader as a dot on its interval; the leader is the upright line."""
 
     def cell(value: float) -> int:
-        return min(int(part(value, ends) * width), width - 1)
+        return min(int(fraction(value, ends) * width), width - 1)
 
     cells = [" "] * width
     if place.radius is not None:

@@ -14,7 +14,8 @@ import numpy as np
 from PIL import Image
 
 from bigain_cli.backbones.base import Backbone
-from bigain_cli.backbones.devices import automatic_batch_size, out_of_memory
+from bigain_cli.backbones.batch_sizes import automatic_batch_size
+from bigain_cli.backbones.devices import out_of_memory
 from bigain_cli.datasets.dataset import Case, Dataset, by_class, shuffled
 from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.evaluation.array_cache import ArrayCache, Arrays
@@ -22,7 +23,7 @@ from bigain_cli.evaluation.generated_options import GeneratedImagesOptions, shar
 from bigain_cli.evaluation.image_features import Rows, load_feature
 from bigain_cli.evaluation.image_metrics import Quality, checked, compare_features
 from bigain_cli.generation.generator import GeneratedImage, Generation, GenerationProgress
-from bigain_cli.images import LoadedImage, fitted, prepare
+from bigain_cli.images import LoadedImage, crop_and_resize, read_or_error
 from bigain_cli.outputs.png import png, tiled
 from bigain_cli.registry import MEASURES
 
@@ -222,9 +223,9 @@ class ImageGeneration:
         """Return a class's first images that can be read, twice as many as are generated if there are."""
         found: list[Image.Image] = []
         for case in cases:
-            item = prepare(case.opened())
+            item = read_or_error(case.opened())
             if isinstance(item, LoadedImage):
-                found.append(fitted(item.image, self._size))
+                found.append(crop_and_resize(item.image, self._size))
             if len(found) == 2 * self._share:
                 break
         return found

@@ -18,7 +18,8 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from bigain_cli.backbones.base import Backbone
-from bigain_cli.backbones.devices import automatic_batch_size, repeatable, stable_batch_size
+from bigain_cli.backbones.batch_sizes import automatic_batch_size, stable_batch_size
+from bigain_cli.backbones.devices import repeatable
 from bigain_cli.backbones.latents import fit
 from bigain_cli.compress.patching import is_compressed
 from bigain_cli.compress.sites import is_patches, is_unet, network_of

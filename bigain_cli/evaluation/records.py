@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bigain_cli.errors import UsageError
-from bigain_cli.outputs.files import IN_PLACE, check_target, explained, open_target
+from bigain_cli.outputs.files import IN_PLACE, check_target, name_write_errors, open_target
 from bigain_cli.outputs.json import line
 from bigain_cli.outputs.resume import recorded
 
@@ -91,7 +91,7 @@ class RecordFile:
         with open_target(path, self._replace, self._resume) as stream:
 
             def write(record: dict[str, Any]) -> None:
-                with explained(path):
+                with name_write_errors(path):
                     stream.write(line(record) + b"\n")
                     stream.flush()
 

@@ -15,7 +15,8 @@ from PIL.Image import Image
 from torch import Tensor
 
 from bigain_cli.backbones.base import Backbone, Conditions
-from bigain_cli.backbones.devices import images_at_once, leave_float16, out_of_memory, stable_batch_size
+from bigain_cli.backbones.batch_sizes import generation_batch_size, stable_batch_size
+from bigain_cli.backbones.devices import leave_float16, out_of_memory
 from bigain_cli.backbones.loading import as_backbone
 from bigain_cli.compress import Compression, Spec, parse
 from bigain_cli.compress.patching import compressed_or_not
@@ -78,7 +79,7 @@ class Generation:
         self.prompts = tuple(prompts)
         check_prompts(self.prompts, count, options.seed)
         self._shape = latent_shape(backbone, options.size)
-        self._batch = images_at_once(backbone, self._shape, options.batch)
+        self._batch = generation_batch_size(backbone, self._shape, options.batch)
         spec = parse(backbone.sampling.compress if options.compress is None else options.compress)
         self._spec = spec.by_level() if backbone.has_prefix else spec
         self.options = self._decided(options)

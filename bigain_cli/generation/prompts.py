@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bigain_cli.errors import UsageError
-from bigain_cli.labels.label_sets import decoded
+from bigain_cli.labels.label_sets import decode_utf8
 
 
 def read_prompts(arguments: Sequence[str], source: str | None) -> tuple[str, ...]:
@@ -32,4 +32,4 @@ def _text(source: str) -> str:
     except (OSError, ValueError) as problem:
         why = getattr(problem, "strerror", None) or str(problem)
         raise UsageError(f"--prompts-from {source}", why, "Give a file of prompts, or - for stdin.") from problem
-    return decoded(data, f"--prompts-from {source}")
+    return decode_utf8(data, f"--prompts-from {source}")

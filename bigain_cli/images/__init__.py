@@ -1,12 +1,12 @@
 """Find images and read them: paths, folders, globs, lists and stdin in; (id, upright RGB image) out, one at a time.
 
-Whatever is wrong with one input is an `InputError` of that input and never stops the others. Must not know tensors.
+Whatever is wrong with one input is an `InputError` and never stops the others. Must not know tensors.
 """
 
 from bigain_cli.images.decoding import digest, read
-from bigain_cli.images.prefetch import ImageReader, LoadedImage, load_image, prepare
-from bigain_cli.images.rgb import fitted, view_of
-from bigain_cli.images.sources import SUFFIXES, Images, OneImage, Source, find, listed, sources_of
+from bigain_cli.images.prefetch import ImageReader, LoadedImage, load_image, read_or_error
+from bigain_cli.images.rgb import center_crop, crop_and_resize
+from bigain_cli.images.sources import SUFFIXES, Images, OneImage, Source, find, read_paths, sources_of
 
 __all__ = [
     "SUFFIXES",
@@ -15,13 +15,13 @@ __all__ = [
     "LoadedImage",
     "OneImage",
     "Source",
+    "center_crop",
+    "crop_and_resize",
     "digest",
     "find",
-    "fitted",
-    "listed",
     "load_image",
-    "prepare",
     "read",
+    "read_or_error",
+    "read_paths",
     "sources_of",
-    "view_of",
 ]

@@ -1,10 +1,9 @@
-"""Read one source: upright RGB pixels out, or an `InputError` of a stable kind; files are closed either way.
+"""Decode one source: an upright RGB image out, or an `InputError` whose kind and text are the same in every run.
 
-Only formats with a signature here reach a decoder, so that nothing exotic (PostScript, say) is ever run. A broken
-image may raise almost any exception in a decoder; here it becomes one sentence that is the same in every run.
+Only formats with a signature here reach a decoder, so that nothing exotic (PostScript, say) is ever executed.
 """
 
-# os.path says no where pathlib raises: names too long, folders that are closed.
+# os.path returns False where pathlib raises: names that are too long, folders without permission.
 from __future__ import annotations
 
 import ctypes
@@ -58,38 +57,33 @@ def read(source: Source) -> Image:
     """Return the source's image, upright, first frame, over white, in RGB."""
     if source.error is not None:
         raise source.error
-    with _opened(source) as stream:
+    with _open(source) as stream:
         return _decode(stream, source.id)
 
 
 def digest(image: Image) -> bytes:
     """Return the fingerprint of an RGB image's content: blake2b of mode, size and pixels."""
-    name = hashlib.blake2b(f"{image.mode} {image.width} {image.height} ".encode(), digest_size=32)
+    fingerprint = hashlib.blake2b(f"{image.mode} {image.width} {image.height} ".encode(), digest_size=32)
     for top in range(0, image.height, 64):
-        name.update(image.crop((0, top, image.width, min(top + 64, image.height))).tobytes())
-    return name.digest()
+        fingerprint.update(image.crop((0, top, image.width, min(top + 64, image.height))).tobytes())
+    return fingerprint.digest()
 
 
 @contextmanager
-def _opened(source: Source) -> Iterator[BinaryIO]:
-    """Open a source for reading from anywhere in it; a pipe is read whole."""
+def _open(source: Source) -> Iterator[BinaryIO]:
+    """Open a source as a stream in which one can seek, and explain why it cannot be opened or read."""
     if source.data is not None or source.path is None:
         yield io.BytesIO(source.data or b"")
         return
     try:
-        file = Path(source.path).open("rb")  # noqa: SIM115 (closed below)
+        with Path(source.path).open("rb") as file:
+            yield file if file.seekable() else io.BytesIO(file.read())
     except (OSError, ValueError) as error:
-        raise _unopened(source.id, source.path, error) from error
-    with file:
-        try:
-            seekable = file if file.seekable() else io.BytesIO(file.read())
-        except OSError as error:
-            raise _unopened(source.id, source.path, error) from error
-        yield seekable
+        raise _open_error(source.id, source.path, error) from error
 
 
-def _unopened(name: str, path: str, error: OSError | ValueError) -> InputError:
-    """Say why a file cannot be opened."""
+def _open_error(name: str, path: str, error: OSError | ValueError) -> InputError:
+    """Return the error for a file that cannot be opened or read."""
     if isinstance(error, PermissionError):
         return InputError("permission-denied", name, "no permission to read it", "Check its permissions")
     if isinstance(error, IsADirectoryError):
@@ -107,38 +101,44 @@ def _decode(stream: BinaryIO, name: str) -> Image:
 
     from bigain_cli.images import rgb
 
-    kind, size = _identified(stream, name)
+    kind, size = _format_and_size(stream, name)
     try:
-        with _strict_pillow(LIMIT), Image.open(stream, formats=[kind]) as image:
+        with _strict_pillow(), Image.open(stream, formats=[kind]) as image:
             image.load()
-            if kind == "JPEG2000" and _lacks_end(kind, stream):  # its decoder fills a missing end with blank pixels
+            if kind == "JPEG2000" and _is_truncated(kind, stream):  # its decoder fills a missing end with blank pixels
                 raise OSError("truncated codestream")
             return rgb.upright_rgb(image)
     except Image.DecompressionBombError as error:
         why = f"a {kind} of more than {LIMIT} pixels, maybe a decompression bomb"
         raise InputError("decompression-bomb", name, why, "Shrink it first if you trust it") from error
     except Exception as error:  # a decoder may raise almost anything for a broken file
-        if re.search(_TRUNCATED, str(error), re.IGNORECASE) or _lacks_end(kind, stream):
+        if re.search(_TRUNCATED, str(error), re.IGNORECASE) or _is_truncated(kind, stream):
             why = f"truncated {kind} (file ends after {size} bytes)"
             raise InputError("truncated-image", name, why, "Copy or download it again") from error
-        raise InputError("unreadable-image", name, f"broken {kind} ({_reason(error)})", "Save it again") from error
+        raise InputError("unreadable-image", name, f"broken {kind} ({_error_text(error)})", "Save it again") from error
 
 
-def _identified(stream: BinaryIO, name: str) -> tuple[str, int]:
-    """Return a stream's format and size in bytes."""
-    try:
-        head, size = stream.read(_HEAD), stream.seek(0, 2)
-    except OSError as error:
-        raise InputError("unreadable-image", name, f"cannot be read ({error.strerror})", "Check the disk") from error
+def _format_and_size(stream: BinaryIO, name: str) -> tuple[str, int]:
+    """Return a stream's image format, by its first bytes, and its size in bytes."""
+    head, size = stream.read(_HEAD), stream.seek(0, 2)
     if not head:
         raise InputError("empty-file", name, "the file is empty (0 bytes)", "Copy or download it again")
-    kind = _image_format(head)
-    if kind is None:
-        raise InputError("not-an-image", name, f"not an image but {_other_kind(head)}", "Convert it to JPEG or PNG")
-    return kind, size
+    for kind, signature in _SIGNATURES.items():
+        if re.match(signature, head, re.DOTALL):
+            return kind, size
+    why = f"not an image but {_other_kind(head)}"
+    raise InputError("not-an-image", name, why, "Convert it to JPEG or PNG")
 
 
-def _reason(error: Exception) -> str:
+def _other_kind(head: bytes) -> str:
+    """Name the kind of a file that is not an image."""
+    for name, signature in _OTHER_KINDS.items():
+        if re.match(signature, head, re.DOTALL | re.IGNORECASE):
+            return name
+    return "text" if head.isascii() and b"\0" not in head else "data of an unknown kind"
+
+
+def _error_text(error: Exception) -> str:
     """Return a decoder's message as one line that is the same in every run."""
     from PIL import UnidentifiedImageError
 
@@ -149,21 +149,8 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _image_format(head: bytes) -> str | None:
-    """Name the image format that a file's first bytes announce."""
-    return next((name for name, start in _SIGNATURES.items() if re.match(start, head, re.DOTALL)), None)
-
-
-def _other_kind(head: bytes) -> str:
-    """Say what kind of file this is, which is not an image."""
-    for name, start in _OTHER_KINDS.items():
-        if re.match(start, head, re.DOTALL | re.IGNORECASE):
-            return name
-    return "text" if head.isascii() and b"\0" not in head else "data of an unknown kind"
-
-
-def _lacks_end(kind: str, stream: BinaryIO) -> bool:
-    """Tell whether a file that cannot be decoded lacks its end."""
+def _is_truncated(kind: str, stream: BinaryIO) -> bool:
+    """Return whether the end of a file is missing, as far as its format shows."""
     size = stream.seek(0, 2)
     stream.seek(0)
     head = stream.read(16)
@@ -188,7 +175,7 @@ def _lacks_end(kind: str, stream: BinaryIO) -> bool:
 
 
 def _boxes_overrun(stream: BinaryIO, size: int) -> bool:
-    """Tell whether the boxes of an ISO media file reach beyond its end."""
+    """Return whether the boxes of an ISO media file reach beyond its end."""
     start = 0
     while start + 8 <= size:
         stream.seek(start)
@@ -200,26 +187,26 @@ def _boxes_overrun(stream: BinaryIO, size: int) -> bool:
 
 
 @contextmanager
-def _strict_pillow(pixels: int) -> Iterator[None]:
-    """Refuse truncated images and those of more pixels; silence Pillow, its log and the libraries below it."""
+def _strict_pillow() -> Iterator[None]:
+    """Refuse truncated images and those of more than `LIMIT` pixels; silence Pillow, its log and libtiff."""
     from PIL import Image, ImageFile
 
     log = logging.getLogger("PIL")
     with _LOCK:
-        # Not catch_warnings: it swaps all filters of the process, and reading may go on beside other threads.
+        # Not catch_warnings: it replaces all filters of the process, and other threads may be running.
         warnings.filterwarnings("ignore", module=r"PIL\.")
-        before = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, log.level, _libtiff(None)
-        Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = pixels // 2, False  # it warns there, fails at twice
+        before = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, log.level, _set_libtiff_handlers(None)
+        Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = LIMIT // 2, False  # it warns there, fails at twice
         log.setLevel(logging.CRITICAL + 1)
         try:
             yield
         finally:
             Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = before[:2]
             log.setLevel(before[2])
-            _libtiff(before[3])
+            _set_libtiff_handlers(before[3])
 
 
-def _libtiff(handlers: tuple[int | None, ...] | None) -> tuple[int | None, ...]:
+def _set_libtiff_handlers(handlers: tuple[int | None, ...] | None) -> tuple[int | None, ...]:
     """Set libtiff's error and warning handlers, which write to stderr by default; return the previous ones."""
     setters = _libtiff_setters()
     return tuple(setter(handler) for setter, handler in zip(setters, handlers or (None, None), strict=False))
@@ -227,7 +214,7 @@ def _libtiff(handlers: tuple[int | None, ...] | None) -> tuple[int | None, ...]:
 
 @functools.cache
 def _libtiff_setters() -> tuple[Callable[[int | None], int | None], ...]:
-    """Find the setters in the library that Pillow brings; where they cannot be found, libtiff writes to stderr."""
+    """Find the setters in Pillow's own library; where they cannot be found, libtiff writes to stderr."""
     from PIL import _imaging
 
     try:

@@ -1,6 +1,6 @@
-"""Read images ahead, in a thread, in order: decoding, or waiting for a pipe, overlaps with the network.
+"""Read images ahead, in order, in a thread, so that decoding overlaps with the network.
 
-In: sources; out: images or errors. Must not know tensors.
+In: sources; out: images or the errors of single images. Must not know tensors.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bigain_cli.images.sources import Found, OneImage, sources_of
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-AHEAD = 4
+AHEAD = 4  # images in the queue
 
 
 @dataclass(frozen=True)
@@ -31,41 +31,39 @@ class LoadedImage:
     digest: bytes
 
 
-Item = LoadedImage | tuple[str, InputError]
+Item = LoadedImage | tuple[str, InputError]  # the text is the image's id
 
 
 class ImageReader:
-    """A bounded queue of images."""
+    """Reads images in a thread into a bounded queue."""
 
     def __init__(self, sources: Iterable[Found]) -> None:
         self._queue: queue.Queue[Item | BaseException | None] = queue.Queue(AHEAD)
         self._stopped = threading.Event()
-        self.over = False
+        self.at_end = False
         threading.Thread(target=self._fill, args=(sources,), daemon=True, name="bigain-reader").start()
 
     def next(self, wait: bool) -> Item | None:
         """Return the next image; None at the end, or, without `wait`, when none is ready yet."""
-        if self.over:
+        if self.at_end:
             return None
         try:
             item = self._queue.get(block=wait)
         except queue.Empty:
             return None
-        if item is None:
-            self.over = True
+        self.at_end = item is None or isinstance(item, BaseException)
         if isinstance(item, BaseException):
-            self.over = True
             raise item
         return item
 
     def stop(self) -> None:
-        """Read no further."""
+        """Stop reading."""
         self._stopped.set()
 
     def _fill(self, sources: Iterable[Found]) -> None:
         try:
             for source in sources:
-                self._put(prepare(source))
+                self._put(read_or_error(source))
                 if self._stopped.is_set():
                     return
             self._put(None)
@@ -81,8 +79,8 @@ class ImageReader:
                 continue
 
 
-def prepare(source: Found) -> Item:
-    """Read one image, or say why not; the one place where anything may go wrong with a file."""
+def read_or_error(source: Found) -> Item:
+    """Read one image, or return its id and what is wrong with it, whatever its decoder raises."""
     id = source[0] if isinstance(source, tuple) else source.id
     try:
         image = source[1].convert("RGB") if isinstance(source, tuple) else read(source)
@@ -96,8 +94,8 @@ def prepare(source: Found) -> Item:
 
 
 def load_image(image: OneImage) -> Image:
-    """Read one image, however it is given, and raise what is wrong with it."""
-    found = [prepare(source) for source in itertools.islice(sources_of(image), 2)]
+    """Read one image, in whatever form it is given, or raise what is wrong with it."""
+    found = [read_or_error(source) for source in itertools.islice(sources_of(image), 2)]
     if len(found) != 1:
         why = f"{'several images' if found else 'no image'} where one is needed"
         raise UsageError("image", why, "Give one path, PIL image or array.")

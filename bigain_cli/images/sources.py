@@ -1,9 +1,9 @@
-"""Turn what a user names or gives (files, folders, globs, lists, stdin, images) into sources, lazily, in a fixed order.
+"""Turn files, folders, globs, lists of paths, stdin and images in memory into sources, lazily, in a fixed order.
 
-An id is the path as it was given. What cannot be found is a source with an `error`, in its place in the order.
+What cannot be found is a source with an `error`, at its position in the order.
 """
 
-# An id is the path exactly as given, which pathlib would tidy up.
+# An id is the path exactly as given, which pathlib would normalise.
 from __future__ import annotations
 
 import glob
@@ -19,9 +19,9 @@ from bigain_cli.errors import InputError, UsageError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_READ = "jpg jpeg jpe jfif png apng gif webp avif bmp tif tiff ppm pgm pbm pnm pfm jp2 j2k jpx j2c ico qoi"
-_NAMED = "heic heif"  # not supported, but an error is better than silence
-SUFFIXES = frozenset(f".{name}" for name in f"{_READ} {_NAMED}".split())
+_SUPPORTED = "jpg jpeg jpe jfif png apng gif webp avif bmp tif tiff ppm pgm pbm pnm pfm jp2 j2k jpx j2c ico qoi"
+_REFUSED = "heic heif"  # not supported, but an error is better than silence
+SUFFIXES = frozenset(f".{name}" for name in f"{_SUPPORTED} {_REFUSED}".split())
 
 
 @dataclass(frozen=True)
@@ -36,18 +36,17 @@ class Source:
 
 @runtime_checkable
 class PixelArray(Protocol):
-    """What numpy arrays and torch tensors have in common; to know them by it imports neither library."""
+    """What numpy arrays and torch tensors have in common, so that neither library has to be imported."""
 
     @property
     def shape(self) -> Sequence[int]:
-        """Its extents."""
+        """Return the size of each dimension."""
 
     @property
     def dtype(self) -> Any:
-        """What it holds."""
+        """Return the type of the elements."""
 
-    def __array__(self) -> Any:
-        """Return it as a numpy array."""
+    def __array__(self) -> Any: ...
 
 
 OneImage: TypeAlias = "str | PathLike[str] | bytes | Image | PixelArray | Source"
@@ -56,11 +55,11 @@ Found: TypeAlias = "Source | tuple[str, Image]"  # the text is the image's id
 
 
 def sources_of(images: Images) -> Iterator[Found]:
-    """Take one image or many: paths, the bytes of files, PIL images, arrays, or (id, image) pairs of these."""
+    """Yield the sources of one image or many: paths, bytes of files, PIL images, arrays, or (id, image) pairs."""
     if isinstance(images, (str, PathLike)):
         yield from find([os.fspath(images)])
-    elif (one := _with_id("image", images)) is not None:
-        yield one
+    elif (source := _source_of("image", images)) is not None:
+        yield source
     elif not isinstance(images, Iterable):
         raise _not_an_image("images", images)
     else:
@@ -69,13 +68,13 @@ def sources_of(images: Images) -> Iterator[Found]:
                 yield from find([os.fspath(entry)])
                 continue
             id, image = entry if isinstance(entry, tuple) and len(entry) == 2 else (f"image-{number}", entry)
-            if (one := _with_id(id, image)) is None:
+            if (source := _source_of(id, image)) is None:
                 raise _not_an_image(id, image)
-            yield one
+            yield source
 
 
-def _with_id(id: str, image: object) -> Found | None:
-    """Give an image its id; None if it is no image."""
+def _source_of(id: str, image: object) -> Found | None:
+    """Return an image's source, or None if it is not an image."""
     from PIL.Image import Image
 
     match image:
@@ -88,12 +87,12 @@ def _with_id(id: str, image: object) -> Found | None:
         case Image():
             return id, image
         case PixelArray():
-            return id, _from_array(id, image)
+            return id, _image_of_array(id, image)
     return None
 
 
-def _from_array(id: str, array: PixelArray) -> Image:
-    """Make an image of an array of height × width × 3 bytes."""
+def _image_of_array(id: str, array: PixelArray) -> Image:
+    """Convert an array of height × width × 3 bytes."""
     import numpy as np
     from PIL.Image import fromarray
 
@@ -111,24 +110,24 @@ def _not_an_image(id: str, given: object) -> UsageError:
 
 
 def find(inputs: Iterable[str], recursive: bool = False, stdin: BinaryIO | None = None) -> Iterator[Source]:
-    """Yield the sources that the inputs stand for, each id once, reading no input before it is needed."""
+    """Yield the sources that the inputs name, each id once, consuming no input before it is needed."""
     seen: set[str] = set()
     for given in inputs:
-        for source in _expand(given, recursive, stdin):
+        for source in _sources_of_input(given, recursive, stdin):
             if source.id not in seen:
                 seen.add(source.id)
                 yield source
 
 
-def listed(stream: BinaryIO, null: bool = False) -> Iterator[str]:
-    """Yield the paths of a list, each as soon as its newline (or NUL) arrives."""
-    for piece in _pieces(stream, b"\0" if null else b"\n"):
+def read_paths(stream: BinaryIO, null: bool = False) -> Iterator[str]:
+    """Yield the paths listed in a stream, each as soon as its newline (or NUL) arrives."""
+    for piece in _split(stream, b"\0" if null else b"\n"):
         path = piece if null else piece.removesuffix(b"\r")
         if path if null else path.strip():
             yield os.fsdecode(path)
 
 
-def _pieces(stream: BinaryIO, separator: bytes) -> Iterator[bytes]:
+def _split(stream: BinaryIO, separator: bytes) -> Iterator[bytes]:
     """Split a stream without waiting for more bytes than there are; the last piece may lack its separator."""
     arrived = getattr(stream, "read1", stream.read)  # read1 returns what has arrived; so does a raw stream's read
     rest = b""
@@ -139,41 +138,41 @@ def _pieces(stream: BinaryIO, separator: bytes) -> Iterator[bytes]:
         yield rest
 
 
-def _expand(given: str, recursive: bool, stdin: BinaryIO | None) -> Iterator[Source]:
+def _sources_of_input(given: str, recursive: bool, stdin: BinaryIO | None) -> Iterator[Source]:
     """Yield the sources of one input."""
     if given == "-":
-        yield _piped(stdin)
+        yield _source_of_stdin(stdin)
     elif os.path.isdir(given):
-        yield from _scanned(given, recursive)
+        yield from _sources_of_folder(given, recursive)
     elif os.path.lexists(given):
         yield Source(given, path=given)
     elif glob.has_magic(given):
-        yield from _globbed(given, recursive)
+        yield from _sources_of_pattern(given, recursive)
     else:
         hint = "The list seems to be separated by NUL: add -0" if "\0" in given else "Check the path"
         yield Source(given, error=InputError("not-found", given, "no such file or folder", hint))
 
 
-def _piped(stdin: BinaryIO | None) -> Source:
-    """Take one image's bytes from stdin."""
+def _source_of_stdin(stdin: BinaryIO | None) -> Source:
+    """Read one image's bytes from stdin."""
     if stdin is None:
         why, hint = "stdin is not available here", "A file of that name is ./-"
         return Source("-", error=InputError("not-found", "-", why, hint))
     return Source("-", data=stdin.read())
 
 
-def _globbed(pattern: str, recursive: bool) -> Iterator[Source]:
-    """Treat each match like an input of its own, as a shell would."""
+def _sources_of_pattern(pattern: str, recursive: bool) -> Iterator[Source]:
+    """Yield the sources of each matching path, as if the shell had expanded the pattern."""
     matches = sorted(_matches(pattern), key=os.fsencode)
     for match in matches:
-        yield from _expand(match, recursive, None)
+        yield from _sources_of_input(match, recursive, None)
     if not matches:
-        hint = "Check the pattern; ** stands for folders of any depth"
+        hint = "Check the pattern; ** matches folders of any depth"
         yield Source(pattern, error=InputError("no-match", pattern, "no file matches this pattern", hint))
 
 
 def _matches(pattern: str) -> set[str]:
-    """Return the paths that match; `**` is walked here because glob's own follows symlink loops."""
+    """Return the paths that match; `**` is expanded here because glob itself follows symlink loops."""
     parts = re.split(r"(?:(?<=/)|^)\*\*/", pattern, maxsplit=1)
     if len(parts) == 1:
         return set(glob.glob(pattern))
@@ -184,7 +183,7 @@ def _matches(pattern: str) -> set[str]:
 
 
 def _folders(folder: str, above: frozenset[str] = frozenset()) -> Iterator[str]:
-    """Yield a folder and those below it, never one inside itself."""
+    """Yield a folder and those below it, following no link to a folder above."""
     if (real := os.path.realpath(folder)) in above:
         return
     yield folder
@@ -193,14 +192,14 @@ def _folders(folder: str, above: frozenset[str] = frozenset()) -> Iterator[str]:
             yield from _folders(os.path.join(folder, entry.name), above | {real})
 
 
-def _scanned(folder: str, recursive: bool) -> Iterator[Source]:
-    """Yield a folder's images, or say that it has none."""
+def _sources_of_folder(folder: str, recursive: bool) -> Iterator[Source]:
+    """Yield a folder's images, or the error that it has none."""
     empty = True
     for source in _walk(folder, recursive):
         empty = False
         yield source
     if empty:
-        hint = "Name another folder, or the files themselves" if recursive else "To look into its folders too, add -r"
+        hint = "Name another folder, or the files themselves" if recursive else "To include its subfolders, add -r"
         yield Source(folder, error=InputError("no-images", folder, "no image file in this folder", hint))
 
 
@@ -220,7 +219,7 @@ def _walk(folder: str, recursive: bool, above: frozenset[str] = frozenset()) -> 
 
 
 def _entries(folder: str) -> tuple[list[os.DirEntry[str]], InputError | None]:
-    """List a folder, hidden names left out, or say why that failed."""
+    """List a folder without hidden names, or return why that failed."""
     try:
         with os.scandir(folder or ".") as entries:
             kept = [entry for entry in entries if not entry.name.startswith(".")]
@@ -232,10 +231,10 @@ def _entries(folder: str) -> tuple[list[os.DirEntry[str]], InputError | None]:
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """Tell a folder, or a link to one, from everything else."""
+    """Return whether an entry is a folder or a link to one."""  # without a system call for most entries
     return entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and os.path.isdir(entry.path))
 
 
 def _is_file_or_missing(entry: os.DirEntry[str]) -> bool:
-    """Tell a file, or a broken link, from a pipe or a device."""
+    """Return whether an entry is a file or a broken link, not a pipe or a device."""
     return entry.is_file(follow_symlinks=False) or os.path.isfile(entry.path) or not os.path.exists(entry.path)

@@ -1,1 +1,1 @@
-"""Show what a compression does to one image, block by block."""
+"""Show what a compression does to one image, block by block: `inspect` and its table and figures."""

@@ -4,7 +4,7 @@ Empty, duplicate or undecodable labels are usage errors that name the file and t
 """
 
 from bigain_cli.labels.label_files import Label
-from bigain_cli.labels.label_sets import LISTED, LabelSet, presets, read_labels
+from bigain_cli.labels.label_sets import INLINE_LIST, LabelSet, presets, read_labels
 from bigain_cli.labels.templates import DEFAULT_TEMPLATE, prompts_for
 
-__all__ = ["DEFAULT_TEMPLATE", "LISTED", "Label", "LabelSet", "presets", "prompts_for", "read_labels"]
+__all__ = ["DEFAULT_TEMPLATE", "INLINE_LIST", "Label", "LabelSet", "presets", "prompts_for", "read_labels"]

@@ -1,9 +1,9 @@
-"""Find the labels that a specification means: a path wins over a preset, a preset over an inline list.
+"""Read the labels that a specification names: a path goes before a preset, a preset before an inline list.
 
-`origin` says in words what was chosen. Nothing falls back silently: what looks like a path is one.
+`origin` describes what was found. There is no silent fallback: what looks like a path is one.
 """
 
-# os.path says no where pathlib raises: names too long, folders that are closed.
+# os.path returns False where pathlib raises: names that are too long, folders without permission.
 from __future__ import annotations
 
 import os
@@ -14,20 +14,20 @@ from pathlib import Path
 from bigain_cli.errors import UsageError, did_you_mean
 from bigain_cli.labels.label_files import FORMATS, Label, from_lines, from_list
 
-LISTED = "inline list"  # the origin of labels that were written out
+INLINE_LIST = "inline list"  # an origin
 SUFFIXES = (".txt", ".csv", ".json", ".tsv")
 
 
 @dataclass(frozen=True)
 class LabelSet:
-    """Labels of different names, and where they came from in words."""
+    """Labels of different names, and a description of where they come from."""
 
     labels: tuple[Label, ...]
     origin: str
 
 
 def read_labels(spec: str, presets: Mapping[str, Path]) -> LabelSet:
-    """Read the labels that a path, a preset's name or an inline list stands for."""
+    """Read the labels of a file, a preset or an inline list."""
     if spec == "-":
         raise UsageError("label file -", "labels are not read from stdin", "Name a file, or write cat,dog")
     folder = os.path.isdir(spec)
@@ -36,10 +36,12 @@ def read_labels(spec: str, presets: Mapping[str, Path]) -> LabelSet:
     if spec in presets:
         return LabelSet(_from_file(os.fspath(presets[spec]), f"preset {spec}"), f"preset {spec}")
     looks_like_path = spec.lower().endswith(SUFFIXES) or ("," not in spec and (os.sep in spec or folder))
+    if looks_like_path and folder:
+        raise UsageError(spec, "a folder, not a label file", "Name a text, CSV or JSON file in it")
     if looks_like_path:
-        raise _no_file(spec, presets)
+        raise UsageError(spec, "no such label file", did_you_mean(Path(spec).stem, presets, "Check the path"))
     if "," in spec:
-        return LabelSet(from_list(spec, LISTED), LISTED)
+        return LabelSet(from_list(spec, INLINE_LIST), INLINE_LIST)
     known = did_you_mean(spec, presets, f"Presets: {', '.join(presets)}." if presets else "")
     hint = f"{known} An inline list has commas: cat,dog (one label: cat, with --reject)".strip()
     raise UsageError(f"labels {spec!r}", "neither a file nor a preset", hint)
@@ -48,13 +50,13 @@ def read_labels(spec: str, presets: Mapping[str, Path]) -> LabelSet:
 def presets() -> dict[str, Path]:
     """Return the label presets by name: the CSV files that come with the package."""
     package = Path(__file__).parents[1]
-    homes = (package / "prompts", package.parent / "prompts")  # in a wheel; in a source tree
-    home = next((home for home in homes if home.is_dir()), homes[0])
-    return {path.stem: path for path in sorted(home.glob("*.csv"))}
+    in_wheel, in_source_tree = package / "prompts", package.parent / "prompts"
+    folder = in_wheel if in_wheel.is_dir() else in_source_tree
+    return {path.stem: path for path in sorted(folder.glob("*.csv"))}
 
 
 def list_presets() -> list[dict[str, object]]:
-    """Return all label presets: how many labels each has, and where it comes from."""
+    """Return the name of each label preset, its number of labels and its file."""
     return [
         {"name": name, "labels": len(read_labels(str(path), {}).labels), "source": str(path)}
         for name, path in presets().items()
@@ -63,34 +65,22 @@ def list_presets() -> list[dict[str, object]]:
 
 def _from_file(path: str, origin: str) -> tuple[Label, ...]:
     """Read a label file in the format of its suffix."""
-    parse = FORMATS.get(Path(path).suffix.lower(), from_lines)
-    text = _text(path, origin)
-    if not text.strip():
-        raise UsageError(origin, "the file is empty", "Write one label per line")
-    return parse(text, origin)
-
-
-def _text(path: str, origin: str) -> str:
     try:
-        return decoded(Path(path).read_bytes(), origin)
+        text = decode_utf8(Path(path).read_bytes(), origin)
     except PermissionError as error:
         raise UsageError(origin, "no permission to read it", "Check its permissions") from error
     except OSError as error:
         raise UsageError(origin, f"cannot be read ({error.strerror})", "Check the path") from error
+    if not text.strip():
+        raise UsageError(origin, "the file is empty", "Write one label per line")
+    return FORMATS.get(Path(path).suffix.lower(), from_lines)(text, origin)
 
 
-def decoded(data: bytes, origin: str) -> str:
-    """Read UTF-8, with or without a byte order mark; a mistake is named by its line."""
+def decode_utf8(data: bytes, origin: str) -> str:
+    """Decode UTF-8 with or without a byte order mark; an error names the line."""
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         why = f"not UTF-8 (byte 0x{error.object[error.start]:02x})"
         raise UsageError(f"{origin}, line {line}", why, "Save it as UTF-8") from error
-
-
-def _no_file(spec: str, presets: Mapping[str, Path]) -> UsageError:
-    """Say that a path leads to no label file."""
-    if os.path.isdir(spec):
-        return UsageError(spec, "a folder, not a label file", "Name a text, CSV or JSON file in it")
-    return UsageError(spec, "no such label file", did_you_mean(Path(spec).stem, presets, "Check the path"))

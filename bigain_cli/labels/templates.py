@@ -1,6 +1,6 @@
-"""Make prompts from a label's name: templates with `{}` in, sentences with the right article out.
+"""Make prompts from a label's name: templates with `{}` in, sentences with the right English article out.
 
-English only, by sound: a short list of exceptions to "a before consonants, an before vowels".
+The article goes by sound: "an" before vowels, "a" before consonants, and a short list of exceptions.
 """
 
 from __future__ import annotations
@@ -15,41 +15,39 @@ from bigain_cli.labels.label_files import Label
 DEFAULT_TEMPLATE = "a photo of a {}."
 _SLOT = re.compile(r"(?:\b(an?|the) +)?\{\}", re.IGNORECASE)
 _ARTICLE = re.compile(r"(?:an?|the) ", re.IGNORECASE)
-_YOU_OR_WON = re.compile(  # spelt with a vowel, spoken with a consonant: unicorn, European, one-way, user, ukulele
+_CONSONANT_SOUND = re.compile(  # spelt with a vowel, spoken with a consonant: unicorn, European, one-way, user, ukulele
     r"uni(?!n|m|d[^i])|eu|ewe|us(?:e|ing|age|u)|ut(?:e|i|op)|uk|ur(?:an|in|ug|olog)|ubiq|ouija|one\b|once\b"
 )
 _SILENT_H = re.compile(r"hour|honest|hono(?:u?r)|heir")
 _SPELT_OUT = re.compile(r"(?:8|1[18](?!\d)|[AEFHILMNORSX](?![^\W\d_]))")  # an 8-bit, an 18-wheeler, an X-ray, an F-16
-
 _LETTERS = re.compile(r"[A-Z]{2,3}(?![^\W\d_])")
 
 
 def prompts_for(label: Label, templates: Sequence[str], override: bool = False) -> tuple[str, ...]:
-    """Return the label's own prompts, or, without any or if overridden, the templates filled with its name."""
+    """Return the label's own prompts, or, if there are none or if overridden, the templates filled with its name."""
     if label.prompts and not override:
         return label.prompts
     return tuple(fill(template, label.name) for template in templates or (DEFAULT_TEMPLATE,))
 
 
-def usual(templates: Sequence[str]) -> str:
-    """Return the template to use if none is given: the command's own, or the first of the model's."""
+def default_template(templates: Sequence[str]) -> str:
+    """Return the template to use if none is given: the command's default, if the model has it, or the model's first."""
     return templates[0] if templates and DEFAULT_TEMPLATE not in templates else DEFAULT_TEMPLATE
 
 
 def fill(template: str, name: str) -> str:
-    """Put a name in a template, its article fitted to the name."""
+    """Fill a name into a template, with the article that fits it."""
     if "{}" not in template:
-        raise UsageError(
-            f"template {template!r}", "has no {} for the label", f"Write for instance {DEFAULT_TEMPLATE!r}"
-        )
-    return _SLOT.sub(lambda slot: _placed(slot[1], name), template)
+        why, hint = "has no {} for the label", f"Write for instance {DEFAULT_TEMPLATE!r}"
+        raise UsageError(f"template {template!r}", why, hint)
+    return _SLOT.sub(lambda slot: _with_article(slot[1], name), template)
 
 
-def _placed(article: str | None, name: str) -> str:
-    """Return the name after the template's article, if that is needed."""
+def _with_article(article: str | None, name: str) -> str:
+    """Return the name after the form of the template's article that fits it."""
     if article is None:
         return name
-    if _ARTICLE.match(name):  # it brings its own
+    if _ARTICLE.match(name):  # the name has an article
         return name[0].upper() + name[1:] if article[0].isupper() else name
     if article.lower() == "the":
         return f"{article} {name}"
@@ -57,7 +55,7 @@ def _placed(article: str | None, name: str) -> str:
 
 
 def starts_with_vowel_sound(name: str) -> bool:
-    """Tell whether a name takes `an`."""
+    """Return whether a name takes `an`."""
     letters = (letter for letter in unicodedata.normalize("NFD", name) if not unicodedata.combining(letter))
     plain = "".join(letters).lstrip("\"'([ ")
     if _SPELT_OUT.match(plain):
@@ -66,5 +64,5 @@ def starts_with_vowel_sound(name: str) -> bool:
         return spelt[0][0] in "AEFHILMNORSX"
     word = plain.lower()
     if word[:1] in tuple("aeiou"):
-        return not (_YOU_OR_WON.match(word) or re.match(r"U(?![^\W\d_])", plain))
+        return not (_CONSONANT_SOUND.match(word) or re.match(r"U(?![^\W\d_])", plain))
     return bool(_SILENT_H.match(word))

@@ -1,9 +1,9 @@
-"""Write files so that under their final names there is never half a document; folders, and a file name for every id.
+"""Write files so that there is never half a document under the final name; folders, and a file name for every id.
 
 JSON Lines grow in place, line by line; anything else is written under a temporary name and renamed at the end.
 """
 
-# os.path says no where pathlib raises: names too long, folders that are closed.
+# os.path returns False where pathlib raises: names that are too long, folders without permission.
 from __future__ import annotations
 
 import hashlib
@@ -18,33 +18,33 @@ from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.outputs.text import counted
 
 IN_PLACE = (".jsonl", ".ndjson")
-LONGEST = 120  # bytes of a plain name: file systems allow 255, and there are temporary names beside it
+LONGEST = 120  # bytes of a name without its digest; file systems allow 255
 _PLAIN = re.compile(r"\w[\w.() -]*")
-_MARKED = re.compile(r".*-[0-9a-f]{12}")
+_WITH_DIGEST = re.compile(r".*-[0-9a-f]{12}")
 
 
 @contextmanager
 def replacing(final: Path, path: str, temporary: str = "") -> Iterator[Path]:
-    """Lend a temporary path in the same folder; what is written there gets the final name at the end.
+    """Yield a temporary path in the same folder; the file that is written there gets the final name at the end.
 
-    It is brought to the disk first, and removed after any failure. Messages name the `path` that the user gave.
+    It is synced to the disk before, and removed after any failure. Messages name the `path` that the user gave.
     """
     part = final.with_name(temporary or f".bigain-{os.getpid()}-{os.urandom(4).hex()}.part")
     try:
         yield part
-        with explained(path):
+        with name_write_errors(path):
             with part.open("rb") as file:
                 os.fsync(file.fileno())
             part.replace(final)
     finally:
-        part.unlink(missing_ok=True)  # once renamed it is there no more
+        part.unlink(missing_ok=True)  # after renaming it is missing
 
 
 @contextmanager
 def open_target(path: str, force: bool = False, append: bool = False) -> Iterator[BinaryIO]:
-    """Lend a stream for the file: kept after success, Ctrl-C or an error of ours, thrown away after anything else.
+    """Yield a stream for the file: kept after success, Ctrl-C or a `BigainError`, discarded after anything else.
 
-    What grows in place stays as it is either way: each of its lines is whole.
+    A file that grows in place is always kept: each of its lines is whole.
     """
     check_target(path, force, append)
     target = Path(path)
@@ -61,25 +61,25 @@ def open_target(path: str, force: bool = False, append: bool = False) -> Iterato
             yield stream
         except (KeyboardInterrupt, BigainError) as problem:
             stopped = problem
-        with explained(path):
+        with name_write_errors(path):
             stream.flush()
     if stopped is not None:
         raise stopped
 
 
 def write_whole(path: str, data: bytes, force: bool = False) -> None:
-    """Write a file in one piece: after whatever interruption it is there as a whole, or as it was before."""
+    """Write a file in one piece: after any interruption it is complete, or as it was before."""
     check_target(path, force)
     target = Path(path)
-    place = nullcontext(target) if _is_special(target) else replacing(target.resolve(), path)  # a link stays a link
-    with place as actual, explained(path), _opened(actual, "wb", path) as stream:
+    safely = nullcontext(target) if _is_special(target) else replacing(target.resolve(), path)  # a link stays a link
+    with safely as actual, name_write_errors(path), _opened(actual, "wb", path) as stream:
         stream.write(data)
 
 
-def save(folder: Path, name: str, data: bytes) -> Path:
+def save_file(folder: Path, name: str, data: bytes) -> Path:
     """Write a file whole or not at all; one of the same name is replaced."""
     target = folder / name
-    with explained(str(target)), replacing(target, str(target)) as temporary:
+    with name_write_errors(str(target)), replacing(target, str(target)) as temporary:
         temporary.write_bytes(data)
     return target
 
@@ -94,18 +94,18 @@ def check_target(path: str, force: bool = False, append: bool = False) -> None:
         why = "is not a folder" if os.path.exists(folder) else "does not exist"
         raise UsageError(path, f"the folder {folder} {why}", f"Make it first: mkdir -p {folder}")
     if os.path.lexists(path) and not _is_special(target) and not (force or append):
-        go_on = "--resume to continue, " if target.suffix.lower() in IN_PLACE else ""
-        raise UsageError(path, "exists", f"{go_on}--force to replace")
+        resume = "--resume to continue, " if target.suffix.lower() in IN_PLACE else ""
+        raise UsageError(path, "exists", f"{resume}--force to replace")
     if not os.access(target if os.path.exists(target) else folder, os.W_OK):
         raise UsageError(path, "no permission to write here", "Name another file, or check the permissions")
 
 
 def check_new(paths: Sequence[str], force: bool) -> None:
-    """Refuse to replace files, unless that is wanted."""
-    there = [path for path in paths if os.path.lexists(path) and not _is_special(Path(path))]
-    if there and not force:
-        more = f", and {counted(len(there) - 1, 'other')}" if len(there) > 1 else ""
-        raise UsageError(there[0], f"exists{more}", "--force to replace, or another -o")
+    """Refuse to replace files without `force`."""
+    existing = [path for path in paths if os.path.lexists(path) and not _is_special(Path(path))]
+    if existing and not force:
+        more = f", and {counted(len(existing) - 1, 'other')}" if len(existing) > 1 else ""
+        raise UsageError(existing[0], f"exists{more}", "--force to replace, or another -o")
 
 
 def _opened(actual: Path, mode: Literal["ab", "wb", "xb"], path: str) -> BinaryIO:
@@ -117,8 +117,8 @@ def _opened(actual: Path, mode: Literal["ab", "wb", "xb"], path: str) -> BinaryI
 
 
 @contextmanager
-def explained(path: str) -> Iterator[None]:
-    """Name the target of a write that fails; a closed pipe is no failure."""
+def name_write_errors(path: str) -> Iterator[None]:
+    """Turn a failed write into an error that names the target; a closed pipe is passed on."""
     try:
         yield
     except BrokenPipeError:
@@ -128,7 +128,7 @@ def explained(path: str) -> Iterator[None]:
 
 
 def _is_special(target: Path) -> bool:
-    """Say whether this is a pipe or a device, such as /dev/stdout, and no file."""
+    """Return whether this is a pipe or a device, such as /dev/stdout."""
     return os.path.exists(target) and not os.path.isfile(target)
 
 
@@ -145,7 +145,7 @@ def check_folder(path: str) -> None:
 
 
 def make_folder(path: str) -> Path:
-    """Make the folder, or say why it cannot be written to."""
+    """Make the folder, or raise the reason why it cannot be written to."""
     check_folder(path)
     folder = Path(path)
     try:
@@ -155,13 +155,13 @@ def make_folder(path: str) -> Path:
     return folder
 
 
-def name_of(id: str, suffix: str) -> str:
-    """Return a plain file name as it is; of anything else, what is readable and a digest that makes it unique."""
-    if _PLAIN.fullmatch(id) and not _MARKED.fullmatch(id) and len(os.fsencode(id)) <= LONGEST:
+def file_name(id: str, suffix: str) -> str:
+    """Return a plain id with the suffix; of any other id, its readable part and a digest that makes it unique."""
+    if _PLAIN.fullmatch(id) and not _WITH_DIGEST.fullmatch(id) and len(os.fsencode(id)) <= LONGEST:
         return id + suffix
-    mark = hashlib.blake2b(id.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+    digest = hashlib.blake2b(id.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
     last = id.rstrip("/").rpartition("/")[2]
     stem = last.rpartition(".")[0] or last
     last = re.sub(r"[^\w.()-]+", "_", stem).strip("._-")
     last = last.encode("utf-8", "ignore")[:LONGEST].decode("utf-8", "ignore")
-    return f"{last or 'image'}-{mark}{suffix}"
+    return f"{last or 'image'}-{digest}{suffix}"

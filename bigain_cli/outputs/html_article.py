@@ -1,4 +1,4 @@
-"""What the page shows of one record: images, ranked labels with interval bars, or what failed.
+"""What the report shows of one record: images, ranked labels with interval bars, or the error.
 
 In: a record and its result; out: the values of `page/article.html.j2`, which escapes them. Must not know the page.
 """
@@ -15,10 +15,10 @@ from PIL import Image as PIL
 from PIL.Image import Image, Resampling
 
 from bigain_cli.classification.ranking import Failure, RankedLabel, Ranking
-from bigain_cli.outputs.interval_bars import beyond, part, span
-from bigain_cli.outputs.plotting import DIVERGING, reach
+from bigain_cli.outputs.interval_bars import axis_ends, beyond, fraction
+from bigain_cli.outputs.plotting import DIVERGING, colour_limit
 from bigain_cli.outputs.sink import Record
-from bigain_cli.outputs.table import gap
+from bigain_cli.outputs.table import gap_text
 from bigain_cli.outputs.text import counted
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 STATES = ("failed", "undecided", "decided")  # as the page orders them
 SIDE = 160  # pixels of a thumbnail's longer side at most
-LOSSLESS = 64  # up to this side, because JPEG smears what is enlarged
+LOSSLESS = 64  # pixels of the longer side up to which it is a PNG, because JPEG blurs what is enlarged
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,14 @@ class Thumbnail:
 
 
 def state_of(record: Record) -> str:
-    """Return which of the states an image is in."""
+    """Return a record's state."""
     if "error" in record:
         return "failed"
     return "decided" if record["decided"] else "undecided"
 
 
 def verdict_of(record: Record) -> dict[str, str]:
-    """Say whether the answer is right, where that is known; of several right labels, the one with most evidence."""
+    """Return whether the answer is right, if the truth is known; with evidence for each label, the best counts."""
     if "truth" not in record or "label" not in record:
         return {}
     evidence = record.get("evidence")
@@ -55,8 +55,8 @@ def verdict_of(record: Record) -> dict[str, str]:
 
 
 def article_values(record: Record, result: Ranking | Failure | None, number: int, top: int) -> dict[str, Any]:
-    """Return a record's values, and in `data` what the page sorts and filters by."""
-    known = {
+    """Return the values of a record's article; those in `data` are what the page sorts and filters by."""
+    data = {
         "n": number,
         "state": state_of(record),
         "name": record["id"],
@@ -67,7 +67,7 @@ def article_values(record: Record, result: Ranking | Failure | None, number: int
         "verdict": "",
         **verdict_of(record),
     }
-    data = {key: "" if value is None else value for key, value in known.items()}
+    data = {key: "" if value is None else value for key, value in data.items()}
     values = {"record": record, "state": data["state"], "data": data}
     if "error" in record:
         return values
@@ -76,24 +76,24 @@ def article_values(record: Record, result: Ranking | Failure | None, number: int
         **values,
         **_images(ranking),
         "rows": _rows(record, ranking, top),
-        "gap": gap(record),
+        "gap": gap_text(record),
         "draws": counted(record["draws"], "draw"),
         "evaluations": counted(record["evaluations"], "evaluation"),
     }
 
 
 def _images(ranking: Ranking | None) -> dict[str, Any]:
-    """Return the image and its maps, and the end of the one scale that the maps have."""
+    """Return the image and its maps, and the end of the maps' common scale."""
     if ranking is None or ranking.evidence is None:
         return {"figures": [], "scale": ""}
     maps = ranking.evidence.maps
-    end = reach(*(evidence.map for evidence in maps))
+    limit = colour_limit(*(evidence.map for evidence in maps))
     figures = [_figure(thumbnail(ranking.evidence.image), ranking.id)]
     for evidence in maps:
         against = "the empty prompt" if evidence.against is None else evidence.against
         about = f"where the evidence for {ranking.label} against {against} lies"
-        figures.append(_figure(map_of(evidence.map, end), about, against, f"{evidence.gap:.2g}"))
-    return {"figures": figures, "scale": f"{end:.2g}" if maps else ""}
+        figures.append(_figure(map_thumbnail(evidence.map, limit), about, against, f"{evidence.gap:.2g}"))
+    return {"figures": figures, "scale": f"{limit:.2g}" if maps else ""}
 
 
 def _figure(image: Thumbnail, about: str, against: str = "", total: str = "") -> dict[str, Any]:
@@ -102,29 +102,29 @@ def _figure(image: Thumbnail, about: str, against: str = "", total: str = "") ->
 
 
 def _rows(record: Record, ranking: Ranking | None, top: int) -> list[dict[str, Any]]:
-    """Return the first labels, each with its interval where the whole ranking is at hand."""
+    """Return the first labels, with interval bars if the whole ranking is given."""
     entries = record["top"][:top]
-    places: list[RankedLabel | None] = list(ranking.ranked[:top]) if ranking is not None else [None] * len(entries)
-    ends = span([place for place in places if place is not None])
+    ranked: list[RankedLabel | None] = list(ranking.ranked[:top]) if ranking is not None else [None] * len(entries)
+    ends = axis_ends([each for each in ranked if each is not None])
     return [
         {
             "label": entry["label"],
             "probability": f"{entry['probability']:.2f}",
-            "out": place is not None and not place.alive,
-            "bar": _bar(place, ends) if place is not None and not isnan(place.behind) else None,
+            "eliminated": each is not None and not each.alive,
+            "bar": _bar(each, ends) if each is not None and not isnan(each.behind) else None,
         }
-        for entry, place in zip(entries, places, strict=True)
+        for entry, each in zip(entries, ranked, strict=True)
     ]
 
 
-def _bar(place: RankedLabel, ends: tuple[float, float]) -> dict[str, str]:
-    """Return a label's gap to the winner: a mark, with its interval as a line; an arrow if it lies past the axis."""
+def _bar(ranked: RankedLabel, ends: tuple[float, float]) -> dict[str, str]:
+    """Return a label's gap to the leader: a mark on its interval's line, an arrow if it is beyond the axis."""
 
     def x(value: float) -> str:
-        return f"{100 * part(value, ends):.2f}"
+        return f"{100 * fraction(value, ends):.2f}"
 
-    mean, radius = place.behind, place.radius or 0.0
-    about = f"{mean:.3g} behind the winner" if mean else "the winner, or level with it"
+    mean, radius = ranked.behind, ranked.radius or 0.0
+    about = f"{mean:.3g} behind the leader" if mean else "the leader, or level with it"
     about += f", between {mean - radius:.2g} and {mean + radius:.2g}" if radius else ""
     marks = {0: f"M{x(mean)} 2V10", 1: "M97 2L100 6L97 10", -1: "M3 2L0 6L3 10"}
     return {
@@ -145,12 +145,12 @@ def thumbnail(image: Image) -> Thumbnail:
     return _encoded(small, "JPEG", quality=80, optimize=True)
 
 
-def map_of(values: NDArray, end: float) -> Thumbnail:
-    """Colour a map on a scale from −`end` to `end`, white where it is zero."""
+def map_thumbnail(values: NDArray, limit: float) -> Thumbnail:
+    """Colour a map on a scale from −`limit` to `limit`, with white for zero."""
     import numpy as np
     from matplotlib import colormaps
 
-    levels = np.rint((values / end).clip(-1, 1) * 127 + 127).astype(np.uint8)  # 127 is zero
+    levels = np.rint((values / limit).clip(-1, 1) * 127 + 127).astype(np.uint8)  # 127 is zero
     image = PIL.fromarray(levels, "L")
     image.thumbnail((SIDE, SIDE), Resampling.BOX)
     image = PIL.frombytes("P", image.size, image.tobytes())

@@ -6,51 +6,38 @@ import json
 from typing import BinaryIO
 
 from bigain_cli.classification.ranking import Failure, Ranking
-from bigain_cli.outputs.sink import PLAIN, Layout, Record, encode
+from bigain_cli.outputs.sink import Record, Sink, encode
 
 
-class Json:
-    """An array of records, one a line."""
-
-    def __init__(self, layout: Layout = PLAIN) -> None:
-        self._before = b"\n"
+class Json(Sink):
+    """An array of records, each on a line."""
 
     def open(self, stream: BinaryIO) -> None:
         """Begin the array."""
-        self._stream = stream
+        super().open(stream)
         stream.write(b"[")
+        self._separator = b"\n"
 
     def write(self, record: Record, result: Ranking | Failure | None = None) -> None:
         """Add a record to the array."""
-        self._stream.write(self._before + line(record))
-        self._before = b",\n"
+        self._stream.write(self._separator + line(record))
+        self._separator = b",\n"
 
     def close(self, complete: bool = True) -> None:
         """End the array."""
-        self._stream.write(b"]\n" if self._before == b"\n" else b"\n]\n")
-        self._stream.flush()
+        self._stream.write(b"]\n" if self._separator == b"\n" else b"\n]\n")
+        super().close(complete)
 
 
-class JsonLines:
-    """A line a record, each flushed before the next one is worked on."""
-
-    def __init__(self, layout: Layout = PLAIN) -> None:
-        """Take a layout for the sake of a common call."""
-
-    def open(self, stream: BinaryIO) -> None:
-        """Keep the stream."""
-        self._stream = stream
+class JsonLines(Sink):
+    """A line for each record, flushed before the next one is computed."""
 
     def write(self, record: Record, result: Ranking | Failure | None = None) -> None:
         """Write a record's line in one piece."""
         self._stream.write(line(record) + b"\n")
         self._stream.flush()
 
-    def close(self, complete: bool = True) -> None:
-        """Flush."""
-        self._stream.flush()
-
 
 def line(record: Record) -> bytes:
-    """Return a record as one line of JSON, without its end; a number that is none is an error of ours."""
+    """Return a record as one line of JSON without a newline; NaN and infinity raise an error."""
     return encode(json.dumps(record, ensure_ascii=False, allow_nan=False))

@@ -1,6 +1,6 @@
-"""Images as PNG bytes that carry the settings they were made with, and the way back from such bytes.
+"""Images as PNG bytes with the settings that generated them in a text entry `bigain`, in JSON; and how to read these.
 
-One entry named `bigain`, in JSON. Must not know networks.
+Must not know networks.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ ENTRY = "bigain"
 
 
 def png(image: Image, settings: dict[str, Any]) -> bytes:
-    """Return the image with its settings inside; the same image and settings give the same bytes."""
+    """Return an image with its settings as PNG; the same image and settings give the same bytes."""
     from PIL.PngImagePlugin import PngInfo
 
     entries, stream = PngInfo(), io.BytesIO()
-    entries.add_text(ENTRY, json.dumps(settings))  # ASCII, as the oldest kind of entry wants it
+    entries.add_text(ENTRY, json.dumps(settings))  # ASCII, as plain text entries require
     image.save(stream, format="PNG", pnginfo=entries)
     return stream.getvalue()
 
@@ -34,7 +34,7 @@ def settings_of(path: str) -> dict[str, Any]:
 
     try:
         with Image.open(path, formats=["PNG"]) as image:
-            image.load()  # entries may stand behind the pixels
+            image.load()  # entries may come after the pixels
             text = image.info.get(ENTRY)
     except OSError as problem:
         why = problem.strerror or "not a PNG that can be read"
@@ -54,7 +54,7 @@ def settings_of(path: str) -> dict[str, Any]:
 
 
 def tiled(images: Sequence[Image], columns: int) -> Image:
-    """Return one image of equally large ones, row by row, white where there are too few of them."""
+    """Return images of one size as a grid, row by row, white where none are left."""
     from PIL import Image
 
     width, height = images[0].size

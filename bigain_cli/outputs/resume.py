@@ -1,6 +1,6 @@
-"""Find what a JSON Lines file of an interrupted run holds already, and mend its torn last line.
+"""Find the records that an interrupted run has left in a JSON Lines file, and repair its incomplete last line.
 
-Reads line by line; keeps only the ids of the records with the run's own fingerprint.
+Reads line by line, and keeps only the ids of records that have the run's fingerprint.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bigain_cli.outputs.files import IN_PLACE
 
 @dataclass(frozen=True)
 class Recorded:
-    """What there is: ids under this fingerprint, failures among them, records of other settings, a mended end."""
+    """What a file holds: ids with this fingerprint, failures among them, records of other settings, a repaired end."""
 
     ids: frozenset[str] = field(default_factory=frozenset, repr=False)
     failures: int = 0
@@ -26,32 +26,32 @@ class Recorded:
 
 
 def recorded(path: str, fingerprint: str) -> Recorded:
-    """Read what a run with this fingerprint has recorded, and make the file ready to be appended to."""
+    """Read what a run with this fingerprint has recorded, and prepare the file for appending."""
     if Path(path).suffix.lower() not in IN_PLACE:
         why = "only .jsonl can be resumed, because other formats are written whole at the end of a run"
         raise UsageError(path, why, "Write to a .jsonl file")
     if not os.path.lexists(path):
         return Recorded()
     try:
-        found, size, whole = _read(path, fingerprint)
-        if whole != size:
-            _mend(path, whole)
+        found, end = _read(path, fingerprint)
+        if found.repaired:
+            _repair(path, end)
     except OSError as error:
         raise UsageError(path, f"cannot be resumed ({error.strerror})", "Check the path and its permissions") from error
     return found
 
 
-def _read(path: str, fingerprint: str) -> tuple[Recorded, int, int]:
-    """Return what is recorded, the file's size, and where it must end: one byte on if only a newline lacks."""
+def _read(path: str, fingerprint: str) -> tuple[Recorded, int]:
+    """Return what is recorded, and where the file must end: a byte after its end if only a newline is missing."""
     ids: set[str] = set()
-    failures = others = size = whole = 0
+    failures = others = size = end = 0
     with Path(path).open("rb") as file:
         for number, line in enumerate(file, 1):
             size += len(line)
             record = _parsed(line)
             if record is None and not line.endswith(b"\n"):
-                break  # torn
-            whole = size + (not line.endswith(b"\n"))
+                break  # an incomplete last line
+            end = size + (not line.endswith(b"\n"))
             if record is None:
                 raise UsageError(f"{path}, line {number}", "not a record of a run", "Remove the line or the file")
             if (record.get("settings") or {}).get("fingerprint") != fingerprint:
@@ -59,24 +59,24 @@ def _read(path: str, fingerprint: str) -> tuple[Recorded, int, int]:
             elif record["id"] not in ids:
                 ids.add(record["id"])
                 failures += "error" in record
-    return Recorded(frozenset(ids), failures, others, whole != size), size, whole
+    return Recorded(frozenset(ids), failures, others, repaired=end != size), end
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
-    """Return a line's record, or None if it holds none."""
+    """Return a line's record, or None if it is not one."""
     try:
         record = json.loads(line.decode())
     except (ValueError, RecursionError):
         return None
-    proper = isinstance(record, dict) and isinstance(record.get("id"), str)
-    return record if proper and isinstance(record.get("settings", {}), dict | None) else None
+    has_id = isinstance(record, dict) and isinstance(record.get("id"), str)
+    return record if has_id and isinstance(record.get("settings", {}), dict | None) else None
 
 
-def _mend(path: str, whole: int) -> None:
-    """Cut a torn last line off, or give a complete one its newline."""
+def _repair(path: str, end: int) -> None:
+    """Remove an incomplete last line, or add the missing newline of a complete one."""
     with Path(path).open("r+b") as file:
-        if whole < file.seek(0, os.SEEK_END):
-            file.truncate(whole)
+        if end < file.seek(0, os.SEEK_END):
+            file.truncate(end)
         else:
             file.write(b"\n")
         file.flush()

@@ -1,6 +1,6 @@
 """What every output format fulfils: open a stream, write records one by one, end them without closing the stream.
 
-A sink is built with a `Layout`; formats take from it what concerns them.
+A sink is built with a `Layout`; formats use the part of it that they need.
 """
 
 from __future__ import annotations
@@ -8,20 +8,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Protocol, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from bigain_cli.classification.ranking import Failure, Ranking
-from bigain_cli.outputs.files import explained
+from bigain_cli.outputs.files import name_write_errors
 
 Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What a run knows before its first record."""
+    """What is known before the first record of a run."""
 
-    labels: tuple[str, ...] = ()  # all that are in the contest
-    top: int = 1  # of them, how many to show
+    labels: tuple[str, ...] = ()  # all that can be ranked
+    top: int = 1  # how many of them to show
     colour: bool = False
     reject: bool = False  # whether "none" is among the labels
 
@@ -29,31 +29,35 @@ class Layout:
 PLAIN = Layout()
 
 
-S = TypeVar("S", bound="Sink")
+class Sink:
+    """One format's writer; its output is valid also when it is closed early. A format overrides `write` at least."""
 
-
-class Sink(Protocol):
-    """One format's writer; valid output also when it is closed early."""
-
-    def __init__(self, layout: Layout = PLAIN) -> None: ...
+    def __init__(self, layout: Layout = PLAIN) -> None:
+        self._layout = layout
 
     def open(self, stream: BinaryIO) -> None:
-        """Begin the output on a stream that stays the caller's."""
+        """Begin the output on a stream that the caller opens and closes."""
+        self._stream = stream
 
     def write(self, record: Record, result: Ranking | Failure | None = None) -> None:
         """Write one record; formats that show more find it in the whole result."""
+        raise NotImplementedError
 
     def close(self, complete: bool = True) -> None:
         """End the output and flush it; the stream stays open. Not `complete`: the run was stopped before its end."""
+        self._stream.flush()
+
+
+S = TypeVar("S", bound=Sink)
 
 
 @contextmanager
 def opened(sink: S, stream: BinaryIO, target: str) -> Iterator[S]:
     """Open a sink, and close it so that its output is valid however the work ends.
 
-    A write that fails is explained with the target's name; nothing more is written after it.
+    A write that fails raises an error with the target's name; nothing is written after it.
     """
-    with explained(target):
+    with name_write_errors(target):
         sink.open(stream)
         try:
             yield sink

@@ -1,4 +1,4 @@
-"""Text for people: counts, tables as aligned text or as Markdown, and names that cannot move a terminal's cursor."""
+"""Text for people: counts, tables as aligned text or as Markdown, and names without control characters."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 Rows = Sequence[Sequence[str]]
 
-_UNSAFE = re.compile(  # control characters, line and paragraph ends, marks that reorder text, half characters
+_UNSAFE = re.compile(  # control characters, line and paragraph ends, marks that reorder text, surrogates
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 
 
 def counted(count: int, name: str) -> str:
-    """Write a count with its noun: 1 draw, 2 draws."""
+    """Return a count with its noun: 1 draw, 2 draws."""
     return f"{count} {name}" if count == 1 else f"{count} {name}s"
 
 
@@ -35,7 +35,7 @@ def markdown(head: Sequence[str], rows: Rows) -> str:
 
 
 def pad(text: str, width: int, left: bool = True) -> str:
-    """Fill a text with blanks up to a number of cells."""
+    """Fill a text up with blanks to a number of terminal cells."""
     blanks = " " * (width - cell_width(text))
     return text + blanks if left else blanks + text
 
@@ -50,5 +50,5 @@ def cell_width(text: str) -> int:
 
 
 def safe(text: str) -> str:
-    """Spell out the characters that would move a terminal's cursor or reorder its text."""
+    """Escape the characters that would move a terminal's cursor or reorder its text."""
     return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)

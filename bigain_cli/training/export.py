@@ -19,7 +19,7 @@ from torch import Tensor
 
 from bigain_cli.backbones.base import NoiseSchedule, noise_schedule
 from bigain_cli.backbones.diffusers_folder import quiet
-from bigain_cli.backbones.model_card import FILE, ModelCard
+from bigain_cli.backbones.model_card import CARD_FILE, ModelCard
 from bigain_cli.backbones.vocabulary import PromptVocabulary
 from bigain_cli.errors import BigainError
 from bigain_cli.training.networks import TrainableBackbone, TrainableUNet
@@ -50,7 +50,7 @@ def write_backbone(
         fresh.mkdir(parents=True)
         try:
             _write(fresh, trainable, weights, recipe, phrases)
-            (fresh / FILE).write_text(card.to_json(), encoding="utf-8")
+            (fresh / CARD_FILE).write_text(card.to_json(), encoding="utf-8")
             (fresh / README).write_text(text, encoding="utf-8")
             _exchange(fresh, folder)
         finally:

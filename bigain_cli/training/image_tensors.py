@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bigain_cli.datasets import open_image_folder
 from bigain_cli.errors import InputError, UsageError
-from bigain_cli.images import fitted, read
+from bigain_cli.images import crop_and_resize, read
 
 SEPARATE = 0x9E3779B97F4A7C15  # sets the split's random numbers apart from all others
 
@@ -84,4 +84,4 @@ def split(images: LabelledImages, share: float, seed: int) -> tuple[LabelledImag
 
 def _small(image: Image.Image, size: int) -> Tensor:
     """Return the largest central square, resized."""  # [3 s s] uint8
-    return torch.from_numpy(np.array(fitted(image, (size, size)))).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(np.array(crop_and_resize(image, (size, size)))).permute(2, 0, 1).contiguous()

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from bigain_cli.backbones.model_card import TRAINING, ModelCard
+from bigain_cli.backbones.model_card import TRAINING_FOLDER, ModelCard
 
 INDEX, README = "model_index.json", "README.md"
 PARTS = ("scheduler", "text_encoder", "tokenizer", "transformer", "unet")
@@ -17,7 +17,7 @@ MADE = (CHECKPOINT, f".{CHECKPOINT}.part", "samples-*.png", ".bigain-*.part")
 
 def checkpoint_of(folder: Path) -> Path:
     """Return where the checkpoint of a training is, or will be."""
-    return folder / TRAINING / CHECKPOINT
+    return folder / TRAINING_FOLDER / CHECKPOINT
 
 
 def trained(folder: Path) -> bool:
@@ -27,9 +27,9 @@ def trained(folder: Path) -> bool:
 
 def foreign_file(folder: Path) -> str | None:
     """Name a file that no training made, in a folder without a backbone; one killed early leaves traces."""
-    ours = {path for pattern in MADE for path in (folder / TRAINING).glob(pattern)}
+    ours = {path for pattern in MADE for path in (folder / TRAINING_FOLDER).glob(pattern)}
     for path in sorted(folder.iterdir()):
-        if path.name == TRAINING and path.is_dir():
+        if path.name == TRAINING_FOLDER and path.is_dir():
             if others := sorted(set(path.iterdir()) - ours):
                 return str(others[0].relative_to(folder))
         elif path.name != FRESH:
@@ -45,14 +45,14 @@ def missing(folder: Path) -> list[Path]:
 def clear(folder: Path, made: Iterable[Path]) -> None:
     """Remove the empty folders of a training that wrote nothing, the inner ones first."""
     with contextlib.suppress(OSError):  # not empty
-        for path in (folder / TRAINING, *made):
+        for path in (folder / TRAINING_FOLDER, *made):
             path.rmdir()
 
 
 def remove_checkpoints(folder: Path) -> None:
     """Remove an earlier training's checkpoint and sample grids, and nothing else."""
     for pattern in MADE:
-        for path in (folder / TRAINING).glob(pattern):
+        for path in (folder / TRAINING_FOLDER).glob(pattern):
             path.unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # not there, or there is something else in it
-        (folder / TRAINING).rmdir()
+        (folder / TRAINING_FOLDER).rmdir()

@@ -47,7 +47,7 @@ def _word(name: str) -> str:
 
 def prompts_of(phrases: PromptVocabulary) -> list[list[str]]:
     """Return every sentence for every class, as the model will read it."""
-    return [[phrases.folded(text) for text in phrases.sentences(name)] for name in phrases.classes]
+    return [[phrases.normalize(text) for text in phrases.sentences(name)] for name in phrases.classes]
 
 
 def pieces_of(texts: Iterable[str]) -> tuple[dict[str, int], list[tuple[str, str]]]:

@@ -22,23 +22,23 @@ KNOWN = cases.phrases(("automobile", "cat", "big cat", "dog"), {"automobile": ["
 @pytest.mark.parametrize("name", KNOWN.classes)
 def test_every_name_in_every_template_in_every_spelling_is_accepted(name: str) -> None:
     for text in KNOWN.sentences(name):
-        read = KNOWN.folded(text)
+        read = KNOWN.normalize(text)
         for variant in (text.upper(), f"  {text} ", text.replace(" ", "  "), text.replace("-", "_"), text.title()):
-            assert KNOWN.folded(variant) == read
+            assert KNOWN.normalize(variant) == read
         for variant in (text.rstrip(".") + "!", text.rstrip(".") + "..", text.rstrip(".")):
-            assert plain(KNOWN.folded(variant)) == plain(read)
+            assert plain(KNOWN.normalize(variant)) == plain(read)
 
 
 def test_a_spelling_that_no_sentence_has_is_read_as_words_that_were_learnt() -> None:
     phrases = PromptVocabulary({"cat": ("cat",), "dog": ("dog",)}, ("a {}",))
-    assert phrases.folded("A cat!") == phrases.folded("a cat...") == "a cat"
+    assert phrases.normalize("A cat!") == phrases.normalize("a cat...") == "a cat"
     tokenizer = make_tokenizer([text for group in prompts_of(phrases) for text in group])
-    assert tokenizer.unk_token_id not in tokenizer(phrases.folded("a cat.")).input_ids[1:-1]
+    assert tokenizer.unk_token_id not in tokenizer(phrases.normalize("a cat.")).input_ids[1:-1]
 
 
 @pytest.mark.parametrize("prompt", ["", " ", ".", "!"])
 def test_the_empty_prompt_is_no_condition(prompt: str) -> None:
-    assert KNOWN.folded(prompt) == ""
+    assert KNOWN.normalize(prompt) == ""
 
 
 @pytest.mark.parametrize(
@@ -54,12 +54,12 @@ def test_the_empty_prompt_is_no_condition(prompt: str) -> None:
 )
 def test_the_rest_is_refused(prompt: str, why: str) -> None:
     with pytest.raises(UsageError, match=why):
-        KNOWN.folded(prompt)
+        KNOWN.normalize(prompt)
 
 
 def test_a_name_inside_another_is_not_taken_for_it() -> None:
-    assert KNOWN._named(["a", "big", "cat"]) == ["big cat"]
-    assert KNOWN._named(["a", "cat"]) == ["cat"]
+    assert KNOWN._classes_in(["a", "big", "cat"]) == ["big cat"]
+    assert KNOWN._classes_in(["a", "cat"]) == ["cat"]
 
 
 @pytest.mark.parametrize("arch", ["unet", "dit"])
@@ -68,8 +68,8 @@ def test_odd_names_are_each_read_as_themselves(arch: str) -> None:
     groups = prompts_of(phrases)
     assert [len(group) for group in groups] == [len(TEMPLATES)] * len(ODD)
     for name, group in zip(ODD, groups, strict=True):
-        assert phrases.folded(phrases.prompt(name)) in group
-        assert phrases.folded(unicodedata.normalize("NFD", name).upper()) == phrases.folded(name)
+        assert phrases.normalize(phrases.prompt(name)) in group
+        assert phrases.normalize(unicodedata.normalize("NFD", name).upper()) == phrases.normalize(name)
     texts = [text for group in groups for text in group]
     tokenizer = make_tokenizer([*texts, ""])
     rows = [tuple(ids) for ids in tokenizer(texts).input_ids]

@@ -2,16 +2,16 @@
 const byId = (id) => document.getElementById(id);
 const main = byId("articles"), articles = [...main.children];
 const find = byId("find"), state = byId("state"), label = byId("label"), order = byId("order");
-const verdict = byId("verdict"); // there only if the right answers are known
+const verdict = byId("verdict"); // only if the right answers are known
 const text = (article) => [article.dataset.name, article.dataset.label,
   ...[...article.querySelectorAll(".why, .truth")].map((line) => line.textContent)];
 const texts = new Map(articles.map((article) => [article, text(article).join("\n").toLowerCase()]));
 const number = (text, absent) => (text === "" ? absent : Number(text));
 const words = new Intl.Collator(undefined, { numeric: true }).compare;
 const rank = { failed: 0, undecided: 1, decided: 2 };
-const given = (a, b) => a.dataset.n - b.dataset.n;
+const asGiven = (a, b) => a.dataset.n - b.dataset.n;
 const orders = {
-  look: (a, b) => rank[a.dataset.state] - rank[b.dataset.state],
+  state: (a, b) => rank[a.dataset.state] - rank[b.dataset.state],
   given: () => 0,
   name: (a, b) => words(a.dataset.name, b.dataset.name),
   label: (a, b) => words(a.dataset.label, b.dataset.label),
@@ -22,7 +22,7 @@ const orders = {
 };
 
 function sort() {
-  articles.sort((a, b) => orders[order.value](a, b) || given(a, b));
+  articles.sort((a, b) => orders[order.value](a, b) || asGiven(a, b));
   main.append(...articles);
 }
 
@@ -31,11 +31,11 @@ function filter() {
   let count = 0;
   for (const article of articles) {
     const data = article.dataset;
-    const fits = (!state.value || data.state === state.value) && (!label.value || data.label === label.value)
+    const matches = (!state.value || data.state === state.value) && (!label.value || data.label === label.value)
       && (!verdict?.value || data.verdict === verdict.value)
       && texts.get(article).includes(wanted);
-    article.hidden = !fits;
-    count += fits;
+    article.hidden = !matches;
+    count += matches;
   }
   const all = articles.length;
   byId("count").textContent = count < all ? `${count} of ${all} shown` : all === 1 ? "1 image" : `all ${all} shown`;
@@ -68,6 +68,6 @@ document.addEventListener("keydown", (event) => {
   else if (event.key === "j") step(1);
   else if (event.key === "k") step(-1);
 });
-addEventListener("beforeprint", () => { document.querySelector("details.settings").open = true; }); // paper cannot be opened
-if (order.value !== "look") sort(); // a browser may have kept what was chosen before
+addEventListener("beforeprint", () => { document.querySelector("details.settings").open = true; }); // on paper it cannot be opened
+if (order.value !== "state") sort(); // a browser may have kept an earlier choice
 filter();
