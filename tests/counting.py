@@ -1,6 +1,6 @@
 """Count the operations of what runs inside, as torch does, fused attention on a CPU included.
 
-torch's own counter knows the fused kernels of GPUs; from 2.14 on it no longer takes the one of CPUs apart.
+torch's own counter knows the fused kernels of GPUs; from 2.14 on it no longer counts the one of CPUs.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ import bigain_cli as bigain
 from bigain_cli.backbones.published_configs import CONTEXT, PUBLISHED_CONFIGS
 from bigain_cli.backbones.random_weights import load_random
 from bigain_cli.benchmark import timed_network, timing
-from bigain_cli.benchmark.machine import forget_peak, peak_memory
+from bigain_cli.benchmark.machine import peak_memory, reset_peak_memory
 from bigain_cli.benchmark.results import Profile, Spread, Timing, as_markdown, as_text, ratios
 from bigain_cli.benchmark.timed_network import draws_for, make_workload
 from bigain_cli.compress import compressed, parse
@@ -90,27 +90,27 @@ def test_the_network_sees_what_is_counted_in_turn(name, spec, prefix, plans, mod
     count = backbone.network.register_forward_pre_hook(lambda module, args: seen.append((id(module), len(args[0]))))
     found = bigain.bench(backbone, [spec, "none", spec], prefix=prefix, **SMALL)
     count.remove()
-    assert [timing.compress.partition("@")[0] for each in found.timings] == ["none", "lgtm:0.5"]
+    assert [each.compress.partition("@")[0] for each in found.timings] == ["none", "lgtm:0.5"]
     order = [number for number, _ in seen]
     changes = [number for at, number in enumerate(order) if at == 0 or order[at - 1] != number]
-    assert changes == changes[:2] * 4 and changes[0] != changes[1], "warm-up, two rounds, a watched one"
+    assert changes == changes[:2] * 4 and changes[0] != changes[1], "warm-up, two rounds, a profiled one"
     shared = 2 if prefix else 0
     for network, extra in zip(changes[:2], (0, plans), strict=True):
         rows = sum(rows for number, rows in seen if number == network)
         assert rows == 4 * (3 * 2 + shared + extra), "evaluations; the prefix or the plan once a draw"
-    assert [timing.evaluations for each in found.timings] == [6, 6]
+    assert [each.evaluations for each in found.timings] == [6, 6]
     after = backbone.network.state_dict()
     assert all(torch.equal(after[key], value) for key, value in before.items())
     assert not any(module._forward_pre_hooks or module._forward_hooks for module in backbone.network.modules())
 
 
-def test_doubles_share_their_weights_and_nothing_else(models) -> None:
+def test_copies_share_their_weights_and_nothing_else(models) -> None:
     backbone = bigain.load(str(models["epsilon"]), device="cpu")
-    double = timed_network.copy_sharing_weights(backbone)
-    assert double.network is not backbone.network
-    pairs = zip(double.network.parameters(), backbone.network.parameters(), strict=True)
+    copied = timed_network.copy_sharing_weights(backbone)
+    assert copied.network is not backbone.network
+    pairs = zip(copied.network.parameters(), backbone.network.parameters(), strict=True)
     assert all(mine is other for mine, other in pairs)
-    mine = {id(module) for module in double.network.modules()}
+    mine = {id(module) for module in copied.network.modules()}
     assert not mine & {id(module) for module in backbone.network.modules()}
 
 
@@ -121,22 +121,22 @@ def test_it_agrees_with_a_stopwatch(models, quick) -> None:
     found = bigain.bench(backbone, SPECS, step=lambda done, of: heard.append((done, of)), **SMALL)
     whole = time.perf_counter() - started
     assert sum(found.seconds.values()) == pytest.approx(whole, rel=0.1)
-    turns_taken = sum(sum(timing.seconds) for each in found.timings)
+    turns_taken = sum(sum(each.seconds) for each in found.timings)
     assert turns_taken == pytest.approx(found.seconds["timing"], rel=0.1)
     assert heard == [(done, 12) for done in range(1, 13)]
     for each in found.timings:
-        watched = each.watched
-        assert watched.inside > 0 and watched.outside > 0 and watched.memory > 2**20
-        assert (watched.bookkeeping > 0) == (each.compress != "none") and watched.bookkeeping < watched.inside
+        profile = each.profile
+        assert profile.inside_network > 0 and profile.outside_network > 0 and profile.memory > 2**20
+        assert (profile.overhead > 0) == (each.compress != "none") and profile.overhead < profile.inside_network
 
 
 def test_what_a_pass_takes_is_the_report_of_the_compression(models, quick) -> None:
     backbone = bigain.load(str(models["epsilon"]), device="cpu")
     found = bigain.bench(backbone, ["iekvd:2"], size=24, **SMALL)
-    assert found.conditions.size == (24, 24) and found.conditions.latent == (4, 12, 12)
-    with compressed(backbone, "iekvd:2", latent=(12, 12)) as handle:
-        report = handle.report((12, 12), context=40)
-    assert [timing.flops for each in found.timings] == [report.flops_before, report.flops_after]
+    assert found.settings.size == (24, 24) and found.settings.latent == (4, 12, 12)
+    with compressed(backbone, "iekvd:2", latent=(12, 12)) as compression:
+        report = compression.report((12, 12), context=40)
+    assert [each.flops for each in found.timings] == [report.flops_before, report.flops_after]
     assert backbone.latent_shape == (4, 8, 8), "the caller's backbone keeps its size"
 
 
@@ -148,10 +148,10 @@ def test_a_closed_form_is_timed_and_has_no_network(quick) -> None:
     assert "colours" in as_text(found) and as_markdown(found).count("\n| --- |") == 1
 
 
-def test_the_peak_of_memory_can_start_anew() -> None:
+def test_the_peak_of_memory_can_be_reset() -> None:
     device = torch.device("cpu")
     much = torch.ones(2**24)
-    forget_peak(device)
+    reset_peak_memory(device)
     low = peak_memory(device)
     more = torch.ones(2**25)
     assert peak_memory(device) >= low + 2**26 > 0 and len(much) + len(more) > 0
@@ -173,7 +173,7 @@ def test_the_peak_of_memory_can_start_anew() -> None:
         ("colours", {"specs": ["lgtm:0.5"]}, "no network whose tokens"),
     ],
 )
-def test_what_makes_no_sense_is_said(name: str, options: dict[str, Any], why: str, models) -> None:
+def test_what_makes_no_sense_is_refused(name: str, options: dict[str, Any], why: str, models) -> None:
     backbone = bigain.load(str(models.get(name, name)), device="cpu")
     with pytest.raises(UsageError, match=why):
         bigain.bench(backbone, **{**SMALL, **options})
@@ -185,7 +185,7 @@ def test_a_network_that_is_compressed_already_is_refused(models) -> None:
         bigain.bench(backbone, **SMALL)
 
 
-def test_out_of_memory_is_said_and_nothing_is_halved(models, quick) -> None:
+def test_out_of_memory_is_an_error_and_nothing_is_halved(models, quick) -> None:
     backbone = bigain.load(str(models["epsilon"]), device="cpu")
 
     def narrow(module: Any, args: Any) -> None:
@@ -220,27 +220,27 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ],
 )
 def test_compiled_networks_keep_their_compression(name: str, spec: str, models, traced) -> None:
-    task = make_workload(bigain.load(str(models[name]), device="cpu"), 2, 1, 2, None)
+    workload = make_workload(bigain.load(str(models[name]), device="cpu"), 2, 1, 2, None)
     errors: dict[bool, list[torch.Tensor]] = {}
     for compile in (False, True):
         with timed_network.compiling(), ExitStack() as stack:
-            contest = [
-                stack.enter_context(timed_network.timed_network(task, parse(each), False, compile))
+            networks = [
+                stack.enter_context(timed_network.timed_network(workload, parse(each), False, compile))
                 for each in ("none", spec)
             ]
-            twice = [each.denoising([task.job])[0] for _ in range(2) for each in contest]
+            twice = [each.denoising([workload.job])[0] for _ in range(2) for each in networks]
             errors[compile] = [torch.from_numpy(each) for each in twice]
     torch.testing.assert_close(errors[True], errors[False], rtol=1e-4, atol=1e-5)
-    plain, squeezed = errors[True][:2]
-    assert not torch.allclose(plain, squeezed, rtol=1e-6), "compression changes something"
+    plain, compressed_errors = errors[True][:2]
+    assert not torch.allclose(plain, compressed_errors, rtol=1e-6), "compression changes something"
 
 
 @pytest.mark.slow
 def test_compiled_networks_take_turns(models, quick, traced) -> None:
     backbone = bigain.load(str(models["dit"]), device="cpu")
     found = bigain.bench(backbone, ["lgtm:0.5@levels=all"], compile=True, **SMALL)
-    assert found.conditions.compile and not found.conditions.prefix and found.conditions.warm_up == 3
-    assert all(timing.watched.inside > 0 for each in found.timings)
+    assert found.settings.compile and not found.settings.prefix and found.settings.warm_up == 3
+    assert all(each.profile.inside_network > 0 for each in found.timings)
 
 
 # Random weights
@@ -348,7 +348,7 @@ def test_the_command_writes_a_document(bare, tmp_path: Path) -> None:
     assert again.code == 2 and "found.json: exists" in again.err
 
 
-def test_the_command_draws_tables(tmp_path: Path) -> None:
+def test_the_command_writes_tables(tmp_path: Path) -> None:
     text = commands.warm("bench", "-m", "colours", *TURNS, "-q", cwd=tmp_path)
     assert (text.code, text.err) == (0, "")
     lines = text.out.decode().splitlines()
@@ -403,15 +403,15 @@ def test_the_stages_are_the_whole_process(bare, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_more_rounds_take_as_much_longer_as_they_say(tmp_path: Path) -> None:
-    whole, told = [], []
+    whole, reported = [], []
     for rounds in (2, 32):
         started = time.perf_counter()
         found = patiently("-m", "mini", "-c", "iekvd:2", "--labels", "10", "--rounds", str(rounds), cwd=tmp_path)
         whole.append(time.perf_counter() - started)
         turns_taken = sum(sum(row["seconds"]) for row in found["timings"])
         assert turns_taken == pytest.approx(found["seconds"]["timing"], rel=0.02)
-        told.append(turns_taken + found["seconds"]["finding_the_peak"])
-    assert told[1] - told[0] == pytest.approx(whole[1] - whole[0], rel=0.1)
+        reported.append(turns_taken + found["seconds"]["finding_the_peak"])
+    assert reported[1] - reported[0] == pytest.approx(whole[1] - whole[0], rel=0.1)
 
 
 @pytest.mark.slow

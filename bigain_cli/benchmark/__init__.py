@@ -1,1 +1,1 @@
-"""Speed, arithmetic and memory of compressions side by side: what to time, how to time it, what to say of it."""
+"""`bench`: the speed, arithmetic and memory of compressions, side by side."""

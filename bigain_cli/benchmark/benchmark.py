@@ -1,6 +1,6 @@
-"""`bench`: time specs on one backbone, in turn, inside one run.
+"""`bench`: time specs on one backbone, in turn, in one run.
 
-Times the work of classifying, through the same code: draws, shared prefix, shared plans, full batches.
+Times the work of classification, through the same code: draws, shared prefix, shared plans, full batches.
 Never prints; out of memory is an error, not a smaller batch.
 """
 
@@ -25,7 +25,7 @@ from bigain_cli.compress.sites import network_of
 from bigain_cli.compress.spec import Spec, parse
 from bigain_cli.errors import UsageError
 
-WARM_UP, WARM_UP_COMPILED = 1, 3  # a graph may be compiled again until every input was seen once
+WARM_UP, WARM_UP_COMPILED = 1, 3  # a graph may be compiled again until every kind of input has occurred once
 
 
 def bench(
@@ -43,41 +43,41 @@ def bench(
 ) -> Benchmark:
     """Time specs against the uncompressed network; `step` is called after every turn.
 
-    A turn is one image's draws with all labels. `prefix` says whether the part that no label enters is computed once
-    a draw; by default it is where that is possible: on a U-Net that is not compiled.
+    A turn is one image's draws with all labels. `prefix` says whether the blocks before the first prompt are computed
+    once per draw; the default is yes where that is possible: on a U-Net that is not compiled.
     """
-    clock = _Stages()
+    stages = _Stages()
     check_options(labels=labels, draws=draws, batch=batch, rounds=rounds, prefix=prefix, compile=compile)
-    task = make_workload(as_backbone(backbone), labels, draws, batch, size)
-    prefix = _prefix_shared(task.backbone, prefix, compile)
+    workload = make_workload(as_backbone(backbone), labels, draws, batch, size)
+    prefix = _choose_prefix(workload.backbone, prefix, compile)
     warm_up = WARM_UP_COMPILED if compile else WARM_UP
     with ExitStack() as stack:
         stack.enter_context(compiling() if compile else nullcontext())
-        ready = (timed_network(task, spec, prefix, compile) for spec in _in_order(task.backbone, specs))
+        ready = (timed_network(workload, spec, prefix, compile) for spec in _specs_to_time(workload.backbone, specs))
         networks = [stack.enter_context(each) for each in ready]
-        turns = Rounds(networks, task, step, of=(warm_up + rounds + 1) * len(networks))
-        clock.end("preparing")
+        turns = Rounds(networks, workload, step, total=(warm_up + rounds + 1) * len(networks))
+        stages.end("preparing")
         turns.warm_up(warm_up)
-        clock.end("warming_up")
-        seconds, peak, aside = turns.timed(rounds)
-        clock.end("timing", finding_the_peak=aside)
+        stages.end("warming_up")
+        seconds, peak, peak_seconds = turns.timed(rounds)
+        stages.end("timing", finding_the_peak=peak_seconds)
         profiles = turns.profiles()
-        clock.end("watching")
+        stages.end("watching")
     timings = tuple(
-        Timing(str(each.spec), task.job.evaluations, mine, seconds[0], each.flops, seen)
-        for each, mine, seen in zip(networks, seconds, profiles, strict=True)
+        Timing(str(each.spec), workload.job.evaluations, its_seconds, seconds[0], each.flops, profile)
+        for each, its_seconds, profile in zip(networks, seconds, profiles, strict=True)
     )
-    return Benchmark(_conditions(task, rounds, warm_up, prefix, compile), timings, peak, clock.seconds)
+    return Benchmark(_settings(workload, rounds, warm_up, prefix, compile), timings, peak, stages.seconds)
 
 
-def _in_order(backbone: Backbone, specs: Sequence[str | Spec]) -> list[Spec]:
-    """Return the specs as classifying would use them, each once, the uncompressed network first."""
-    read = [parse(spec) for spec in specs]
-    return list(dict.fromkeys([Spec(), *(spec.by_level() if backbone.has_prefix else spec for spec in read)]))
+def _specs_to_time(backbone: Backbone, specs: Sequence[str | Spec]) -> list[Spec]:
+    """Return the specs as classification uses them, each once, the uncompressed network first."""
+    parsed = [parse(spec) for spec in specs]
+    return list(dict.fromkeys([Spec(), *(spec.by_level() if backbone.has_prefix else spec for spec in parsed)]))
 
 
-def _prefix_shared(backbone: Backbone, prefix: bool | None, compile: bool) -> bool:
-    """Say whether to share the part that no label enters; refuse a request that cannot be met."""
+def _choose_prefix(backbone: Backbone, prefix: bool | None, compile: bool) -> bool:
+    """Say whether to compute the prefix once per draw; refuse it where the network has none."""
     if prefix and not backbone.has_prefix:
         why = f"nothing of {backbone.name} runs before the label enters"
         raise UsageError("--prefix", why, "Leave it out.")
@@ -92,15 +92,15 @@ class _Stages:
         self._since = time.perf_counter()
 
     def end(self, stage: str, **within: float) -> None:
-        """End a stage; a part of it that is named is a stage of its own."""
+        """End a stage; each part named in `within` counts as a stage by itself."""
         now = time.perf_counter()
         self.seconds |= {stage: now - self._since - sum(within.values()), **within}
         self._since = now
 
 
-def _conditions(task: Workload, rounds: int, warm_up: int, prefix: bool, compile: bool) -> BenchmarkSettings:
-    """Return the conditions of the measurement."""
-    backbone, device, dtype = task.backbone, task.backbone.device, task.backbone.dtype
+def _settings(workload: Workload, rounds: int, warm_up: int, prefix: bool, compile: bool) -> BenchmarkSettings:
+    """Describe the model, the machine and the options of the benchmark."""
+    backbone, device, dtype = workload.backbone, workload.backbone.device, workload.backbone.dtype
     sites = tuple(backbone.sites())
     root: Any = network_of(backbone) if sites else None
     _, height, width = backbone.latent_shape
@@ -117,10 +117,10 @@ def _conditions(task: Workload, rounds: int, warm_up: int, prefix: bool, compile
         threads=torch.get_num_threads(),
         attention=machine.attention_kernel(sites[0], Grid(height, width), device, dtype) if sites else None,
         memory=machine.memory_kind(device),
-        labels=task.labels,
-        draws=len(task.job.block),
-        batch=task.batch,
-        filled=sum(batch_sizes(task.job.evaluations, task.batch, device)) - task.job.evaluations,
+        labels=workload.labels,
+        draws=len(workload.job.block),
+        batch=workload.batch,
+        filled=sum(batch_sizes(workload.job.evaluations, workload.batch, device)) - workload.job.evaluations,
         rounds=rounds,
         warm_up=warm_up,
         prefix=prefix,

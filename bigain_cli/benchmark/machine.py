@@ -1,4 +1,4 @@
-"""The machine a benchmark runs on: its name, its attention kernel, its speed at a plain product, its memory."""
+"""The machine that a benchmark runs on: its name, attention kernel, speed of a matrix product, and memory."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from torch.nn.attention import SDPBackend
 from bigain_cli.compress.plan import Grid
 from bigain_cli.compress.sites import Site
 
-LEAST, MOST = 256, {"cpu": 1024, "cuda": 8192, "mps": 4096}  # rows and columns of a product
-PRODUCTS, BUSY = 3, 0.01  # of each size; seconds of a product that is large enough
+SMALLEST, LARGEST = 256, {"cpu": 1024, "cuda": 8192, "mps": 4096}  # rows and columns of a product
+REPEATS, LONG_ENOUGH = 3, 0.01  # products of each size; seconds that a product must take
 STATUS, RESET, STAT = (Path("/proc/self") / name for name in ("status", "clear_refs", "stat"))
 
 
-def wait(device: torch.device) -> None:
+def synchronize(device: torch.device) -> None:
     """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -29,7 +29,7 @@ def wait(device: torch.device) -> None:
 
 
 def device_name(device: torch.device) -> str:
-    """Return the name of the processor that computes."""
+    """Return the name of the processor."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     with contextlib.suppress(OSError):
@@ -40,43 +40,43 @@ def device_name(device: torch.device) -> str:
 
 
 def attention_kernel(site: Site, latent: Grid, device: torch.device, dtype: torch.dtype) -> str:
-    """Name what computes a block's attention: diffusers' processor, and the kernel that torch chooses for it."""
+    """Name diffusers' processor of a block's attention, and the kernel that torch chooses for it."""
     attention = site.block.attn1
     shape = (1, attention.heads, site.grid(latent).n, attention.inner_dim // attention.heads)
-    like = torch.empty(shape, device=device, dtype=dtype)
-    kernel = SDPBackend(torch._fused_sdp_choice(like, like, like)).name.lower()
+    query = torch.empty(shape, device=device, dtype=dtype)
+    kernel = SDPBackend(torch._fused_sdp_choice(query, query, query)).name.lower()
     return f"{type(attention.processor).__name__}, {kernel}"
 
 
 def product_speed(device: torch.device, dtype: torch.dtype) -> float:
-    """Return the operations per second of a square matrix product, as large as it takes to keep the device busy."""
-    side = LEAST
+    """Return the operations per second of a square matrix product that is large enough to keep the device busy."""
+    side = SMALLEST
     while True:
-        one = torch.ones(side, side, device=device, dtype=dtype)
-        torch.mm(one, one)  # the first one of a size may choose its kernel
-        seconds = min(_seconds(one, device) for _ in range(PRODUCTS))
-        if seconds > BUSY or side >= MOST[device.type]:
+        matrix = torch.ones(side, side, device=device, dtype=dtype)
+        torch.mm(matrix, matrix)  # the first one of a size may choose its kernel
+        seconds = min(_product_seconds(matrix, device) for _ in range(REPEATS))
+        if seconds > LONG_ENOUGH or side >= LARGEST[device.type]:
             return 2 * side**3 / seconds
         side *= 2
 
 
-def _seconds(one: torch.Tensor, device: torch.device) -> float:
-    wait(device)
+def _product_seconds(matrix: torch.Tensor, device: torch.device) -> float:
+    synchronize(device)
     started = time.perf_counter()
-    torch.mm(one, one)
-    wait(device)
+    torch.mm(matrix, matrix)
+    synchronize(device)
     return time.perf_counter() - started
 
 
 def memory_kind(device: torch.device) -> str:
-    """Say what `peak_memory` counts."""
+    """Describe what `peak_memory` counts."""
     if device.type == "cuda":
         return "allocated on the device"
     return "resident set of the process" if RESET.exists() else "resident set of the process, since its start"
 
 
-def forget_peak(device: torch.device) -> None:
-    """Let the peak start anew, where the system can do that."""
+def reset_peak_memory(device: torch.device) -> None:
+    """Reset the peak, where the system can do that."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return
@@ -85,7 +85,7 @@ def forget_peak(device: torch.device) -> None:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Return the most bytes in use since `forget_peak`."""
+    """Return the most bytes in use since `reset_peak_memory`."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     with contextlib.suppress(OSError):
@@ -97,8 +97,8 @@ def peak_memory(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def seconds_lived() -> float | None:
-    """Return for how long this process has been there; None where the system does not tell."""
+def process_age() -> float | None:
+    """Return the seconds since this process started, or None where the system does not say."""
     try:
         ticks = int(STAT.read_text().rpartition(")")[2].split()[19])
         return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")

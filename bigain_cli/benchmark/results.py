@@ -1,6 +1,6 @@
-"""What a benchmark found, as numbers, text or Markdown: each spec's times, under which conditions. Torch-free.
+"""The results of a benchmark as numbers, text or Markdown: each spec's times, and the settings. Torch-free.
 
-Ratios are taken within a round, where both sides met the same machine, and only then summed up.
+Ratios are taken within a round, where both sides had the same load on the machine, and only then summarised.
 """
 
 from __future__ import annotations
@@ -24,39 +24,39 @@ class Spread:
 
     @staticmethod
     def of(values: Sequence[float]) -> Spread:
-        """Sum up what the rounds gave."""
+        """Summarise one value per round."""
         return Spread(statistics.median(values), min(values), max(values))
 
     def to_dict(self) -> dict[str, float]:
         """Return plain numbers."""
-        return {"median": short(self.median), "low": short(self.low), "high": short(self.high)}
+        return {"median": six_digits(self.median), "low": six_digits(self.low), "high": six_digits(self.high)}
 
 
-def ratios(base: Sequence[float], mine: Sequence[float]) -> list[float]:
-    """Return how many times as fast each round was as the base's turn in the same round."""
-    return [before / after for before, after in zip(base, mine, strict=True)]
+def ratios(base: Sequence[float], seconds: Sequence[float]) -> list[float]:
+    """Return, round by round, how many times as fast as the base a spec was."""
+    return [before / after for before, after in zip(base, seconds, strict=True)]
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What an extra turn found out that watches the network more closely than a timed one may."""
+    """The result of an extra turn that measures the network in more detail than a timed one."""
 
-    inside: float | None  # seconds inside the network
-    outside: float | None  # and outside of it
-    bookkeeping: float | None  # of those inside: making plans, merging, restoring, pooling
+    inside_network: float | None  # seconds
+    outside_network: float | None
+    overhead: float | None  # of those inside: making plans, merging, restoring, pooling
     memory: int  # bytes at the peak
 
 
 @dataclass(frozen=True)
 class Timing:
-    """One spec's part of a benchmark."""
+    """The results of one spec."""
 
     compress: str
-    evaluations: int  # a turn
+    evaluations: int  # per turn
     seconds: tuple[float, ...]  # of each turn
     base: tuple[float, ...]  # of the uncompressed network's turns in the same rounds
-    flops: int | None  # of one pass by itself
-    watched: Profile
+    flops: int | None  # of one forward pass without anything shared
+    profile: Profile
 
     @property
     def per_second(self) -> float:
@@ -65,7 +65,7 @@ class Timing:
 
     @property
     def milliseconds(self) -> Spread:
-        """Return what an evaluation takes."""
+        """Return the milliseconds per evaluation."""
         return Spread.of([1e3 * seconds / self.evaluations for seconds in self.seconds])
 
     @property
@@ -74,7 +74,7 @@ class Timing:
         return Spread.of(ratios(self.base, self.seconds))
 
     def share(self, peak: float) -> float | None:
-        """Return the share of the machine's peak at which the pass by itself runs."""
+        """Return the share of the machine's peak that counts every evaluation as a full forward pass."""
         return None if self.flops is None else self.flops * self.per_second / peak
 
     def to_dict(self, peak: float) -> dict[str, Any]:
@@ -82,24 +82,24 @@ class Timing:
         share = self.share(peak)
         return {
             "compress": self.compress,
-            "evaluations_per_second": short(self.per_second),
+            "evaluations_per_second": six_digits(self.per_second),
             "milliseconds": self.milliseconds.to_dict(),
             "ratio": self.ratio.to_dict(),
             "gflop": None if self.flops is None else round(self.flops / 1e9, 6),
-            "share_of_peak": None if share is None else short(share),
-            "outside_milliseconds": self._each(self.watched.outside),
-            "bookkeeping_milliseconds": self._each(self.watched.bookkeeping),
-            "peak_memory": self.watched.memory,
-            "seconds": [short(seconds) for seconds in self.seconds],
+            "share_of_peak": None if share is None else six_digits(share),
+            "outside_milliseconds": self._milliseconds_each(self.profile.outside_network),
+            "bookkeeping_milliseconds": self._milliseconds_each(self.profile.overhead),
+            "peak_memory": self.profile.memory,
+            "seconds": [six_digits(seconds) for seconds in self.seconds],
         }
 
-    def _each(self, seconds: float | None) -> float | None:
-        return None if seconds is None else short(1e3 * seconds / self.evaluations)
+    def _milliseconds_each(self, seconds: float | None) -> float | None:
+        return None if seconds is None else six_digits(1e3 * seconds / self.evaluations)
 
 
 @dataclass(frozen=True)
 class BenchmarkSettings:
-    """Under which conditions all specs were timed."""
+    """The model, the machine and the options that all specs were timed with."""
 
     model: str
     weights: str  # random, or a digest of the real ones
@@ -116,10 +116,10 @@ class BenchmarkSettings:
     labels: int
     draws: int
     batch: int
-    filled: int  # rows of a turn that only fill up its last batch
+    filled: int  # rows that pad the last batch of a turn
     rounds: int
     warm_up: int
-    prefix: bool  # whether what no label enters is computed once for all of them
+    prefix: bool  # whether the blocks before the first prompt are computed once for all labels
     compile: bool
 
     @property
@@ -137,28 +137,28 @@ class BenchmarkSettings:
 class Benchmark:
     """All specs side by side; the uncompressed network first."""
 
-    conditions: BenchmarkSettings
+    settings: BenchmarkSettings
     timings: tuple[Timing, ...]
     peak: float  # operations per second of a plain matrix product in the same dtype
-    seconds: dict[str, float]  # what the benchmark itself took, stage by stage
+    seconds: dict[str, float]  # of each stage of the benchmark itself
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
         return {
-            **self.conditions.to_dict(),
-            "peak_gflop_per_second": short(self.peak / 1e9),
-            "seconds": {stage: short(seconds) for stage, seconds in self.seconds.items()},
+            **self.settings.to_dict(),
+            "peak_gflop_per_second": six_digits(self.peak / 1e9),
+            "seconds": {stage: six_digits(seconds) for stage, seconds in self.seconds.items()},
             "timings": [timing.to_dict(self.peak) for timing in self.timings],
         }
 
 
-def short(value: float) -> float:
+def six_digits(value: float) -> float:
     """Return a number to six digits."""
     return float(f"{value:.6g}")
 
 
 def check_options(*, prefix: bool | None, compile: bool, **counts: int | None) -> None:
-    """Refuse counts below one, and a prefix of its own in a network that runs as a whole."""
+    """Refuse counts below one, and a separate prefix in a compiled network, which runs as a whole."""
     for option, value in counts.items():
         if value is not None and value < 1:
             raise UsageError(f"--{option} {value}", "must be at least 1", "Leave it out for what suits the model.")
@@ -167,12 +167,12 @@ def check_options(*, prefix: bool | None, compile: bool, **counts: int | None) -
         raise UsageError("--prefix --compile", why, "Choose one of them.")
 
 
-Found = dict[str, Any]
-COLUMNS: dict[str, Callable[[Found], str]] = {
+Result = dict[str, Any]
+COLUMNS: dict[str, Callable[[Result], str]] = {
     "spec": lambda row: row["compress"],
     "evals/s": lambda row: f"{row['evaluations_per_second']:.4g}",
-    "ms/eval [min, max]": lambda row: spread(row["milliseconds"]),
-    "times as fast [min, max]": lambda row: spread(row["ratio"]),
+    "ms/eval [min, max]": lambda row: _spread(row["milliseconds"]),
+    "times as fast [min, max]": lambda row: _spread(row["ratio"]),
     "GFLOP": lambda row: _number(row["gflop"], "{:.5g}"),
     "of peak": lambda row: _number(row["share_of_peak"], "{:.1%}"),
     "outside ms": lambda row: _number(row["outside_milliseconds"], "{:.3g}"),
@@ -181,42 +181,42 @@ COLUMNS: dict[str, Callable[[Found], str]] = {
 }
 
 
-def as_text(found: Found) -> str:
-    """Lay out for a terminal."""
-    return "\n".join([*conditions(found), "", aligned(tuple(COLUMNS), _rows(found))])
+def as_text(result: Result) -> str:
+    """Return the text for a terminal."""
+    return "\n".join([*_settings_lines(result), "", aligned(tuple(COLUMNS), _rows(result))])
 
 
-def as_markdown(found: Found) -> str:
-    """Lay out for a document."""
-    return "\n".join([*(f"{line}  " for line in conditions(found)), "", markdown(tuple(COLUMNS), _rows(found))])
+def as_markdown(result: Result) -> str:
+    """Return Markdown for a document."""
+    return "\n".join([*(f"{line}  " for line in _settings_lines(result)), "", markdown(tuple(COLUMNS), _rows(result))])
 
 
-def conditions(found: Found) -> list[str]:
-    """Say under which conditions the numbers hold."""
-    weights = "random weights" if found["weights"] == "random" else f"weights {found['weights']}"
-    many = "" if found["parameters"] is None else f", {found['parameters'] / 1e6:.1f} M parameters"
-    width, height = found["size"]
-    filled = f", {found['filled']} rows of the last one filled up" if found["filled"] else ""
-    shared = "what no label enters computed once a draw" if found["prefix"] else "everything computed for each label"
-    made = "compiled" if found["compile"] else "not compiled"
-    kernel = "" if found["attention"] is None else f"attention: {found['attention']}; "
+def _settings_lines(result: Result) -> list[str]:
+    """Describe the settings that the numbers belong to."""
+    weights = "random weights" if result["weights"] == "random" else f"weights {result['weights']}"
+    parameters = "" if result["parameters"] is None else f", {result['parameters'] / 1e6:.1f} M parameters"
+    width, height = result["size"]
+    filled = f", {result['filled']} rows of the last one filled up" if result["filled"] else ""
+    shared = "what no label enters computed once a draw" if result["prefix"] else "everything computed for each label"
+    compiled = "compiled" if result["compile"] else "not compiled"
+    kernel = "" if result["attention"] is None else f"attention: {result['attention']}; "
     return [
-        f"{found['model']} ({weights}{many}) at {width}x{height} in {found['dtype']}",
-        f"{found['device_name']} ({found['device']}), {found['threads']} CPU threads, torch {found['torch']}",
-        f"a turn: {found['labels']} labels x {found['draws']} draws = {found['evaluations']} evaluations "
-        f"in batches of {found['batch']}{filled}; {shared}, {made}",
-        f"{found['rounds']} rounds, every spec in turn, after {found['warm_up']} to warm up",
-        f"{kernel}peak: {_peak(found['peak_gflop_per_second'])} in a matrix product; memory: {found['memory']}",
+        f"{result['model']} ({weights}{parameters}) at {width}x{height} in {result['dtype']}",
+        f"{result['device_name']} ({result['device']}), {result['threads']} CPU threads, torch {result['torch']}",
+        f"a turn: {result['labels']} labels x {result['draws']} draws = {result['evaluations']} evaluations "
+        f"in batches of {result['batch']}{filled}; {shared}, {compiled}",
+        f"{result['rounds']} rounds, every spec in turn, after {result['warm_up']} to warm up",
+        f"{kernel}peak: {_peak(result['peak_gflop_per_second'])} in a matrix product; memory: {result['memory']}",
     ]
 
 
-def spread(value: dict[str, float]) -> str:
+def _spread(value: dict[str, float]) -> str:
     """Write a median with the range around it."""
     return f"{value['median']:.4g} [{value['low']:.4g}, {value['high']:.4g}]"
 
 
-def _rows(found: Found) -> list[list[str]]:
-    return [[cell(row) for cell in COLUMNS.values()] for row in found["timings"]]
+def _rows(result: Result) -> list[list[str]]:
+    return [[cell(row) for cell in COLUMNS.values()] for row in result["timings"]]
 
 
 def _number(value: float | None, form: str) -> str:

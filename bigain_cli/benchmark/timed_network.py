@@ -1,7 +1,7 @@
-"""One spec, ready to be timed: a copy of the network that shares its weights, compressed, compiled if wanted.
+"""One spec, ready to be timed: a copy of the network that shares its weights, compressed and, on request, compiled.
 
-Each spec stays on its own copy, so that nothing is added or removed between turns, and a compiled network keeps its
-graph. The caller's network is never touched.
+Each spec has its own copy, so that nothing is added or removed between turns, and a compiled network keeps its
+graph. The caller's network is never changed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ BLOCK = SCHEDULES["race"].block
 
 @dataclass(frozen=True)
 class Workload:
-    """The work of every turn: one random image, some draws, some labels, in full batches."""
+    """The work of every turn: one random latent, some draws, some labels, in full batches."""
 
     backbone: Backbone
     job: ScoringJob
@@ -46,8 +46,8 @@ class Workload:
 
 
 def make_workload(backbone: Backbone, labels: int, draws: int | None, batch: int | None, size: int | None) -> Workload:
-    """Return the work, by default with as many draws as classifying takes at a time; values are random."""
-    backbone = _sized(backbone, size)
+    """Return the work, by default with as many draws as a round of classification; values are random."""
+    backbone = _resized(backbone, size)
     batch = automatic_batch_size(backbone, BLOCK * labels) if batch is None else stable_batch_size(batch)
     block = Draws(0, b"", backbone.latent_shape, backbone.timestep_range).block(0, draws or draws_for(batch, labels))
     generator = torch.Generator().manual_seed(0)
@@ -56,15 +56,15 @@ def make_workload(backbone: Backbone, labels: int, draws: int | None, batch: int
 
 
 def draws_for(batch: int, labels: int) -> int:
-    """Return draws that fill batches as classifying fills them.
+    """Return the number of draws that fills batches as classification fills them.
 
-    The part that runs once a draw (a prefix, a plan) runs in batches, too: up to a block's size they are as large as
-    the batch; beyond, classifying takes images in until a round fills a few batches, a block of draws of each.
+    What runs once per draw (a prefix, a plan) runs in batches, too: up to a block's size they are as large as the
+    batch; beyond, classification adds images until a round fills a few batches, with a block of draws of each.
     """
     return batch if batch <= BLOCK else BLOCK * -(-BATCHES_PER_ROUND * batch // (BLOCK * labels))
 
 
-def _sized(backbone: Backbone, size: int | None) -> Backbone:
+def _resized(backbone: Backbone, size: int | None) -> Backbone:
     """Return the backbone for images of another size."""
     channels, height, width = backbone.latent_shape
     scale = backbone.scale
@@ -90,7 +90,7 @@ def _label_conditions(backbone: Backbone, labels: int) -> Conditions:
     return Conditions(torch.tensor([classes[i % len(classes)] for i in range(labels)], device=backbone.device))
 
 
-GRAPHS = 1024  # that torch keeps of one function: each spec has a few of its own
+MAX_GRAPHS = 1024  # that torch keeps of one function: each spec has a few
 
 
 @dataclass(frozen=True)
@@ -99,52 +99,50 @@ class TimedNetwork:
 
     spec: Spec
     denoising: DenoisingErrors
-    networks: tuple[nn.Module, ...]  # that are called; a closed form has none
-    works: tuple[Assignment, ...]  # the blocks that can be profiled
-    flops: int | None  # of one pass by itself
+    networks: tuple[nn.Module, ...]  # that are called; empty for a model in closed form
+    assignments: tuple[Assignment, ...]  # of the blocks that can be profiled
+    flops: int | None  # of one forward pass without anything shared
 
 
 @contextmanager
-def timed_network(task: Workload, spec: Spec, prefix: bool, compile: bool) -> Iterator[TimedNetwork]:
+def timed_network(workload: Workload, spec: Spec, prefix: bool, compile: bool) -> Iterator[TimedNetwork]:
     """Prepare a spec on a copy of the backbone."""
-    backbone = task.backbone
+    backbone = workload.backbone
     if not tuple(backbone.sites()):
-        with compressed_or_not(backbone, spec):  # refuses any but none
-            yield TimedNetwork(spec, _denoising(task, SharedWork(backbone, prefix)), (), (), None)
+        with compressed_or_not(backbone, spec):  # refuses any spec but none
+            yield TimedNetwork(spec, _denoising(workload, SharedWork(backbone, prefix)), (), (), None)
         return
     copied, latent = copy_sharing_weights(backbone), Grid(*backbone.latent_shape[1:])
     root = network_of(copied)
     with compressed(copied, spec, steps=backbone.timesteps, latent=latent) as compression:
-        called: tuple[Any, ...] = (_compiled(root), Plain(root)) if compile else (root,)
-        runner, planner = (_with(copied, root, each) for each in (called[0], called[-1]))
+        called: tuple[Any, ...] = (root,)
+        if compile:
+            called = torch.compile(root, fullgraph=True, dynamic=False), Uncompiled(root)
+        runner, planner = (_with_network(copied, root, each) for each in (called[0], called[-1]))
         shared_work = SharedWork(runner, prefix, compression if spec else None, planner)
-        flops = compression.report(latent, task.conditions.text_tokens).flops_after
-        yield TimedNetwork(spec, _denoising(task, shared_work), called, () if compile else compression.works, flops)
+        flops = compression.report(latent, workload.conditions.text_tokens).flops_after
+        profiled = () if compile else compression.assignments
+        yield TimedNetwork(spec, _denoising(workload, shared_work), called, profiled, flops)
 
 
-def _compiled(root: nn.Module) -> Any:
-    """Compile a network with the hooks that are on it: whole, for one shape."""
-    return torch.compile(root, fullgraph=True, dynamic=False)
-
-
-class Plain(nn.Module):
-    """Calls the uncompiled network, to make plans; the hooks of a profile stay out of the graph."""
+class Uncompiled(nn.Module):
+    """Calls the uncompiled network, to make plans; a profile's hooks on it stay out of the graph."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Pass everything on."""
+        """Call the network."""
         return self.network(*args, **kwargs)
 
 
 @contextmanager
 def compiling() -> Iterator[None]:
-    """Let torch keep graphs for every spec and tell networks apart by their hooks, which it does not by default."""
+    """Make torch keep graphs for every spec and distinguish networks by their hooks, which it does not by default."""
     import torch._dynamo as dynamo
 
-    limits = {"recompile_limit": GRAPHS, "accumulated_recompile_limit": GRAPHS}
+    limits = {"recompile_limit": MAX_GRAPHS, "accumulated_recompile_limit": MAX_GRAPHS}
     settings: dict[str, Any] = {"skip_nnmodule_hook_guards": False, **limits}
     try:
         with dynamo.config.patch(settings):
@@ -155,18 +153,18 @@ def compiling() -> Iterator[None]:
         raise BigainError("--compile", f"the network cannot be compiled ({reason})", hint) from problem
 
 
-def _denoising(task: Workload, shared_work: SharedWork) -> DenoisingErrors:
-    return DenoisingErrors(shared_work.backbone, task.conditions, False, task.batch, shared_work)
+def _denoising(workload: Workload, shared_work: SharedWork) -> DenoisingErrors:
+    return DenoisingErrors(shared_work.backbone, workload.conditions, False, workload.batch, shared_work)
 
 
 def copy_sharing_weights(backbone: Backbone) -> Backbone:
-    """Return the backbone around a network of its own that has the same weights, the very same tensors."""
+    """Return the backbone around a copy of its network that uses the same weight tensors."""
     root = network_of(backbone)
     weights: dict[int, Any] = {id(tensor): tensor for tensor in (*root.parameters(), *root.buffers())}
-    return _with(backbone, root, copy.deepcopy(root, weights))
+    return _with_network(backbone, root, copy.deepcopy(root, weights))
 
 
-def _with(backbone: Backbone, root: nn.Module, other: Any) -> Backbone:
+def _with_network(backbone: Backbone, root: nn.Module, other: Any) -> Backbone:
     """Return the backbone around another network."""
     other_backbone = copy.copy(backbone)
     for name, value in vars(backbone).items():

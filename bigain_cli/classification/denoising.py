@@ -28,7 +28,7 @@ from bigain_cli.backbones.devices import out_of_memory, repeatable
 from bigain_cli.backbones.prefix_cache import PrefixCache
 from bigain_cli.classification.heatmaps import HeatmapAccumulator, PixelErrors
 from bigain_cli.compress.patching import Compression
-from bigain_cli.compress.plan import Plans, joined
+from bigain_cli.compress.plan import Plans, concatenate
 from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.noise_draws import Block
 
@@ -44,7 +44,7 @@ class SharedPart:
     def join(parts: list[SharedPart]) -> SharedPart:
         """Concatenate the parts of a round."""
         prefixes = [cast(PrefixCache, part.prefix) for part in parts if part.prefix is not None]
-        return SharedPart(PrefixCache.join(prefixes) if prefixes else None, joined([part.plans for part in parts]))
+        return SharedPart(PrefixCache.join(prefixes) if prefixes else None, concatenate([part.plans for part in parts]))
 
 
 class Rows(NamedTuple):
@@ -72,9 +72,9 @@ class SharedWork:
     @property
     def extra(self) -> int:
         """Evaluations per draw beside those of the labels: one if plans need a pass of their own, else none."""
-        if self.compression is None or not self.compression.shared:
+        if self.compression is None or not self.compression.shared_plans:
             return 0
-        return int(not (self.share and self.compression.shared == self.compression.first))
+        return int(not (self.share and self.compression.shared_plans == self.compression.first_plan))
 
     def shared_part(self, noisy: Tensor, t: Tensor, seeds: Tensor) -> SharedPart:
         """Run what no label affects, and record the plans that are made in it."""  # [b c h w], [b], [b]

@@ -127,14 +127,14 @@ def _found(
     began = time.perf_counter()
     from bigain_cli import bench, load_random
     from bigain_cli import load as load_real
-    from bigain_cli.benchmark.machine import seconds_lived
+    from bigain_cli.benchmark.machine import process_age
 
     if random:
         backbone, size = load_random(*model, size), None
     else:
         backbone = load_real(*model)
     loading = time.perf_counter() - began
-    starting = {} if (lived := seconds_lived()) is None else {"starting": round(lived - loading, 6)}
+    starting = {} if (lived := process_age()) is None else {"starting": round(lived - loading, 6)}
     messages.note(
         f"timing {', '.join(map(str, dict.fromkeys([Spec(), *specs])))} in turn, {model[0]} on {backbone.device}"
     )

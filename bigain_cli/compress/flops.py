@@ -11,47 +11,57 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from bigain_cli.compress.plan import Grid
-from bigain_cli.compress.sites import Site, is_unet, stages
+from bigain_cli.compress.sites import is_unet, stages
 
 
 class Tokens(NamedTuple):
-    """How many tokens each part of a block works on."""
+    """The number of tokens that each part of a block works on."""
 
     queries: int
     keys: int
     cross: int
     mlp: int
 
+    @staticmethod
+    def all(n: int) -> Tokens:
+        """Return the numbers of an uncompressed block."""
+        return Tokens(n, n, n, n)
+
 
 def forward_flops(root: Any, latent: Grid, context: int) -> int:
     """Return the operations of one uncompressed forward pass."""
-    return _unet(root, latent, context) if is_unet(root) else _patches(root, latent, context)
+    return _unet(root, latent, context) if is_unet(root) else _patch_transformer(root, latent, context)
 
 
-def site_flops(site: Site, tokens: Tokens, context: int) -> int:
-    """Return the operations of one block."""
-    return _block(site.block, tokens, context)
+def block_flops(block: Any, tokens: Tokens, context: int) -> int:
+    """Return the operations of one transformer block."""
+    total = _attention(block.attn1, tokens.queries, tokens.keys) + _linears([block.ff], tokens.mlp)
+    if block.attn2 is not None:
+        keys = context if block.attn2.is_cross_attention else tokens.cross
+        total += _attention(block.attn2, tokens.cross, keys)
+    rest = [child for name, child in block.named_children() if name not in ("attn1", "attn2", "ff", "fuser")]
+    return total + _linears(rest, 1)
 
 
 def _unet(unet: Any, latent: Grid, context: int) -> int:
     total = _convolution(unet.conv_in, latent) + _convolution(unet.conv_out, latent)
     for name in ("time_embedding", "class_embedding"):
         total += _linears([getattr(unet, name, None)], 1)
-    total += _added(getattr(unet, "add_embedding", None), context)
+    total += _added_embedding(getattr(unet, "add_embedding", None), context)
     total += _linears([getattr(unet, "encoder_hid_proj", None)], context)
     for stage in stages(unet, latent):
         for resnet in stage.module.resnets:
             total += _convolutions(resnet, stage.grid) + _linears([resnet], 1)
         for host in getattr(stage.module, "attentions", None) or ():
-            total += _host(host, stage.grid, context)
+            total += _block_stack(host, stage.grid, context)
         for kind in ("downsamplers", "upsamplers"):
             for sampler in getattr(stage.module, kind, None) or ():
-                total += _convolutions(sampler, stage.after) + _linears([sampler], 1)
+                total += _convolutions(sampler, stage.grid_after) + _linears([sampler], 1)
     return total
 
 
-def _added(embedding: Any, context: int) -> int:
-    """Return the operations of what is added to the time: the mean of all text tokens looks at them and itself."""
+def _added_embedding(embedding: Any, context: int) -> int:
+    """Return the operations of the added embedding; to pool the text, its mean attends to all tokens and itself."""
     if embedding is None or "pool" not in embedding._modules:
         return _linears([embedding], 1)
     pool, keys = embedding.pool, context + 1
@@ -60,13 +70,14 @@ def _added(embedding: Any, context: int) -> int:
     return once + _linears([pool.k_proj, pool.v_proj], keys) + 4 * keys * width
 
 
-def _host(host: Any, grid: Grid, context: int) -> int:
+def _block_stack(host: Any, grid: Grid, context: int) -> int:
     """Return the operations of a stack of blocks inside a U-Net."""
-    total = sum(_convolution(p, grid) if isinstance(p, nn.Conv2d) else _linears([p], grid.n) for p in _ends(host))
-    return total + sum(_block(block, _all(grid.n), context) for block in host.transformer_blocks)
+    ends = (host.proj_in, host.proj_out)
+    total = sum(_convolution(p, grid) if isinstance(p, nn.Conv2d) else _linears([p], grid.n) for p in ends)
+    return total + sum(block_flops(block, Tokens.all(grid.n), context) for block in host.transformer_blocks)
 
 
-def _patches(root: Any, latent: Grid, context: int) -> int:
+def _patch_transformer(root: Any, latent: Grid, context: int) -> int:
     patch = root.config.patch_size
     grid = Grid(latent.h // patch, latent.w // patch)
     total = _convolutions(root.pos_embed, grid)
@@ -74,18 +85,9 @@ def _patches(root: Any, latent: Grid, context: int) -> int:
         if name not in ("pos_embed", "transformer_blocks"):
             per_token = name.startswith("proj_out") and name != "proj_out_1"
             total += _linears([child], grid.n if per_token else context if name == "caption_projection" else 1)
-    if "proj_out_1" in root._modules:  # DiT asks its first block's embedding once more
+    if "proj_out_1" in root._modules:  # DiT runs its first block's embedding a second time
         total += _linears([root.transformer_blocks[0].norm1.emb], 1)
-    return total + sum(_block(block, _all(grid.n), context) for block in root.transformer_blocks)
-
-
-def _block(block: Any, tokens: Tokens, context: int) -> int:
-    total = _attention(block.attn1, tokens.queries, tokens.keys) + _linears([block.ff], tokens.mlp)
-    if block.attn2 is not None:
-        keys = context if block.attn2.is_cross_attention else tokens.cross
-        total += _attention(block.attn2, tokens.cross, keys)
-    rest = [child for name, child in block.named_children() if name not in ("attn1", "attn2", "ff", "fuser")]
-    return total + _linears(rest, 1)
+    return total + sum(block_flops(block, Tokens.all(grid.n), context) for block in root.transformer_blocks)
 
 
 def _attention(attention: Any, queries: int, keys: int) -> int:
@@ -103,13 +105,5 @@ def _convolutions(module: nn.Module, grid: Grid) -> int:
 
 
 def _convolution(conv: nn.Conv2d, grid: Grid) -> int:
-    """Return the operations of a convolution, by the size of what comes out."""
+    """Return the operations of a convolution, by the size of its output."""
     return 2 * grid.n * conv.weight.numel()
-
-
-def _ends(host: Any) -> list[nn.Module]:
-    return [host.proj_in, host.proj_out]
-
-
-def _all(n: int) -> Tokens:
-    return Tokens(n, n, n, n)

@@ -1,6 +1,6 @@
-"""Keys and values from fewer places (IE-KVD, ToDo, average): D = α·nearest + (1 − α)·average over each cell.
+"""Keys and values from fewer positions (IE-KVD, ToDo, average): D = α·nearest + (1 − α)·average over each cell.
 
-In: tokens and time; out: a Plan with keys. Queries keep every token, so there is nothing to restore.
+In: tokens and time; out: a Plan that pools keys. Queries keep every token, so there is nothing to restore.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ class PoolPlan(NamedTuple):
         """Return nothing."""
 
     def restore(self, y: Tensor) -> Tensor:
-        """Return the result: it already has every token."""
+        """Return the result unchanged: it has every token."""
         return y
 
     def select(self, rows: Tensor) -> PoolPlan:
-        """Return the same: there is nothing per row but time."""
+        """Return the same plan: its rows differ in nothing but time."""
         return self
 
     def clusters(self) -> Tensor:
@@ -53,12 +53,12 @@ class PoolPlan(NamedTuple):
         rows, columns = (torch.arange(length) // self.factor for length in self.grid)
         return (rows[:, None] * -(-self.grid.w // self.factor) + columns).flatten()[None]
 
-    def stays(self) -> Tensor:
+    def kept(self) -> Tensor:
         """Return all tokens."""  # [1 n]
         return torch.arange(self.grid.n)[None]
 
     def _nearest(self, x: Tensor) -> Tensor:
-        return x.index_select(1, _samples(self.grid, self.factor, x.device))
+        return x.index_select(1, _nearest_samples(self.grid, self.factor, x.device))
 
     def _average(self, x: Tensor) -> Tensor:
         image = x.unflatten(1, self.grid).permute(0, 3, 1, 2)  # [b c h w], channels last
@@ -74,7 +74,7 @@ class KvPooling:
         self.noisy, self.clean = alpha or term.alpha
 
     def plan(self, tokens: Tensor, grid: Grid, rows: Rows) -> PoolPlan:
-        """Look at the time only."""
+        """Return alpha at each row's time."""
         alpha: float | Tensor = self.noisy
         if self.noisy != self.clean:
             alpha = (self.clean + (self.noisy - self.clean) * rows.t / rows.steps)[:, None, None]
@@ -82,7 +82,7 @@ class KvPooling:
 
     def anchors(self, tokens: Tensor, grid: Grid, rows: Rows) -> Tensor:
         """Return each cell's nearest sample."""  # [b k]
-        return _samples(grid, self.factor, tokens.device).expand(tokens.shape[0], -1)
+        return _nearest_samples(grid, self.factor, tokens.device).expand(tokens.shape[0], -1)
 
     def counts(self, grid: Grid) -> Counts:
         """Return how many tokens will remain."""
@@ -103,13 +103,13 @@ def average(term: Term) -> KvPooling:
     return KvPooling(term, (0.0, 0.0))
 
 
-def _samples(grid: Grid, factor: int, device: torch.device) -> Tensor:
-    """Return the token of each cell that stands for it."""  # [k]
-    rows, columns = (_middles(length, factor, device) for length in grid)
+def _nearest_samples(grid: Grid, factor: int, device: torch.device) -> Tensor:
+    """Return each cell's nearest sample."""  # [k]
+    rows, columns = (_middle_positions(length, factor, device) for length in grid)
     return (rows[:, None] * grid.w + columns).flatten()
 
 
-def _middles(length: int, factor: int, device: torch.device) -> Tensor:
+def _middle_positions(length: int, factor: int, device: torch.device) -> Tensor:
     """Return each cell's nearest-exact sample: floor((i + ½)·factor), or the middle of a smaller cell at the border."""
     starts = torch.arange(0, length, factor, device=device)
     return starts + (length - starts).clamp_max(factor) // 2

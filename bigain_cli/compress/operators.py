@@ -1,4 +1,4 @@
-"""The table of contents of token compression: one line per operator, and what may be written after it.
+"""The table of token compression: one line per operator, and the modifiers that may follow its number.
 
 Must not import torch: the command checks a spec and lists the operators before anything heavy is loaded.
 """
@@ -67,8 +67,8 @@ OPERATORS: dict[str, OperatorInfo] = {
 }
 
 
-def entry(name: str, text: str) -> OperatorInfo:
-    """Return an operator's line, or say which operators there are."""
+def operator_info(name: str, text: str) -> OperatorInfo:
+    """Return an operator's line; refuse an unknown name."""
     if name not in OPERATORS:
         raise UsageError(f"compression '{text}'", f"unknown operator '{name}'", did_you_mean(name, OPERATORS))
     return OPERATORS[name]
@@ -76,7 +76,7 @@ def entry(name: str, text: str) -> OperatorInfo:
 
 @dataclass(frozen=True)
 class Option:
-    """One `@key=value` modifier: how its value is read and written, and how to phrase what it takes."""
+    """One `@key=value` modifier: how its value is read and written, and which values it takes."""
 
     read: Callable[[str], object]
     expects: str
@@ -95,20 +95,20 @@ def _choice(*words: str) -> Option:
     return Option(read, " or ".join(words))
 
 
-def number(value: str) -> float:
+def finite_number(value: str) -> float:
     """Read a finite decimal number."""
     if not math.isfinite(x := float(value)):
         raise ValueError(value)
     return x
 
 
-def written(value: float) -> str:
-    """Write a number shortly, so that reading it gives the same number; never with a '+'."""
+def format_number(value: float) -> str:
+    """Return a short text that is read back as the same number; never with a '+'."""
     return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value).replace("e+", "e")
 
 
-def _strength(value: str) -> float:
-    if (x := number(value)) < 0:
+def _non_negative(value: str) -> float:
+    if (x := finite_number(value)) < 0:
         raise ValueError(value)
     return x
 
@@ -139,7 +139,7 @@ def _blocks(value: str) -> tuple[int, ...]:
     return tuple(sorted(picked))
 
 
-def _spans(blocks: tuple[int, ...]) -> str:
+def _format_blocks(blocks: tuple[int, ...]) -> str:
     starts = [b for b in blocks if b - 1 not in blocks]
     ends = [b for b in blocks if b + 1 not in blocks]
     return ",".join(str(a) if a == z else f"{a}-{z}" for a, z in zip(starts, ends, strict=True))
@@ -147,21 +147,21 @@ def _spans(blocks: tuple[int, ...]) -> str:
 
 OPTIONS: dict[str, Option] = {
     "mode": _choice("mean", "prune", "mlerp"),
-    "gate": Option(_strength, "a number from 0 up", written),
+    "gate": Option(_non_negative, "a number from 0 up", format_number),
     "pad": _choice("zero", "replicate"),
     "stride": Option(_stride, "ROWSxCOLUMNS such as 2x2", lambda stride: f"{stride[0]}x{stride[1]}"),
     "levels": Option(_levels, "1, 2, 4 … or all"),
-    "blocks": Option(_blocks, "block numbers from 0, such as 1-5,7-11", _spans),
+    "blocks": Option(_blocks, "block numbers from 0, such as 1-5,7-11", _format_blocks),
     "plan": _choice("shared", "per-label"),
     "share": _choice("block", "level"),
 }
 
 
 def list_operators() -> list[dict[str, object]]:
-    """Return all operators with what their numbers mean and the modifiers that may follow."""
+    """Return all operators with the meaning of their numbers and the modifiers that may follow."""
     rows: list[dict[str, object]] = []
-    for name, line in OPERATORS.items():
+    for name, info in OPERATORS.items():
         takes = {key: f"{key}=({option.expects})" for key, option in OPTIONS.items()} | {"alpha": f"({ALPHAS})"}
-        modifiers = [f"@{word}" for word in (*line.variants, *(takes.get(key, key) for key in line.options))]
-        rows.append({"name": name, "takes": line.amount, "about": line.about, "modifiers": modifiers})
+        modifiers = [f"@{word}" for word in (*info.variants, *(takes.get(key, key) for key in info.options))]
+        rows.append({"name": name, "takes": info.amount, "about": info.about, "modifiers": modifiers})
     return rows

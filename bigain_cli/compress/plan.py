@@ -1,4 +1,4 @@
-"""The contract between the seam and the operators: tokens on a grid in, a Plan for one block out.
+"""The contract between the hooks and the operators: tokens on a grid in, a Plan for one block out.
 
 A plan is a pure function of one row's tokens, its seed and its time: batch size and position change nothing.
 """
@@ -25,17 +25,17 @@ class Grid(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """What is known of a batch's rows beside their tokens."""
+    """What is known about a batch's rows beside their tokens."""
 
     t: Tensor  # [b] float32, the network's own timesteps
     seeds: Tensor  # [b] int64, for operators that need randomness
-    steps: int  # the noisy end of t
-    site: int  # which block asks, so that blocks differ in their randomness
-    apart: Tensor  # [b] int64, what tells rows of one seed apart, for operators that differ from row to row
+    steps: int  # the number of timesteps: t is below it
+    site: int  # the block's index, so that blocks differ in their randomness
+    row_ids: Tensor  # [b] int64, different in rows of one seed, for operators that differ from row to row
 
 
 class Plan(Protocol):
-    """What one block does to its tokens, once."""
+    """How one block compresses its tokens in one forward."""
 
     def query(self, x: Tensor) -> Tensor:
         """Shorten the tokens that enter."""  # [b n c] -> [b m c]
@@ -53,9 +53,9 @@ class Plan(Protocol):
         """Return the plan of the rows at an index."""  # [b]
 
     def clusters(self) -> Tensor:
-        """Return for every token the number of what stands for it: the token it became, or the key."""  # [b n]
+        """Return for every token the number of its cluster: of the merged token, or of the pooled key."""  # [b n]
 
-    def stays(self) -> Tensor:
+    def kept(self) -> Tensor:
         """Return the tokens that queries are made from."""  # [b m]
 
 
@@ -70,24 +70,24 @@ class Operator(Protocol):
     """A way to compress a block."""
 
     def plan(self, tokens: Tensor, grid: Grid, rows: Rows) -> Plan:
-        """Look at the tokens and decide."""  # [b n c]
+        """Decide which tokens are merged or pooled."""  # [b n c]
 
     def anchors(self, tokens: Tensor, grid: Grid, rows: Rows) -> Tensor:
-        """Return the tokens that others may join, or that keys are sampled from."""  # [b q]
+        """Return the tokens that others may be merged into, or that keys are sampled from."""  # [b q]
 
     def counts(self, grid: Grid) -> Counts:
         """Return how many tokens will remain."""
 
     def flops(self, grid: Grid, channels: int) -> int:
-        """Return what deciding costs, 2 per multiply-add."""
+        """Return the cost of making a plan, 2 per multiply-add."""
 
 
-def joined(parts: Sequence[Plans]) -> Plans:
-    """Concatenate the plans of each site row-wise; what is no tensor is the same in all parts."""
-    return {key: _joined([part[key] for part in parts]) for key in parts[0]}
+def concatenate(parts: Sequence[Plans]) -> Plans:
+    """Concatenate the plans of each site row by row; fields that are no tensors are the same in all parts."""
+    return {key: _concatenate([part[key] for part in parts]) for key in parts[0]}
 
 
-def _joined(plans: Sequence[Plan]) -> Plan:
+def _concatenate(plans: Sequence[Plan]) -> Plan:
     columns = zip(*cast(Sequence[tuple[Any, ...]], plans), strict=True)
     fields = (torch.cat(column) if isinstance(column[0], Tensor) else column[0] for column in columns)
     return cast(Plan, type(plans[0])(*fields))
@@ -97,22 +97,22 @@ class MergePlan(NamedTuple):
     """A clustering of the tokens, each cluster around a token that stays."""
 
     keep: Tensor  # [b m] tokens that stay, in the grid's order
-    source: Tensor  # [b r] tokens that leave
-    target: Tensor  # [b r] for whom: a place in `keep`
-    into: Tensor  # [b n] for every token its cluster's place in `keep`
+    source: Tensor  # [b r] tokens that are merged away
+    target: Tensor  # [b r] the token that each is merged into: a position in `keep`
+    cluster: Tensor  # [b n] for every token its cluster: a position in `keep`
     size: Tensor  # [b m] tokens per cluster, float32
     mode: str  # mean, prune or mlerp
-    weigh: bool  # whether attention counts a merged key as often as it has tokens
+    weigh_keys: bool  # whether attention counts a merged key as often as it has tokens
 
     def query(self, x: Tensor) -> Tensor:
         """Reduce every cluster to one token."""  # [b n c] -> [b m c]
         kept = take(x, self.keep)
         if self.mode == "prune":
             return kept
-        leaving = take(x, self.source)
-        mean = _added(kept.float(), self.target, leaving.float()) / self.size[..., None]
+        merged = take(x, self.source)
+        mean = _add_to_targets(kept.float(), self.target, merged.float()) / self.size[..., None]
         if self.mode == "mlerp":
-            mean = mean * self._stretch(mean, kept, leaving)
+            mean = mean * self._norm_ratio(mean, kept, merged)
         return mean.to(x.dtype)
 
     def keys(self, x: Tensor) -> None:
@@ -120,68 +120,68 @@ class MergePlan(NamedTuple):
 
     def bias(self, x: Tensor) -> Tensor | None:
         """Return log size, which makes attention proportional."""  # [b 1 m]
-        return self.size.log().to(x.dtype)[:, None] if self.weigh else None
+        return self.size.log().to(x.dtype)[:, None] if self.weigh_keys else None
 
     def restore(self, y: Tensor) -> Tensor:
         """Copy every cluster's result to its tokens."""  # [b m c] -> [b n c]
-        return take(y, self.into)
+        return take(y, self.cluster)
 
     def select(self, rows: Tensor) -> MergePlan:
         """Return the plan of the rows at an index."""  # [b]
-        keep, source, target, into, size = (field.index_select(0, rows) for field in self[:5])
-        return MergePlan(keep, source, target, into, size, self.mode, self.weigh)
+        keep, source, target, cluster, size = (field.index_select(0, rows) for field in self[:5])
+        return MergePlan(keep, source, target, cluster, size, self.mode, self.weigh_keys)
 
     def clusters(self) -> Tensor:
         """Return every token's cluster."""  # [b n]
-        return self.into
+        return self.cluster
 
-    def stays(self) -> Tensor:
+    def kept(self) -> Tensor:
         """Return the tokens that stay."""  # [b m]
         return self.keep
 
-    def _stretch(self, mean: Tensor, kept: Tensor, leaving: Tensor) -> Tensor:
-        """Return what brings the mean to the largest norm in its cluster."""  # [b m 1]
-        largest = _norm(kept).scatter_reduce(1, self.target, _norm(leaving), "amax")
+    def _norm_ratio(self, mean: Tensor, kept: Tensor, merged: Tensor) -> Tensor:
+        """Return the factors that bring the mean to the largest norm in its cluster."""  # [b m 1]
+        largest = _norm(kept).scatter_reduce(1, self.target, _norm(merged), "amax")
         norm = _norm(mean)
         return torch.where(norm > 0, largest / norm, 1.0)[..., None]
 
 
-def merge_plan(n: int, source: Tensor, dest: Tensor, mode: str, weigh: bool) -> MergePlan:
-    """Let each of the r tokens in `source` leave for its token in `dest`."""  # [b r], [b r]
+def merge_plan(n: int, source: Tensor, dest: Tensor, mode: str, weigh_keys: bool) -> MergePlan:
+    """Merge each of the r tokens in `source` into its token in `dest`."""  # [b r], [b r]
     b, r = source.shape
-    stays = torch.ones(b, n, dtype=torch.bool, device=source.device).scatter(1, source, False)
-    keep, place = compact(stays, n - r)
-    target = place.gather(1, dest)
+    is_kept = torch.ones(b, n, dtype=torch.bool, device=source.device).scatter(1, source, False)
+    keep, position = compact(is_kept, n - r)
+    target = position.gather(1, dest)
     one = torch.ones(b, n, device=source.device)
     size = one[:, : n - r].scatter_add(1, target, one[:, :r])
-    return MergePlan(keep, source, target, place.scatter(1, source, target), size, mode, weigh)
+    return MergePlan(keep, source, target, position.scatter(1, source, target), size, mode, weigh_keys)
 
 
 def compact(mask: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """List where a mask is set, `count` places per row, and give each its number in the list."""  # [b n]
+    """Return the positions where a mask is set, `count` per row, and the number of each in that list."""  # [b n]
     number = mask.cumsum(1) - 1  # [b n]
-    places = torch.arange(mask.shape[1], device=mask.device).expand(mask.shape)
-    listed = places.new_zeros(mask.shape[0], count + 1)  # the last column takes what is not set
-    listed = listed.scatter(1, torch.where(mask, number, count), places)
+    positions = torch.arange(mask.shape[1], device=mask.device).expand(mask.shape)
+    listed = positions.new_zeros(mask.shape[0], count + 1)  # the last column collects the unset ones
+    listed = listed.scatter(1, torch.where(mask, number, count), positions)
     return listed[:, :count], number
 
 
 def take(x: Tensor, index: Tensor) -> Tensor:
     """Gather tokens, row by row."""  # [b n c], [b m] -> [b m c]
-    return x.flatten(0, 1).index_select(0, _flat(index, x.shape[1])).unflatten(0, index.shape)
+    return x.flatten(0, 1).index_select(0, _batch_index(index, x.shape[1])).unflatten(0, index.shape)
 
 
-def _added(kept: Tensor, target: Tensor, leaving: Tensor) -> Tensor:
-    """Add each leaving token to its target, in an order that is the same every time."""  # [b m c], [b r], [b r c]
-    index, values = _flat(target, kept.shape[1]), leaving.flatten(0, 1)
+def _add_to_targets(kept: Tensor, target: Tensor, merged: Tensor) -> Tensor:
+    """Add each merged token to its target, always in the same order."""  # [b m c], [b r], [b r c]
+    index, values = _batch_index(target, kept.shape[1]), merged.flatten(0, 1)
     flat, shape = kept.flatten(0, 1), kept.shape[:2]
     if flat.is_cuda:  # index_add would add atomically there, in any order
         return flat.index_put((index,), values, accumulate=True).unflatten(0, shape)
     return flat.index_add(0, index, values).unflatten(0, shape)
 
 
-def _flat(index: Tensor, n: int) -> Tensor:
-    """Count through all rows of a batch."""  # [b m] -> [b·m]
+def _batch_index(index: Tensor, n: int) -> Tensor:
+    """Turn indices within rows into indices over the whole batch."""  # [b m] -> [b·m]
     return (index + n * torch.arange(index.shape[0], device=index.device)[:, None]).flatten()
 
 

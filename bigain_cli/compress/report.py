@@ -1,6 +1,6 @@
-"""What a compression does, before anything runs: per site and in all, tokens and FLOPs before and after.
+"""What a compression does, predicted: tokens and FLOPs before and after, per site and in total.
 
-In: the sites with their operators, a latent's size; out: a Report to print or to keep in a record.
+In: the sites with their operators, a latent's size; out: a Report to print or to store in a record. Runs no network.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import warnings
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bigain_cli.compress.flops import Tokens, forward_flops, site_flops
+from bigain_cli.compress.flops import Tokens, block_flops, forward_flops
 from bigain_cli.compress.plan import Grid, Operator
 from bigain_cli.compress.sites import Assignment
 from bigain_cli.compress.spec import Spec, Term
@@ -18,7 +18,7 @@ from bigain_cli.compress.spec import Spec, Term
 
 @dataclass(frozen=True)
 class SiteReport:
-    """One block that is touched; FLOPs are per sample and include the matching."""
+    """One compressed block; FLOPs are per sample and include the matching."""
 
     name: str
     level: int
@@ -28,7 +28,7 @@ class SiteReport:
     keys: int  # tokens that keys and values are made from
     flops_before: int
     flops_after: int
-    matching: int  # spent on the plan; a shared plan spends it once per draw
+    matching: int  # FLOPs of making the plan; of a shared plan, once per draw
 
     @property
     def saved(self) -> float:
@@ -51,12 +51,12 @@ class Report:
 
     @property
     def flops_after(self) -> int:
-        """Return what the whole forward pass takes now."""
+        """Return the FLOPs of the whole compressed forward pass."""
         return self.flops_before - sum(site.flops_before - site.flops_after for site in self.sites)
 
     @property
     def matching(self) -> int:
-        """Return what all plans take."""
+        """Return the FLOPs of making all plans."""
         return sum(site.matching for site in self.sites)
 
     @property
@@ -65,12 +65,12 @@ class Report:
         return 1 - self.flops_after / self.flops_before
 
     def warn(self) -> None:
-        """Say aloud where less moves than was asked for."""
+        """Warn where fewer tokens are merged than the spec requests."""
         for note in self.notes:
             warnings.warn(note, stacklevel=3)
 
     def summary(self) -> dict[str, Any]:
-        """Return what a record says: where, how many tokens (each size once), and what a forward pass takes."""
+        """Return the short form for records: sites, token counts (each size once), and GFLOP per forward pass."""
         tokens = sorted({(site.tokens, site.queries, site.keys) for site in self.sites}, reverse=True)
         gflop = [round(flops / 1e9, 3) for flops in (self.flops_before, self.flops_after)]
         sites = {"sites": len(self.sites), "of": self.blocks, "tokens": [list(row) for row in tokens]}
@@ -110,55 +110,56 @@ def _giga(flops: int) -> str:
 
 
 @dataclass(frozen=True)
-class Survey:
-    """A spec on a network, ready to be measured out."""
+class AppliedSpec:
+    """A spec on a network: which terms act at which sites; reports for any size of the latent."""
 
     spec: Spec
     root: Any
     latent: Grid  # as configured
-    work: tuple[Assignment, ...]
+    assignments: tuple[Assignment, ...]
     operators: dict[Term, Operator]
     blocks: int
 
-    def moves(self) -> bool:
-        """Say whether any token moves."""
-        grids = [(item, item.site.grid(self.latent)) for item in self.work]
-        return any(self._counts(item, grid) != (grid.n, grid.n) for item, grid in grids)
+    def moves_tokens(self) -> bool:
+        """Say whether any token is merged or pooled."""
+        grids = [(each, each.site.grid(self.latent)) for each in self.assignments]
+        return any(self._counts(each, grid) != (grid.n, grid.n) for each, grid in grids)
 
     def report(self, latent: Grid, context: int) -> Report:
-        """Measure it out for a latent's size."""
+        """Return the report for a latent's size."""
         planned: set[int] = set()  # levels whose one plan is counted
-        sites = tuple(self._site(item, latent, context, planned) for item in self.work)
+        sites = tuple(self._site_report(each, latent, context, planned) for each in self.assignments)
         before = forward_flops(self.root, latent, context)
-        notes = tuple(dict.fromkeys(note for item in self.work for note in self._notes(item, latent)))
+        notes = tuple(dict.fromkeys(note for each in self.assignments for note in self._notes(each, latent)))
         return Report(str(self.spec), type(self.root).__name__, latent, context, sites, before, self.blocks, notes)
 
-    def _site(self, work: Assignment, latent: Grid, context: int, planned: set[int]) -> SiteReport:
-        site, grid = work.site, work.site.grid(latent)
-        n, (m, k), term = grid.n, self._counts(work, grid), work.merging
+    def _site_report(self, assignment: Assignment, latent: Grid, context: int, planned: set[int]) -> SiteReport:
+        site, grid, term = assignment.site, assignment.site.grid(latent), assignment.merging
+        n, (m, k) = grid.n, self._counts(assignment, grid)
         after = Tokens(m, k, m if term and term.cross else n, m if term and term.mlp else n)
         matching = 0
         if term and not (term.share == "level" and site.level in planned):
             matching = self.operators[term].flops(grid, site.width)
             planned.add(site.level)
-        before = site_flops(site, Tokens(n, n, n, n), context)
-        total = site_flops(site, after, context) + matching
+        before = block_flops(site.block, Tokens.all(n), context)
+        total = block_flops(site.block, after, context) + matching
         return SiteReport(site.name, site.level, grid, n, m, k, before, total, matching)
 
-    def _counts(self, work: Assignment, grid: Grid) -> tuple[int, int]:
-        """Return tokens for queries and for keys."""
-        m = self.operators[work.merging].counts(grid).queries if work.merging else grid.n
-        return m, self.operators[work.pooling].counts(grid).keys if work.pooling else m
+    def _counts(self, assignment: Assignment, grid: Grid) -> tuple[int, int]:
+        """Return the numbers of tokens for queries and for keys."""
+        merging, pooling = assignment.merging, assignment.pooling
+        m = self.operators[merging].counts(grid).queries if merging else grid.n
+        return m, self.operators[pooling].counts(grid).keys if pooling else m
 
-    def _notes(self, work: Assignment, latent: Grid) -> list[str]:
-        """Say where less moves than was asked for, by more than a cell's tokens: some operators take whole cells."""
-        term, grid = work.merging, work.site.grid(latent)
+    def _notes(self, assignment: Assignment, latent: Grid) -> list[str]:
+        """Report a shortfall in merged tokens of at least one cell: some operators merge whole cells only."""
+        term, grid = assignment.merging, assignment.site.grid(latent)
         if term is None:
             return []
-        moved = grid.n - self.operators[term].counts(grid).queries
-        asked = int(term.amount * grid.n)
-        if moved > asked - math.prod(term.stride):
+        merged = grid.n - self.operators[term].counts(grid).queries
+        requested = int(term.amount * grid.n)
+        if merged > requested - math.prod(term.stride):
             return []
         cell = "x".join(map(str, term.stride))
-        left = f"{moved} of {grid.n} tokens leave at {grid.h}x{grid.w}"
-        return [f"{term.name}: {left}, not {asked}: of each {cell} one stays."]
+        left = f"{merged} of {grid.n} tokens leave at {grid.h}x{grid.w}"
+        return [f"{term.name}: {left}, not {requested}: of each {cell} one stays."]

@@ -30,7 +30,7 @@ class Site:
 
     @property
     def modulated(self) -> bool:
-        """Say whether norm1 also tells the block about time and class (adaLN), so that tokens are compared after it."""
+        """Say whether norm1 also applies time and class (adaLN), so that tokens are compared after it."""
         return getattr(self.block, "norm_type", "layer_norm") != "layer_norm"
 
     @property
@@ -67,7 +67,7 @@ class Stage:
     module: Any
     level: int
     grid: Grid
-    after: Grid  # behind its down- or upsampler
+    grid_after: Grid  # after its down- or upsampler
 
 
 def sites_of(model: object) -> tuple[Site, ...]:
@@ -76,7 +76,7 @@ def sites_of(model: object) -> tuple[Site, ...]:
         return tuple(model.sites())
     root = network_of(model)
     names = {id(module): name for name, module in root.named_modules()}
-    found = [place for place in _places(root) if _attends_itself(place[0])]
+    found = [each for each in _transformer_blocks(root) if _has_self_attention(each[0])]
     return tuple(
         Site(names[id(block)], index, level, block, host, patch, root)
         for index, (block, level, host, patch) in enumerate(found)
@@ -88,14 +88,18 @@ def network_of(model: object) -> Any:
     if isinstance(model, HasSites):
         roots = {id(site.root): site.root for site in model.sites()}
         if len(roots) != 1:
-            raise ModelError(_named(model), f"its sites belong to {len(roots)} networks", "They must belong to one.")
+            raise ModelError(
+                _model_label(model), f"its sites belong to {len(roots)} networks", "They must belong to one."
+            )
         return roots.popitem()[1]
     parts = [model, getattr(model, "unet", None), getattr(model, "transformer", None)]
     for root in parts:
-        if isinstance(root, nn.Module) and (is_unet(root) or is_patches(root) or "_orig_mod" in root._modules):
+        if isinstance(root, nn.Module) and (
+            is_unet(root) or is_patch_transformer(root) or "_orig_mod" in root._modules
+        ):
             return root
     hint = "Give a U-Net, DiT or PixArt network of diffusers, a pipeline around one, or an object with sites()."
-    raise ModelError(_named(model), "no network was found in it whose tokens lie on a grid", hint)
+    raise ModelError(_model_label(model), "no network was found in it whose tokens lie on a grid", hint)
 
 
 def is_unet(root: nn.Module) -> bool:
@@ -103,7 +107,7 @@ def is_unet(root: nn.Module) -> bool:
     return {"down_blocks", "up_blocks", "conv_in"} <= set(root._modules)
 
 
-def is_patches(root: nn.Module) -> bool:
+def is_patch_transformer(root: nn.Module) -> bool:
     """Recognise a transformer over patches by its parts."""
     return {"transformer_blocks", "pos_embed"} <= set(root._modules)
 
@@ -121,7 +125,7 @@ def stages(unet: Any, latent: Grid) -> list[Stage]:
     level, grid, sizes, found = 1, latent, {1: latent}, []
     for module in unet.down_blocks:
         samplers = getattr(module, "downsamplers", None)
-        after = _halved(samplers[0], grid) if samplers else grid
+        after = _downsampled(samplers[0], grid) if samplers else grid
         found.append(Stage(module, level, grid, after))
         level, grid = (level * 2 if samplers else level), after
         sizes[level] = grid
@@ -134,38 +138,38 @@ def stages(unet: Any, latent: Grid) -> list[Stage]:
     return found
 
 
-def _halved(sampler: Any, grid: Grid) -> Grid:
-    """Follow a stride of two; without padding, one row and column are added at the end only."""
+def _downsampled(sampler: Any, grid: Grid) -> Grid:
+    """Return the grid after a stride of two; without padding, one row and column are added at the end only."""
     ceil = getattr(sampler, "use_conv", False) and sampler.padding == 1
     return Grid(*((side + ceil) // 2 for side in grid))
 
 
-def _places(root: Any) -> Iterator[tuple[Any, int, nn.Module, int]]:
+def _transformer_blocks(root: Any) -> Iterator[tuple[Any, int, nn.Module, int]]:
     """Yield every transformer block with its level, host and patch size."""
     if is_unet(root):
         for stage in stages(root, Grid(64, 64)):
             for host in getattr(stage.module, "attentions", None) or ():
                 for block in getattr(host, "transformer_blocks", ()):
                     yield block, stage.level, host, 1
-    elif is_patches(root):
+    elif is_patch_transformer(root):
         for block in root.transformer_blocks:
             yield block, 1, root, root.config.patch_size
 
 
-def _attends_itself(block: Any) -> bool:
+def _has_self_attention(block: Any) -> bool:
     return "attn1" in block._modules and not getattr(block, "only_cross_attention", False)
 
 
-def _named(model: object) -> str:
+def _model_label(model: object) -> str:
     return f"model {type(model).__name__}"
 
 
-PUBLISHED = frozenset((*range(1, 6), *range(7, 12)))  # of 28 blocks of a DiT-XL/2, numbered from 0
+PUBLISHED_BLOCKS = frozenset((*range(1, 6), *range(7, 12)))  # of 28 blocks of a DiT-XL/2, numbered from 0
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """What happens at one block."""
+    """The terms that act at one block."""
 
     site: Site
     merging: Term | None = None
@@ -173,31 +177,31 @@ class Assignment:
 
     @property
     def key(self) -> str:
-        """Name the plan that serves this block: its own, or that of all blocks of its level."""
+        """Return the key of this block's plan: its own, or the one of all blocks of its level."""
         by_level = self.merging is not None and self.merging.share == "level"
         return f"{self.merging} at level {self.site.level}" if by_level else self.site.name
 
 
 def assign(spec: Spec, sites: Sequence[Site]) -> list[Assignment]:
-    """Give each site its terms; sites without any are left out, and so are terms that ask for nothing."""
-    work: dict[int, Assignment] = {}
+    """Assign terms to sites; skip sites without any, and terms without effect."""
+    assigned: dict[int, Assignment] = {}
     for term in spec.terms:
-        for site in _chosen(term, sites, spec):
-            before = work.get(site.index, Assignment(site))
+        for site in _sites_of_term(term, sites, spec):
+            before = assigned.get(site.index, Assignment(site))
             if other := before.merging if term.merges else before.pooling:
                 kind = "merge" if term.merges else "pool the keys"
                 why = f"'{other.name}' and '{term.name}' would both {kind} at {site.name}"
                 raise UsageError(f"compression '{spec}'", why, "Give them different levels= or blocks=.")
-            work[site.index] = replace(before, merging=term) if term.merges else replace(before, pooling=term)
-    for item in work.values():
+            assigned[site.index] = replace(before, merging=term) if term.merges else replace(before, pooling=term)
+    for item in assigned.values():
         if item.merging and item.merging.bias and item.pooling:
             why = f"'@bias' counts merged keys, but at {item.site.name} '{item.pooling.name}' makes the keys"
             raise UsageError(f"compression '{spec}'", why, "Leave out '@bias', or give the terms different levels=.")
-    effective = (_effective(work[index]) for index in sorted(work))
+    effective = (_without_idle_terms(assigned[index]) for index in sorted(assigned))
     return [item for item in effective if item.merging or item.pooling]
 
 
-def _chosen(term: Term, sites: Sequence[Site], spec: Spec) -> list[Site]:
+def _sites_of_term(term: Term, sites: Sequence[Site], spec: Spec) -> list[Site]:
     if term.blocks is not None:
         missing = sorted(set(term.blocks) - {site.index for site in sites})
         if missing:
@@ -205,16 +209,16 @@ def _chosen(term: Term, sites: Sequence[Site], spec: Spec) -> list[Site]:
             raise UsageError(f"compression '{spec}'", why, f"This network has blocks 0 to {len(sites) - 1}.")
         found = [site for site in sites if site.index in term.blocks]
     elif term.levels is None and sites and sites[0].host is sites[0].root:
-        found = [site for site in sites if site.index in PUBLISHED]
+        found = [site for site in sites if site.index in PUBLISHED_BLOCKS]
     else:
         most = float("inf") if term.levels == "all" else int(term.levels or 1)
         found = [site for site in sites if site.level <= most]
     if not found:
-        raise UsageError(f"compression '{spec}'", f"'{term.name}' touches no block", _offer(sites))
+        raise UsageError(f"compression '{spec}'", f"'{term.name}' touches no block", _where_it_attends(sites))
     return found
 
 
-def _offer(sites: Sequence[Site]) -> str:
+def _where_it_attends(sites: Sequence[Site]) -> str:
     if not sites:
         return "This network has no self-attention over image tokens."
     if sites[0].host is sites[0].root:
@@ -223,8 +227,8 @@ def _offer(sites: Sequence[Site]) -> str:
     return f"This network attends at levels {', '.join(map(str, levels))}: add @levels={levels[0]} or @levels=all."
 
 
-def _effective(work: Assignment) -> Assignment:
-    """Leave out a ratio of 0 and a factor of 1, which are the base model."""
-    merging = work.merging if work.merging and work.merging.amount > 0 else None
-    pooling = work.pooling if work.pooling and work.pooling.amount > 1 else None
-    return Assignment(work.site, merging, pooling)
+def _without_idle_terms(assignment: Assignment) -> Assignment:
+    """Remove a ratio of 0 and a factor of 1, which change nothing."""
+    merging, pooling = assignment.merging, assignment.pooling
+    merging = merging if merging and merging.amount > 0 else None
+    return Assignment(assignment.site, merging, pooling if pooling and pooling.amount > 1 else None)

@@ -1,7 +1,7 @@
 """The grammar of compression: text such as "lgtm:0.5@gate=0.3+mlp+iekvd:2@0.9" in, a Spec out, and back.
 
 NAME:NUMBER, then modifiers, each after an '@' (a word, an alpha, or key=value), then '+mlp' or '+cross' for a
-merging; terms join with '+'; 'none' is the empty spec. Must not import torch.
+merging; terms are joined by '+'; 'none' is the empty spec. Must not import torch.
 """
 
 from __future__ import annotations
@@ -9,17 +9,25 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from bigain_cli.compress.operators import ALPHAS, OPERATORS, OPTIONS, OperatorInfo, entry, number, written
+from bigain_cli.compress.operators import (
+    ALPHAS,
+    OPERATORS,
+    OPTIONS,
+    OperatorInfo,
+    finite_number,
+    format_number,
+    operator_info,
+)
 from bigain_cli.errors import UsageError, did_you_mean
 
-WHERE = ("mlp", "cross")
-COMMA = re.compile(r",(?!\s*\d)")  # between two specs; one before a number is within a list
+PARTS = ("mlp", "cross")
+SEPARATING_COMMA = re.compile(r",(?!\s*\d)")  # between two specs; one before a number is within a list
 ALPHA = (0.9, 0.9)
 
 
 @dataclass(frozen=True)
 class Term:
-    """One operator with everything that was said about it."""
+    """One operator with its number and modifiers."""
 
     name: str
     amount: float  # the ratio of tokens to merge, or the factor of downsampling
@@ -30,7 +38,7 @@ class Term:
     gate: float = 0.0
     pad: str = "zero"
     stride: tuple[int, int] = (2, 2)
-    levels: int | str | None = None  # None: what suits the network
+    levels: int | str | None = None  # None: the network's default
     blocks: tuple[int, ...] | None = None
     plan: str = "shared"  # one plan for all labels, or "per-label"
     share: str | None = None  # "block" or, with one plan for all its blocks, "level"; None: block, unless by_level
@@ -48,27 +56,27 @@ class Term:
         return self.merges and self.plan == "shared" and self.variant != "unshared"
 
     @property
-    def undecided(self) -> bool:
-        """Say whether nobody said which blocks share a plan, at a place where all could share one."""
+    def sharing_is_open(self) -> bool:
+        """Say whether the spec leaves open which blocks share a plan, where all of them could share one."""
         return self.shared and self.share is None and self.blocks is None and self.levels in (None, 1)
 
     def __str__(self) -> str:
-        words = [f"{self.name}:{written(self.amount)}"]
+        words = [f"{self.name}:{format_number(self.amount)}"]
         words += [self.variant] if self.variant else []
         if "alpha" in OPERATORS[self.name].options:
             noisy, clean = self.alpha
-            words.append(written(noisy) if noisy == clean else f"{written(noisy)}:{written(clean)}")
+            words.append(format_number(noisy) if noisy == clean else f"{format_number(noisy)}:{format_number(clean)}")
         words += ["bias"] if self.bias else []
-        plain = Term(self.name, self.amount)
+        default = Term(self.name, self.amount)
         for key, option in OPTIONS.items():
-            if (value := getattr(self, key)) != getattr(plain, key):
+            if (value := getattr(self, key)) != getattr(default, key):
                 words.append(f"{key}={option.write(value)}")
-        return "@".join(words) + "".join(f"+{place}" for place in WHERE if getattr(self, place))
+        return "@".join(words) + "".join(f"+{part}" for part in PARTS if getattr(self, part))
 
 
 @dataclass(frozen=True)
 class Spec:
-    """What to do to a network's tokens: terms in order; `str()` is the canonical text."""
+    """How a network's tokens are compressed: terms in order; `str()` is the canonical text."""
 
     terms: tuple[Term, ...] = ()
 
@@ -84,11 +92,11 @@ class Spec:
         return any(term.shared for term in self.terms)
 
     def by_level(self) -> Spec:
-        """Share one plan over all blocks at full resolution, unless told otherwise.
+        """Share one plan over all blocks at full resolution, unless the spec says otherwise.
 
         A U-Net's first block there runs before any text is read, so this plan is the same for all labels for free.
         """
-        return Spec(tuple(replace(term, share="level") if term.undecided else term for term in self.terms))
+        return Spec(tuple(replace(term, share="level") if term.sharing_is_open else term for term in self.terms))
 
 
 def parse(text: str | Spec) -> Spec:
@@ -97,25 +105,25 @@ def parse(text: str | Spec) -> Spec:
         return text
     if (text := text.strip()) == "none":
         return Spec()
-    if COMMA.search(text):
+    if SEPARATING_COMMA.search(text):
         hint = "Give one spec; several places or terms join with '+'."
         raise UsageError(f"compression '{text}'", "a comma is no part of a spec", hint)
     terms: list[Term] = []
     for piece in map(str.strip, text.split("+")):
-        if piece in WHERE:
-            _attach(piece, terms, text)
+        if piece in PARTS:
+            _add_part(piece, terms, text)
         else:
             terms.append(_term(piece, text))
     return Spec(tuple(terms))
 
 
-def _attach(place: str, terms: list[Term], text: str) -> None:
+def _add_part(part: str, terms: list[Term], text: str) -> None:
     at = next((i for i in reversed(range(len(terms))) if terms[i].merges), None)
     if at is None:
-        raise UsageError(f"compression '{text}'", f"'+{place}' follows no merging", f"Write it as lgtm:0.5+{place}.")
-    if getattr(terms[at], place):
-        raise UsageError(f"compression '{text}'", f"'+{place}' is written twice", "Once is enough.")
-    terms[at] = replace(terms[at], mlp=terms[at].mlp or place == "mlp", cross=terms[at].cross or place == "cross")
+        raise UsageError(f"compression '{text}'", f"'+{part}' follows no merging", f"Write it as lgtm:0.5+{part}.")
+    if getattr(terms[at], part):
+        raise UsageError(f"compression '{text}'", f"'+{part}' is written twice", "Once is enough.")
+    terms[at] = replace(terms[at], mlp=terms[at].mlp or part == "mlp", cross=terms[at].cross or part == "cross")
 
 
 def _term(piece: str, text: str) -> Term:
@@ -123,29 +131,29 @@ def _term(piece: str, text: str) -> Term:
     name, colon, amount = head.partition(":")
     if not name:
         raise UsageError(f"compression '{text}'", "a term is empty", "Write NAME:NUMBER, such as lgtm:0.5, or none.")
-    line = entry(name, text)
+    info = operator_info(name, text)
     if not colon:
-        amount = "0.5" if line.amount == "ratio" else "2"
+        amount = "0.5" if info.amount == "ratio" else "2"
         example = "@".join([f"{name}:{amount}", *(word.split(":")[0] for word in modifiers)])
-        raise UsageError(f"compression '{text}'", f"'{name}' needs a {line.amount}", f"Write {example}.")
-    said = [_modifier(word, name, line, text) for word in modifiers]
-    keys = [key for key, _ in said]
+        raise UsageError(f"compression '{text}'", f"'{name}' needs a {info.amount}", f"Write {example}.")
+    given = [_modifier(word, name, info, text) for word in modifiers]
+    keys = [key for key, _ in given]
     for key in keys:
         if keys.count(key) > 1:
             raise UsageError(f"compression '{text}'", f"{key} is given twice for '{name}'", "Keep one of them.")
     if {"levels", "blocks"} <= set(keys):
         raise UsageError(f"compression '{text}'", "levels and blocks both say where", "Keep one of them.")
-    return replace(Term(name, _amount(amount, name, line, text)), **dict(said))  # type: ignore[arg-type]
+    return replace(Term(name, _amount(amount, name, info, text)), **dict(given))  # type: ignore[arg-type]
 
 
-def _amount(amount: str, name: str, line: OperatorInfo, text: str) -> float:
-    if line.amount == "factor":
+def _amount(amount: str, name: str, info: OperatorInfo, text: str) -> float:
+    if info.amount == "factor":
         if not (amount.isascii() and amount.isdigit() and int(amount) >= 1):
             hint = f"Write a whole number from 1 up: {name}:2 keeps one key in four."
             raise UsageError(f"compression '{text}'", f"'{amount}' is no factor for '{name}'", hint)
         return int(amount)
     try:
-        ratio = number(amount)
+        ratio = finite_number(amount)
     except ValueError:
         ratio = -1.0
     if not 0 <= ratio <= 1:
@@ -154,22 +162,22 @@ def _amount(amount: str, name: str, line: OperatorInfo, text: str) -> float:
     return ratio
 
 
-def _modifier(word: str, name: str, line: OperatorInfo, text: str) -> tuple[str, object]:
+def _modifier(word: str, name: str, info: OperatorInfo, text: str) -> tuple[str, object]:
     key, equals, value = word.partition("=")
-    known = [*line.variants, *(f"{o}=" if o in OPTIONS else o for o in line.options if o != "alpha")]
-    if equals and key in OPTIONS and key in line.options:
+    known = [*info.variants, *(f"{o}=" if o in OPTIONS else o for o in info.options if o != "alpha")]
+    if equals and key in OPTIONS and key in info.options:
         try:
             return key, OPTIONS[key].read(value)
         except ValueError:
             hint = f"Write {OPTIONS[key].expects}."
             raise UsageError(f"compression '{text}'", f"'{value}' is no {key} for '{name}'", hint) from None
-    if not equals and word in line.variants:
+    if not equals and word in info.variants:
         return "variant", word
-    if word == "bias" and word in line.options:
+    if word == "bias" and word in info.options:
         return word, True
-    if "alpha" in line.options and (not equals or key == "alpha"):
+    if "alpha" in info.options and (not equals or key == "alpha"):
         return "alpha", _alpha(value if equals else word, text, known)
-    alpha = ["a number"] if "alpha" in line.options else []
+    alpha = ["a number"] if "alpha" in info.options else []
     takes = f"'{name}' takes {', '.join([*known, *alpha])}."
     raise UsageError(f"compression '{text}'", f"unknown modifier '@{word}'", did_you_mean(word, known, takes))
 
@@ -177,7 +185,7 @@ def _modifier(word: str, name: str, line: OperatorInfo, text: str) -> tuple[str,
 def _alpha(word: str, text: str, known: list[str]) -> tuple[float, float]:
     noisy, colon, clean = word.partition(":")
     try:
-        return number(noisy), number(clean if colon else noisy)
+        return finite_number(noisy), finite_number(clean if colon else noisy)
     except ValueError:
         hint = f"Write {ALPHAS}."
         raise UsageError(f"compression '{text}'", f"'{word}' is no alpha", did_you_mean(word, known, hint)) from None

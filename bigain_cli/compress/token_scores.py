@@ -1,4 +1,4 @@
-"""Numbers that rank tokens, the same bits on any device and in any batch: sums in a fixed order, exact matching.
+"""Numbers that rank tokens, equal to the bit on any device and in any batch: sums in a fixed order, exact matching.
 
 In: tokens [b n c]; out: scores, similarities, sort keys, hashes. Must not know operators.
 """
@@ -41,9 +41,9 @@ def laplacian(x: Tensor, grid: Grid, pad: str) -> Tensor:
 
 
 def fixed_point(x: Tensor) -> Tensor:
-    """Round unit vectors to whole numbers below 2^11.
+    """Round unit vectors to integers below 2^11.
 
-    A product of two has whole partial sums below 2^24 in any order, so float32, TF32 and float16 matrix units all
+    A product of two has integer partial sums below 2^24 in any order, so float32, TF32 and float16 matrix units all
     give the exact result: similarities do not depend on the batch, the device or a precision setting. The price is
     an error of about 2e-4 in the cosine.
     """  # [b n c]
@@ -55,7 +55,7 @@ def fixed_point(x: Tensor) -> Tensor:
 
 
 def most_similar(a: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
-    """Return each row's largest product in `d`, and where it is; the first of equals."""  # [b s c], [b q c] -> [b s]
+    """Return each row's largest product in `d`, and its index; the first of equals."""  # [b s c], [b q c] -> [b s]
     with nullcontext() if a.is_meta else torch.autocast(a.device.type, enabled=False):
         top, where = _products(a, d[:, :CHUNK]).max(-1)
         for start in range(CHUNK, d.shape[1], CHUNK):
@@ -72,15 +72,15 @@ def _products(a: Tensor, d: Tensor) -> Tensor:
 
 
 def unique_sort_keys(value: Tensor) -> Tensor:
-    """Turn numbers into whole ones of the same order, all different: of equals the first is the largest."""  # [b n]
+    """Map numbers to different integers in the same order; of equal numbers, the first gets the largest."""  # [b n]
     bits = value.float().contiguous().view(torch.int32).long()
     ordered = torch.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
     n = value.shape[1]
     return ordered * n + torch.arange(n - 1, -1, -1, device=value.device)
 
 
-def hashed(*parts: Tensor | int) -> Tensor:
-    """Mix whole numbers to 32 random bits; the same on every device."""
+def hash_numbers(*parts: Tensor | int) -> Tensor:
+    """Hash integers to 32 random bits; the same on every device."""
     state: Tensor | int = 0x9E3779B9
     for part in parts:
         low, high = part & 0xFFFFFFFF, (part >> 32) & 0xFFFFFFFF
@@ -96,29 +96,29 @@ def hashed(*parts: Tensor | int) -> Tensor:
 Stride = tuple[int, int]
 
 
-def count(grid: Grid, stride: Stride) -> int:
+def cell_count(grid: Grid, stride: Stride) -> int:
     """Return the number of whole cells."""
     return (grid.h // stride[0]) * (grid.w // stride[1])
 
 
-def cells(grid: Grid, stride: Stride, device: torch.device) -> Tensor:
+def cell_tokens(grid: Grid, stride: Stride, device: torch.device) -> Tensor:
     """List the tokens of each cell, row-major in both."""  # [q s]
-    return grouped(torch.arange(grid.n, device=device)[None], grid, stride)[0]
+    return group_by_cell(torch.arange(grid.n, device=device)[None], grid, stride)[0]
 
 
-def grouped(values: Tensor, grid: Grid, stride: Stride) -> Tensor:
-    """Bring one number per token into cells."""  # [b n] -> [b q s]
+def group_by_cell(values: Tensor, grid: Grid, stride: Stride) -> Tensor:
+    """Group one number per token by cell."""  # [b n] -> [b q s]
     sy, sx = stride
-    whole = whole_part(values, grid, stride).unflatten(1, (-1, sy)).unflatten(3, (-1, sx))  # [b hs sy ws sx]
+    whole = crop_to_cells(values, grid, stride).unflatten(1, (-1, sy)).unflatten(3, (-1, sx))  # [b hs sy ws sx]
     return whole.transpose(2, 3).flatten(3).flatten(1, 2)
 
 
-def whole_part(values: Tensor, grid: Grid, stride: Stride) -> Tensor:
-    """Cut off what belongs to no cell."""  # [b n] -> [b h' w']
+def crop_to_cells(values: Tensor, grid: Grid, stride: Stride) -> Tensor:
+    """Cut off the tokens that belong to no whole cell."""  # [b n] -> [b h' w']
     sy, sx = stride
     return values.unflatten(1, grid)[:, : grid.h // sy * sy, : grid.w // sx * sx]
 
 
-def pick_per_cell(table: Tensor, place: Tensor) -> Tensor:
-    """Return the token at a place in each cell."""  # [q s], [b q] -> [b q]
-    return table.expand(place.shape[0], -1, -1).gather(2, place[..., None])[..., 0]
+def pick_per_cell(table: Tensor, position: Tensor) -> Tensor:
+    """Return the token at a position in each cell."""  # [q s], [b q] -> [b q]
+    return table.expand(position.shape[0], -1, -1).gather(2, position[..., None])[..., 0]

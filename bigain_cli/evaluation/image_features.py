@@ -22,7 +22,7 @@ from bigain_cli.backbones.batch_sizes import automatic_batch_size, stable_batch_
 from bigain_cli.backbones.devices import repeatable
 from bigain_cli.backbones.latents import fit
 from bigain_cli.compress.patching import is_compressed
-from bigain_cli.compress.sites import is_patches, is_unet, network_of
+from bigain_cli.compress.sites import is_patch_transformer, is_unet, network_of
 from bigain_cli.errors import ModelError, UsageError
 from bigain_cli.noise_draws import key
 from bigain_cli.registry import FEATURES, attribute, entry
@@ -144,7 +144,7 @@ def _middles(backbone: Backbone) -> Iterator[nn.Module]:
     root = network_of(backbone)
     if is_unet(root) and root.mid_block is not None:
         yield root.mid_block
-    if is_patches(root):
+    if is_patch_transformer(root):
         yield root.transformer_blocks[len(root.transformer_blocks) // 2]
 
 

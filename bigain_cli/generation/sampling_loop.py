@@ -43,7 +43,7 @@ class Guidance:
             if self.guidance in (0, 1):
                 with self.compression.seeds(seeds, torch.zeros_like(seeds)) if self.compression else nullcontext():
                     return self.backbone.noise(noisy, t, self.conditional if self.guidance else self.unconditional)
-            if self.compression is None or not self.compression.shared:
+            if self.compression is None or not self.compression.shared_plans:
                 conditional, unconditional = self._at_once(noisy, t, seeds)
             else:
                 conditional, unconditional = self._in_turn(self.compression, noisy, t, seeds)

@@ -127,19 +127,19 @@ def _block_view(t: int, seen: Observation, compression: Compression, image: Imag
     colours = torch.from_numpy(pixels).flatten(0, 1)[None].to(seen.tokens.device)  # [1 n 3]
     clusters, keys = plan.clusters().to(seen.tokens.device), plan.keys(colours)
     reconstructed = plan.restore(plan.query(colours)) if keys is None else keys[:, clusters[0]]
-    shared_by = [work.site.name for work in compression.works if term.merges and work.key == seen.key]
+    shared_by = [work.site.name for work in compression.assignments if term.merges and work.key == seen.key]
     return BlockView(
         t,
         str(term),
         term.merges,
         seen.site.name,
         tuple(shared_by or [seen.site.name]),
-        plan.stays().shape[1] if keys is None else keys.shape[1],
+        plan.kept().shape[1] if keys is None else keys.shape[1],
         None if term.merges else float(plan.alpha),  # type: ignore[attr-defined]
         _on_grid(laplacian(seen.tokens, grid, term.pad), grid),
         _mask(seen.operator.anchors(seen.tokens, grid, seen.rows), grid),
         _on_grid(clusters, grid),
-        _mask(plan.stays(), grid),
+        _mask(plan.kept(), grid),
         reconstructed[0].clamp(0, 1).unflatten(0, grid).cpu().numpy(),
     )
 

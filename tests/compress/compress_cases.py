@@ -21,17 +21,17 @@ merging_names = st.sampled_from(["lgtm", "tome", "sito", "abm"])
 @st.composite
 def mergings(draw: st.DrawFn, names: st.SearchStrategy[str] = merging_names, varied: bool = True) -> Term:
     name = draw(names)
-    said: dict[str, object] = {"stride": draw(strides)}
+    options: dict[str, object] = {"stride": draw(strides)}
     if name in ("lgtm", "abm"):
-        said["pad"] = draw(st.sampled_from(["zero", "replicate"]))
+        options["pad"] = draw(st.sampled_from(["zero", "replicate"]))
     if name == "lgtm":
-        said["gate"] = draw(st.sampled_from([0.0, 0.3, 2.0]))
-        said["variant"] = draw(st.sampled_from(["", "compat"]))
+        options["gate"] = draw(st.sampled_from([0.0, 0.3, 2.0]))
+        options["variant"] = draw(st.sampled_from(["", "compat"]))
     if name == "tome":
-        said["variant"] = draw(st.sampled_from(["", "fixed"]))
+        options["variant"] = draw(st.sampled_from(["", "fixed"]))
     if name != "sito" and varied:
-        said["mode"] = draw(st.sampled_from(["mean", "prune", "mlerp"]))
-    return Term(name, draw(ratios), **said)  # type: ignore[arg-type]
+        options["mode"] = draw(st.sampled_from(["mean", "prune", "mlerp"]))
+    return Term(name, draw(ratios), **options)  # type: ignore[arg-type]
 
 
 def tokens(b: int, n: int, c: int, seed: int = 0, dtype: torch.dtype = torch.float32, steps: int = 0) -> Tensor:

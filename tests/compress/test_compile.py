@@ -36,10 +36,10 @@ def test_one_graph_for_all_batches(kind: str, spec: str) -> None:
     label = torch.full((2,), 3) if kind == "dit" else torch.linspace(-1, 1, 80).view(1, 5, 16).expand(2, -1, -1)
     batches = [latents(2, seed=seed) for seed in (1, 2, 3)]
     plain = network(batches[0], times(2), label).sample
-    handle = apply(network, spec)
+    compression = apply(network, spec)
     if "unshared" not in spec:  # whose randomness moves on
         expected = [network(x, times(2), label).sample for x in batches]
-        with handle.record() as plans:
+        with compression.record() as plans:
             network(batches[1], times(2), label)
     counter = CompileCounterWithBackend("aot_eager")
     compiled = torch.compile(network, backend=counter, fullgraph=True)
@@ -49,10 +49,10 @@ def test_one_graph_for_all_batches(kind: str, spec: str) -> None:
     assert counter.frame_count == graphs
     if "unshared" not in spec:
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
-        with handle.replay(plans, torch.tensor([1, 0])):
+        with compression.replay(plans, torch.tensor([1, 0])):
             replayed = compiled(batches[1].flip(0), times(2).flip(0), label).sample
         torch.testing.assert_close(replayed, expected[1].flip(0), rtol=1e-5, atol=1e-5)
-    handle.remove()
+    compression.remove()
     torch.testing.assert_close(compiled(batches[0], times(2), label).sample, plain, rtol=1e-5, atol=1e-5)
 
 

@@ -41,7 +41,7 @@ def test_a_network_is_changed_and_left_as_it_was(kind: str, spec: str) -> None:
     make, run = NETWORKS[kind]
     network, x = make(), latents(2)
     plain, marks, weights = run(network, x), footprint(network), {k: v.clone() for k, v in network.state_dict().items()}
-    with compressed(network, spec) as handle:
+    with compressed(network, spec) as compression:
         inside = run(network, x)
         assert inside.shape == plain.shape and not torch.equal(inside, plain)
         assert torch.equal(run(network, x), inside)
@@ -50,7 +50,7 @@ def test_a_network_is_changed_and_left_as_it_was(kind: str, spec: str) -> None:
     assert hooks_of(network) == [0] * len(hooks_of(network))
     assert footprint(network) == marks
     assert all(torch.equal(value, weights[key]) for key, value in network.state_dict().items())
-    handle.remove()
+    compression.remove()
 
 
 @pytest.mark.parametrize("problem", [RuntimeError, KeyboardInterrupt])
@@ -98,14 +98,14 @@ def test_odd_and_oblong_grids(size: tuple[int, int], spec: str) -> None:
 def test_rows_do_not_know_their_batch(kind: str, spec: str) -> None:
     make, run = NETWORKS[kind]
     network, x, t = make(), latents(5), times(5)
-    with compressed(network, spec) as handle:
+    with compressed(network, spec) as compression:
         seeds = torch.arange(5) * 77
-        with handle.seeds(seeds):
+        with compression.seeds(seeds):
             whole = run(network, x, t)
         order = torch.tensor([3, 0, 4])
-        with handle.seeds(seeds[order]):
+        with compression.seeds(seeds[order]):
             torch.testing.assert_close(run(network, x[order], t[order]), whole[order], rtol=1e-5, atol=1e-5)
-        with handle.seeds(seeds[2:3]):
+        with compression.seeds(seeds[2:3]):
             torch.testing.assert_close(run(network, x[2:3], t[2:3]), whole[2:3], rtol=1e-5, atol=1e-5)
 
 
@@ -145,11 +145,11 @@ def test_dit_compares_tokens_behind_the_modulated_norm() -> None:
     network, seen = dit(), {}
     block = network.transformer_blocks[1]
     block.attn1.register_forward_pre_hook(lambda _, args: seen.update(x=args[0]))
-    with compressed(network, "lgtm:0.5@blocks=1") as handle, handle.record() as plans:
+    with compressed(network, "lgtm:0.5@blocks=1") as compression, compression.record() as plans:
         run_dit(network, latents(2))
     rows = Rows(torch.zeros(2), torch.zeros(2, dtype=torch.int64), 1000, 1, torch.arange(2))
     expected = operator(parse("lgtm:0.5").terms[0]).plan(seen["x"], Grid(4, 4), rows)
-    assert torch.equal(plans["transformer_blocks.1"].into, expected.into)
+    assert torch.equal(plans["transformer_blocks.1"].cluster, expected.cluster)
 
 
 def attention_by_hand(attention: Any, x: Tensor, keys: Tensor, bias: Tensor | float = 0.0) -> Tensor:
@@ -162,7 +162,7 @@ def attention_by_hand(attention: Any, x: Tensor, keys: Tensor, bias: Tensor | fl
 def test_proportional_attention_counts_every_merged_key() -> None:
     network, seen = unet(), {}
     attention = network.down_blocks[0].attentions[0].transformer_blocks[0].attn1
-    with compressed(network, "lgtm:0.5@bias@blocks=0") as handle, handle.record() as plans:
+    with compressed(network, "lgtm:0.5@bias@blocks=0") as compression, compression.record() as plans:
         attention.to_q.register_forward_pre_hook(lambda _, args: seen.update(x=args[0]))
         attention.to_out[0].register_forward_hook(lambda _, args, output: seen.update(out=output))
         run_unet(network, latents(2))
@@ -200,9 +200,9 @@ def test_terms_compose() -> None:
             sizes[name] = (q, keys.shape[1] if keys is not None else q)
 
         site.block.attn1.register_forward_hook(note, with_kwargs=True)
-    with compressed(network, "lgtm:0.5+iekvd:2@levels=all") as handle:
+    with compressed(network, "lgtm:0.5+iekvd:2@levels=all") as compression:
         run_unet(network, x)
-        touched = {site.name: (site.queries, site.keys) for site in handle.report().sites}
+        touched = {site.name: (site.queries, site.keys) for site in compression.report().sites}
     assert touched == sizes
     assert set(sizes.values()) == {(32, 16), (16, 4)}
 
@@ -215,30 +215,30 @@ def test_what_asks_for_nothing_is_the_base_model_bit_for_bit() -> None:
         with compressed(network, alone):
             assert torch.equal(run_unet(network, x), mixed)
     plain = run_unet(network, x)
-    with compressed(network, "none") as handle:
+    with compressed(network, "none") as compression:
         assert torch.equal(run_unet(network, x), plain)
-        assert handle.report().saved == 0 and not handle.report().sites
+        assert compression.report().saved == 0 and not compression.report().sites
 
 
 def test_both_pipelines() -> None:
-    def draw(pipeline: Any, **said: Any) -> Any:
+    def generate(pipeline: Any, **options: Any) -> Any:
         return pipeline(
-            **said, num_inference_steps=2, output_type="np", generator=torch.Generator().manual_seed(0)
+            **options, num_inference_steps=2, output_type="np", generator=torch.Generator().manual_seed(0)
         ).images
 
     text = torch.linspace(-1, 1, 80).view(1, 5, 16)
-    unet_said = {"prompt_embeds": text, "negative_prompt_embeds": -text, "height": 16, "width": 24}
-    for pipeline, said in (
-        (stable_diffusion(), unet_said),
+    unet_options = {"prompt_embeds": text, "negative_prompt_embeds": -text, "height": 16, "width": 24}
+    for pipeline, options in (
+        (stable_diffusion(), unet_options),
         (dit_pipeline(), {"class_labels": [2], "guidance_scale": 1.0}),
     ):
-        plain = draw(pipeline, **said)
+        plain = generate(pipeline, **options)
         for spec in ("lgtm:0.5", "tome:0.5", "iekvd:2@0.8:1.2"):
             with compressed(pipeline, spec):
-                inside = draw(pipeline, **said)
-                assert (inside == draw(pipeline, **said)).all()
+                inside = generate(pipeline, **options)
+                assert (inside == generate(pipeline, **options)).all()
             assert (inside != plain).any()
-        assert (draw(pipeline, **said) == plain).all()
+        assert (generate(pipeline, **options) == plain).all()
 
 
 def test_a_pipelines_scheduler_knows_the_end_of_time() -> None:
@@ -426,7 +426,7 @@ REFUSED: list[tuple[str, Callable[[], Any], str, str]] = [
         lambda: unet(size=None),  # type: ignore[arg-type]
         "lgtm:0.5",
         "model UNet2DConditionModel: its configuration names no sample_size. "
-        "Say the latent's size: apply(…, latent=(64, 64)).",
+        "Name the latent's size: apply(…, latent=(64, 64)).",
     ),
 ]
 
@@ -459,8 +459,8 @@ def test_compiled_fused_and_compressed_networks_are_refused() -> None:
 
 
 def test_a_spec_can_be_checked_against_a_given_size() -> None:
-    with compressed(unet(size=None), "lgtm:0.5", latent=(8, 8)) as handle:  # type: ignore[arg-type]
-        assert handle.report().latent == (8, 8)
+    with compressed(unet(size=None), "lgtm:0.5", latent=(8, 8)) as compression:  # type: ignore[arg-type]
+        assert compression.report().latent == (8, 8)
 
 
 def test_a_masked_self_attention_is_refused() -> None:
@@ -471,6 +471,7 @@ def test_a_masked_self_attention_is_refused() -> None:
 
 def test_rows_and_seeds_must_fit() -> None:
     network = unet()
+    seeds = torch.zeros(2, dtype=torch.int64)
     complaint = pytest.raises(UsageError, match=r"2 seeds: the batch has 3 rows\. Give one for each row\.")
-    with compressed(network, "tome:0.5") as handle, handle.seeds(torch.zeros(2, dtype=torch.int64)), complaint:
+    with compressed(network, "tome:0.5") as compression, compression.seeds(seeds), complaint:
         run_unet(network, latents(3))

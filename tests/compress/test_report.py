@@ -30,9 +30,9 @@ def test_tiny_networks(kind: str, spec: str) -> None:
     make, run = NETWORKS[kind]
     network = make()
     for size in [(8, 8)] if kind == "dit" else [(8, 8), (12, 10)]:
-        with compressed(network, spec) as handle, counting_flops() as counted:
+        with compressed(network, spec) as compression, counting_flops() as counted:
             run(network, latents(1, *size))
-        report = handle.report(size, context=CONTEXT)
+        report = compression.report(size, context=CONTEXT)
         assert report.flops_after == counted.get_total_flops()
         assert (report.saved > 0) == (spec != "none")
 
@@ -50,9 +50,9 @@ def test_tiny_networks(kind: str, spec: str) -> None:
 @pytest.mark.parametrize("size", [(8, 8), (9, 14)])
 def test_other_unets(changes: dict[str, object], size: tuple[int, int]) -> None:
     network = unet(**changes)
-    with compressed(network, "lgtm:0.5@levels=all") as handle, counting_flops() as counted:
+    with compressed(network, "lgtm:0.5@levels=all") as compression, counting_flops() as counted:
         run_unet(network, latents(1, *size))
-    assert handle.report(context=CONTEXT).flops_after == counted.get_total_flops()
+    assert compression.report(context=CONTEXT).flops_after == counted.get_total_flops()
 
 
 def stable_diffusion_2() -> UNet2DConditionModel:
@@ -87,8 +87,8 @@ def test_stable_diffusion_2_costs_what_is_published() -> None:
     network = stable_diffusion_2()
     assert apply(network, "none").report().flops_before == pytest.approx(804e9, rel=0.002)
     for spec, saved in SAVED:
-        with compressed(network, spec) as handle:
-            report = handle.report()
+        with compressed(network, spec) as compression:
+            report = compression.report()
         assert report.saved == pytest.approx(saved, abs=0.0006)
         assert [site.grid for site in report.sites] == [(64, 64)] * 5
         assert report.blocks == 16
@@ -102,9 +102,9 @@ def test_dit_xl_2_costs_what_is_published() -> None:
 @pytest.mark.parametrize("spec", ["none", "lgtm:0.7", pytest.param("iekvd:4", marks=pytest.mark.slow)])
 def test_stable_diffusion_2_is_counted_alike(spec: str) -> None:
     network = stable_diffusion_2()
-    with compressed(network, spec) as handle, counting_flops() as counted, torch.device("meta"):
+    with compressed(network, spec) as compression, counting_flops() as counted, torch.device("meta"):
         network(torch.empty(1, 4, 64, 64), torch.empty(1), torch.empty(1, 77, 1024))
-    assert handle.report((64, 64)).flops_after == pytest.approx(counted.get_total_flops(), rel=1e-6)
+    assert compression.report((64, 64)).flops_after == pytest.approx(counted.get_total_flops(), rel=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -118,15 +118,15 @@ def test_stable_diffusion_2_is_counted_alike(spec: str) -> None:
 )
 def test_dit_xl_2_is_counted_alike(pixels: int, spec: str) -> None:
     network, side = dit_xl_2(pixels), pixels // 8
-    with compressed(network, spec) as handle, counting_flops() as counted, torch.device("meta"):
+    with compressed(network, spec) as compression, counting_flops() as counted, torch.device("meta"):
         network(torch.empty(1, 4, side, side), torch.empty(1), torch.empty(1, dtype=torch.int64))
-    assert handle.report((side, side)).flops_after == pytest.approx(counted.get_total_flops(), rel=1e-6)
+    assert compression.report((side, side)).flops_after == pytest.approx(counted.get_total_flops(), rel=1e-6)
 
 
 def test_the_table_and_the_record() -> None:
     network = unet()
-    with compressed(network, "lgtm:0.5@blocks=0+iekvd:2") as handle:
-        report = handle.report(context=5)
+    with compressed(network, "lgtm:0.5@blocks=0+iekvd:2") as compression:
+        report = compression.report(context=5)
     lines = str(report).splitlines()
     assert lines[0].split() == ["site", "grid", "tokens", "keys", "GFLOP", "saved"]
     assert lines[1].split()[:6] == ["down_blocks.0.attentions.0.transformer_blocks.0", "8x8", "64", "->", "32", "64"]
@@ -145,28 +145,28 @@ def test_the_table_and_the_record() -> None:
     ]
 
 
-def test_less_than_asked_is_said() -> None:
-    with compressed(unet(), "lgtm:0.9") as handle:
-        report = handle.report()
+def test_a_shortfall_is_noted() -> None:
+    with compressed(unet(), "lgtm:0.9") as compression:
+        report = compression.report()
     assert report.notes == ("lgtm: 48 of 64 tokens leave at 8x8, not 57: of each 2x2 one stays.",)
     assert str(report).endswith(report.notes[0])
-    with compressed(unet(), "lgtm:0.75") as handle:
-        assert handle.report().notes == ()
+    with compressed(unet(), "lgtm:0.75") as compression:
+        assert compression.report().notes == ()
 
 
 def test_the_report_follows_the_last_size() -> None:
     network = unet()
-    with compressed(network, "lgtm:0.5") as handle:
-        assert handle.report().latent == (8, 8)
+    with compressed(network, "lgtm:0.5") as compression:
+        assert compression.report().latent == (8, 8)
         run_unet(network, latents(1, 12, 10))
-        assert handle.report().latent == (12, 10)
-        assert [site.grid for site in handle.report((16, 8)).sites] == [(16, 8)] * 3
+        assert compression.report().latent == (12, 10)
+        assert [site.grid for site in compression.report((16, 8)).sites] == [(16, 8)] * 3
 
 
 def test_a_dit_counts_its_patches() -> None:
     from compress_nets import dit
 
     network = dit(size=16)
-    with compressed(network, "lgtm:0.5") as handle:
+    with compressed(network, "lgtm:0.5") as compression:
         run_dit(network, latents(1, 16, 16))
-        assert [site.grid for site in handle.report().sites] == [(8, 8)] * 2
+        assert [site.grid for site in compression.report().sites] == [(8, 8)] * 2

@@ -20,28 +20,28 @@ SPECS = ["lgtm:0.5@levels=all+mlp", "tome:0.5@levels=all", "sito:0.5@levels=all"
 def test_replaying_its_own_plans_changes_nothing(kind: str, spec: str) -> None:
     make, run = NETWORKS[kind]
     network, x, t = make(), latents(3), times(3)
-    with compressed(network, spec) as handle:
-        with handle.seeds(torch.tensor([5, 6, 7])), handle.record() as plans:
+    with compressed(network, spec) as compression:
+        with compression.seeds(torch.tensor([5, 6, 7])), compression.record() as plans:
             recorded = run(network, x, t)
         rows = torch.tensor([2, 0, 2, 1])
-        with handle.replay(plans, rows):
+        with compression.replay(plans, rows):
             replayed = run(network, x[rows], t[rows])
     torch.testing.assert_close(replayed, recorded[rows], rtol=1e-5, atol=1e-5)
 
 
 def test_replayed_plans_are_the_ones_that_are_used() -> None:
     network, x, other = unet(), latents(2), latents(2, seed=8)
-    with compressed(network, "lgtm:0.6") as handle:
-        with handle.record() as plans:
+    with compressed(network, "lgtm:0.6") as compression:
+        with compression.record() as plans:
             own = run_unet(network, x)
-        with handle.record() as foreign:
+        with compression.record() as foreign:
             run_unet(network, other)
         kept = dict(foreign)
         run_unet(network, x)
         assert all(foreign[key] is plan for key, plan in kept.items()) and kept.keys() == plans.keys()
-        with handle.replay(foreign, torch.arange(2)):
+        with compression.replay(foreign, torch.arange(2)):
             replayed = run_unet(network, x)
-        with handle.replay(plans, torch.arange(2)):
+        with compression.replay(plans, torch.arange(2)):
             assert torch.equal(run_unet(network, x), own)
         assert torch.equal(run_unet(network, x), own)
     assert not torch.equal(replayed, own)
@@ -52,11 +52,11 @@ def test_labels_share_a_plan_and_a_replay_plans_nothing() -> None:
     network, x = unet(), latents(1)
     text = torch.randn(2, 5, 16, generator=torch.Generator().manual_seed(4))
     both, t = x.expand(2, -1, -1, -1), times(1).expand(2)
-    with compressed(network, "lgtm:0.5@levels=all") as handle:
-        with handle.record() as plans:
+    with compressed(network, "lgtm:0.5@levels=all") as compression:
+        with compression.record() as plans:
             run_unet(network, x, times(1), text[:1])
-        report = handle.report(context=5)
-        with counting_flops() as counted, handle.replay(plans, torch.tensor([0, 0])):
+        report = compression.report(context=5)
+        with counting_flops() as counted, compression.replay(plans, torch.tensor([0, 0])):
             shared = run_unet(network, both, t, text)
         alone = torch.cat([run_unet(network, x, times(1), text[i : i + 1]) for i in (0, 1)])
     assert counted.get_total_flops() == 2 * (report.flops_after - report.matching)
@@ -74,10 +74,10 @@ def test_only_shared_terms_are_recorded() -> None:
         ("tome:0.5@unshared", 0),
         ("iekvd:2", 0),
     ):
-        with compressed(network, spec) as handle:
-            with handle.record() as plans:
+        with compressed(network, spec) as compression:
+            with compression.record() as plans:
                 inside = run_unet(network, x)
-            with handle.replay(plans, torch.tensor([0])):
+            with compression.replay(plans, torch.tensor([0])):
                 again = run_unet(network, x)
         assert len(plans) == count, spec
         assert all(isinstance(plan, MergePlan) for plan in plans.values())
@@ -86,14 +86,14 @@ def test_only_shared_terms_are_recorded() -> None:
 
 def test_a_level_follows_its_first_block() -> None:
     network, x = unet(), latents(2)
-    with compressed(network, "lgtm:0.5@levels=all") as handle, handle.record() as each:
+    with compressed(network, "lgtm:0.5@levels=all") as compression, compression.record() as each:
         run_unet(network, x)
-    with compressed(network, "lgtm:0.5@levels=all@share=level+mlp") as handle, handle.record() as levels:
+    with compressed(network, "lgtm:0.5@levels=all@share=level+mlp") as compression, compression.record() as levels:
         shared = run_unet(network, x)
     full, half = levels.values()
     first = {1: "down_blocks.0.attentions.0.transformer_blocks.0", 2: "down_blocks.1.attentions.0.transformer_blocks.0"}
-    assert torch.equal(full.into, each[first[1]].into)
-    assert half.into.shape == (2, 16) and shared.isfinite().all()
+    assert torch.equal(full.cluster, each[first[1]].cluster)
+    assert half.cluster.shape == (2, 16) and shared.isfinite().all()
     with compressed(network, "lgtm:0.5@levels=all+mlp"):
         assert not torch.equal(run_unet(network, x), shared)
 
@@ -122,11 +122,11 @@ class Known(nn.Module):
 
 def test_seeds_reach_the_operator_and_are_put_back() -> None:
     network, x = unet(), latents(1)
-    with compressed(network, "tome:0.5") as handle:
+    with compressed(network, "tome:0.5") as compression:
         default = run_unet(network, x)
-        with handle.seeds(torch.tensor([0])):
+        with compression.seeds(torch.tensor([0])):
             assert torch.equal(run_unet(network, x), default)
-        with handle.seeds(torch.tensor([1])):
+        with compression.seeds(torch.tensor([1])):
             assert not torch.equal(run_unet(network, x), default)
         assert torch.equal(run_unet(network, x), default)
 
@@ -153,8 +153,12 @@ def test_global_randomness_is_left_alone() -> None:
 
 def test_a_plan_that_was_not_recorded_is_missed() -> None:
     network, x = unet(), latents(1)
-    with compressed(network, "lgtm:0.5@blocks=0") as handle, handle.record() as plans:
+    with compressed(network, "lgtm:0.5@blocks=0") as compression, compression.record() as plans:
         run_unet(network, x)
     missing = pytest.raises(ModelError, match=r"no plan was recorded for it\. Plans were recorded for down_blocks\.0")
-    with compressed(network, "lgtm:0.5@blocks=0-1") as handle, handle.replay(plans, torch.tensor([0])), missing:
+    with (
+        compressed(network, "lgtm:0.5@blocks=0-1") as compression,
+        compression.replay(plans, torch.tensor([0])),
+        missing,
+    ):
         run_unet(network, x)

@@ -33,17 +33,17 @@ where = st.one_of(
 @st.composite
 def terms(draw: st.DrawFn) -> Term:
     name = draw(st.sampled_from(sorted(OPERATORS)))
-    entry: OperatorInfo = OPERATORS[name]
-    amount = draw(st.floats(0, 1)) if entry.amount == "ratio" else draw(st.integers(1, 64))
-    said = {key: draw(VALUES[key]) for key in entry.options if key in VALUES} | draw(where)
-    if entry.amount == "ratio":
-        said |= {"mlp": draw(st.booleans()), "cross": draw(st.booleans())}
-    return Term(name, amount, draw(st.sampled_from(["", *entry.variants])), **said)
+    info: OperatorInfo = OPERATORS[name]
+    amount = draw(st.floats(0, 1)) if info.amount == "ratio" else draw(st.integers(1, 64))
+    options = {key: draw(VALUES[key]) for key in info.options if key in VALUES} | draw(where)
+    if info.amount == "ratio":
+        options |= {"mlp": draw(st.booleans()), "cross": draw(st.booleans())}
+    return Term(name, amount, draw(st.sampled_from(["", *info.variants])), **options)
 
 
 @given(st.lists(terms(), max_size=4))
-def test_what_is_written_is_read_back(said: list[Term]) -> None:
-    spec = Spec(tuple(said))
+def test_what_is_written_is_read_back(listed: list[Term]) -> None:
+    spec = Spec(tuple(listed))
     assert parse(str(spec)) == spec
     assert str(parse(str(spec))) == str(spec)
 

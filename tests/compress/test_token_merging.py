@@ -12,11 +12,11 @@ from bigain_cli.compress.patching import operator
 from bigain_cli.compress.plan import Grid, MergePlan, compact
 from bigain_cli.compress.spec import Term
 from bigain_cli.compress.token_scores import (
-    cells,
-    count,
+    cell_count,
+    cell_tokens,
     fixed_order_sum,
     fixed_point,
-    hashed,
+    hash_numbers,
     laplacian,
     most_similar,
     unique_sort_keys,
@@ -25,7 +25,7 @@ from bigain_cli.compress.token_scores import (
 rows = st.integers(1, 4)
 channels = st.sampled_from([1, 2, 3, 5, 8, 13])
 seeds = st.integers(0, 2**20)
-TENSORS = ("keep", "source", "target", "into", "size")
+TENSORS = ("keep", "source", "target", "cluster", "size")
 
 
 def same(a: MergePlan, b: MergePlan) -> bool:
@@ -33,7 +33,7 @@ def same(a: MergePlan, b: MergePlan) -> bool:
 
 
 @given(mergings(), grids, rows, channels, seeds)
-def test_the_asked_number_of_tokens_leaves(term: Term, grid: Grid, b: int, c: int, seed: int) -> None:
+def test_the_requested_number_of_tokens_is_merged(term: Term, grid: Grid, b: int, c: int, seed: int) -> None:
     plan = plan_of(term, x := tokens(b, grid.n, c, seed), grid)
     if term.name == "abm":
         left = len(loops.abm(term, x[0].numpy(), *grid))
@@ -47,7 +47,7 @@ def test_the_asked_number_of_tokens_leaves(term: Term, grid: Grid, b: int, c: in
         assert sorted([*moved, *plan.keep[row].tolist()]) == list(range(grid.n))
         assert not set(moved.values()) & set(moved)
         heads = [moved.get(token, token) for token in range(grid.n)]
-        assert plan.keep[row][plan.into[row]].tolist() == heads
+        assert plan.keep[row][plan.cluster[row]].tolist() == heads
         assert plan.size[row].tolist() == [heads.count(token) for token in plan.keep[row].tolist()]
 
 
@@ -67,7 +67,7 @@ def test_the_mean_keeps_the_sum(term: Term, grid: Grid, b: int, c: int, seed: in
 
 
 @given(mergings(), grids, channels, seeds, st.sampled_from(DTYPES), st.permutations(range(4)), st.integers(0, 2))
-def test_a_plan_does_not_know_its_batch(
+def test_a_plan_does_not_depend_on_its_batch(
     term: Term, grid: Grid, c: int, seed: int, dtype: torch.dtype, order: list[int], steps: int
 ) -> None:
     x, operator_seeds, t = (
@@ -130,7 +130,7 @@ def test_values_agree_with_loops(term: Term, grid: Grid, b: int, c: int, seed: i
     for row in range(b):
         expected = torch.from_numpy(loops.reduced(payload[row].numpy(), leaves(plan, row), mode))
         torch.testing.assert_close(restored[row].double(), expected, rtol=1e-4, atol=1e-5)
-        alone = [i for i in range(grid.n) if plan.size[row][plan.into[row][i]] == 1]
+        alone = [i for i in range(grid.n) if plan.size[row][plan.cluster[row][i]] == 1]
         assert torch.equal(restored[row][alone], payload[row][alone])
 
 
@@ -141,7 +141,7 @@ def test_mlerp_has_the_largest_norm_of_its_cluster(grid: Grid, b: int, c: int, s
     norms, found = payload.norm(dim=-1), plan.query(payload).norm(dim=-1)
     for row in range(b):
         for place in range(found.shape[1]):
-            assert found[row, place] == pytest.approx(norms[row][plan.into[row] == place].max().item(), rel=1e-4)
+            assert found[row, place] == pytest.approx(norms[row][plan.cluster[row] == place].max().item(), rel=1e-4)
 
 
 @given(mergings(), grids, rows, st.sampled_from(DTYPES))
@@ -186,12 +186,12 @@ def test_the_released_indexing_is_no_better_than_chance() -> None:
 
 @given(grids, channels, seeds, strides)
 def test_a_destination_is_the_smoothest_of_its_cell(grid: Grid, c: int, seed: int, stride: tuple[int, int]) -> None:
-    assume(count(grid, stride))
+    assume(cell_count(grid, stride))
     x = tokens(1, grid.n, c, seed)
     full = plan_of(Term("lgtm", 1.0, stride=stride), x, grid)
     lowest = [
         min(cell, key=laplacian(x, grid, "zero")[0].tolist().__getitem__)
-        for cell in cells(grid, stride, x.device).tolist()
+        for cell in cell_tokens(grid, stride, x.device).tolist()
     ]
     assert full.keep[0].tolist() == sorted(lowest)
 
@@ -199,7 +199,7 @@ def test_a_destination_is_the_smoothest_of_its_cell(grid: Grid, c: int, seed: in
 @given(grids, st.sampled_from([16, 64, 320]), seeds)
 def test_fixed_point_matching_is_almost_exact(grid: Grid, c: int, seed: int) -> None:
     """Whoever leaves goes to a destination whose true cosine is the best up to the rounding."""
-    assume(count(grid, (2, 2)))
+    assume(cell_count(grid, (2, 2)))
     x = tokens(1, grid.n, c, seed)
     plan = plan_of(Term("lgtm", 1.0), x, grid)
     unit = torch.nn.functional.normalize(x[0].double(), dim=-1)
@@ -248,18 +248,18 @@ def test_unshared_destinations_differ_in_every_row_and_forward() -> None:
 
 def test_hashes_are_even_and_known() -> None:
     """Pinned: other values would change published records."""
-    assert hashed(torch.arange(3), 0).tolist() == hashed(torch.arange(3), torch.tensor(0)).tolist()
-    assert hashed(torch.tensor([0, 1, 2, -1]), 7).tolist() == PINNED
-    places = torch.bincount(hashed(torch.arange(40000), 1) % 4, minlength=4)
+    assert hash_numbers(torch.arange(3), 0).tolist() == hash_numbers(torch.arange(3), torch.tensor(0)).tolist()
+    assert hash_numbers(torch.tensor([0, 1, 2, -1]), 7).tolist() == PINNED
+    places = torch.bincount(hash_numbers(torch.arange(40000), 1) % 4, minlength=4)
     assert ((places - 10000).abs() < 400).all()
-    assert torch.bincount(hashed(torch.arange(1000)[:, None], torch.arange(40)).flatten() % 9).float().std() < 150
+    assert torch.bincount(hash_numbers(torch.arange(1000)[:, None], torch.arange(40)).flatten() % 9).float().std() < 150
 
 
 PINNED = [3265177249, 216170444, 4203187068, 3712308410]
 
 
 @pytest.mark.parametrize("c", [1, 2, 3, 7, 320, 1281])
-def test_fold_sums(c: int) -> None:
+def test_fixed_order_sums(c: int) -> None:
     x = tokens(1, 5, c, steps=9)
     assert torch.equal(fixed_order_sum(x), x.sum(-1))
 
@@ -306,7 +306,7 @@ def test_matching_in_chunks_finds_the_first_of_equals(chunk: int, monkeypatch: p
     assert torch.equal(value, products.amax(-1)) and torch.equal(where, products.argmax(-1))
 
 
-def test_matching_does_not_hear_autocast() -> None:
+def test_matching_ignores_autocast() -> None:
     grid, term = Grid(8, 8), parse("lgtm:0.5").terms[0]
     x = tokens(1, grid.n, 64)
     with torch.autocast("cpu", dtype=torch.bfloat16):
