@@ -1,6 +1,6 @@
-"""What can go wrong, in three parts: what failed, why, what to try.
+"""The errors that a user can cause, in three parts: what failed, why, what to try.
 
-Every error a user can cause is one of these; each kind carries the exit code of the command.
+Each class has the exit code of the command.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 
 class BigainError(Exception):
-    """A failure with a name, a reason and a way out."""
+    """A failure: what failed, why, and what to try."""
 
     exit_code = 1
 
@@ -30,11 +30,11 @@ class UsageError(BigainError):
 
 
 class ModelError(UsageError):
-    """The model is unknown, absent, unreadable or of a kind that is not supported."""
+    """The model is unknown, absent, unreadable or not supported."""
 
 
 class InputError(BigainError):
-    """One image of a run cannot be read or scored; the run goes on. `kind` is stable and machine-readable."""
+    """One image of a run cannot be read or classified; the run continues. `kind` is stable, for programs."""
 
     def __init__(self, kind: str, what: str, why: str = "", hint: str = "") -> None:
         super().__init__(what, why, hint)
@@ -45,13 +45,13 @@ class InputError(BigainError):
 
 
 def near(name: str, known: Iterable[str], most: int = 3) -> list[str]:
-    """Return the known names that are most like a misspelt one."""
+    """Return the known names that are most similar to a misspelt one."""
     by_folded = {entry.casefold(): entry for entry in known}
     return [by_folded[match] for match in difflib.get_close_matches(name.casefold(), by_folded, n=most, cutoff=0.5)]
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str | None = None) -> str:
-    """Phrase the near names as a hint, or fall back to another one: by default, all that are known."""
+    """Return a hint that names similar names, or else another one: by default, all known names."""
     known = list(known)
     if names := near(name, known):
         return f"Did you mean {' or '.join(names)}?"
@@ -59,7 +59,7 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str | None = None) 
 
 
 def check_known(kind: str, name: str, known: Iterable[str], why: str = "unknown") -> None:
-    """Refuse a name that is not among the known ones, with the near ones as a hint."""
+    """Refuse a name that is not among the known ones, with similar ones as a hint."""
     known = list(known)
     if name not in known:
         raise UsageError(f"{kind} {name}", why, did_you_mean(name, known))

@@ -1,6 +1,6 @@
-"""Estimates with their uncertainty: one set of resamples for all numbers, so that differences are paired.
+"""95 % intervals: from bootstrap replicates, whose resamples are shared so that differences are paired, or Wilson's.
 
-In: a number, and the same number of resampled images; out: a 95 % interval. Must not know features or networks.
+Must not know features or networks.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ Z = 1.959964
 
 @dataclass(frozen=True)
 class Interval:
-    """A number and where it lies with 95 % confidence."""
+    """A number and its 95 % interval."""
 
     value: float
     low: float
     high: float
 
     def to_dict(self) -> dict[str, float | None]:
-        """Return the record; what is not known is None."""
+        """Return the record; NaN becomes None."""
         return {name: None if math.isnan(value) else value for name, value in vars(self).items()}
 
     def __str__(self) -> str:
@@ -36,7 +36,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Estimate:
-    """One measure of generated against real images, and what it was measured on and with."""
+    """One measure of generated against real images, with its feature and the numbers of images."""
 
     measure: str
     interval: Interval
@@ -46,33 +46,34 @@ class Estimate:
     replicates: Array = field(repr=False, compare=False)  # [resamples]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the record; the replicates stay behind."""
-        told = {"measure": self.measure, "feature": self.feature, "generated": self.generated, "real": self.real}
-        return {**told, **self.interval.to_dict()}
+        """Return the record, without the replicates."""
+        names = ("measure", "feature", "generated", "real")
+        return {**{name: getattr(self, name) for name in names}, **self.interval.to_dict()}
 
     def minus(self, other: Estimate) -> Interval:
         """Return the difference to an estimate from the same seeds, against the same real images."""
         for name in ("measure", "feature", "generated", "real"):
-            mine, its = getattr(self, name), getattr(other, name)
-            if mine != its:
-                raise UsageError("difference of two estimates", f"their {name} is {mine} and {its}", "Measure alike.")
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if mine != theirs:
+                why = f"their {name} is {mine} and {theirs}"
+                raise UsageError("difference of two estimates", why, "Use the same for both.")
         return spread(self.interval.value - other.interval.value, self.replicates - other.replicates)
 
 
 def resamples(count: int, times: int, seed: int) -> Array:
-    """Return how often each image is in each resample; a function of these numbers alone."""  # [times count]
+    """Return how often each image is in each resample; it depends on the arguments alone."""  # [times count]
     generator = np.random.Generator(np.random.PCG64([seed, count]))
     picks = generator.integers(count, size=(times, count))
     return np.stack([np.bincount(row, minlength=count) for row in picks]).astype(np.float64)
 
 
 def spread(value: float, replicates: Array, least: float = -math.inf, most: float = math.inf) -> Interval:
-    """Return the bootstrap's percentiles, moved so that the replicates' mean lies on the estimate.
+    """Return the bootstrap's percentiles, shifted so that the replicates' mean equals the estimate.
 
-    A distance between resamples is biased upwards once more than the distance itself; moved back, the interval tells of
-    the spread alone, and holds the estimate. What bias the estimate has, it keeps.
+    A distance between resamples is biased upwards once more than the distance itself; shifted back, the interval shows
+    the spread alone, and contains the estimate. The estimate's own bias remains.
     """
-    known = replicates[~np.isnan(replicates)]  # a resample may lack what is measured
+    known = replicates[~np.isnan(replicates)]  # a resample may lack the cases that are measured
     if not len(known):
         return Interval(value, math.nan, math.nan)
     low, high = np.quantile(known, (0.025, 0.975)) - known.mean()
@@ -80,7 +81,7 @@ def spread(value: float, replicates: Array, least: float = -math.inf, most: floa
 
 
 def wilson(share: float, count: float) -> Interval:
-    """Return a share of `count` independent cases, or of what is worth as many, with Wilson's interval."""
+    """Return a share of `count` independent cases (or the effective number of them) with Wilson's interval."""
     reach = Z * Z / count
     middle = (share + reach / 2) / (1 + reach)
     half = Z * math.sqrt(share * (1 - share) / count + reach / (4 * count)) / (1 + reach)

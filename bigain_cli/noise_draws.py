@@ -1,7 +1,7 @@
-"""The shared randomness of one image: times, noise and operator seeds, the same for every label.
+"""The shared randomness of one image: timesteps, noise and operator seeds, the same for every label.
 
-In: a seed, a digest of the pixels, a draw's index; out: tensors on the CPU. A draw is a function of these
-alone, so batch size, order, other images, resuming and the device change nothing. Must not know models.
+In: a seed, a digest of the pixels, a draw's index; out: tensors on the CPU. A draw depends on these alone, so batch
+size, order, other images, resuming and the device change nothing. Must not know models.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 class Block:
     """A few consecutive draws."""
 
-    t: Tensor  # [n] int64, the model's own timesteps
+    t: Tensor  # [n] int64, timesteps of the model
     noise: Tensor  # [n c h w] float32
     seeds: Tensor  # [n] int64, for operators that need randomness
 
@@ -28,26 +28,26 @@ class Block:
 
 @dataclass(frozen=True)
 class Draws:
-    """All draws of one image, made on demand; `grid` replaces the random times by given ones."""
+    """All draws of one image, made on demand; `grid` replaces the random timesteps by given ones."""
 
     seed: int
     digest: bytes
     shape: tuple[int, ...]
-    steps: tuple[int, int] = (0, 1000)
+    timestep_range: tuple[int, int] = (0, 1000)  # low ≤ t < high
     grid: Sequence[int] = ()
 
     def block(self, start: int, count: int) -> Block:
         """Return draws start … start + count − 1."""
         indices = range(start, start + count)
-        times = torch.tensor([self._time(index) for index in indices], dtype=torch.int64)
+        t = torch.tensor([self._timestep(index) for index in indices], dtype=torch.int64)
         noise = torch.stack([self._noise(index) for index in indices])
         seeds = torch.tensor([key(self.seed, self.digest, "operator", index) for index in indices], dtype=torch.int64)
-        return Block(times, noise, seeds)
+        return Block(t, noise, seeds)
 
-    def _time(self, index: int) -> int:
+    def _timestep(self, index: int) -> int:
         if self.grid:
             return self.grid[index]
-        low, high = self.steps
+        low, high = self.timestep_range
         shift = key(self.seed, self.digest, "shift", 0) / 2**63
         return low + int((radical_inverse(index) + shift) % 1.0 * (high - low))
 
@@ -57,7 +57,7 @@ class Draws:
 
 
 def radical_inverse(index: int) -> float:
-    """Return the index's bits mirrored at the binary point: 0, ½, ¼, ¾, ⅛ … (van der Corput)."""
+    """Return the index's bits mirrored at the binary point: 0, ½, ¼, ¾, ⅛ … (van der Corput sequence)."""
     value, scale = 0.0, 0.5
     while index:
         value += scale * (index & 1)

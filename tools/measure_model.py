@@ -20,7 +20,7 @@ import torch
 from bigain_cli import StoppingRules, load
 from bigain_cli.backbones.base import Backbone
 from bigain_cli.classification.elimination import Elimination
-from bigain_cli.classification.estimators import fitted_temperature, probabilities, shares_at
+from bigain_cli.classification.estimators import fitted_temperature, gap_softmax, probabilities
 from bigain_cli.classification.label_prompts import as_label_set, label_prompts
 from bigain_cli.compress import compressed
 from bigain_cli.evaluation.accuracy import calibration_error as ece
@@ -178,7 +178,11 @@ def calibrated(
         rankings = list(race(within(table, times, 256), StoppingRules(draws=draws, score=score), labels))
         right = np.array([ranking.label for ranking in rankings]) == np.array(labels)[table["labels"]]
         gaps, errors = gaps_of(rankings, labels)
-        judge(f"race {draws}, T = {temperature:g}", right, shares_at(np.hypot(temperature, errors), gaps).max(axis=1))
+        judge(
+            f"race {draws}, T = {temperature:g}",
+            right,
+            gap_softmax(np.hypot(temperature, errors), gaps).max(axis=1),
+        )
 
 
 def gaps_of(rankings: list[Any], labels: list[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -220,11 +224,11 @@ def calibration(table: dict[str, Any], times: tuple[float, float], score: str, l
     if whole is None:
         print("no temperature fits: the gaps tell nothing")
         return
-    judge(f"temperature {whole:.4g}", right, shares_at(np.hypot(whole, errors), gaps).max(axis=1))
+    judge(f"temperature {whole:.4g}", right, gap_softmax(np.hypot(whole, errors), gaps).max(axis=1))
     halves = np.arange(len(truth)) % 2 == 0
     one, two = (fitted_temperature(gaps[half], errors[half], truth[half]) or np.inf for half in (~halves, halves))
     other = np.where(halves, one, two)[:, None]
-    judge("  of the other half", right, shares_at(np.hypot(other, errors), gaps).max(axis=1))
+    judge("  of the other half", right, gap_softmax(np.hypot(other, errors), gaps).max(axis=1))
 
 
 def shapes(table: dict[str, Any], times: tuple[float, float], score: str) -> None:
@@ -237,7 +241,7 @@ def shapes(table: dict[str, Any], times: tuple[float, float], score: str) -> Non
         gaps, errors = rest.mean(axis=1), rest.std(axis=1, ddof=1) / draws**0.5
         found = {}
         for what, spread in (("sqrt(T^2 + e^2)", errors), ("T", np.zeros_like(errors))):
-            tried = {t: _log_loss(shares_at(np.hypot(t, spread), gaps), part["labels"]) for t in TEMPERATURES}
+            tried = {t: _log_loss(gap_softmax(np.hypot(t, spread), gaps), part["labels"]) for t in TEMPERATURES}
             best = min(tried, key=tried.__getitem__)
             found[what] = f"exp(-gap / {what}): {tried[best]:.3f} at T = {best:g}"
         print(f"log loss at {draws} draws  {';  '.join(found.values())}")

@@ -32,6 +32,11 @@ class Conditions:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def text_tokens(self) -> int:
+        """The number of text tokens of each prompt; one for a class id."""
+        return self.rows.shape[1] if self.rows.ndim == 3 else 1
+
 
 class Shared(Protocol):
     """The part of a network's work that no label enters, one row per (image, draw)."""

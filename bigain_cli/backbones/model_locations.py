@@ -41,8 +41,8 @@ def resolve(name: str) -> ModelLocation:
             return ModelLocation(name, "file", str(path))
         raise ModelError(what, "not a .safetensors file", "Only safetensors weights are read; pickles can run code.")
     if model := MODELS.get(name):
-        if model.form:
-            return ModelLocation(name, "form", model.form)
+        if model.closed_form:
+            return ModelLocation(name, "form", model.closed_form)
         if model.folder:
             return ModelLocation(name, "folder", str(model_folder(model)))
         return ModelLocation(name, "hub", model.hub)

@@ -17,7 +17,7 @@ from torch import nn
 
 from bigain_cli.backbones.base import Backbone, Conditions
 from bigain_cli.backbones.batch_sizes import automatic_batch_size, stable_batch_size
-from bigain_cli.classification.classifier import BATCHES_A_ROUND
+from bigain_cli.classification.classifier import BATCHES_PER_ROUND
 from bigain_cli.classification.denoising import DenoisingErrors, ScoringJob, SharedWork
 from bigain_cli.compress.patching import compressed, compressed_or_not
 from bigain_cli.compress.plan import Grid
@@ -61,7 +61,7 @@ def draws_for(batch: int, labels: int) -> int:
     What runs once per draw (a prefix, a plan) runs in batches, too: up to a block's size they are as large as the
     batch; beyond, classification adds images until a round fills a few batches, with a block of draws of each.
     """
-    return batch if batch <= BLOCK else BLOCK * -(-BATCHES_A_ROUND * batch // (BLOCK * labels))
+    return batch if batch <= BLOCK else BLOCK * -(-BATCHES_PER_ROUND * batch // (BLOCK * labels))
 
 
 def _resized(backbone: Backbone, size: int | None) -> Backbone:
@@ -120,8 +120,7 @@ def timed_network(workload: Workload, spec: Spec, prefix: bool, compile: bool) -
             called = torch.compile(root, fullgraph=True, dynamic=False), Uncompiled(root)
         runner, planner = (_with_network(copied, root, each) for each in (called[0], called[-1]))
         shared_work = SharedWork(runner, prefix, compression if spec else None, planner)
-        context = workload.conditions.rows.shape[1] if workload.conditions.rows.ndim == 3 else 1
-        flops = compression.report(latent, context).flops_after
+        flops = compression.report(latent, workload.conditions.text_tokens).flops_after
         profiled = () if compile else compression.assignments
         yield TimedNetwork(spec, _denoising(workload, shared_work), called, profiled, flops)
 

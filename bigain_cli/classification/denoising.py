@@ -1,8 +1,7 @@
 """From latents, draws and prompts to denoising errors: how far the predicted noise is from the noise that was added.
 
-Packs (image, draw, prompt) triples into batches, draws outermost: those of several images into batches of one size,
-or, on a CPU, each image's own, the last one short; computes the part that no label enters once per draw; moves one
-array to the host per round. float32 from the subtraction on. Must not know statistics.
+Packs (image, draw, prompt) triples into batches, draws outermost: of several images on a GPU, of one image on a CPU.
+Does once per draw what all labels share; moves one array to the host per round. Must not know statistics.
 """
 
 from __future__ import annotations
@@ -18,19 +17,25 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bigain_cli.backbones.base import Backbone, Conditions, Shared
-from bigain_cli.backbones.batch_sizes import batch_sizes, fixed_size_batches, prefix_batch_size, stable_batch_size
+from bigain_cli.backbones.batch_sizes import (
+    automatic_batch_size,
+    batch_sizes,
+    fixed_size_batches,
+    prefix_batch_size,
+    stable_batch_size,
+)
 from bigain_cli.backbones.devices import out_of_memory, repeatable
 from bigain_cli.backbones.prefix_cache import PrefixCache
 from bigain_cli.classification.heatmaps import HeatmapAccumulator, PixelErrors
 from bigain_cli.compress.patching import Compression
 from bigain_cli.compress.plan import Plans, concatenate
-from bigain_cli.errors import BigainError
+from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.noise_draws import Block
 
 
 @dataclass(frozen=True)
 class SharedPart:
-    """The part of an evaluation that all labels of a draw share, one row per (image, draw)."""
+    """What all evaluations of a draw share, one row per (image, draw)."""
 
     prefix: Shared | None
     plans: Plans
@@ -38,11 +43,8 @@ class SharedPart:
     @staticmethod
     def join(parts: list[SharedPart]) -> SharedPart:
         """Concatenate the parts of a round."""
-        prefixes = [part.prefix for part in parts if part.prefix is not None]
-        return SharedPart(
-            PrefixCache.join(cast(list[PrefixCache], prefixes)) if prefixes else None,
-            concatenate([part.plans for part in parts]),
-        )
+        prefixes = [cast(PrefixCache, part.prefix) for part in parts if part.prefix is not None]
+        return SharedPart(PrefixCache.join(prefixes) if prefixes else None, concatenate([part.plans for part in parts]))
 
 
 class Rows(NamedTuple):
@@ -54,10 +56,10 @@ class Rows(NamedTuple):
 
 
 class SharedWork:
-    """Runs the work that all labels of a draw share: the prefix, and the plans of a compression.
+    """Does the work that all labels of a draw share: the prefix, and the plans of a compression.
 
-    A plan comes from the prefix, or, where that does not reach, from a pass with the empty prompt. A compiled network
-    cannot stop once its plans are made: its `planner` is the same network, not compiled.
+    Plans that the prefix does not make come from a pass with the empty prompt. A compiled network cannot stop once
+    its plans are made: its `planner` is the same network, not compiled.
     """
 
     def __init__(
@@ -69,13 +71,13 @@ class SharedWork:
 
     @property
     def extra(self) -> int:
-        """Return the evaluations per draw that plans take beside those of the labels: one, or none."""
+        """Evaluations per draw beside those of the labels: one if plans need a pass of their own, else none."""
         if self.compression is None or not self.compression.shared_plans:
             return 0
         return int(not (self.share and self.compression.shared_plans == self.compression.first_plan))
 
     def shared_part(self, noisy: Tensor, t: Tensor, seeds: Tensor) -> SharedPart:
-        """Run the part that no label enters, and keep the plans that are made in it."""  # [b c h w], [b], [b]
+        """Run what no label affects, and record the plans that are made in it."""  # [b c h w], [b], [b]
         if self.compression is None:
             return SharedPart(self._prefix(noisy, t), {})
         with self.compression.seeds(seeds, torch.full_like(seeds, -1)), self.compression.record() as plans:
@@ -102,7 +104,7 @@ class SharedWork:
 
 @dataclass(frozen=True)
 class ScoringJob:
-    """One image's share of a round: its latent, the next draws, and the prompts still of interest."""
+    """One image's part of a round: its latent, the next draws, and the numbers of the prompts to evaluate."""
 
     latent: Tensor  # [c h w]
     block: Block
@@ -110,11 +112,11 @@ class ScoringJob:
 
     @property
     def evaluations(self) -> int:
-        """Return the number of network evaluations of this job."""
+        """The number of network evaluations."""
         return len(self.block) * len(self.prompts)
 
 
-class NoisyBatch(NamedTuple):
+class NoisyLatents(NamedTuple):
     """The (image, draw) pairs of a round."""
 
     noisy: Tensor  # [p c h w]
@@ -124,7 +126,10 @@ class NoisyBatch(NamedTuple):
 
 
 class DenoisingErrors:
-    """Scores jobs with one backbone; keeps a batch size that fits, and, with `pixel_errors`, the last round's maps."""
+    """Evaluates jobs with one backbone in batches that fit into memory.
+
+    With `pixel_errors`, `sums` are the heatmap sums of each job of the last round.
+    """
 
     def __init__(
         self,
@@ -137,13 +142,13 @@ class DenoisingErrors:
     ) -> None:
         self.backbone, self.conditions = backbone, conditions
         self.absolute, self.shared_work, self.pixel_errors = absolute, shared_work, pixel_errors
-        self.sums: list[NDArray[np.float32]] = []  # [prompts h w] of each job of the last round
+        self.sums: list[NDArray[np.float32]] = []  # [prompts h w] each
         self.batch = stable_batch_size(batch)
 
     def __call__(self, jobs: Sequence[ScoringJob]) -> list[NDArray[np.float32]]:
         """Return each job's errors."""  # [draws prompts] each
         while (flat := self._errors_if_they_fit(jobs)) is None:
-            self._halve()
+            self._halve_batch()
         ends = np.cumsum([job.evaluations for job in jobs])
         pieces = np.split(flat, ends[:-1])
         return [piece.reshape(len(job.block), len(job.prompts)) for piece, job in zip(pieces, jobs, strict=True)]
@@ -166,36 +171,31 @@ class DenoisingErrors:
         clean = torch.cat([job.latent.expand(len(job.block), -1, -1, -1) for job in jobs])  # [p c h w]
         noise = torch.cat([job.block.noise for job in jobs]).to(device)
         t = torch.cat([job.block.t for job in jobs]).to(device)
-        noisy = self.backbone.mix(clean, noise, t)
         seeds = torch.cat([job.block.seeds for job in jobs]).to(device)
-        draws = NoisyBatch(noisy, noise, t, seeds)
+        latents = NoisyLatents(self.backbone.mix(clean, noise, t), noise, t, seeds)
+        batches = self._batches(len(t), prefix_batch_size(self.batch))
         shared = SharedPart.join(
-            [self._shared_part(draws, rows) for rows in self._batches(len(t), prefix_batch_size(self.batch))]
+            [self.shared_work.shared_part(latents.noisy[rows], t[rows], seeds[rows]) for rows in batches]
         )
-        pairs, prompts = (index.to(device) for index in triples(jobs))
+        pairs, prompts = (index.to(device) for index in pairs_and_prompts(jobs))
+        sums = None
+        if self.pixel_errors is not None:
+            shapes = [(len(job.block), len(job.prompts)) for job in jobs]
+            sums = HeatmapAccumulator(self.pixel_errors, shapes, device)
         batches = self._batches(len(pairs), self.batch)
-        sums = (
-            HeatmapAccumulator(self.pixel_errors, [(len(job.block), len(job.prompts)) for job in jobs], device)
-            if self.pixel_errors
-            else None
-        )
-        errors = [self._batch_errors(draws, shared, pairs[rows], prompts[rows], sums) for rows in batches]
+        errors = [self._batch_errors(latents, shared, pairs[rows], prompts[rows], sums) for rows in batches]
         if sums is not None:
             self.sums += [part.cpu().numpy() for part in sums.split()]
         return torch.cat(errors)[: len(pairs)]
 
-    def _shared_part(self, draws: NoisyBatch, rows: Tensor) -> SharedPart:
-        """Run the part that all labels share, once per (image, draw)."""
-        return self.shared_work.shared_part(draws.noisy[rows], draws.t[rows], draws.seeds[rows])
-
     def _batch_errors(
-        self, draws: NoisyBatch, shared: SharedPart, pairs: Tensor, prompts: Tensor, sums: HeatmapAccumulator | None
+        self, latents: NoisyLatents, shared: SharedPart, pairs: Tensor, prompts: Tensor, sums: HeatmapAccumulator | None
     ) -> Tensor:
         """Return the errors of one batch."""  # [b]
-        rows = Rows(pairs, draws.seeds[pairs], prompts)
+        rows = Rows(pairs, latents.seeds[pairs], prompts)
         conditions = self.conditions.take(prompts)
-        predicted = self.shared_work.noise(draws.noisy[pairs], draws.t[pairs], conditions, shared, rows)
-        residual = predicted - draws.noise[pairs]
+        predicted = self.shared_work.noise(latents.noisy[pairs], latents.t[pairs], conditions, shared, rows)
+        residual = predicted - latents.noise[pairs]
         flat = residual.flatten(1)
         errors = flat.abs().mean(1) if self.absolute else flat.square().mean(1)
         if sums is not None:
@@ -203,13 +203,13 @@ class DenoisingErrors:
         return errors
 
     def _batches(self, count: int, size: int) -> Iterator[Tensor]:
-        """Yield row indices in batches; the last one is filled up with repeats."""
+        """Yield row indices in batches; the last one is padded with repeats."""
         start = 0
         for rows in batch_sizes(count, size, self.backbone.device):
             yield torch.arange(start, start + rows, device=self.backbone.device).clamp(max=count - 1)
             start += rows
 
-    def _halve(self) -> None:
+    def _halve_batch(self) -> None:
         if self.batch == 1:
             hint = "Try --dtype bfloat16, a smaller model, or --device cpu."
             raise BigainError("out of memory", "a single evaluation does not fit", hint)
@@ -218,7 +218,7 @@ class DenoisingErrors:
             torch.cuda.empty_cache()
 
 
-def triples(jobs: Sequence[ScoringJob]) -> tuple[Tensor, Tensor]:
+def pairs_and_prompts(jobs: Sequence[ScoringJob]) -> tuple[Tensor, Tensor]:
     """Return the (image, draw) pair and the prompt of each evaluation: draws outside, prompts inside."""
     pairs, prompts, first = [], [], 0
     for job in jobs:
@@ -227,3 +227,12 @@ def triples(jobs: Sequence[ScoringJob]) -> tuple[Tensor, Tensor]:
         prompts.append(torch.tensor(job.prompts, dtype=torch.int64).repeat(count))
         first += count
     return torch.cat(pairs), torch.cat(prompts)
+
+
+def checked_batch_size(given: int | None, backbone: Backbone, rows: int) -> int:
+    """Return the given batch size, or one that suits the device and the number of rows of one image's block."""
+    if given is None:
+        return automatic_batch_size(backbone, rows)
+    if given < 1:
+        raise UsageError(f"batch {given}", "must be at least 1", "Leave it out for a size that suits the device.")
+    return given

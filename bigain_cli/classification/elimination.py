@@ -1,7 +1,7 @@
-"""Successive elimination of labels for one image: which draws come next, for which labels, and how labels rank.
+"""Successive elimination of labels for one image: how many draws come next, for which labels, and how labels rank.
 
-In: blocks of errors; out: the next block's size, the labels still in the race, a Ranking's numbers.
-Keeps the whole error table. Must not know images, networks or names beyond the labels'.
+In: blocks of errors; out: the next block's size, the labels that are still alive, a Ranking.
+Keeps the whole error table. Must not know images or networks.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bigain_cli.registry import DEFAULT_SCORE, SCHEDULES, SCORES, attribute
 
 
 class Elimination:
-    """Drops labels over shared draws, block by block."""
+    """Drops labels over shared draws, block by block; `alive` are those that were not dropped."""
 
     def __init__(
         self,
@@ -44,33 +44,33 @@ class Elimination:
 
     @property
     def draws(self) -> int:
-        """Draws taken so far."""
+        """The number of draws so far."""
         return len(self._errors)
 
     @property
     def cost(self) -> int:
-        """Evaluations that the next draw takes."""
+        """The evaluations of the next draw."""
         return int(self.costs[self.alive].sum()) + self.extra
 
     def next_draws(self) -> int:
-        """Return the size of the next block: 0 when one label is left or nothing more may be spent."""
+        """Return the size of the next block: 0 when one label is left or the limits are reached."""
         if self.alive.sum() < 2 and len(self.labels) > 1:
             return 0
-        wanted = min(self._block(), self.rules.most_draws - self.draws)
+        count = min(self._block(), self.rules.most_draws - self.draws)
         if self.rules.budget is not None:
-            wanted = min(wanted, (self.rules.budget - self.evaluations) // self.cost)
-        return max(wanted, 0)
+            count = min(count, (self.rules.budget - self.evaluations) // self.cost)
+        return max(count, 0)
 
     def _block(self) -> int:
         if self.rules.deadline is not None:
-            return 1  # so that the clock is read after every draw
+            return 1  # so that the time is checked after every draw
         if not self.schedule.staged:
             return self.schedule.block
         ends = np.cumsum([len(stage) for stage in self.schedule.staged])
         return next((int(end) - self.draws for end in ends if end > self.draws), 0)
 
     def add_errors(self, errors: NDArray[np.float64]) -> None:
-        """Take a block of errors [draws labels] (NaN: out of the race) and drop the labels that cannot win."""
+        """Add a block of errors (NaN for dropped labels), and drop the labels that cannot win."""  # [draws labels]
         self._errors = np.concatenate([self._errors, errors])
         self.evaluations += len(errors) * self.cost
         losses = self._losses()
@@ -80,33 +80,34 @@ class Elimination:
         self.alive = kept
 
     def ranking(self, id: str, settings: dict[str, Any], seconds: float | None, finished: bool) -> Ranking:
-        """Rank: those in the race by their mean, the others behind, by when they left and by their mean then."""
+        """Rank the labels that are alive by their mean, then the dropped ones, the last first, by their mean."""
         losses = self._losses()
         leader, order, means = self._ordered(losses)
         contenders = self._contenders(losses, leader)
-        shares = estimators.probabilities(losses, leader, self.temperature, self._floor)
+        probabilities = estimators.probabilities(losses, leader, self.temperature, self._floor)
         counts = (~np.isnan(losses)).sum(axis=0)
-        behind, errors, radii = self._gaps(losses, leader)
+        gaps, errors, radii = self._gaps(losses, leader)
         ranked = tuple(
             RankedLabel(
                 self.labels[k],
-                float(shares[k]),
+                float(probabilities[k]),
                 -float(means[k]),
                 int(counts[k]),
                 bool(contenders[k]),
-                float(behind[k]),
+                float(gaps[k]),
                 float(errors[k]),
                 float(radii[k]) if np.isfinite(radii[k]) else None,
             )
             for k in order
         )
-        gap, interval = _between(ranked[1]) if len(ranked) > 1 else (None, None)
+        gap = ranked[1].behind if len(ranked) > 1 else None
+        radius = ranked[1].radius if len(ranked) > 1 else None
         return Ranking(
             id=id,
             ranked=ranked,
             decided=bool(contenders.sum() == 1),
             gap=gap,
-            gap_interval=interval,
+            gap_interval=None if gap is None or radius is None else (gap - radius, gap + radius),
             draws=self.draws,
             evaluations=self.evaluations,
             finished=finished,
@@ -115,7 +116,7 @@ class Elimination:
         )
 
     def first_two(self) -> tuple[int, int | None, float]:
-        """Return the leader, the runner-up, and the gap between them over the draws they share: all of them."""
+        """Return the leader, the runner-up, and the gap between them; they share all draws."""
         losses = self._losses()
         leader, order, _ = self._ordered(losses)
         if len(order) < 2:
@@ -129,7 +130,7 @@ class Elimination:
         return float(np.nanmean(self._losses()[:, label]))
 
     def mean_loss(self, errors: Sequence[float]) -> float:
-        """Return the mean loss of these errors under the score, one a draw."""
+        """Return the mean loss of these errors, one for each draw, under the score."""
         return float(self._score(np.asarray(errors)[:, None]).mean())
 
     def _ordered(self, losses: estimators.Table) -> tuple[int, NDArray[np.int64], NDArray[np.float64]]:
@@ -142,19 +143,13 @@ class Elimination:
         return self._score(self._errors)
 
     def _contenders(self, losses: estimators.Table, leader: int) -> estimators.Mask:
-        """Return the labels not told apart from the leader; schedules without a test get the race's."""
+        """Return the labels that do not differ significantly from the leader; without a test, by the race."""
         if self._keep in (estimators.race, estimators.ttest):
             return self.alive
         return estimators.race(losses, self.alive, leader, self.rules.confidence, self._floor)
 
     def _gaps(self, losses: estimators.Table, leader: int) -> tuple[estimators.Table, ...]:
-        """Return how far each label is behind, the standard errors, and the half-widths of the intervals."""
-        means, spread, counts = estimators.paired(losses, leader, self._floor)
-        alpha = estimators.share(self.rules.confidence, len(self.labels))
-        return means, estimators.error_of(spread, counts), estimators.radius(spread, counts, alpha)
-
-
-def _between(second: RankedLabel) -> tuple[float, tuple[float, float] | None]:
-    """Return the gap to the second label, with its interval."""
-    gap, width = second.behind, second.radius
-    return gap, None if width is None else (gap - width, gap + width)
+        """Return each label's gap to the leader, its standard error, and half the width of its interval."""
+        means, spread, counts = estimators.paired_differences(losses, leader, self._floor)
+        alpha = estimators.alpha_per_label(self.rules.confidence, len(self.labels))
+        return means, estimators.standard_error(spread, counts), estimators.radius(spread, counts, alpha)

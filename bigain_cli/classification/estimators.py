@@ -1,7 +1,7 @@
-"""From an error table [draw × label] to losses, intervals and the labels that stay in the race.
+"""From an error table [draws labels] to losses, intervals, probabilities and the labels to keep.
 
-Pure numerics: the table holds one error per draw and label, NaN where a label took no part.
-Only paired differences over shared draws are ever judged. Must not know networks.
+Pure numerics: the table holds one error per draw and label, NaN where a label had been dropped.
+Only paired differences over shared draws are compared. Must not know networks.
 """
 
 from __future__ import annotations
@@ -15,34 +15,34 @@ from numpy.typing import NDArray
 Table = NDArray[np.float64]  # [draws labels]
 Mask = NDArray[np.bool_]  # [labels]
 
-BEST_AT = 32  # the number of draws for which the confidence sequence is tightest
-LEAST = 8  # fewer draws say too little about the spread
-TTEST_LEAST, TTEST_P = 20, 2e-3
+TIGHTEST_AT = 32  # the number of draws for which the confidence sequence is tightest
+LEAST_DRAWS = 8  # fewer draws say too little about the spread
+TTEST_LEAST_DRAWS, TTEST_P = 20, 2e-3
 STAGED_DRAWS, STAGED_KEEP = 5, 5
-TINY = 1e-12  # of a mean square: none is believed to be less
+TINY = 1e-12  # the least mean square that is taken a logarithm of
 MAGNITUDES, STEPS = 6, 241  # of the search for a temperature: how far from the mean gap, and how finely
 
 
-# Scores: what one draw costs a label; lower is better.
+# Scores: from errors to losses.
 
 
 def mean_square(errors: Table) -> Table:
-    """Take the errors as they are (they are mean squares)."""
+    """Return the errors, which are mean squares."""
     return errors
 
 
 def mean_absolute(errors: Table) -> Table:
-    """Take the errors as they are (they are mean absolute values)."""
+    """Return the errors, which are mean absolute values."""
     return errors
 
 
 def norm(errors: Table) -> Table:
-    """Take the root of each mean square."""
+    """Return the root of each mean square."""
     return np.sqrt(errors)
 
 
 def logarithm(errors: Table) -> Table:
-    """Take the logarithm of each mean square: what counts is by which factor an error is smaller."""
+    """Return the logarithm of each mean square, so that ratios of errors count."""
     return np.log(np.maximum(errors, TINY))
 
 
@@ -55,21 +55,21 @@ def vote(errors: Table) -> Table:
 # Paired comparison.
 
 
-def paired(losses: Table, leader: int, floor: float = 0.0) -> tuple[Table, Table, Table]:
+def paired_differences(losses: Table, leader: int, floor: float = 0.0) -> tuple[Table, Table, Table]:
     """Return mean, spread and number of each label's shared differences to the leader (positive: worse).
 
     `floor`² / n is added to the variance: n equal votes do not show that no vote will ever differ.
     """
     differences = losses - losses[:, [leader]]
-    there = ~np.isnan(differences)
-    counts = there.sum(axis=0)
-    means = np.where(there, differences, 0).sum(axis=0) / np.maximum(counts, 1)
-    squares = (np.where(there, differences - means, 0) ** 2).sum(axis=0)
+    valid = ~np.isnan(differences)
+    counts = valid.sum(axis=0)
+    means = np.where(valid, differences, 0).sum(axis=0) / np.maximum(counts, 1)
+    squares = (np.where(valid, differences - means, 0) ** 2).sum(axis=0)
     variance = squares / np.maximum(counts - 1, 1) + floor**2 / np.maximum(counts, 1)
     return means, np.sqrt(variance), counts
 
 
-def error_of(spread: Table, counts: Table) -> Table:
+def standard_error(spread: Table, counts: Table) -> Table:
     """Return the standard error of each mean difference."""
     return spread / np.sqrt(np.maximum(counts, 1))
 
@@ -77,46 +77,46 @@ def error_of(spread: Table, counts: Table) -> Table:
 def radius(spread: Table, counts: Table, alpha: float) -> Table:
     """Return the half-width of an asymptotic confidence sequence: valid at every number of draws at once.
 
-    spread · sqrt(2 (nρ² + 1) / (n²ρ²) · log(sqrt(nρ² + 1) / α)), with ρ² chosen to be tightest near BEST_AT draws.
-    Asymptotic: of fewer than LEAST draws it says nothing.
+    spread · sqrt(2 (nρ² + 1) / (n²ρ²) · log(sqrt(nρ² + 1) / α)), with ρ² chosen to be tightest near TIGHTEST_AT draws.
+    Infinite for fewer than LEAST_DRAWS draws.
     """
-    rho2 = (-2 * math.log(alpha) + math.log(-2 * math.log(alpha)) + 1) / BEST_AT
+    rho2 = (-2 * math.log(alpha) + math.log(-2 * math.log(alpha)) + 1) / TIGHTEST_AT
     n = np.maximum(counts, 1)
     width = spread * np.sqrt(2 * (n * rho2 + 1) / (n**2 * rho2) * np.log(np.sqrt(n * rho2 + 1) / alpha))
-    return np.where(counts < LEAST, np.inf, width)
+    return np.where(counts < LEAST_DRAWS, np.inf, width)
 
 
-def share(confidence: float, labels: int) -> float:
-    """Split the error probability over the comparisons with the leader."""
+def alpha_per_label(confidence: float, labels: int) -> float:
+    """Return the error probability of each comparison with the leader (Bonferroni)."""
     return (1 - confidence) / max(labels - 1, 1)
 
 
 def leader_of(losses: Table, alive: Mask, ties: NDArray[np.int64]) -> int:
-    """Return the label in the race with the least mean loss; equals go by `ties`, not by position."""
+    """Return the alive label with the least mean loss; ties are broken by `ties`, not by position."""
     means = np.where(alive, np.nansum(losses, axis=0), np.inf)
     return int(np.lexsort((ties, means))[0])
 
 
-# Schedules: who stays. `alive` labels have taken every draw of the table.
+# Schedules: the labels to keep. `alive` labels have taken every draw of the table.
 
 
 def race(losses: Table, alive: Mask, leader: int, confidence: float, floor: float = 0.0) -> Mask:
-    """Keep a label until its gap to the leader is positive for sure, however often one looks."""
-    means, spread, counts = paired(losses, leader, floor)
-    return alive & ~(means > radius(spread, counts, share(confidence, losses.shape[1])))
+    """Keep a label until its gap to the leader is significant, however often it is tested."""
+    means, spread, counts = paired_differences(losses, leader, floor)
+    return alive & ~(means > radius(spread, counts, alpha_per_label(confidence, losses.shape[1])))
 
 
 def ttest(losses: Table, alive: Mask, leader: int, confidence: float, floor: float = 0.0) -> Mask:
     """Keep a label until a paired t-test against the leader gives p < 0.002 (two-sided, as published)."""
-    means, spread, counts = paired(losses, leader, floor)
+    means, spread, counts = paired_differences(losses, leader, floor)
     n = len(losses)
-    if n < TTEST_LEAST:
+    if n < TTEST_LEAST_DRAWS:
         return alive
     return alive & ~(means > t_quantile(1 - TTEST_P / 2, n - 1) * spread / np.sqrt(counts))
 
 
 def staged(losses: Table, alive: Mask, leader: int, confidence: float, floor: float = 0.0) -> Mask:
-    """Keep the five best after the first five draws, whoever they are."""
+    """Keep the five best after the first five draws."""
     if len(losses) < STAGED_DRAWS:
         return alive
     means = np.where(alive, np.nansum(losses, axis=0), np.inf)
@@ -141,50 +141,49 @@ def t_quantile(probability: float, freedom: int) -> float:
 
 
 def probabilities(losses: Table, leader: int, temperature: float | None, floor: float = 0.0) -> NDArray[np.float64]:
-    """Return what every label's gap to the leader makes of it; they sum to one.
+    """Return each label's probability, from its gap to the leader.
 
-    With a temperature, which is in units of the loss and was fitted on images with known labels, a softmax over
-    −gap / √(temperature² + error²): how often such an answer is right. The temperature stands for what a model has
-    learnt wrongly, which more draws do not mend, and the gap's standard error for what they do; a single draw's is
-    taken to be as large as its gap.
+    With a temperature (in units of the loss, fitted on images with known labels), a softmax over
+    −gap / √(temperature² + error²): how often such a label is right. The temperature covers the model's own mistakes,
+    which more draws do not reduce, the standard error those of few draws; that of a single draw is its gap.
 
     Without one, a softmax over −z²/2, z being the standardised gap: how sure the draws are about the order. z²/2 is the
-    normal log-likelihood ratio of "the gap is as seen" to "there is none": near-ties share the mass, and many labels
-    that are clearly worse do not drown the winner, as they would in a softmax over z.
+    normal log-likelihood ratio of "the gap is as measured" to "there is none": near-ties share the mass, and many
+    labels that are clearly worse do not take it from the leader, as they would in a softmax over z.
     """
-    means, spread, counts = paired(losses, leader, floor)
-    error = error_of(spread, counts)
+    means, spread, counts = paired_differences(losses, leader, floor)
+    error = standard_error(spread, counts)
     if temperature is not None:
         error = np.where(counts < 2, np.abs(means), error)
-        return shares_at(np.hypot(temperature, error), np.maximum(means, 0))
+        return gap_softmax(np.hypot(temperature, error), np.maximum(means, 0))
     z = np.divide(means, error, out=np.where(means > 0, np.inf, 0.0), where=error > 0)
     z = np.where((counts < 2) | (z < 0), 0.0, z)
     weights = np.exp(-(z**2) / 2)
     return weights / weights.sum()
 
 
-def shares_at(widths: float | Table, gaps: Table) -> NDArray[np.float64]:
+def gap_softmax(widths: float | Table, gaps: Table) -> NDArray[np.float64]:
     """Return a softmax over −gap / width, along the last axis."""
     weights = np.exp(-(gaps - gaps.min(axis=-1, keepdims=True)) / widths)
     return weights / weights.sum(axis=-1, keepdims=True)
 
 
 def fitted_temperature(gaps: Table, errors: Table, truth: NDArray[np.int64]) -> float | None:
-    """Return the temperature under which the right labels were likeliest; None if the gaps tell nothing about them.
+    """Return the temperature of maximum likelihood for the true labels; None if no temperature beats chance.
 
-    `errors` are the gaps' standard errors. One image more, with the usual gaps, is taken to have been of any label:
-    else a model that made no mistake would be sure of all.
+    `errors` are the gaps' standard errors. One image more, with the mean gaps, counts as one of every label: otherwise
+    a model without mistakes would get a temperature of 0.
     """
     scale = float(gaps.mean())
     if scale <= 0:
         return None
     order = np.argsort(gaps, axis=1)
-    usual, unsure = (np.take_along_axis(part, order, axis=1).mean(axis=0) for part in (gaps, errors))
+    mean_gaps, mean_errors = (np.take_along_axis(part, order, axis=1).mean(axis=0) for part in (gaps, errors))
     images = np.arange(len(gaps))
 
     def loss(exponent: float) -> float:
-        logs = np.log(shares_at(np.hypot(scale * 10**exponent, errors), gaps)[images, truth] + TINY)
-        more = np.log(shares_at(np.hypot(scale * 10**exponent, unsure), usual) + TINY)
+        logs = np.log(gap_softmax(np.hypot(scale * 10**exponent, errors), gaps)[images, truth] + TINY)
+        more = np.log(gap_softmax(np.hypot(scale * 10**exponent, mean_errors), mean_gaps) + TINY)
         return -float(logs.sum() + more.mean()) / (len(gaps) + 1)
 
     coarse = min(np.linspace(-MAGNITUDES, MAGNITUDES, STEPS), key=loss)

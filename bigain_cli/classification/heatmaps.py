@@ -1,6 +1,6 @@
-"""Heatmaps: where in the image the evidence lies, from per-pixel errors added up over draws.
+"""Heatmaps: where in the image the evidence lies.
 
-Pixel errors of a round first, then the running sums of one image, then the maps that its ranking carries.
+From residuals to errors per pixel, summed over a round's draws, then over an image's rounds, then to evidence maps.
 """
 
 from __future__ import annotations
@@ -16,12 +16,15 @@ from torch import Tensor
 
 from bigain_cli.classification.elimination import Elimination
 from bigain_cli.classification.ranking import EvidenceMap
+from bigain_cli.classification.stopping import mappable_score
+from bigain_cli.registry import attribute
 
-Weigh = Callable[[Tensor], Tensor]
+Weigh = Callable[[Tensor], Tensor]  # from the errors of each draw's first prompt to the weights of the draws
+Map = NDArray[np.float64]  # [h w]
 
 
-def plain(first: Tensor) -> Tensor:
-    """Weigh all draws alike: the score is the error itself."""
+def equal_weights(first: Tensor) -> Tensor:
+    """Weigh all draws equally: the score is the error itself."""
     return torch.ones_like(first)
 
 
@@ -37,58 +40,61 @@ def relative(first: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class PixelErrors:
-    """How a residual is split over pixels, and what a draw weighs."""
+    """Splits residuals into errors per pixel; `weigh` gives the weight of a draw."""
 
     absolute: bool
-    patch: int  # of pixels in the channels of the network's input
+    patch: int  # pixels along an axis that are channels of the network's input
     weigh: Weigh
 
     def __call__(self, residual: Tensor) -> Tensor:
-        """Return what each pixel adds to a row's error."""  # [b c h w] -> [b h w]
+        """Return each pixel's part of a row's error."""  # [b c h w] -> [b h w]
         values = residual.abs() if self.absolute else residual.square()
         return F.pixel_shuffle(values, self.patch).sum(1) / residual[0].numel()
 
 
+def pixel_errors_of(score: str, patch: int) -> PixelErrors:
+    """Return the pixel errors that a score takes, or refuse it."""
+    info = mappable_score(score)
+    return PixelErrors(info.absolute, patch, attribute(info.weigh))
+
+
 class HeatmapAccumulator:
-    """The maps of a round; every draw's first prompt gives the draw its weight."""
+    """The sums of each job's pixel errors over a round; every draw is weighted by the error of its first prompt."""
 
     def __init__(self, pixel_errors: PixelErrors, shapes: Sequence[tuple[int, int]], device: torch.device) -> None:
         self._pixel_errors, self._shapes = pixel_errors, shapes  # (draws, prompts) of each job
-        self._slots: list[int] = []  # where each evaluation is added
-        leads: list[int] = []  # the first evaluation of each one's draw
-        first = 0
+        self._targets: list[int] = []  # the sum that each evaluation is added to
+        firsts: list[int] = []  # the first evaluation of each one's draw
+        count = 0
         for draws, prompts in shapes:
             for _ in range(draws):
-                leads += [len(self._slots)] * prompts
-                self._slots += range(first, first + prompts)
-            first += prompts
-        self._leads = torch.tensor(leads, device=device)
-        self._errors = torch.zeros(len(leads), device=device)
-        self._count, self._done, self._totals = first, 0, torch.zeros(0)
+                firsts += [len(self._targets)] * prompts
+                self._targets += range(count, count + prompts)
+            count += prompts
+        self._firsts = torch.tensor(firsts, device=device)
+        self._errors = torch.zeros(len(firsts), device=device)
+        self._count, self._done, self._sums = count, 0, torch.zeros(0)
 
     def add(self, residual: Tensor, errors: Tensor) -> None:
-        """Add the next batch; rows beyond the last evaluation only fill it up."""  # [b c h w], [b]
-        rows = slice(self._done, min(self._done + len(residual), len(self._slots)))
+        """Add the next batch; rows beyond the last evaluation are padding."""  # [b c h w], [b]
+        rows = slice(self._done, min(self._done + len(residual), len(self._targets)))
         count = rows.stop - rows.start
         self._errors[rows] = errors[:count]
         maps = self._pixel_errors(residual[:count])
-        maps = maps * self._pixel_errors.weigh(self._errors[self._leads[rows]])[:, None, None]
-        if not len(self._totals):
-            self._totals = maps.new_zeros(self._count, *maps.shape[1:])
-        for slot, pixels in zip(self._slots[rows], maps, strict=True):  # one by one: the same order every time
-            self._totals[slot] += pixels
+        maps = maps * self._pixel_errors.weigh(self._errors[self._firsts[rows]])[:, None, None]
+        if not len(self._sums):
+            self._sums = maps.new_zeros(self._count, *maps.shape[1:])
+        for target, pixels in zip(self._targets[rows], maps, strict=True):  # one by one: the same order every time
+            self._sums[target] += pixels
         self._done = rows.stop
 
     def split(self) -> list[Tensor]:
         """Return each job's sums."""  # [prompts h w] each
-        return list(self._totals.split([prompts for _, prompts in self._shapes]))
-
-
-Map = NDArray[np.float64]  # [h w]
+        return list(self._sums.split([prompts for _, prompts in self._shapes]))
 
 
 class HeatmapSums:
-    """Running sums in float64; those of dropped labels are dropped."""
+    """One image's sums over all rounds, in float64; those of dropped labels are dropped."""
 
     def __init__(self) -> None:
         self._sums: dict[int, Map] = {}
@@ -96,7 +102,7 @@ class HeatmapSums:
         self._errors: list[float] = []  # of the empty prompt
 
     def add(self, sums: NDArray[np.float32], errors: NDArray[np.float32], labels: Sequence[int], costs: Map) -> None:
-        """Take a block: the empty prompt first, then the prompts of each label."""  # [prompts h w], [draws]
+        """Add a block: the empty prompt first, then the prompts of each label."""  # [prompts h w], [draws]
         self._empty = self._empty + sums[0]
         self._errors += errors.tolist()
         ends = 1 + np.cumsum(costs)
@@ -105,23 +111,19 @@ class HeatmapSums:
             for label, end, cost in zip(labels, ends, costs, strict=True)
         }
 
-    def evidence(self, elimination: Elimination, empty: int | None) -> tuple[EvidenceMap, ...]:
-        """Compare the winner with the runner-up and with the empty prompt, which may be a label itself."""
-        winner, second, gap = elimination.first_two()
+    def evidence(self, elimination: Elimination, empty_label: int | None) -> tuple[EvidenceMap, ...]:
+        """Compare the leader with the runner-up and with the empty prompt, which may be a label itself."""
+        leader, runner_up, gap = elimination.first_two()
         found = []
-        if second is not None:
-            name = None if second == empty else elimination.labels[second]
-            found.append(self._compared(elimination, name, self._sums[second], self._sums[winner], gap))
-        if empty is None or empty not in (winner, second):
-            gap = elimination.mean_loss(self._errors) - elimination.mean_loss_of(winner)
-            found.append(self._compared(elimination, None, self._empty, self._sums[winner], gap))
-        return tuple(each for each in found if np.isfinite(each.map).all())  # a map that overflowed shows nothing
+        if runner_up is not None:
+            name = None if runner_up == empty_label else elimination.labels[runner_up]
+            found.append(self._evidence_map(elimination, name, self._sums[runner_up] - self._sums[leader], gap))
+        if empty_label is None or empty_label not in (leader, runner_up):
+            gap = elimination.mean_loss(self._errors) - elimination.mean_loss_of(leader)
+            found.append(self._evidence_map(elimination, None, self._empty - self._sums[leader], gap))
+        return tuple(each for each in found if np.isfinite(each.map).all())  # without maps that overflowed
 
-    def _compared(
-        self, elimination: Elimination, against: str | None, loser: Map, winner: Map, gap: float
-    ) -> EvidenceMap:
-        shares = (loser - winner) / elimination.draws
-        if elimination.additive:
-            return EvidenceMap(against, gap, elimination.draws, shares)
-        remainder = gap - float(shares.sum())
-        return EvidenceMap(against, gap, elimination.draws, shares + remainder / shares.size, remainder)
+    def _evidence_map(self, elimination: Elimination, against: str | None, summed: Map, gap: float) -> EvidenceMap:
+        values = summed / elimination.draws
+        remainder = 0.0 if elimination.additive else gap - float(values.sum())
+        return EvidenceMap(against, gap, elimination.draws, values + remainder / values.size, remainder)

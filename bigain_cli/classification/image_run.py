@@ -1,7 +1,6 @@
-"""One image while it is classified: which evaluations come next, and what their errors mean for its labels.
+"""One image while it is classified: which evaluations come next, and their errors, averaged over a label's prompts.
 
-Prompts become labels here: a label's error in a draw is the mean over its prompts. For heatmaps the empty prompt is
-evaluated, too, first in every draw, and changes nothing else. Must not know networks.
+For heatmaps the empty prompt is evaluated, too, first in every draw, and changes nothing else. Must not know networks.
 """
 
 from __future__ import annotations
@@ -24,24 +23,30 @@ from bigain_cli.noise_draws import Draws
 
 @dataclass(frozen=True)
 class EmptyPrompt:
-    """The empty prompt: its number, and the label that it is, if it is one; that label is the last."""
+    """The numbers of the empty prompt and, if it is a label (the last one), of that label."""
 
     prompt: int
     label: int | None
 
+    @staticmethod
+    def find(prompt_counts: Sequence[int], is_label: bool) -> EmptyPrompt:
+        """Return the last label's prompt, or one after the prompts of all labels."""
+        count = sum(prompt_counts)
+        return EmptyPrompt(count - 1, len(prompt_counts) - 1) if is_label else EmptyPrompt(count, None)
+
 
 @dataclass
 class ImageRun:
-    """An image, its draws and the elimination of its labels; `place` is its place in the output."""
+    """An image, its draws and the elimination of its labels; `index` is its position in the output."""
 
-    place: int
+    index: int
     id: str
     latent: Tensor  # [c h w]
     draws: Draws
     elimination: Elimination
-    started: float  # time.monotonic() when the image was taken in
-    view: Image | None = None  # the image as the model sees it, where an output shows it
-    empty: EmptyPrompt | None = None  # for heatmaps
+    started: float  # time.monotonic() when the image was started
+    image: Image | None = None  # as the model sees it, for outputs
+    empty_prompt: EmptyPrompt | None = None  # for heatmaps
     heatmap_sums: HeatmapSums = field(default_factory=HeatmapSums)
 
     @property
@@ -50,7 +55,7 @@ class ImageRun:
         return self.elimination.next_draws() * self.elimination.cost
 
     def next_job(self) -> ScoringJob:
-        """Return the next block's work."""
+        """Return the next block's draws and prompts."""
         block = self.draws.block(self.elimination.draws, self.elimination.next_draws())
         ends = np.cumsum(self.elimination.costs)
         prompts = [
@@ -58,28 +63,34 @@ class ImageRun:
             for label in np.flatnonzero(self.elimination.alive)
             for prompt in range(ends[label] - self.elimination.costs[label], ends[label])
         ]
-        if self.empty is not None:
-            prompts = [self.empty.prompt, *(prompt for prompt in prompts if prompt != self.empty.prompt)]
+        if self.empty_prompt is not None:
+            first = self.empty_prompt.prompt
+            prompts = [first, *(prompt for prompt in prompts if prompt != first)]
         return ScoringJob(self.latent, block, prompts)
 
-    def label_errors(self, errors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the errors of the labels' prompts, without an empty prompt that is there for heatmaps only."""
-        if self.empty is None:
+    def is_finite(self, errors: NDArray[np.float32]) -> bool:
+        """Tell whether the errors of all labels are numbers."""
+        return bool(np.isfinite(self._label_errors(errors)).all())
+
+    def _label_errors(self, errors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the errors of the labels' prompts, without an empty prompt that is evaluated for heatmaps only."""
+        if self.empty_prompt is None:
             return errors
-        competes = self.empty.label is not None and self.elimination.alive[self.empty.label]
+        label = self.empty_prompt.label
+        competes = label is not None and self.elimination.alive[label]
         return np.column_stack([errors[:, 1:], errors[:, 0]]) if competes else errors[:, 1:]
 
     def add_errors(self, errors: NDArray[np.float32], sums: NDArray[np.float32] | None = None) -> None:
-        """Take a block's errors [draws prompts], and their maps [prompts h w]."""
+        """Add a block's errors, and their heatmap sums."""  # [draws prompts], [prompts h w]
         alive = np.flatnonzero(self.elimination.alive)
-        if self.empty is not None and sums is not None:
-            sums = np.concatenate([sums, sums[:1]])  # the empty prompt is the last label, too, if it is one
-            self.heatmap_sums.add(sums, errors[:, 0], [int(label) for label in alive], self.elimination.costs[alive])
-        errors = self.label_errors(errors)
-        ends = np.cumsum(self.elimination.costs[alive])
+        costs = self.elimination.costs[alive]
+        if sums is not None:
+            sums = np.concatenate([sums, sums[:1]])  # the empty prompt again, in case it is the last label
+            self.heatmap_sums.add(sums, errors[:, 0], [int(label) for label in alive], costs)
+        errors = self._label_errors(errors)
         table = np.full((len(errors), len(self.elimination.alive)), np.nan)
-        for label, end in zip(alive, ends, strict=True):
-            table[:, label] = errors[:, end - self.elimination.costs[label] : end].mean(axis=1, dtype=np.float64)
+        for label, cost, end in zip(alive, costs, np.cumsum(costs), strict=True):
+            table[:, label] = errors[:, end - cost : end].mean(axis=1, dtype=np.float64)
         self.elimination.add_errors(table)
 
     def restart(self, elimination: Elimination) -> None:
@@ -87,46 +98,40 @@ class ImageRun:
         self.elimination, self.heatmap_sums = elimination, HeatmapSums()
 
     def evidence(self) -> ImageEvidence | None:
-        """Return what an output can show: the image, and its evidence maps."""
-        if self.view is None:
+        """Return the image and its evidence maps, for outputs."""
+        if self.image is None:
             return None
-        empty = self.empty
-        return ImageEvidence(
-            self.view, self.heatmap_sums.evidence(self.elimination, empty.label) if empty is not None else ()
-        )
+        if self.empty_prompt is None:
+            return ImageEvidence(self.image)
+        return ImageEvidence(self.image, self.heatmap_sums.evidence(self.elimination, self.empty_prompt.label))
 
     def finished(self, deadline: float | None) -> bool:
-        """Tell whether there is nothing more to do, or no more time to do it in."""
+        """Tell whether no further draws are needed, or no time is left for them."""
         return self.elimination.next_draws() == 0 or (deadline is not None and self.seconds() >= deadline)
 
     def seconds(self) -> float:
-        """Return the time since the image was taken in."""
+        """Return the time since the image was started."""
         return time.monotonic() - self.started
 
 
-def finite(errors: Sequence[NDArray[np.float32]]) -> bool:
-    """Tell whether every error is a number."""
-    return all(bool(np.isfinite(part).all()) for part in errors)
-
-
-class InOrder:
-    """Holds a result back until all results before it have been returned."""
+class OrderedResults:
+    """Holds each result back until all results before it have been returned."""
 
     def __init__(self) -> None:
-        self._taken = self._given = 0
-        self._held: dict[int, Ranking | Failure] = {}
+        self._reserved = self._returned = 0
+        self._waiting: dict[int, Ranking | Failure] = {}
 
-    def take(self) -> int:
-        """Reserve the next place."""
-        self._taken += 1
-        return self._taken - 1
+    def reserve(self) -> int:
+        """Reserve the next index."""
+        self._reserved += 1
+        return self._reserved - 1
 
-    def add(self, place: int, result: Ranking | Failure) -> None:
-        """Put a result in its place."""
-        self._held[place] = result
+    def add(self, index: int, result: Ranking | Failure) -> None:
+        """Add the result of a reserved index."""
+        self._waiting[index] = result
 
     def ready(self) -> Iterator[Ranking | Failure]:
         """Yield every result with nothing missing before it."""
-        while self._given in self._held:
-            self._given += 1
-            yield self._held.pop(self._given - 1)
+        while self._returned in self._waiting:
+            self._returned += 1
+            yield self._waiting.pop(self._returned - 1)

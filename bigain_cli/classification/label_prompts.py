@@ -1,7 +1,6 @@
-"""From labels to the prompts that a backbone is given for each of them.
+"""From labels to the prompts of each: class names for a model with a fixed vocabulary, else texts.
 
-A model with a closed vocabulary gets class names, one with a text encoder gets prompts. Must not know tensors or how
-scoring works.
+Must not know tensors or scores.
 """
 
 from __future__ import annotations
@@ -15,10 +14,12 @@ from bigain_cli.labels import DEFAULT_TEMPLATE, INLINE_LIST, Label, LabelSet, pr
 
 NONE = "none"
 
+Labels = str | LabelSet | Sequence[str] | Mapping[str, str | Sequence[str]]
+
 
 @dataclass(frozen=True)
 class LabelPrompts:
-    """A label and its prompts; the empty prompt is the model without a condition."""
+    """A label and its prompts; the empty prompt is the unconditional model."""
 
     name: str
     texts: tuple[str, ...]
@@ -31,18 +32,17 @@ def label_prompts(
     vocabulary: ClassVocabulary | None,
     usual: str = DEFAULT_TEMPLATE,
 ) -> tuple[LabelPrompts, ...]:
-    """Return the prompts of each label, with `reject` "none", too; `usual` is the template if none is given."""
+    """Return the prompts of each label and, with `reject`, of "none"; `usual` is the default template."""
     chosen = [label for label in labels.labels if not (reject and label.name.casefold() == NONE)]
     for label in set(labels.labels) - set(chosen):
         if label.prompts:
-            raise UsageError(
-                f"label {label.name!r}", "has prompts of its own, but --reject needs the name", "Rename it."
-            )
+            why = "has prompts of its own, but --reject needs the name"
+            raise UsageError(f"label {label.name!r}", why, "Rename it.")
     if vocabulary is None:
         used = templates or (usual,)
         found = [LabelPrompts(label.name, prompts_for(label, used, override=bool(templates))) for label in chosen]
     else:
-        found = _known(chosen, templates, vocabulary)
+        found = _class_names(chosen, templates, vocabulary)
     if reject:
         found.append(LabelPrompts(NONE, ("",)))
     if len(found) < 2:
@@ -51,8 +51,8 @@ def label_prompts(
     return tuple(found)
 
 
-def _known(labels: Sequence[Label], templates: Sequence[str], vocabulary: ClassVocabulary) -> list[LabelPrompts]:
-    """Match every label with a class; by its name or else by the prompts it came with."""
+def _class_names(labels: Sequence[Label], templates: Sequence[str], vocabulary: ClassVocabulary) -> list[LabelPrompts]:
+    """Match every label with a class: by its name, or else by its prompts."""
     if templates:
         raise UsageError("--template", "this model knows class names, not sentences", "Leave out --template.")
     found, seen = [], dict[int, str]()
@@ -61,30 +61,27 @@ def _known(labels: Sequence[Label], templates: Sequence[str], vocabulary: ClassV
         texts = label.prompts if by_prompt and not vocabulary.knows(label.name) else (label.name,)
         for number in map(vocabulary.find, texts):
             if seen.setdefault(number, label.name) != label.name:
-                raise UsageError(
-                    f"labels {seen[number]!r} and {label.name!r}",
-                    f"are the same class {number} of this model",
-                    "Keep one.",
-                )
+                both = f"labels {seen[number]!r} and {label.name!r}"
+                raise UsageError(both, f"are the same class {number} of this model", "Keep one.")
         found.append(LabelPrompts(label.name, texts))
     return found
 
 
-def as_label_set(labels: str | LabelSet | Sequence[str] | Mapping[str, str | Sequence[str]]) -> LabelSet:
-    """Take labels as a specification, a list of names, or a mapping from names to prompts."""
+def as_label_set(labels: Labels) -> LabelSet:
+    """Read labels from a specification, a list of names, or a mapping from names to prompts."""
     if isinstance(labels, LabelSet):
         return labels
     if isinstance(labels, str):
         return read_labels(labels, presets())
     if isinstance(labels, Mapping):
-        made = [Label(name, (texts,) if isinstance(texts, str) else tuple(texts)) for name, texts in labels.items()]
+        given = [(name, (texts,) if isinstance(texts, str) else tuple(texts)) for name, texts in labels.items()]
     else:
-        made = [Label(name) for name in labels]
-    if any(not isinstance(label.name, str) for label in made):
+        given = [(name, ()) for name in labels]
+    if any(not isinstance(name, str) for name, _ in given):
         raise UsageError("labels", "a label is not a text", "Give names, or a mapping from names to prompts.")
-    made = [Label(label.name.strip(), label.prompts) for label in made]
-    names = [label.name for label in made]
+    parsed = [Label(name.strip(), texts) for name, texts in given]
+    names = [label.name for label in parsed]
     for name in names:
         if not name or names.count(name) > 1:
             raise UsageError("labels", f"{name!r} is given twice" if name else "one is empty", "Give each label once.")
-    return LabelSet(tuple(made), "the labels given")
+    return LabelSet(tuple(parsed), "the labels given")

@@ -1,6 +1,6 @@
-"""The answer for one image: labels in order with score, margin, interval, probability and cost.
+"""The result for one image: its labels in order, with probability, score, gap and interval; or why it failed.
 
-In come plain numbers; out goes one flat, JSON-ready dict per image. Must not know torch.
+In come plain numbers; out goes one record per image, ready for JSON. Must not know torch.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EvidenceMap:
-    """What speaks for the winner and against another label; the map's sum is the gap between the two."""
+    """The evidence for the leader and against another label; the map's sum is the gap between the two."""
 
     against: str | None  # None: the empty prompt
     gap: float
-    draws: int  # those that both labels took part in
-    map: NDArray  # [h w] float64, positive where the image speaks for the winner
-    remainder: float = 0.0  # what belongs to no place (scores that do not add up), spread evenly over the map
+    draws: int  # shared by both labels
+    map: NDArray  # [h w] float64, positive where the image supports the leader
+    remainder: float = 0.0  # of scores that do not add up: the part of the gap that is spread evenly over the map
 
 
 @dataclass(frozen=True)
 class ImageEvidence:
-    """One image as the model sees it, and the maps of its first comparisons, if they were requested."""
+    """One image as the model sees it, and its evidence maps, if they were requested."""
 
     image: Image
     maps: tuple[EvidenceMap, ...] = ()
@@ -34,16 +34,16 @@ class ImageEvidence:
 
 @dataclass(frozen=True)
 class RankedLabel:
-    """One label's place: its score (higher is better) over the draws it took part in."""
+    """One label of a ranking, with its score (higher is better) over its draws."""
 
     label: str
     probability: float
     score: float
     draws: int
-    alive: bool = True
-    behind: float = 0.0  # the mean paired difference to the leader, over the draws that both took part in
-    error: float = 0.0  # the standard error of that
-    radius: float | None = None  # half the width of its interval; None if there are too few draws
+    alive: bool = True  # whether its gap to the leader is not significant
+    behind: float = 0.0  # the gap to the leader: the mean paired difference over their shared draws
+    error: float = 0.0  # the gap's standard error
+    radius: float | None = None  # half the width of the gap's interval; None if there are too few draws
 
     def to_dict(self) -> dict[str, Any]:
         """Return the entry of the record's `top` list."""
@@ -83,7 +83,7 @@ class Ranking:
 
     @property
     def probability(self) -> float:
-        """The leader's probability; all labels' sum to one."""
+        """The leader's probability; those of all labels sum to one."""
         return self.ranked[0].probability
 
     @property
@@ -93,8 +93,8 @@ class Ranking:
 
     @property
     def contenders(self) -> tuple[str, ...]:
-        """The labels that the draws could not tell apart from the leader, the leader included."""
-        return tuple(standing.label for standing in self.ranked if standing.alive)
+        """The leader, and the labels whose gap to it is not significant."""
+        return tuple(label.label for label in self.ranked if label.alive)
 
     def to_dict(self, top: int | None = 5) -> dict[str, Any]:
         """Return the record with at most `top` labels (None: all)."""
@@ -109,7 +109,7 @@ class Ranking:
         }
         if not self.decided:
             record["contenders"] = list(self.contenders)
-        record["top"] = [standing.to_dict() for standing in self.ranked[:top]]
+        record["top"] = [label.to_dict() for label in self.ranked[:top]]
         record["draws"] = self.draws
         record["evaluations"] = self.evaluations
         if self.seconds is not None:
@@ -120,7 +120,7 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Failure:
-    """An image that gave no answer, and why."""
+    """An image that could not be classified, and why."""
 
     id: str
     kind: str
@@ -129,7 +129,7 @@ class Failure:
     finished: bool = True
 
     def to_dict(self, top: int | None = 5) -> dict[str, Any]:
-        """Return the error record; `top` is taken for the sake of a common call."""
+        """Return the error record; `top` is unused, so that results can be called alike."""
         record: dict[str, Any] = {"id": self.id, "error": {"kind": self.kind, "message": self.message}}
         if self.settings:
             record["settings"] = dict(self.settings)
@@ -137,5 +137,5 @@ class Failure:
 
 
 def significant(value: float | None, digits: int = 9) -> float | None:
-    """Round to a number of significant digits, so that records are readable; fp32 has seven."""
+    """Round to significant digits, so that records are readable; float32 has seven."""
     return None if value is None else float(f"{value:.{digits}g}")

@@ -1,6 +1,6 @@
 """When to stop with one image: the schedule, the confidence, and the limits of draws, evaluations and seconds.
 
-Plain numbers, checked on construction. Must not know numpy, torch or what a draw is made of.
+Plain numbers, checked on construction. Must not know numpy or torch.
 """
 
 from __future__ import annotations
@@ -24,53 +24,51 @@ class StoppingRules:
     draws: int | None = None
     budget: int | None = None
     deadline: float | None = None
-    score: str | None = None  # the model's own
+    score: str | None = None  # by default the model's
 
     def __post_init__(self) -> None:
         check_known("--schedule", self.schedule, SCHEDULES, "unknown schedule")
         if self.score is not None:
             check_known("--score", self.score, SCORES, "unknown score")
         if not (math.isfinite(self.confidence) and 0.5 <= self.confidence < 1):
-            raise UsageError(
-                f"--confidence {self.confidence:g}",
-                "not a probability from 0.5 up to, but not including, 1",
-                "0.95 is usual.",
-            )
+            why = "not a probability from 0.5 up to, but not including, 1"
+            raise UsageError(f"--confidence {self.confidence:g}", why, "0.95 is usual.")
         fixed = SCHEDULES[self.schedule].draws if SCHEDULES[self.schedule].staged else None
         if fixed is not None and self.draws not in (None, fixed):
-            raise UsageError(
-                f"--draws {self.draws}",
-                f"the {self.schedule} schedule always takes {fixed} draws",
-                "Leave out --draws, or use --schedule fixed.",
-            )
+            why = f"the {self.schedule} schedule always takes {fixed} draws"
+            raise UsageError(f"--draws {self.draws}", why, "Leave out --draws, or use --schedule fixed.")
         for name, least in (("draws", 1), ("budget", 1), ("deadline", 0)):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value >= least and value > 0):
-                raise UsageError(
-                    f"--{name} {value:g}", "must be a positive number", f"Leave out --{name} for no such limit."
-                )
+                hint = f"Leave out --{name} for no such limit."
+                raise UsageError(f"--{name} {value:g}", "must be a positive number", hint)
 
     @property
     def most_draws(self) -> int:
-        """The most draws a label may take: those that are set, or the schedule's own."""
+        """The most draws of a label: the limit that is set, or the schedule's."""
         return self.draws or SCHEDULES[self.schedule].draws
 
     def most_evaluations(self, prompts: Sequence[int], planned: bool) -> int:
-        """Return the most evaluations of one image, given each label's prompts; making a plan takes one more a draw."""
-        most = self.most_draws * sum(prompts)
+        """Return the most evaluations of one image, from each label's prompts; a plan takes one more per draw."""
+        most = self.most_draws * (sum(prompts) + planned)
         if stages := SCHEDULES[self.schedule].staged:
-            most = len(stages[0]) * sum(prompts) + len(stages[1]) * sum(sorted(prompts)[-5:])
-        most += self.most_draws * planned
+            most -= len(stages[1]) * sum(sorted(prompts)[:-5])
         return most if self.budget is None else min(most, self.budget)
 
+    def check_budget(self, labels: int, evaluations: int) -> None:
+        """Refuse a budget below one draw of all labels, which takes so many evaluations."""
+        if self.budget is not None and self.budget < evaluations:
+            why = f"one draw of all {labels} labels takes {evaluations} evaluations"
+            raise UsageError(f"--budget {self.budget}", why, "Raise the budget or give fewer labels.")
+
     def for_model(self, score: str, draws: int | None = None) -> StoppingRules:
-        """Return these rules with the model's own score and fewer draws if it needs no more, unless they say so."""
+        """Return these rules with the model's defaults: its score, and its draws if they are fewer."""
         schedule = SCHEDULES[self.schedule]
         fewer = self.draws is None and draws is not None and not schedule.staged and draws < schedule.draws
         return dataclasses.replace(self, score=self.score or score, draws=draws if fewer else self.draws)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the rules as a record holds them; limits that are not set are left out."""
+        """Return the rules for a record, without limits that are not set."""
         limits = {name: getattr(self, name) for name in ("budget", "deadline") if getattr(self, name) is not None}
         return {
             "schedule": self.schedule,

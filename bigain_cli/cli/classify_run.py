@@ -99,7 +99,7 @@ def _start(request: ClassifyRequest, labels: LabelSet, messages: Messages) -> An
         batch=request.batch,
         timing=request.timing,
         maps=request.heatmap is not None or (with_images and can_map(request.rules.score or backbone.score)),
-        views=with_images,
+        with_images=with_images,
     )
     if run.report is not None:
         messages.detail(f"compression:\n{run.report}")

@@ -38,7 +38,7 @@ def open_dataset(name: str, download: bool = False) -> Dataset:
         raise UsageError(f"dataset {name}", "names no folder", f"Write {kind}:DIR.")
     entry = DATASETS[kind]
     opened: Dataset = attribute(entry.opener)(name, folder, entry, download)
-    return opened
+    return replace(opened, preset=kind)
 
 
 def open_torchvision(name: str, folder: str, entry: DatasetInfo, download: bool) -> Dataset:
@@ -51,7 +51,7 @@ def open_torchvision(name: str, folder: str, entry: DatasetInfo, download: bool)
     found = _make_torchvision(name, folder, entry, download)
     truths = [int(number) for number in getattr(found, entry.targets)]
     cases = [Case(f"{name}[{number}]", (truth,), _opener(found, number)) for number, truth in enumerate(truths)]
-    return Dataset(name, tuple(getattr(found, entry.names)), cases, entry.preset)
+    return Dataset(name, tuple(getattr(found, entry.names)), cases)
 
 
 def open_wordnet(name: str, folder: str, entry: DatasetInfo, download: bool) -> Dataset:
@@ -64,7 +64,7 @@ def open_wordnet(name: str, folder: str, entry: DatasetInfo, download: bool) -> 
     if len(found.classes) != entry.classes or not all(each[:1] == "n" and each[1:].isdigit() for each in found.classes):
         why = f"{root} has {len(found.classes)} class folders; wanted are {entry.classes}, named as n01440764"
         raise UsageError(f"dataset {name}", why, "Unpack the validation images into a folder for each class.")
-    return replace(found, name=name, preset=entry.preset)
+    return replace(found, name=name)
 
 
 def _make_torchvision(name: str, folder: str, entry: DatasetInfo, download: bool) -> Any:
@@ -73,7 +73,7 @@ def _make_torchvision(name: str, folder: str, entry: DatasetInfo, download: bool
         raise UsageError(f"dataset {name}", why, f"pip install {entry.needs}")
     options = {**entry.options, **({"download": download} if entry.fetched else {})}
     try:
-        return attribute(entry.maker)(folder, **options)
+        return attribute(f"torchvision.datasets:{entry.torchvision}")(folder, **options)
     except (RuntimeError, OSError, ValueError) as problem:
         why = str(problem).split(chr(10))[0] or type(problem).__name__
         if download:
@@ -108,4 +108,4 @@ def open_coco(name: str, folder: str, entry: DatasetInfo, download: bool) -> Dat
         raise UsageError(f"dataset {name}", f"{path} cannot be read ({problem.strerror})", UNPACK) from problem
     except (ValueError, KeyError, TypeError, AttributeError) as problem:
         raise UsageError(f"dataset {name}", f"{path} is not COCO's list of instances", UNPACK) from problem
-    return Dataset(name, names, cases, entry.preset, multilabel=True)
+    return Dataset(name, names, cases, multilabel=True)

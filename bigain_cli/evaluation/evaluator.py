@@ -153,7 +153,7 @@ class Evaluator:
             reject=self.dataset.multilabel,
             batch=options.batch,
             compress=spec,
-            views=options.images,
+            with_images=options.images,
             maps=options.heatmaps and not self.dataset.multilabel,
         )
 

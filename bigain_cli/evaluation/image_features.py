@@ -49,7 +49,7 @@ class Feature(Protocol):
 
 def load_feature(name: str, backbone: Backbone, batch: int | None = None) -> Feature:
     """Make a feature of the registry; some use the backbone itself, others only its device."""
-    feature: Feature = attribute(entry("feature", name, FEATURES).maker)(backbone, batch)
+    feature: Feature = attribute(entry("feature", name, FEATURES).target)(backbone, batch)
     return feature
 
 

@@ -60,7 +60,7 @@ def compare_features(
     seed: int = 0,
 ) -> Quality:
     """Do the same with features that are already computed."""  # [n d], [m d]
-    targets = [entry("measure", measure, MEASURES).estimator for measure in measures]
+    targets = [entry("measure", measure, MEASURES).target for measure in measures]
     one, other = check_features(generated, "generated"), check_features(real, "real")
     if one.shape[1] != other.shape[1]:
         why = f"{one.shape[1]} features of generated images, {other.shape[1]} of real ones"

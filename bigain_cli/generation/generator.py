@@ -87,9 +87,8 @@ class Generation:
         self._conditional, self._unconditional = self._conditions()
         self._evaluations = len(self._sampling_loop())  # per batch
         with compressed_or_not(backbone, self._spec, self._shape[1:]) as compression:
-            rows = self._conditional.rows
-            context = rows.shape[1] if rows.ndim == 3 else 1
-            self.report = compression.report(self._shape[1:], context) if compression is not None else None
+            tokens = self._conditional.text_tokens
+            self.report = compression.report(self._shape[1:], tokens) if compression is not None else None
         if self.report is not None:
             self.report.warn()
 

@@ -102,8 +102,7 @@ def inspect(
             with compression.seeds(seeds), compression.observe() as observations:
                 backbone.noise(noisy, t, empty_prompt)
             views += [_block_view(int(t), each, compression, cropped) for each in observations]
-        context = empty_prompt.rows.shape[1] if empty_prompt.rows.ndim == 3 else 1
-        report = compression.report(backbone.latent_shape[1:], context)
+        report = compression.report(backbone.latent_shape[1:], empty_prompt.text_tokens)
     return Inspection(cropped, tuple(views), report)
 
 
