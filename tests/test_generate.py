@@ -13,8 +13,8 @@ import torch
 from diffusers import DiTPipeline, StableDiffusionPipeline
 
 import bigain_cli as bigain
-from bigain_cli.backbones.base import NoiseSchedule
 from bigain_cli.backbones.devices import PrecisionWarning
+from bigain_cli.backbones.noise_schedule import NoiseSchedule
 from bigain_cli.generation.generator import Generation, GenerationProgress
 from bigain_cli.generation.options import GenerationOptions
 from bigain_cli.generation.sampling_loop import SamplingLoop

@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from diffusers import DiTTransformer2DModel, UNet2DConditionModel
 
-from bigain_cli.backbones.base import Conditions, NoiseSchedule, Shared
+from bigain_cli.backbones.base import Conditions, Shared
 from bigain_cli.backbones.gaussian_mixture import cosine_alphas
+from bigain_cli.backbones.noise_schedule import NoiseSchedule
 from bigain_cli.backbones.prefix_cache import run_prefix, use_cached
 from bigain_cli.classification.denoising import DenoisingErrors, ScoringJob, SharedWork
 from bigain_cli.compress import compressed, sites_of

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from bigain_cli.backbones.base import Conditions, NoiseSchedule, noise_schedule
+from bigain_cli.backbones.base import Conditions
 from bigain_cli.backbones.diffusers_folder import DiffusersFolder, quiet
 from bigain_cli.backbones.latents import ImageCodec
 from bigain_cli.backbones.network_backbone import NetworkBackbone
+from bigain_cli.backbones.noise_schedule import NoiseSchedule, noise_schedule
 from bigain_cli.backbones.vocabulary import ClassVocabulary
 from bigain_cli.errors import ModelError
 

@@ -15,9 +15,10 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from bigain_cli.backbones.base import Conditions, NoiseSchedule
+from bigain_cli.backbones.base import Conditions
 from bigain_cli.backbones.latents import as_image, fit
 from bigain_cli.backbones.model_card import Sampling
+from bigain_cli.backbones.noise_schedule import NoiseSchedule
 from bigain_cli.backbones.vocabulary import ClassVocabulary
 from bigain_cli.compress.sites import Site
 from bigain_cli.labels.templates import DEFAULT_TEMPLATE

@@ -13,9 +13,9 @@ import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from bigain_cli.backbones.base import NoiseSchedule
 from bigain_cli.backbones.diffusers_folder import DiffusersFolder
 from bigain_cli.backbones.latents import ImageCodec
+from bigain_cli.backbones.noise_schedule import NoiseSchedule
 from bigain_cli.compress.sites import Site, sites_of
 
 

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bigain_cli.backbones.base import Conditions, NoiseSchedule, noise_schedule
+from bigain_cli.backbones.base import Conditions
 from bigain_cli.backbones.diffusers_folder import DiffusersFolder, quiet
 from bigain_cli.backbones.latents import ImageCodec
 from bigain_cli.backbones.network_backbone import NetworkBackbone
+from bigain_cli.backbones.noise_schedule import NoiseSchedule, noise_schedule
 from bigain_cli.backbones.prefix_cache import PrefixCache, run_prefix, use_cached
 from bigain_cli.backbones.vocabulary import PromptVocabulary
 from bigain_cli.errors import ModelError, UsageError

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bigain_cli.backbones.base import NoiseSchedule
+from bigain_cli.backbones.noise_schedule import NoiseSchedule
 from bigain_cli.classification.estimators import TINY
 from bigain_cli.training.networks import TrainableBackbone
 from bigain_cli.training.recipe import Recipe

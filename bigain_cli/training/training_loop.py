@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bigain_cli.backbones.base import NoiseSchedule
+from bigain_cli.backbones.noise_schedule import NoiseSchedule
 from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.training.checkpoint import Checkpoint
 from bigain_cli.training.image_tensors import LabelledImages
