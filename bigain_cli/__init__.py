@@ -38,7 +38,7 @@ if TYPE_CHECKING:  # the public names, written here alone: type checkers read th
     from bigain_cli.evaluation.evaluation_run import EvaluationRun as EvaluationRun
     from bigain_cli.evaluation.evaluation_run import evaluate as evaluate
     from bigain_cli.evaluation.evaluator import EvaluationRecord as EvaluationRecord
-    from bigain_cli.evaluation.generated_options import GeneratedImagesOptions as GeneratedImagesOptions
+    from bigain_cli.evaluation.generated_image_options import GeneratedImagesOptions as GeneratedImagesOptions
     from bigain_cli.evaluation.image_features import load_feature as load_feature
     from bigain_cli.evaluation.image_metrics import Quality as Quality
     from bigain_cli.evaluation.image_metrics import compare as compare

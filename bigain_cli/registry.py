@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from bigain_cli.errors import check_known
 
 _ESTIMATORS, _HEATMAPS = "bigain_cli.classification.estimators", "bigain_cli.classification.heatmaps"
-_OPENING = "bigain_cli.datasets.opening"
 _FEATURES, _METRICS = "bigain_cli.evaluation.image_features", "bigain_cli.evaluation.image_metrics"
 
 
@@ -52,18 +51,6 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Sampler:
-    """A sampler: a scheduler of diffusers, its options, and its default number of steps."""
-
-    scheduler: str
-    about: str
-    steps: int
-    options: Mapping[str, Any] = field(default_factory=dict)
-    random: bool = False  # whether its steps add noise
-    multistep: bool = False  # whether it divides by differences of noise levels
-
-
-@dataclass(frozen=True)
 class Output:
     """A record format: its sink and the file suffixes that choose it."""
 
@@ -80,21 +67,6 @@ class Function:
 
     target: str
     about: str
-
-
-@dataclass(frozen=True)
-class DatasetInfo:
-    """A known dataset; its labels are the preset of its name."""
-
-    about: str
-    opener: str = f"{_OPENING}:open_torchvision"
-    torchvision: str = ""  # its class in torchvision.datasets
-    options: Mapping[str, Any] = field(default_factory=dict)
-    targets: str = "_labels"  # the attribute with the class number of each image
-    names: str = "classes"  # the attribute with the class names
-    fetched: bool = True  # whether it can be downloaded
-    classes: int = 0
-    needs: str = ""  # another package, which reads it
 
 
 _FIRST = (125, 325, 525, 725, 925)
@@ -124,26 +96,6 @@ SCORES = {
     "vote": Score(f"{_ESTIMATORS}:vote", "share of draws won", floor=1.0, weigh="", additive=False),
 }
 DEFAULT_SCORE = "l2"  # of a model that was not measured
-SAMPLERS = {
-    "ddim": Sampler("diffusers:DDIMScheduler", "deterministic; equals diffusers' pipelines", 50),
-    "ddpm": Sampler("diffusers:DDPMScheduler", "adds noise at every step, as in training", 250, random=True),
-    "euler": Sampler("diffusers:EulerDiscreteScheduler", "first order on the same path as ddim", 30),
-    "euler-a": Sampler(
-        "diffusers:EulerAncestralDiscreteScheduler", "first order, adds noise at every step", 30, random=True
-    ),
-    "heun": Sampler("diffusers:HeunDiscreteScheduler", "second order; two evaluations a step", 25),
-    "dpm++": Sampler(
-        "diffusers:DPMSolverMultistepScheduler",
-        "second order from the steps before; good with few",
-        25,
-        {"algorithm_type": "dpmsolver++", "solver_order": 2},
-        multistep=True,
-    ),
-    "unipc": Sampler(
-        "diffusers:UniPCMultistepScheduler", "predictor and corrector; good with very few", 20, multistep=True
-    ),
-}
-DEFAULT_SAMPLER = "ddim"  # of a model that was not measured
 DTYPES = ("float32", "float16", "bfloat16")
 BACKBONES = {  # by the name of the network's class in diffusers
     "UNet2DConditionModel": "bigain_cli.backbones.unet:load_unet",
@@ -180,29 +132,6 @@ OUTPUTS = {
     "html": Output(
         "bigain_cli.outputs.html_report:Html", "one page with images and heatmaps", (".html", ".htm"), True, 5
     ),
-}
-_TEST, _NO_TRAINING = {"split": "test"}, {"train": False}
-DATASETS = {
-    "pets": DatasetInfo("Oxford-IIIT Pet, test", torchvision="OxfordIIITPet", options=_TEST),
-    "imagenet": DatasetInfo(
-        "ImageNet, validation: folders n01440764 …", f"{_OPENING}:open_wordnet", fetched=False, classes=1000
-    ),
-    "imagenet100": DatasetInfo(
-        "a hundred classes of ImageNet: folders n01558993 …", f"{_OPENING}:open_wordnet", fetched=False, classes=100
-    ),
-    "cifar10": DatasetInfo("CIFAR-10, test", torchvision="CIFAR10", options=_NO_TRAINING, targets="targets"),
-    "cifar100": DatasetInfo("CIFAR-100, test", torchvision="CIFAR100", options=_NO_TRAINING, targets="targets"),
-    "stl10": DatasetInfo("STL-10, test", torchvision="STL10", options=_TEST, targets="labels"),
-    "food101": DatasetInfo("Food-101, test", torchvision="Food101", options=_TEST),
-    "flowers102": DatasetInfo("Oxford Flowers 102, test", torchvision="Flowers102", options=_TEST, needs="scipy"),
-    "dtd": DatasetInfo("Describable Textures, test", torchvision="DTD", options=_TEST),
-    "aircraft": DatasetInfo("FGVC Aircraft, test", torchvision="FGVCAircraft", options=_TEST),
-    "eurosat": DatasetInfo("EuroSAT, all", torchvision="EuroSAT", targets="targets"),
-    "caltech101": DatasetInfo(
-        "Caltech-101, all", torchvision="Caltech101", targets="y", names="categories", needs="scipy"
-    ),
-    "mnist": DatasetInfo("MNIST, test", torchvision="MNIST", options=_NO_TRAINING, targets="targets"),
-    "coco": DatasetInfo("COCO 2017, validation; several classes an image", f"{_OPENING}:open_coco", fetched=False),
 }
 FEATURES = {
     "backbone": Function(f"{_FEATURES}:middle", "the middle block of the model itself"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
+import tiny_models
 import torch
 from PIL import Image
 
@@ -27,13 +27,13 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Tiny random models, by name."""
     root = tmp_path_factory.mktemp("models")
     return {
-        "epsilon": tiny.save_stable_diffusion(root / "epsilon"),
-        "v": tiny.save_stable_diffusion(root / "v", "v_prediction"),
-        "pixels": tiny.save_stable_diffusion(root / "pixels", with_vae=False),
-        "pixels-v": tiny.save_stable_diffusion(root / "pixels-v", "v_prediction", with_vae=False),
-        "pooled": tiny.save_stable_diffusion(root / "pooled", pooled=True),
-        "late-text": tiny.save_stable_diffusion(root / "late-text", first_block="DownBlock2D"),
-        "dit": tiny.save_dit(root / "dit"),
+        "epsilon": tiny_models.save_stable_diffusion(root / "epsilon"),
+        "v": tiny_models.save_stable_diffusion(root / "v", "v_prediction"),
+        "pixels": tiny_models.save_stable_diffusion(root / "pixels", with_vae=False),
+        "pixels-v": tiny_models.save_stable_diffusion(root / "pixels-v", "v_prediction", with_vae=False),
+        "pooled": tiny_models.save_stable_diffusion(root / "pooled", pooled=True),
+        "late-text": tiny_models.save_stable_diffusion(root / "late-text", first_block="DownBlock2D"),
+        "dit": tiny_models.save_dit(root / "dit"),
     }
 
 

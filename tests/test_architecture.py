@@ -46,7 +46,9 @@ LIGHT_FILES = [
     "classification.stopping",
     "compress.spec",
     "evaluation.generated_options",
+    "datasets.known_datasets",
     "generation.options",
+    "generation.samplers",
     "training.output_folder",
     "training.recipe",
 ]

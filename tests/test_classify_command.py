@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import commands
-import oddities
+import odd_images
 import pytest
 from commands import LABELS, run, start, warm
 
@@ -37,7 +37,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def odd(place: Path) -> dict[str, str | None]:
     """Return what should become of each file in the folder odd/."""
-    expected = oddities.make_odd_folder(place / "odd")
+    expected = odd_images.make_odd_folder(place / "odd")
     if os.access(place / "odd" / "unreadable.jpg", os.R_OK):  # permissions do not bind this process
         expected["unreadable.jpg"] = None
     return {f"odd/{name}": kind for name, kind in expected.items()}

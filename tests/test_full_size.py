@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-import tiny
+import tiny_models
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from PIL import Image
@@ -61,7 +61,7 @@ def save(folder: Path) -> None:
         CLIPTextModel(CLIPTextConfig(**TEXT)).save_pretrained(folder / "text_encoder")
     finally:
         torch.set_default_dtype(torch.float32)
-    tiny.tokenizer().save_pretrained(folder / "tokenizer")
+    tiny_models.tokenizer().save_pretrained(folder / "tokenizer")
     DDIMScheduler(beta_schedule="scaled_linear").save_pretrained(folder / "scheduler")
     (folder / "model_index.json").write_text(json.dumps(index))
 

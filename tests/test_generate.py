@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
+import tiny_models
 import torch
 from diffusers import DiTPipeline, StableDiffusionPipeline
 
@@ -17,8 +17,9 @@ from bigain_cli.backbones.devices import PrecisionWarning
 from bigain_cli.backbones.noise_schedule import NoiseSchedule
 from bigain_cli.generation.generator import Generation, GenerationProgress
 from bigain_cli.generation.options import GenerationOptions
+from bigain_cli.generation.samplers import SAMPLERS
 from bigain_cli.generation.sampling_loop import SamplingLoop
-from bigain_cli.registry import SAMPLERS, attribute
+from bigain_cli.registry import attribute
 
 PROMPTS = ["a cat", "seven dogs"]
 STEPS = 6
@@ -35,7 +36,7 @@ def arrays(samples: Any) -> np.ndarray:
 @pytest.fixture(scope="module")
 def dit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A DiT with as many classes as diffusers' pipeline takes for granted."""
-    return tiny.save_dit(tmp_path_factory.mktemp("models") / "dit", classes=1000)
+    return tiny_models.save_dit(tmp_path_factory.mktemp("models") / "dit", classes=1000)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
+import tiny_models
 import torch
 from PIL import Image
 
@@ -35,9 +35,9 @@ def flat(number: int, size: tuple[int, int] = (24, 20)) -> tuple[str, Image.Imag
 @pytest.fixture(scope="module")
 def patched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Save a U-Net that takes pixels in patches of 2×2."""
-    folder = tiny.save_stable_diffusion(tmp_path_factory.mktemp("models") / "patched", with_vae=False)
+    folder = tiny_models.save_stable_diffusion(tmp_path_factory.mktemp("models") / "patched", with_vae=False)
     torch.manual_seed(1)
-    tiny.unet(12).save_pretrained(folder / "unet")
+    tiny_models.unet(12).save_pretrained(folder / "unet")
     (folder / "bigain.json").write_text(json.dumps({"patch": 2}))
     return folder
 

@@ -12,11 +12,11 @@ import threading
 import warnings
 from pathlib import Path
 
-import oddities
+import odd_images
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oddities import RED, WHITE, corners, encoded
+from odd_images import RED, WHITE, corners, encoded
 from PIL import Image, ImageFile
 
 from bigain_cli.errors import InputError
@@ -173,7 +173,7 @@ def test_a_listed_path_is_yielded_as_soon_as_it_ends(null: bool, buffered: bool)
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_undone(orientation: int) -> None:
-    stored = from_bytes(oddities.oriented(1))
+    stored = from_bytes(odd_images.oriented(1))
     where = {  # where the red and the blue corner of the stored image go
         1: ((0, 0), (1, 0)),
         2: ((1, 0), (0, 0)),
@@ -184,7 +184,7 @@ def test_exif_orientation_is_undone(orientation: int) -> None:
         7: ((1, 1), (1, 0)),
         8: ((0, 1), (0, 0)),
     }[orientation]
-    upright = from_bytes(oddities.oriented(orientation))
+    upright = from_bytes(odd_images.oriented(orientation))
     for corner, place in zip(((0, 0), (1, 0)), where, strict=True):
         colour = stored.getpixel((corner[0] * 12 + 2, corner[1] * 12 + 2))
         assert upright.getpixel((place[0] * 12 + 2, place[1] * 12 + 2)) == colour
@@ -196,7 +196,7 @@ def test_exif_orientation_is_undone(orientation: int) -> None:
 def test_exif_orientation_is_undone_in_every_mode(mode: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    stored = oddities.busy(8).crop((0, 0, 8, 5)).convert("L").convert(mode)
+    stored = odd_images.busy(8).crop((0, 0, 8, 5)).convert("L").convert(mode)
     plain, turned = from_bytes(encoded(stored, "PNG")), from_bytes(encoded(stored, "PNG", exif=exif))
     assert turned.tobytes() == plain.transpose(Image.Transpose.ROTATE_270).tobytes()
     assert turned.size == (5, 8)
@@ -268,12 +268,12 @@ def test_floats_that_are_not_finite_are_an_error() -> None:
 
 @pytest.mark.parametrize("transparency", [bytes([255, 0]), 1])
 def test_a_palette_with_transparency_is_pasted_on_white(transparency: bytes | int) -> None:
-    image = from_bytes(encoded(oddities.palette_with_alpha(), "PNG", transparency=transparency))
+    image = from_bytes(encoded(odd_images.palette_with_alpha(), "PNG", transparency=transparency))
     assert (image.getpixel((0, 0)), image.getpixel((7, 7))) == (RED, WHITE)
 
 
 def test_only_the_first_frame_is_read() -> None:
-    assert from_bytes(oddities.animated()).getcolors() == [(64, RED)]
+    assert from_bytes(odd_images.animated()).getcolors() == [(64, RED)]
 
 
 def test_a_cmyk_jpeg_keeps_its_colours() -> None:
@@ -304,7 +304,7 @@ FORMATS = {
 
 def sample(name: str) -> bytes:
     options = dict(FORMATS[name])
-    return encoded(oddities.busy(24), options.pop("format", name), **options)
+    return encoded(odd_images.busy(24), options.pop("format", name), **options)
 
 
 @given(st.sampled_from(sorted(FORMATS)), st.floats(0, 1, exclude_max=True))
@@ -359,11 +359,11 @@ def test_the_error_of_a_truncated_jpeg_names_its_size() -> None:
         (b"\0\0\0\x18ftypheic\0\0\0\0", "not-an-image", "not an image but a HEIC image, which is not supported"),
         (bytes(100), "not-an-image", "not an image but data of an unknown kind"),
         (
-            oddities.png_header(50_000, 50_000),
+            odd_images.png_header(50_000, 50_000),
             "decompression-bomb",
             "a PNG of more than 178956970 pixels, maybe a decompression bomb",
         ),
-        (oddities.png_header(0, 4), "unreadable-image", "broken PNG (its header cannot be read)"),
+        (odd_images.png_header(0, 4), "unreadable-image", "broken PNG (its header cannot be read)"),
         (b"", "empty-file", "the file is empty (0 bytes)"),
     ],
 )
@@ -385,7 +385,7 @@ def test_pillow_is_strict_only_while_an_image_is_read(monkeypatch: pytest.Monkey
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     assert failure(Source("x", data=sample("JPEG")[:-200])).kind == "truncated-image"
-    assert failure(Source("x", data=oddities.png_header(50_000, 50_000))).kind == "decompression-bomb"
+    assert failure(Source("x", data=odd_images.png_header(50_000, 50_000))).kind == "decompression-bomb"
     assert (ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS) == (True, None)
 
 
@@ -428,10 +428,10 @@ for source in find([sys.argv[1]]):
 
 
 def test_a_folder_of_odd_files(tmp_path: Path) -> None:
-    powers = oddities.without_root_powers()
+    powers = odd_images.without_root_powers()
     if powers is None:
         pytest.skip("runs as root, and setpriv is not there to take its powers away")
-    expected = oddities.make_odd_folder(tmp_path / "odd")
+    expected = odd_images.make_odd_folder(tmp_path / "odd")
     command = [*powers, sys.executable, "-W", "error", "-c", SCAN, "odd"]
     done = subprocess.run(
         command, cwd=tmp_path, capture_output=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False
@@ -444,7 +444,7 @@ def test_a_folder_of_odd_files(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_listed(tmp_path: Path) -> None:
-    powers = oddities.without_root_powers()
+    powers = odd_images.without_root_powers()
     if powers is None:
         pytest.skip("runs as root, and setpriv is not there to take its powers away")
     (tmp_path / "closed").mkdir(mode=0)

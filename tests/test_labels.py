@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import oddities
+import odd_images
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -202,7 +202,7 @@ def test_what_is_wrong_with_a_file_is_named_with_its_line(here: Path, name: str,
 
 
 def test_a_label_file_without_permission(here: Path) -> None:
-    powers = oddities.without_root_powers()
+    powers = odd_images.without_root_powers()
     if powers is None:
         pytest.skip("runs as root, and setpriv is not there to take its powers away")
     (here / "x.txt").write_text("cat")

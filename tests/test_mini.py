@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from commands import run, warm
-from counting import counting_flops
+from flop_counting import counting_flops
 from PIL import Image
 
 import bigain_cli as bigain

@@ -21,9 +21,9 @@ from bigain_cli.classification.ranking import EvidenceMap, ImageEvidence, Ranked
 from bigain_cli.cli.app import run_command_line
 from bigain_cli.errors import UsageError
 from bigain_cli.outputs import plotting
-from bigain_cli.outputs.files import file_name, make_folder, save_file
 from bigain_cli.outputs.heatmap_figure import heatmap_figure, save_heatmap
 from bigain_cli.outputs.plotting import rendered, require_plotting, title_text
+from bigain_cli.outputs.whole_files import file_name, make_folder, save_file
 
 IDS = [
     "a.jpg",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
+import tiny_models
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from PIL import Image
@@ -205,7 +205,7 @@ def save(folder: Path, second: bool) -> None:
     for network in parts.values():
         for parameter in network.parameters():  # so that no two norms are alike
             parameter.data += 0.05 * torch.randn_like(parameter)
-    tiny.save_stable_diffusion(folder / "diffusers")
+    tiny_models.save_stable_diffusion(folder / "diffusers")
     for part, network in parts.items():
         shutil.rmtree(folder / "diffusers" / part)
         network.save_pretrained(folder / "diffusers" / part)

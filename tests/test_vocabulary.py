@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-import tiny
+import tiny_models
 
 import bigain_cli as bigain
 from bigain_cli.backbones.vocabulary import HOMONYMS, ClassVocabulary
@@ -11,7 +11,7 @@ from bigain_cli.classification.label_prompts import as_label_set, label_prompts
 from bigain_cli.errors import UsageError
 from bigain_cli.labels import presets, read_labels
 
-KNOWN = ClassVocabulary(tiny.NAMES, unconditional=6)
+KNOWN = ClassVocabulary(tiny_models.NAMES, unconditional=6)
 
 
 def test_names_synonyms_numbers_and_spellings_are_found() -> None:

@@ -65,3 +65,9 @@ def batch_sizes(count: int, batch: int, device: torch.device) -> list[int]:
     full, rest = divmod(count, batch)
     last = batch if fixed_size_batches(device) else min(batch, max(SHORTEST, -(-rest // TILE) * TILE))
     return [batch] * full + [last] * (rest > 0)
+
+
+def out_of_memory(problem: RuntimeError) -> bool:
+    """Tell whether an operation failed for want of memory, on any device."""
+    signs = ("can't allocate memory", "out of memory", "ALLOC_FAILED")  # of the CPU, of MPS, of cuBLAS
+    return isinstance(problem, torch.OutOfMemoryError) or any(sign in str(problem) for sign in signs)

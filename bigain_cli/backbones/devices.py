@@ -68,9 +68,3 @@ def leave_float16(backbone: Backbone) -> None:
     wider = torch.bfloat16 if has_bfloat16 else torch.float32
     warnings.warn(f"float16 overflowed; continuing in {wider}", PrecisionWarning, stacklevel=3)
     backbone.to(wider)
-
-
-def out_of_memory(problem: RuntimeError) -> bool:
-    """Tell whether an operation failed for want of memory, on any device."""
-    signs = ("can't allocate memory", "out of memory", "ALLOC_FAILED")  # of the CPU, of MPS, of cuBLAS
-    return isinstance(problem, torch.OutOfMemoryError) or any(sign in str(problem) for sign in signs)

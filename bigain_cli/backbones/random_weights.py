@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from bigain_cli.backbones.base import Backbone
-from bigain_cli.backbones.devices import choose_device, choose_dtype, out_of_memory
+from bigain_cli.backbones.batch_sizes import out_of_memory
+from bigain_cli.backbones.devices import choose_device, choose_dtype
 from bigain_cli.backbones.diffusers_folder import DiffusersFolder, quiet
 from bigain_cli.backbones.loading import assemble
 from bigain_cli.backbones.model_card import ModelCard

@@ -21,10 +21,11 @@ from bigain_cli.backbones.batch_sizes import (
     automatic_batch_size,
     batch_sizes,
     fixed_size_batches,
+    out_of_memory,
     prefix_batch_size,
     stable_batch_size,
 )
-from bigain_cli.backbones.devices import out_of_memory, repeatable
+from bigain_cli.backbones.devices import repeatable
 from bigain_cli.backbones.prefix_cache import PrefixCache
 from bigain_cli.classification.heatmaps import HeatmapAccumulator, PixelErrors
 from bigain_cli.compress.patching import Compression

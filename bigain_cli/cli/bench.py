@@ -15,8 +15,8 @@ from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.options import JSON, MARKDOWN, TEXT, effort_option, model_option, more_option, output_option
 from bigain_cli.cli.progress import ProgressBar
 from bigain_cli.compress import Spec, parse
-from bigain_cli.outputs.files import check_target, write_whole
-from bigain_cli.outputs.sink import encode
+from bigain_cli.outputs.output_format import encode
+from bigain_cli.outputs.whole_files import check_target, write_whole
 from bigain_cli.registry import DEFAULT_MODEL
 from bigain_cli.version import __version__
 

@@ -15,8 +15,8 @@ from bigain_cli.cli.options import check_machine
 from bigain_cli.compress import Spec
 from bigain_cli.errors import UsageError
 from bigain_cli.images import Source, find, read_paths
-from bigain_cli.outputs.files import IN_PLACE, check_target
 from bigain_cli.outputs.plotting import require_plotting
+from bigain_cli.outputs.whole_files import IN_PLACE, check_target
 from bigain_cli.registry import OUTPUTS
 
 Conflict = tuple[bool, str, str, str]  # whether there is one, what, why, what to try

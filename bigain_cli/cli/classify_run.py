@@ -15,12 +15,12 @@ from bigain_cli.cli.live_table import ClassifyProgress
 from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.options import load_model
 from bigain_cli.labels import LabelSet, presets, read_labels
-from bigain_cli.outputs.files import make_folder, open_target
 from bigain_cli.outputs.heatmap_figure import save_heatmap
+from bigain_cli.outputs.output_format import Layout, OutputFormat, opened
 from bigain_cli.outputs.plotting import can_map
 from bigain_cli.outputs.resume import Recorded, recorded
-from bigain_cli.outputs.sink import Layout, Sink, opened
 from bigain_cli.outputs.text import counted, safe
+from bigain_cli.outputs.whole_files import make_folder, open_target
 from bigain_cli.registry import OUTPUTS, attribute
 
 
@@ -121,11 +121,11 @@ def _earlier_records(request: ClassifyRequest, fingerprint: str, messages: Messa
 
 
 @contextmanager
-def _open_sink(request: ClassifyRequest, names: list[str]) -> Iterator[Sink]:
+def _open_sink(request: ClassifyRequest, names: list[str]) -> Iterator[OutputFormat]:
     """Open the output, and close it so that it is valid even after an interruption."""
     colour = request.output is None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     layout = Layout(tuple(names), request.top_labels or 1, colour, request.reject)
-    sink: Sink = attribute(OUTPUTS[request.format].sink)(layout)
+    sink: OutputFormat = attribute(OUTPUTS[request.format].sink)(layout)
     with ExitStack() as open_files:
         stream = sys.stdout.buffer
         if request.output is not None:

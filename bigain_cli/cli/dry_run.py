@@ -16,8 +16,8 @@ from bigain_cli.classification.stopping import mappable_score
 from bigain_cli.cli.classify_request import ClassifyRequest
 from bigain_cli.cli.listing import hub_cache
 from bigain_cli.labels import presets, read_labels
-from bigain_cli.outputs.files import check_folder
-from bigain_cli.outputs.sink import encode
+from bigain_cli.outputs.output_format import encode
+from bigain_cli.outputs.whole_files import check_folder
 
 
 def dry_run(request: ClassifyRequest) -> int:

@@ -16,11 +16,11 @@ from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.options import load_model
 from bigain_cli.cli.progress import ProgressBar
 from bigain_cli.errors import UsageError
-from bigain_cli.outputs.files import open_target, write_whole
 from bigain_cli.outputs.html_report import Html
+from bigain_cli.outputs.output_format import Layout, encode, opened
 from bigain_cli.outputs.plotting import rendered
-from bigain_cli.outputs.sink import Layout, encode, opened
 from bigain_cli.outputs.text import counted
+from bigain_cli.outputs.whole_files import open_target, write_whole
 
 TOP = 5  # labels per image in a report
 MOST_FAILURES = 3  # that are named one by one

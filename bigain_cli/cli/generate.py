@@ -13,7 +13,8 @@ from bigain_cli.cli.options import effort_option, input_option, more_option, out
 from bigain_cli.errors import UsageError
 from bigain_cli.generation.options import GenerationOptions, read_size
 from bigain_cli.generation.prompts import read_prompts
-from bigain_cli.registry import DEFAULT_MODEL, SAMPLERS
+from bigain_cli.generation.samplers import SAMPLERS
+from bigain_cli.registry import DEFAULT_MODEL
 
 # What may be given with --again; everything else is in the image.
 WITH_AGAIN = {"again", "output", "force", "model", "device", "as_jsonl", "quiet", "verbose"}

@@ -13,10 +13,10 @@ from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.options import load_model
 from bigain_cli.cli.progress import ProgressBar
 from bigain_cli.generation.image_paths import STDOUT
-from bigain_cli.outputs.files import make_folder, write_whole
 from bigain_cli.outputs.json import line
+from bigain_cli.outputs.output_format import encode
 from bigain_cli.outputs.png import png, tiled
-from bigain_cli.outputs.sink import encode
+from bigain_cli.outputs.whole_files import make_folder, write_whole
 
 
 def run_request(request: GenerateRequest, messages: Messages) -> int:

@@ -15,9 +15,9 @@ from bigain_cli.compress import Spec, parse
 from bigain_cli.errors import UsageError
 from bigain_cli.images import Source, find, read
 from bigain_cli.inspection.figure import as_text, figure_name, save_figures
-from bigain_cli.outputs.files import check_folder, check_new, make_folder
+from bigain_cli.outputs.output_format import encode
 from bigain_cli.outputs.plotting import require_plotting
-from bigain_cli.outputs.sink import encode
+from bigain_cli.outputs.whole_files import check_folder, check_new, make_folder
 from bigain_cli.registry import DEFAULT_MODEL
 
 

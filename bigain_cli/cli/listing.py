@@ -13,9 +13,11 @@ import typer
 
 from bigain_cli.backbones.model_card import list_models, model_pages
 from bigain_cli.compress.operators import list_operators
+from bigain_cli.datasets.known_datasets import DATASETS
+from bigain_cli.generation.samplers import SAMPLERS
 from bigain_cli.labels.label_sets import list_presets
 from bigain_cli.outputs.text import aligned
-from bigain_cli.registry import DATASETS, OUTPUTS, SAMPLERS, SCHEDULES, SCORES, rows_of
+from bigain_cli.registry import OUTPUTS, SCHEDULES, SCORES, rows_of
 
 
 class Kind(StrEnum):

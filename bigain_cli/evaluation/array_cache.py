@@ -17,7 +17,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from bigain_cli.errors import UsageError
-from bigain_cli.outputs.files import write_whole
+from bigain_cli.outputs.whole_files import write_whole
 
 Arrays = dict[str, Any]
 _BROKEN = (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error)  # what reading an incomplete file raises

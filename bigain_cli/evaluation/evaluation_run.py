@@ -17,8 +17,8 @@ from bigain_cli.classification.stopping import StoppingRules
 from bigain_cli.datasets.dataset import Dataset, choose, labels_for
 from bigain_cli.datasets.opening import open_dataset
 from bigain_cli.evaluation.evaluator import EvaluationOptions, EvaluationRecord, Evaluator, check_multilabel
+from bigain_cli.evaluation.generated_image_options import GeneratedImagesOptions, images_per_class
 from bigain_cli.evaluation.generated_images import ImageGeneration, ImageQuality, Progress
-from bigain_cli.evaluation.generated_options import GeneratedImagesOptions, images_per_class
 from bigain_cli.evaluation.records import Expected, RecordFile, needed
 from bigain_cli.evaluation.summary import Summary, summarise
 from bigain_cli.labels import LabelSet

@@ -21,7 +21,7 @@ from bigain_cli.classification.stopping import StoppingRules
 from bigain_cli.compress import Spec
 from bigain_cli.datasets.dataset import Case, Dataset
 from bigain_cli.errors import UsageError
-from bigain_cli.evaluation.specs import index_of_spec, parse_specs
+from bigain_cli.evaluation.compared_specs import index_of_spec, parse_specs
 from bigain_cli.labels import LabelSet
 
 AT_ONCE = 16  # images before the next spec's turn, so that a slow phase of the machine affects all specs alike

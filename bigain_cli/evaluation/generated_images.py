@@ -15,12 +15,11 @@ import numpy as np
 from PIL import Image
 
 from bigain_cli.backbones.base import Backbone
-from bigain_cli.backbones.batch_sizes import automatic_batch_size
-from bigain_cli.backbones.devices import out_of_memory
+from bigain_cli.backbones.batch_sizes import automatic_batch_size, out_of_memory
 from bigain_cli.datasets.dataset import Case, Dataset, by_class, shuffled
 from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.evaluation.array_cache import ArrayCache, Arrays
-from bigain_cli.evaluation.generated_options import GeneratedImagesOptions, images_per_class
+from bigain_cli.evaluation.generated_image_options import GeneratedImagesOptions, images_per_class
 from bigain_cli.evaluation.image_features import Rows, load_feature
 from bigain_cli.evaluation.image_metrics import Quality, check_features, compare_features
 from bigain_cli.generation.generator import GeneratedImage, Generation, GenerationProgress

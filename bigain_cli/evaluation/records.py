@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from bigain_cli.errors import UsageError
-from bigain_cli.outputs.files import IN_PLACE, check_target, name_write_errors, open_target
 from bigain_cli.outputs.json import line
 from bigain_cli.outputs.resume import recorded
+from bigain_cli.outputs.whole_files import IN_PLACE, check_target, name_write_errors, open_target
 
 RecordsBySpec = dict[str, dict[str, dict[str, Any]]]  # by spec, then by id
 COSTS = ("draws", "evaluations", "seconds", "gflop")  # per image

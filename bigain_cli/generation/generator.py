@@ -15,15 +15,15 @@ from PIL.Image import Image
 from torch import Tensor
 
 from bigain_cli.backbones.base import Backbone, Conditions
-from bigain_cli.backbones.batch_sizes import generation_batch_size, stable_batch_size
-from bigain_cli.backbones.devices import leave_float16, out_of_memory
+from bigain_cli.backbones.batch_sizes import generation_batch_size, out_of_memory, stable_batch_size
+from bigain_cli.backbones.devices import leave_float16
 from bigain_cli.backbones.loading import as_backbone
 from bigain_cli.compress import Compression, Spec, parse
 from bigain_cli.compress.patching import compressed_or_not
 from bigain_cli.errors import BigainError
 from bigain_cli.generation.options import GenerationOptions, check_prompts, latent_shape
+from bigain_cli.generation.samplers import DEFAULT_SAMPLER, SAMPLERS
 from bigain_cli.generation.sampling_loop import Guidance, SamplingLoop
-from bigain_cli.registry import DEFAULT_SAMPLER, SAMPLERS
 from bigain_cli.version import __version__
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bigain_cli.errors import UsageError
-from bigain_cli.outputs.files import check_folder, check_new, check_target
+from bigain_cli.outputs.whole_files import check_folder, check_new, check_target
 
 STDOUT = "-"
 MAX_LETTERS = 40  # of a prompt in a file name

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from bigain_cli.compress import Spec
 from bigain_cli.errors import UsageError, did_you_mean
-from bigain_cli.registry import SAMPLERS
+from bigain_cli.generation.samplers import SAMPLERS
 
 if TYPE_CHECKING:
     from bigain_cli.backbones.base import Backbone

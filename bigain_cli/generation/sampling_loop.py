@@ -20,8 +20,9 @@ from bigain_cli.backbones.devices import repeatable
 from bigain_cli.backbones.diffusers_folder import quiet
 from bigain_cli.compress import Compression
 from bigain_cli.errors import UsageError
+from bigain_cli.generation.samplers import SAMPLERS
 from bigain_cli.noise_draws import key
-from bigain_cli.registry import SAMPLERS, attribute
+from bigain_cli.registry import attribute
 
 
 @dataclass(frozen=True)

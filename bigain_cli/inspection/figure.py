@@ -7,9 +7,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bigain_cli.outputs.files import file_name, save_file
 from bigain_cli.outputs.plotting import aspect_of, rendered, show_image, title_text
 from bigain_cli.outputs.text import aligned
+from bigain_cli.outputs.whole_files import file_name, save_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

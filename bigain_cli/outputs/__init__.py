@@ -3,6 +3,6 @@
 Each format is a sink in the module that the registry names; files and resuming are beside them. Must not know networks.
 """
 
-from bigain_cli.outputs.sink import Layout, Sink
+from bigain_cli.outputs.output_format import Layout, OutputFormat
 
-__all__ = ["Layout", "Sink"]
+__all__ = ["Layout", "OutputFormat"]

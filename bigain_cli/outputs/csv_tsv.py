@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from typing import Any, BinaryIO
 
 from bigain_cli.classification.ranking import Failure, Ranking
-from bigain_cli.outputs.sink import Record, Sink, encode
+from bigain_cli.outputs.output_format import OutputFormat, Record, encode
 
 _RANKING = "id label probability decided runner_up gap gap_low gap_high draws evaluations"
 COLUMNS = tuple(f"{_RANKING} error_kind error fingerprint".split())
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
-class Csv(Sink):
+class Csv(OutputFormat):
     """Comma-separated rows."""
 
     def open(self, stream: BinaryIO) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bigain_cli.classification.ranking import EvidenceMap, ImageEvidence, Ranking
-from bigain_cli.outputs.files import file_name, save_file
 from bigain_cli.outputs.plotting import DIVERGING, aspect_of, colour_limit, rendered, show_image, title_text
 from bigain_cli.outputs.text import counted
+from bigain_cli.outputs.whole_files import file_name, save_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -16,8 +16,8 @@ from PIL.Image import Image, Resampling
 
 from bigain_cli.classification.ranking import Failure, RankedLabel, Ranking
 from bigain_cli.outputs.interval_bars import axis_ends, beyond, fraction
+from bigain_cli.outputs.output_format import Record
 from bigain_cli.outputs.plotting import DIVERGING, colour_limit
-from bigain_cli.outputs.sink import Record
 from bigain_cli.outputs.table import gap_text
 from bigain_cli.outputs.text import counted
 

@@ -18,13 +18,13 @@ from typing import Any
 
 from bigain_cli.classification.ranking import Failure, Ranking
 from bigain_cli.outputs.html_article import STATES, article_values, state_of, verdict_of
-from bigain_cli.outputs.sink import PLAIN, Layout, Record, Sink, encode
+from bigain_cli.outputs.output_format import PLAIN, Layout, OutputFormat, Record, encode
 from bigain_cli.outputs.text import counted, safe
 
 _MEMORY = 16 << 20  # bytes of a state's articles that are kept in memory, not in a file
 
 
-class Html(Sink):
+class Html(OutputFormat):
     """The page."""
 
     def __init__(self, layout: Layout = PLAIN) -> None:

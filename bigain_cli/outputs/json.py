@@ -6,10 +6,10 @@ import json
 from typing import BinaryIO
 
 from bigain_cli.classification.ranking import Failure, Ranking
-from bigain_cli.outputs.sink import Record, Sink, encode
+from bigain_cli.outputs.output_format import OutputFormat, Record, encode
 
 
-class Json(Sink):
+class Json(OutputFormat):
     """An array of records, each on a line."""
 
     def open(self, stream: BinaryIO) -> None:
@@ -29,7 +29,7 @@ class Json(Sink):
         super().close(complete)
 
 
-class JsonLines(Sink):
+class JsonLines(OutputFormat):
     """A line for each record, flushed before the next one is computed."""
 
     def write(self, record: Record, result: Ranking | Failure | None = None) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bigain_cli.errors import UsageError
-from bigain_cli.outputs.files import IN_PLACE
+from bigain_cli.outputs.whole_files import IN_PLACE
 
 
 @dataclass(frozen=True)

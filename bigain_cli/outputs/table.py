@@ -6,7 +6,7 @@ No control character of a file name or a label reaches the terminal.
 from __future__ import annotations
 
 from bigain_cli.classification.ranking import Failure, Ranking
-from bigain_cli.outputs.sink import PLAIN, Layout, Record, Sink, encode
+from bigain_cli.outputs.output_format import PLAIN, Layout, OutputFormat, Record, encode
 from bigain_cli.outputs.text import cell_width, pad, safe
 
 GAP_TITLE = "gap [interval]"
@@ -16,7 +16,7 @@ _COLOURS = {"decided": "\x1b[32m", "undecided": "\x1b[33m", "error": "\x1b[31m"}
 _RESET = "\x1b[0m"
 
 
-class Table(Sink):
+class Table(OutputFormat):
     """Aligned columns: label, probability, verdict, runner-up, gap with its interval, evaluations, image."""
 
     def __init__(self, layout: Layout = PLAIN) -> None:

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bigain_cli.errors import BigainError, UsageError
-from bigain_cli.outputs.files import replacing
+from bigain_cli.outputs.whole_files import replacing
 
 
 @dataclass(frozen=True)

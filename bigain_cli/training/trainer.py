@@ -21,8 +21,8 @@ from bigain_cli.backbones.model_card import ModelCard
 from bigain_cli.backbones.vocabulary import PromptVocabulary
 from bigain_cli.errors import BigainError, ModelError, UsageError
 from bigain_cli.generation.generator import generate
-from bigain_cli.outputs.files import write_whole
 from bigain_cli.outputs.png import png, tiled
+from bigain_cli.outputs.whole_files import write_whole
 from bigain_cli.training.checkpoint import load_checkpoint, save_checkpoint
 from bigain_cli.training.export import training_facts, write_backbone
 from bigain_cli.training.image_tensors import LabelledImages, load_images, split

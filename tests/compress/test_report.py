@@ -7,8 +7,8 @@ import json
 import pytest
 import torch
 from compress_nets import CONTEXT, NETWORKS, latents, run_dit, run_unet, unet
-from counting import counting_flops
 from diffusers import DiTTransformer2DModel, UNet2DConditionModel
+from flop_counting import counting_flops
 
 from bigain_cli.compress import apply, compressed
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from compress_nets import NETWORKS, latents, run_unet, times, unet
-from counting import counting_flops
+from flop_counting import counting_flops
 from torch import Tensor, nn
 
 from bigain_cli.compress import compressed

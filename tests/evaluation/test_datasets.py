@@ -15,11 +15,11 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from bigain_cli.datasets.dataset import Case, Dataset, choose, labels_for
+from bigain_cli.datasets.known_datasets import DATASETS
 from bigain_cli.datasets.opening import open_dataset
 from bigain_cli.errors import UsageError
 from bigain_cli.images import Source
 from bigain_cli.labels import presets, read_labels
-from bigain_cli.registry import DATASETS
 
 
 def image(path: Path, number: int = 0) -> Path:

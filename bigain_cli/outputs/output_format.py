@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, TypeVar
 
 from bigain_cli.classification.ranking import Failure, Ranking
-from bigain_cli.outputs.files import name_write_errors
+from bigain_cli.outputs.whole_files import name_write_errors
 
 Record = dict[str, Any]
 
@@ -29,7 +29,7 @@ class Layout:
 PLAIN = Layout()
 
 
-class Sink:
+class OutputFormat:
     """One format's writer; its output is valid also when it is closed early. A format overrides `write` at least."""
 
     def __init__(self, layout: Layout = PLAIN) -> None:
@@ -48,7 +48,7 @@ class Sink:
         self._stream.flush()
 
 
-S = TypeVar("S", bound=Sink)
+S = TypeVar("S", bound=OutputFormat)
 
 
 @contextmanager
