@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from bigain_cli.datasets import open_image_folder
+from bigain_cli.datasets.folders import open_image_folder
 from bigain_cli.errors import InputError, UsageError
 from bigain_cli.images import Source, crop_and_resize, read
 

@@ -227,7 +227,7 @@ def test_options_of_generating_are_refused_alone(photos, option: tuple[str, str]
 def test_a_folder_that_is_none_is_refused(photos, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     made = warm("evaluate", str(photos), "--generate", "4", "--keep", str(tmp_path / "file"))
-    assert made.code == 2 and "is no folder that can be written to" in made.err
+    assert made.code == 2 and "not a folder that can be written to" in made.err
 
 
 def test_several_classes_per_image_are_refused(models) -> None:

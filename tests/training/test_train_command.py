@@ -337,7 +337,7 @@ def test_a_folder_that_cannot_be_made_is_refused_before_training(bigain: Forks, 
     assert done.code in (1, 2) and "00.png/x/y" in done.err and "Traceback" not in done.err
 
 
-def test_images_left_out_are_counted_and_named_on_request(bigain: Forks, place: Path, tmp_path: Path) -> None:
+def test_skipped_images_are_counted_and_named_on_request(bigain: Forks, place: Path, tmp_path: Path) -> None:
     for name in ("cat", "dog"):
         (tmp_path / "p" / name).mkdir(parents=True)
         (tmp_path / "p" / name / "good.png").write_bytes((place / "photos" / "cat" / "00.png").read_bytes())
@@ -345,7 +345,7 @@ def test_images_left_out_are_counted_and_named_on_request(bigain: Forks, place: 
     (tmp_path / "tiny.toml").write_text(RECIPES["tiny"])
     done = bigain("train", "p", "-o", "x", *DIT[:4], *TINY, "-v", cwd=tmp_path)
     assert done.code == 0, done.err
-    assert "p: 2 images of 2 classes" in done.err and "; 2 left out, the first: p/cat/bad.png" in done.err
+    assert "p: 2 images of 2 classes" in done.err and "; 2 skipped, the first: p/cat/bad.png" in done.err
     assert done.err.count("bigain: skipped: ") == 2
     assert "none held out: every class has one image only" in done.err
 
