@@ -45,7 +45,7 @@ LIGHT_FILES = [
     "classification.ranking",
     "classification.stopping",
     "compress.spec",
-    "evaluation.generated_options",
+    "evaluation.generated_image_options",
     "datasets.known_datasets",
     "generation.options",
     "generation.samplers",
