@@ -140,7 +140,7 @@ def main() -> int:
         print(json.dumps(found, indent=1))
         return 0
     before = json.loads(Path(asked.against).read_text())
-    if found.pop("machine", None) != before.get("machine"):
+    if found.pop("machine", before.get("machine")) != before.get("machine"):
         print("other versions or another machine than those of the digests: last bits may differ")
     changed = 0
     for name, own in found.items():
