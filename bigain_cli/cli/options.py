@@ -43,7 +43,7 @@ Compress = Annotated[
         show_default="by model",
     ),
 ]
-Merge = Annotated[float | None, more_option(metavar="RATIO", help="Short for -c lgtm:RATIO.")]
+Merge = Annotated[float | None, model_option(metavar="RATIO", help="Merge tokens: short for -c lgtm:RATIO.")]
 Kv = Annotated[int | None, more_option(metavar="FACTOR", help="Short for -c iekvd:FACTOR.")]
 Draws = Annotated[
     int | None, effort_option(metavar="N", help="Most draws per label.", show_default="by model, schedule")
