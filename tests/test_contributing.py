@@ -73,6 +73,12 @@ def test_the_examples_are_listed_and_do_what_they_say(copy: Path, models, tmp_pa
     assert record == json.loads(command(copy, *arguments, "--jsonl"))
 
 
+def test_each_line_names_the_code_of_its_file() -> None:
+    targets = re.findall(r'"([\w.]+):(\w+)"', "".join(line for _, _, line in LINES))
+    assert {module.replace(".", "/") + ".py" for module, _ in targets} == set(FILES)
+    assert all(f"class {name}" in FILES[module.replace(".", "/") + ".py"] for module, name in targets)
+
+
 def test_the_changelog_tells_of_this_version() -> None:
     headings = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.M)
     assert headings[:2] == ["Unreleased", __version__]
