@@ -166,6 +166,7 @@ def test_nothing_heavy_is_loaded_for_help_lists_and_plans(place: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.quiet
 def test_the_shell_answers_at_once(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     took = {}
     for arguments, code in (
