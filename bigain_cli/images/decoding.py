@@ -207,7 +207,11 @@ def _strict_pillow() -> Iterator[None]:
 
 
 def _set_libtiff_handlers(handlers: tuple[int | None, ...] | None) -> tuple[int | None, ...]:
-    """Set libtiff's error and warning handlers, which write to stderr by default; return the previous ones."""
+    """Set libtiff's error and warning handlers; return the previous ones.
+
+    By default they write to stderr from C, such as "Fax4Decode: Bad code word" for a damaged TIFF, which no filter of
+    Python's reaches; redirecting the stream would silence other threads, too.
+    """
     setters = _libtiff_setters()
     return tuple(setter(handler) for setter, handler in zip(setters, handlers or (None, None), strict=False))
 
