@@ -54,13 +54,13 @@ if TYPE_CHECKING:  # the public names, written here alone: type checkers read th
     from bigain_cli.inspection.inspector import inspect as inspect
     from bigain_cli.labels import Label as Label
     from bigain_cli.labels import LabelSet as LabelSet
-    from bigain_cli.training.job import Done as Done
-    from bigain_cli.training.job import HeldOut as HeldOut
-    from bigain_cli.training.job import ImagesRead as ImagesRead
-    from bigain_cli.training.job import Resumed as Resumed
-    from bigain_cli.training.job import Saved as Saved
+    from bigain_cli.training.job import CheckpointSaved as CheckpointSaved
+    from bigain_cli.training.job import ImagesHeldOut as ImagesHeldOut
+    from bigain_cli.training.job import ImagesLoaded as ImagesLoaded
+    from bigain_cli.training.job import TrainingDone as TrainingDone
     from bigain_cli.training.job import TrainingJob as TrainingJob
     from bigain_cli.training.job import TrainingProgress as TrainingProgress
+    from bigain_cli.training.job import TrainingResumed as TrainingResumed
     from bigain_cli.training.job import ValidationProgress as ValidationProgress
     from bigain_cli.training.recipe import Recipe as Recipe
     from bigain_cli.training.trainer import train as train

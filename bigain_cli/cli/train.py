@@ -20,7 +20,7 @@ from bigain_cli.training.job import (
     HELD_OUT,
     VALIDATION,
     Event,
-    ImagesRead,
+    ImagesLoaded,
     TrainingJob,
     TrainingProgress,
     ValidationProgress,
@@ -200,5 +200,5 @@ def _report(events: Iterator[Event], messages: Messages) -> None:
                 progress.show(event.images, event.of, str(event))
                 continue
             messages.note(str(event))
-            for reason in event.skipped if isinstance(event, ImagesRead) else ():
+            for reason in event.skipped if isinstance(event, ImagesLoaded) else ():
                 messages.detail(f"skipped: {reason}")

@@ -37,7 +37,7 @@ class TrainingJob:
 
 
 @dataclass(frozen=True)
-class ImagesRead:
+class ImagesLoaded:
     """Images were read, and others were skipped."""
 
     source: str
@@ -52,7 +52,7 @@ class ImagesRead:
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class ImagesHeldOut:
     """Images were held out for validation."""
 
     images: int
@@ -62,7 +62,7 @@ class HeldOut:
 
 
 @dataclass(frozen=True)
-class Resumed:
+class TrainingResumed:
     """A checkpoint was loaded."""
 
     images: int
@@ -102,7 +102,7 @@ class ValidationProgress:
 
 
 @dataclass(frozen=True)
-class Saved:
+class CheckpointSaved:
     """A checkpoint was written, and with previews a grid of generated images."""
 
     images: int
@@ -113,7 +113,7 @@ class Saved:
 
 
 @dataclass(frozen=True)
-class Done:
+class TrainingDone:
     """The training has ended."""
 
     folder: str
@@ -124,7 +124,15 @@ class Done:
         return f"trained in {self.seconds / 60:.1f} minutes" + (f"; {self.accuracy}" if self.accuracy else "")
 
 
-Event = ImagesRead | HeldOut | Resumed | TrainingProgress | ValidationProgress | Saved | Done
+Event = (
+    ImagesLoaded
+    | ImagesHeldOut
+    | TrainingResumed
+    | TrainingProgress
+    | ValidationProgress
+    | CheckpointSaved
+    | TrainingDone
+)
 
 
 def read_synonyms(path: str) -> dict[str, list[str]]:

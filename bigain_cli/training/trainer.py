@@ -27,14 +27,14 @@ from bigain_cli.training.checkpoint import load_checkpoint, save_checkpoint
 from bigain_cli.training.export import training_facts, write_backbone
 from bigain_cli.training.image_tensors import LabelledImages, load_images, split
 from bigain_cli.training.job import (
-    Done,
+    CheckpointSaved,
     Event,
-    HeldOut,
-    ImagesRead,
-    Resumed,
-    Saved,
+    ImagesHeldOut,
+    ImagesLoaded,
+    TrainingDone,
     TrainingJob,
     TrainingProgress,
+    TrainingResumed,
     ValidationProgress,
 )
 from bigain_cli.training.networks import make_noise_schedule, make_trainable
@@ -74,7 +74,7 @@ def train(job: TrainingJob, resume: bool = False) -> Iterator[Event]:
     training = Training(job.recipe, trainable, make_noise_schedule(device), images, device, words, facts)
     if checkpoint is not None:
         training.restore(checkpoint)
-        yield Resumed(job.recipe.images_after(training.step), job.recipe.images)
+        yield TrainingResumed(job.recipe.images_after(training.step), job.recipe.images)
         _write_backbone(job, training, vocabulary)  # the training may have been killed before or while it wrote this
     else:
         remove_checkpoints(job.folder)
@@ -84,7 +84,7 @@ def train(job: TrainingJob, resume: bool = False) -> Iterator[Event]:
     if held_out and job.validation:
         validation = yield from _validate(job, vocabulary, held_out)
     _write_backbone(job, training, vocabulary, validation)
-    yield Done(str(job.folder), training.seconds, str(validation) if validation is not None else None)
+    yield TrainingDone(str(job.folder), training.seconds, str(validation) if validation is not None else None)
 
 
 def _choose_device(job: TrainingJob) -> torch.device:
@@ -109,7 +109,7 @@ def _read_images(job: TrainingJob) -> Generator[Event, None, tuple[LabelledImage
     if not isinstance(job.held_out, int | float):
         return images, (yield from _load(job.held_out, job.recipe.size))
     images, held_out = split(images, job.held_out, job.recipe.seed)
-    yield HeldOut(len(held_out))
+    yield ImagesHeldOut(len(held_out))
     return images, held_out
 
 
@@ -118,7 +118,7 @@ def _load(source: LabelledImages | str, size: int) -> Generator[Event, None, Lab
         return source
     started = time.monotonic()
     images = load_images(source, size)
-    yield ImagesRead(source, len(images), len(images.classes), images.skipped, time.monotonic() - started)
+    yield ImagesLoaded(source, len(images), len(images.classes), images.skipped, time.monotonic() - started)
     return images
 
 
@@ -140,7 +140,9 @@ def _take_steps(job: TrainingJob, training: Training, vocabulary: PromptVocabula
         if last or step.number % steps_between == 0:
             save_checkpoint(checkpoint_of(job.folder), training.checkpoint())
             _write_backbone(job, training, vocabulary)
-            yield Saved(recipe.images_after(step.number), _write_samples(job, vocabulary, step) if job.previews else "")
+            yield CheckpointSaved(
+                recipe.images_after(step.number), _write_samples(job, vocabulary, step) if job.previews else ""
+            )
 
 
 class _ProgressReports:

@@ -24,7 +24,7 @@ from bigain_cli.errors import BigainError, ModelError
 from bigain_cli.training import export
 from bigain_cli.training.checkpoint import load_checkpoint
 from bigain_cli.training.image_tensors import LabelledImages, square
-from bigain_cli.training.job import Done, Resumed, Saved, TrainingProgress, ValidationProgress
+from bigain_cli.training.job import CheckpointSaved, TrainingDone, TrainingProgress, TrainingResumed, ValidationProgress
 from bigain_cli.training.loss import as_input
 from bigain_cli.training.output_folder import checkpoint_of, foreign_file, holds_training, remove_checkpoints
 from bigain_cli.training.trainer import train
@@ -51,7 +51,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             source="a_b<c>",
         )
         *_, done = train(jobs[arch])
-        assert isinstance(done, Done) and done.accuracy is not None
+        assert isinstance(done, TrainingDone) and done.accuracy is not None
     return jobs
 
 
@@ -232,7 +232,7 @@ def test_templates_of_ones_own_are_classified_and_generated_with(tmp_path: Path)
 def test_events_count_the_images_of_the_recipe(tmp_path: Path) -> None:
     job = cases.job(tmp_path / "x", "dit", recipe=cases.recipe("dit", images=10, batch=4), every=1)
     events = list(train(job))
-    assert [event.images for event in events if isinstance(event, Saved)] == [4, 8, 10]
+    assert [event.images for event in events if isinstance(event, CheckpointSaved)] == [4, 8, 10]
     assert [event.images for event in events if isinstance(event, TrainingProgress)] == [10]
     assert ModelCard.read(job.folder).about["shown"] == 12
 
@@ -324,7 +324,7 @@ def test_resuming_heals_a_folder_that_was_torn(tmp_path: Path, lost: str) -> Non
     path = folder / lost
     path.unlink() if path.is_file() else path.rename(folder / ".new")
     *rest, done = train(job, resume=True)
-    assert rest == [Resumed(24, 24), ValidationProgress(1, 1)] and done.accuracy is not None
+    assert rest == [TrainingResumed(24, 24), ValidationProgress(1, 1)] and done.accuracy is not None
     assert weights(folder) == before and bigain.load(str(folder), "cpu").family == "dit"
     assert "held_out" in ModelCard.read(folder).about
 
@@ -336,7 +336,7 @@ def test_validation_after_resuming_is_of_the_last_weights(tmp_path: Path, monkey
     folder = tmp_path / "x"
     job = cases.job(folder, "dit", held_out=cases.toy(4, 1), validation=1)
     events = train(job)
-    next(event for event in events if isinstance(event, Saved))
+    next(event for event in events if isinstance(event, CheckpointSaved))
     older = weights(folder)
     publish = trainer._write_backbone
     monkeypatch.setattr(trainer, "_write_backbone", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -438,5 +438,7 @@ def test_the_example_of_the_library_trains_a_model(tmp_path: Path, monkeypatch: 
     names = {"bigain": bigain, "Path": Path, "print": events.append}
     for example in doctest.DocTestParser().get_examples(train.__doc__ or ""):
         exec(example.source, names)
-    assert {bigain.ImagesRead, bigain.HeldOut, bigain.Saved, bigain.Done} <= set(map(type, events))
+    assert {bigain.ImagesLoaded, bigain.ImagesHeldOut, bigain.CheckpointSaved, bigain.TrainingDone} <= set(
+        map(type, events)
+    )
     assert bigain.load("mymodel", "cpu").family == "unet"

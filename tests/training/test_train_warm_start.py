@@ -140,7 +140,7 @@ def test_going_on_ends_at_the_same_weights_though_the_parent_is_gone(parents: di
     whole, torn = (cases.job(tmp_path / name, "dit", start=str(parent)) for name in ("whole", "torn"))
     list(train(whole))
     for event in train(torn):
-        if type(event).__name__ == "Saved":
+        if type(event).__name__ == "CheckpointSaved":
             break
     stranger = dataclasses.replace(torn, start="")
     with pytest.raises(UsageError, match="--from"):
