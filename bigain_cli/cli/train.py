@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,7 +13,6 @@ from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.options import effort_option, input_option, label_option, model_option, more_option, output_option
 from bigain_cli.cli.progress import ProgressBar
 from bigain_cli.errors import UsageError
-from bigain_cli.labels.templates import fill
 from bigain_cli.training.job import (
     HELD_OUT,
     VALIDATION,
@@ -26,13 +23,7 @@ from bigain_cli.training.job import (
     ValidationProgress,
     read_synonyms,
 )
-from bigain_cli.training.output_folder import (
-    checkpoint_of,
-    foreign_file,
-    holds_training,
-    missing_folders,
-    remove_empty_folders,
-)
+from bigain_cli.training.output_folder import missing_folders, remove_empty_folders
 from bigain_cli.training.recipe import ABOUT, TEMPLATES, WIDTHS, Recipe, load_recipe
 
 
@@ -108,82 +99,36 @@ def train(
         raise UsageError("no data", "there is nothing to train on", "Give a folder of class folders.")
     if output is None:
         raise UsageError("no output", "nowhere to write the backbone", "Add -o FOLDER.")
-    excluded = _read_held_out(held_out)
-    if validation is None:
-        validation = VALIDATION if excluded else 0
-    other_names = read_synonyms(synonyms) if synonyms else {}
     job = TrainingJob(
-        chosen, data, Path(output), excluded, other_names, template or TEMPLATES,
-        device=device, every=every, validation=validation, start=start or "",
+        chosen, data, output, _share_or_path(held_out), read_synonyms(synonyms) if synonyms else {},
+        template or TEMPLATES, device=device, every=every, validation=validation, start=start or "",
     )  # fmt: skip
-    _check_request(job, resume, force)
-    return _run(job, resume, Messages.start(quiet, verbose))
+    job.check(resume, force)  # answers without torch
+    return _run(job, resume, force, Messages.start(quiet, verbose))
 
 
-def _read_held_out(text: str) -> float | str:
-    """Return the share of each class, or the path, of --held-out."""
+def _share_or_path(held_out: str) -> float | str:
     try:
-        share = float(text)
+        return float(held_out)
     except ValueError:
-        return text
-    if not 0 <= share < 1:
-        raise UsageError(f"--held-out {text}", "a share is from 0 up to, but not including, 1", "0.1 is usual.")
-    return share
+        return held_out
 
 
-def _check_request(job: TrainingJob, resume: bool, force: bool) -> None:
-    """Refuse contradictions, data that is not there, and an unsuitable output folder."""
-    if job.templates != TEMPLATES and job.recipe.arch == "dit":
-        raise UsageError("--template", "a transformer reads class numbers, not sentences", "Leave it out.")
-    if job.validation and job.held_out == 0:
-        raise UsageError("--validation", "no images are held out", "Leave it out.")
-    if resume and force:
-        raise UsageError("--resume --force", "one continues the training, the other starts again", "Choose one.")
-    for template in job.templates:
-        fill(template, "")
-    if job.folder.exists() and not job.folder.is_dir():
-        raise UsageError(str(job.folder), "a file, not a folder", "Name a folder.")
-    folder = job.folder.resolve()
-    for source in (job.images, job.held_out):
-        if not isinstance(source, str):
-            continue
-        if not os.path.exists(source):
-            hint = "Give a folder of class folders, or a .safetensors file."
-            raise UsageError(source, "no such folder or file", hint)
-        if os.path.isdir(source) and folder.is_relative_to(Path(source).resolve()):
-            why = f"inside {source}, where it would pass for a class"
-            raise UsageError(str(job.folder), why, "Name a folder elsewhere.")
-    _check_folder(job.folder, resume, force)
-
-
-def _check_folder(folder: Path, resume: bool, force: bool) -> None:
-    """Refuse a folder without a checkpoint to resume, or with other things in it."""
-    if resume:
-        if not checkpoint_of(folder).is_file():
-            why = f"no checkpoint in {folder} to continue from"
-            raise UsageError("--resume", why, "Leave out --resume to start.")
-    elif folder.is_dir() and holds_training(folder):
-        if not force:
-            raise UsageError(str(folder), "holds a backbone already", "--resume to continue, --force to start again.")
-    elif folder.is_dir() and (other := foreign_file(folder)):
-        raise UsageError(str(folder), f"holds other things ({other}, …)", "Name a new folder.")
-
-
-def _run(job: TrainingJob, resume: bool, messages: Messages) -> int:
+def _run(job: TrainingJob, resume: bool, force: bool, messages: Messages) -> int:
     """Train, showing progress; print the folder at the end."""
-    from bigain_cli.training.trainer import train as training_events
+    from bigain_cli.training.trainer import train
 
-    new_folders = missing_folders(job.folder)
+    new_folders = missing_folders(job.path)
     try:
-        _report(training_events(job, resume), messages)
+        _report(train(job, resume, force), messages)
     except KeyboardInterrupt:
-        if checkpoint_of(job.folder).is_file():
-            messages.note(f"{job.folder} holds the last checkpoint: repeat the command with --resume (without --force)")
+        if job.checkpoint.is_file():
+            messages.note(f"{job.path} holds the last checkpoint: repeat the command with --resume (without --force)")
         else:
             messages.note("there is no checkpoint yet: repeat the command to start again")
-            remove_empty_folders(job.folder, new_folders)
+            remove_empty_folders(job.path, new_folders)
         raise
-    typer.echo(job.folder)
+    typer.echo(job.path)
     return 0
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from bigain_cli.errors import UsageError
+from bigain_cli.labels.templates import fill
+from bigain_cli.training.output_folder import checkpoint_of, foreign_file, holds_training
 from bigain_cli.training.recipe import TEMPLATES, Recipe
 
 if TYPE_CHECKING:
@@ -23,17 +26,71 @@ class TrainingJob:
     """What to train on, how, and where to write it; images are the path of a folder or file, or in memory."""
 
     recipe: Recipe
-    images: LabelledImages | str  # a folder with a folder of images per class, or a safetensors file
-    folder: Path
-    held_out: LabelledImages | str | float | None = HELD_OUT  # a number is a share of each class
+    images: LabelledImages | Path | str  # a folder with a folder of images per class, or a safetensors file
+    folder: Path | str
+    held_out: LabelledImages | Path | str | float | None = HELD_OUT  # a number is a share of each class
     synonyms: Mapping[str, Sequence[str]] = field(default_factory=dict)
     templates: Sequence[str] = TEMPLATES
     source: str = ""  # what the model card calls the images
     device: str = "auto"
     every: int = 50_000  # images between checkpoints
-    validation: int = VALIDATION
+    validation: int | None = None  # held-out images that are classified at the end; None: 200 if any are held out
     previews: bool = True  # write a grid of generated images with every checkpoint
     start: str = ""  # the name or folder of a backbone whose weights to start from
+
+    @property
+    def path(self) -> Path:
+        """The path of the output folder."""
+        return Path(self.folder)
+
+    @property
+    def checkpoint(self) -> Path:
+        """The path of the checkpoint, which may not exist yet."""
+        return checkpoint_of(self.path)
+
+    def check(self, resume: bool = False, replace: bool = False) -> None:
+        """Refuse contradictions, data that is not there, and an unsuitable output folder. Torch-free."""
+        if isinstance(self.held_out, int | float) and not 0 <= self.held_out < 1:
+            why = "a share is from 0 up to, but not including, 1"
+            raise UsageError(f"--held-out {self.held_out:g}", why, "0.1 is usual.")
+        if self.templates != TEMPLATES and self.recipe.arch == "dit":
+            raise UsageError("--template", "a transformer reads class numbers, not sentences", "Leave it out.")
+        if self.validation and self.held_out in (0, None):
+            raise UsageError("--validation", "no images are held out", "Leave it out.")
+        if resume and replace:
+            raise UsageError("--resume --force", "one continues the training, the other starts again", "Choose one.")
+        for template in self.templates:
+            fill(template, "")
+        self._check_paths()
+        self._check_folder(resume, replace)
+
+    def _check_paths(self) -> None:
+        """Refuse data that is not there, and an output folder inside it."""
+        if self.path.exists() and not self.path.is_dir():
+            raise UsageError(str(self.path), "a file, not a folder", "Name a folder.")
+        for source in (self.images, self.held_out):
+            if not isinstance(source, Path | str):
+                continue
+            if not os.path.exists(source):
+                hint = "Give a folder of class folders, or a .safetensors file."
+                raise UsageError(str(source), "no such folder or file", hint)
+            if os.path.isdir(source) and self.path.resolve().is_relative_to(Path(source).resolve()):
+                why = f"inside {source}, where it would pass for a class"
+                raise UsageError(str(self.path), why, "Name a folder elsewhere.")
+
+    def _check_folder(self, resume: bool, replace: bool) -> None:
+        """Refuse a folder without a checkpoint to resume, or with other things in it."""
+        folder = self.path
+        if resume:
+            if not self.checkpoint.is_file():
+                why = f"no checkpoint in {folder} to continue from"
+                raise UsageError("--resume", why, "Leave out --resume to start.")
+        elif folder.is_dir() and holds_training(folder):
+            if not replace:
+                hint = "--resume to continue, --force to start again."
+                raise UsageError(str(folder), "holds a backbone already", hint)
+        elif folder.is_dir() and (other := foreign_file(folder)):
+            raise UsageError(str(folder), f"holds other things ({other}, …)", "Name a new folder.")
 
 
 @dataclass(frozen=True)

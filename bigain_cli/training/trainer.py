@@ -6,9 +6,9 @@ checkpoint on. Never prints.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from bigain_cli.training.checkpoint import load_checkpoint, save_checkpoint
 from bigain_cli.training.export import training_facts, write_backbone
 from bigain_cli.training.image_tensors import LabelledImages, load_images, split
 from bigain_cli.training.job import (
+    VALIDATION,
     CheckpointSaved,
     Event,
     ImagesHeldOut,
@@ -38,7 +39,7 @@ from bigain_cli.training.job import (
     ValidationProgress,
 )
 from bigain_cli.training.networks import make_noise_schedule, make_trainable
-from bigain_cli.training.output_folder import checkpoint_of, remove_checkpoints
+from bigain_cli.training.output_folder import remove_checkpoints
 from bigain_cli.training.tokenizer import make_vocabulary
 from bigain_cli.training.training_loop import SYNC_EVERY, Step, Training
 from bigain_cli.training.validation import Validation, prompt_of_each_class, validate
@@ -49,13 +50,20 @@ REPORT_SECONDS = 10.0  # seconds of training after which progress is reported, h
 COLUMNS, ROWS, STEPS, GUIDANCE = 8, 10, 20, 2.0  # of a grid of samples
 
 
-def train(job: TrainingJob, resume: bool = False) -> Iterator[Event]:
-    """Train to the end and yield events; continue from the folder's checkpoint, or remove it and start again.
+def train(job: TrainingJob, resume: bool = False, replace: bool = False) -> Iterator[Event]:
+    """Train to the end and yield events; `resume` or `replace` what an earlier training left in the folder.
 
-    >>> job = bigain.TrainingJob(bigain.Recipe(size=16, images=256), "photos", Path("mymodel"))
+    What cannot or should not be done is refused at once, before anything is read or written.
+
+    >>> job = bigain.TrainingJob(bigain.Recipe(size=16, images=256), "photos", "mymodel")
     >>> for event in bigain.train(job):
     ...     print(event)
     """
+    job.check(resume, replace)
+    return _train(job, resume)
+
+
+def _train(job: TrainingJob, resume: bool) -> Iterator[Event]:
     device = _choose_device(job)
     start = _find_start(job) if job.start and not resume else None  # refused before all images are read
     images, held_out = yield from _read_images(job)
@@ -66,7 +74,7 @@ def train(job: TrainingJob, resume: bool = False) -> Iterator[Event]:
         "templates": [*job.templates],
         **({"from": job.start} if job.start else {}),
     }
-    checkpoint = load_checkpoint(checkpoint_of(job.folder)) if resume else None
+    checkpoint = load_checkpoint(job.checkpoint) if resume else None
     trainable = make_trainable(job.recipe, vocabulary)
     if start is not None:
         copy_weights(start, trainable, list(vocabulary.classes))
@@ -77,14 +85,14 @@ def train(job: TrainingJob, resume: bool = False) -> Iterator[Event]:
         yield TrainingResumed(job.recipe.images_after(training.step), job.recipe.images)
         _write_backbone(job, training, vocabulary)  # the training may have been killed before or while it wrote this
     else:
-        remove_checkpoints(job.folder)
-    _make_folder(checkpoint_of(job.folder).parent)
+        remove_checkpoints(job.path)
+    _make_folder(job.checkpoint.parent)
     yield from _take_steps(job, training, vocabulary)
     validation = None
-    if held_out and job.validation:
+    if held_out and job.validation != 0:
         validation = yield from _validate(job, vocabulary, held_out)
     _write_backbone(job, training, vocabulary, validation)
-    yield TrainingDone(str(job.folder), training.seconds, str(validation) if validation is not None else None)
+    yield TrainingDone(str(job.path), training.seconds, str(validation) if validation is not None else None)
 
 
 def _choose_device(job: TrainingJob) -> torch.device:
@@ -96,7 +104,7 @@ def _choose_device(job: TrainingJob) -> torch.device:
 
 def _find_start(job: TrainingJob) -> WarmStart:
     source = warm_start(job.start, job.recipe)
-    if source.folder.resolve() == job.folder.resolve():
+    if source.folder.resolve() == job.path.resolve():
         raise UsageError(f"--from {job.start}", "would be overwritten", "Name another folder with -o.")
     return source
 
@@ -113,12 +121,12 @@ def _read_images(job: TrainingJob) -> Generator[Event, None, tuple[LabelledImage
     return images, held_out
 
 
-def _load(source: LabelledImages | str, size: int) -> Generator[Event, None, LabelledImages]:
+def _load(source: LabelledImages | Path | str, size: int) -> Generator[Event, None, LabelledImages]:
     if isinstance(source, LabelledImages):
         return source
     started = time.monotonic()
-    images = load_images(source, size)
-    yield ImagesLoaded(source, len(images), len(images.classes), images.skipped, time.monotonic() - started)
+    images = load_images(str(source), size)
+    yield ImagesLoaded(str(source), len(images), len(images.classes), images.skipped, time.monotonic() - started)
     return images
 
 
@@ -138,7 +146,7 @@ def _take_steps(job: TrainingJob, training: Training, vocabulary: PromptVocabula
         if last or step.number % SYNC_EVERY == 0 or progress.seconds_since > REPORT_SECONDS:
             yield progress.report(step)
         if last or step.number % steps_between == 0:
-            save_checkpoint(checkpoint_of(job.folder), training.checkpoint())
+            save_checkpoint(job.checkpoint, training.checkpoint())
             _write_backbone(job, training, vocabulary)
             yield CheckpointSaved(
                 recipe.images_after(step.number), _write_samples(job, vocabulary, step) if job.previews else ""
@@ -168,22 +176,22 @@ def _validate(
     job: TrainingJob, vocabulary: PromptVocabulary, held_out: LabelledImages
 ) -> Generator[Event, None, Validation | None]:
     """Classify held-out images with the backbone that was written last."""
-    validation = None
-    for event in validate(_load_backbone(job), vocabulary, held_out, job.validation, job.recipe.seed):
+    validation, count = None, VALIDATION if job.validation is None else job.validation
+    for event in validate(_load_backbone(job), vocabulary, held_out, count, job.recipe.seed):
         if isinstance(event, Validation):
             validation = event
         else:
-            yield ValidationProgress(event, min(job.validation, len(held_out)))
+            yield ValidationProgress(event, min(count, len(held_out)))
     return validation
 
 
 def _load_backbone(job: TrainingJob) -> Backbone:
-    return load(str(job.folder.absolute()), job.device)
+    return load(str(job.path.absolute()), job.device)
 
 
 def _write_samples(job: TrainingJob, vocabulary: PromptVocabulary, step: Step) -> str:
     """Generate images of every class, with the same noise in every row, and write a grid of them."""
-    path = checkpoint_of(job.folder).with_name(f"samples-{job.recipe.images_after(step.number):09d}.png")
+    path = job.checkpoint.with_name(f"samples-{job.recipe.images_after(step.number):09d}.png")
     backbone, seed = _load_backbone(job), job.recipe.seed
     prompts = prompt_of_each_class(backbone, vocabulary)[:ROWS]
     samples = generate(
@@ -202,27 +210,27 @@ def _write_backbone(
     What an earlier card of this training recommends stays, for it may have been measured since; accuracy and
     temperature stay only with the same weights.
     """
-    source = job.source or (Path(job.images).resolve().name if isinstance(job.images, str) else "")
+    source = job.source or ("" if isinstance(job.images, LabelledImages) else Path(job.images).resolve().name)
     facts = training_facts(source, training, validation)
     card = _earlier_card(job)
     if validation is None and card.about.get("shown") == facts["shown"]:
         facts |= {key: value for key, value in card.about.items() if key == "held_out"}
     else:
-        card = replace(card, temperature=validation.temperature if validation is not None else None)
-    card = replace(
+        card = dataclasses.replace(card, temperature=validation.temperature if validation is not None else None)
+    card = dataclasses.replace(
         card,
         patch=job.recipe.patch if job.recipe.arch == "unet" else 1,
         classes={name: tuple(words) for name, words in vocabulary.classes.items()},
         templates=tuple(vocabulary.templates),
         about=facts,
     )
-    write_backbone(job.folder, training, card)
+    write_backbone(job.path, training, card)
 
 
 def _earlier_card(job: TrainingJob) -> ModelCard:
     """Return the card that this training wrote before, or a new one."""
     try:
-        card = ModelCard.read(job.folder)
+        card = ModelCard.read(job.path)
     except ModelError:
         card = ModelCard()
     return card if card.about.get("recipe") == job.recipe.to_dict() else ModelCard(score=SCORE)

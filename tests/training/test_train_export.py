@@ -253,7 +253,7 @@ def test_a_training_in_the_place_of_another_leaves_nothing_of_it(tmp_path: Path)
     folder = tmp_path / "x"
     list(train(cases.job(folder, "unet", recipe=cases.recipe(images=4))))
     (folder / "mine.txt").write_text("mine")
-    list(train(cases.job(folder, "dit")))
+    list(train(cases.job(folder, "dit"), replace=True))
     assert bigain.load(str(folder), "cpu").family == "dit"
     kept = {"README.md", "bigain.json", "mine.txt", "model_index.json", "scheduler", "training", "transformer"}
     assert {path.name for path in folder.iterdir()} == kept
@@ -285,9 +285,9 @@ def test_an_earlier_training_is_removed_only_when_nothing_speaks_against_the_new
     before = checkpoint_of(folder).read_bytes()
     for wrong in ({"synonyms": {"emu": ["ostrich"]}}, {"held_out": cases.toy(4, classes=("emu", "bird"))}):
         with pytest.raises(BigainError):
-            next(train(cases.job(folder, "dit", **wrong)))
+            next(train(cases.job(folder, "dit", **wrong), replace=True))
     with pytest.raises(BigainError, match="needs a CUDA device"):
-        next(train(cases.job(folder, "dit", recipe=cases.recipe("dit", precision="float16"))))
+        next(train(cases.job(folder, "dit", recipe=cases.recipe("dit", precision="float16")), replace=True))
     assert checkpoint_of(folder).read_bytes() == before
 
 
@@ -308,7 +308,7 @@ def test_an_interruption_in_the_middle_of_the_exchange_leaves_a_model(
     monkeypatch.setattr(Path, "replace", interrupted)
     other = cases.job(folder, "dit", recipe=cases.recipe("dit", seed=1))
     with pytest.raises(KeyboardInterrupt):
-        list(train(other))
+        list(train(other, replace=True))
     assert not (folder / ".new").exists()
     monkeypatch.undo()
     bigain.load(str(folder), "cpu")
@@ -435,7 +435,7 @@ def test_the_example_of_the_library_trains_a_model(tmp_path: Path, monkeypatch: 
         for number in range(2):
             cases.toy(4).image(2 * label + number).save(tmp_path / "photos" / name / f"{number}.png")
     events: list[Any] = []
-    names = {"bigain": bigain, "Path": Path, "print": events.append}
+    names = {"bigain": bigain, "print": events.append}
     for example in doctest.DocTestParser().get_examples(train.__doc__ or ""):
         exec(example.source, names)
     assert {bigain.ImagesLoaded, bigain.ImagesHeldOut, bigain.CheckpointSaved, bigain.TrainingDone} <= set(

@@ -162,5 +162,5 @@ def test_the_card_tells_the_parents_and_theirs(parents: dict[str, Path], tmp_pat
 
 def test_a_backbone_does_not_overwrite_its_parent(parents: dict[str, Path]) -> None:
     with pytest.raises(UsageError, match="would be overwritten"):
-        list(train(cases.job(parents["dit"], "dit", start=str(parents["dit"]))))
+        list(train(cases.job(parents["dit"], "dit", start=str(parents["dit"])), replace=True))
     assert load(str(parents["dit"]), "cpu") is not None

@@ -69,7 +69,7 @@ def vocabulary(classes: tuple[str, ...] = CLASSES, synonyms: Any = None, templat
     return make_vocabulary(classes, synonyms or {}, templates or TEMPLATES)
 
 
-def job(folder: Path, arch: str = "unet", **changes: Any) -> TrainingJob:
+def job(folder: Path | str, arch: str = "unet", **changes: Any) -> TrainingJob:
     """Make a job without previews."""
     from bigain_cli.training.job import TrainingJob
 
