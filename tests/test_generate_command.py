@@ -17,6 +17,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from test_classify_command import terminal
 
+import bigain_cli as bigain
 from bigain_cli.errors import UsageError
 from bigain_cli.generation.image_paths import image_names
 from bigain_cli.generation.png_settings import check_types
@@ -53,6 +54,26 @@ def test_an_image_is_written_and_can_be_generated_again_to_the_same_bytes(comman
     again = command("--again", "red.png", "-o", "again.png", env={"BIGAIN_MODEL": "nonsense/model"})
     assert (again.code, again.err) == (0, "")
     assert (tmp_path / "again.png").read_bytes() == (tmp_path / "red.png").read_bytes()
+
+
+def test_the_library_writes_the_files_of_the_command(command: Command, tmp_path: Path) -> None:
+    assert command("red", *FAST, "--seed", "3", "-o", "command.png").code == 0
+    (sample,) = bigain.generate(bigain.load("colours", "cpu"), "red", seed=3, steps=4)
+    sample.save(tmp_path / "library.png")
+    assert (tmp_path / "library.png").read_bytes() == sample.png() == (tmp_path / "command.png").read_bytes()
+    assert command("--again", "library.png", "-o", "again.png").code == 0
+    assert (tmp_path / "again.png").read_bytes() == sample.png()
+
+
+def test_saving_an_image_replaces_a_file_only_with_permission(tmp_path: Path) -> None:
+    (sample,) = bigain.generate("colours", "red", steps=2)
+    path = tmp_path / "mine.png"
+    path.write_bytes(b"mine")
+    with pytest.raises(UsageError, match="exists"):
+        sample.save(path)
+    assert path.read_bytes() == b"mine"
+    sample.save(str(path), replace=True)
+    assert path.read_bytes() == sample.png()
 
 
 def test_a_grid_too_can_be_generated_again(command: Command, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import replace
 from typing import Any
 
 from bigain_cli.backbones.model_locations import resolve
@@ -64,25 +65,26 @@ class _Writer:
     def write(self, sample: Any) -> None:
         """Write an image, or keep it for the grid and write that with the last one."""
         request = self._request
+        if request.previous is not None:
+            sample = replace(sample, settings=sample.settings | {"model": request.previous.model})
         self._images.append(sample.image if request.grid else None)
         number = len(self._images)
         if not request.grid:
-            self._write(self._paths[number - 1], sample.image, {"prompt": sample.prompt, "seed": sample.seed}, sample)
+            self._write(self._paths[number - 1], sample.png(), sample.to_dict())
         elif number == len(request.prompts) * request.count:
             columns = request.count if len(request.prompts) > 1 else _columns(request.count)
             about = {"prompts": list(request.prompts), "seed": request.options.seed, "count": request.count}
-            self._write(self._paths[0], tiled(self._images, columns), about, sample)
+            data = png(tiled(self._images, columns), about | sample.settings)
+            self._write(self._paths[0], data, {**about, "settings": sample.settings})
 
-    def _write(self, path: str, image: Any, about: dict[str, Any], sample: Any) -> None:
-        previous = self._request.previous
-        settings = sample.settings | ({"model": previous.model} if previous is not None else {})
-        data = png(image, about | settings)
+    def _write(self, path: str, data: bytes, record: dict[str, Any]) -> None:
+        """Write the file and print its path, or its record."""
         if path == STDOUT:
             sys.stdout.buffer.write(data)
         else:
             write_whole(path, data, self._request.force)
-            record = {"id": path, **about, "settings": settings}
-            sys.stdout.buffer.write((line(record) if self._request.jsonl else encode(path)) + b"\n")
+            text = line({"id": path, **record}) if self._request.jsonl else encode(path)
+            sys.stdout.buffer.write(text + b"\n")
         sys.stdout.buffer.flush()
 
 

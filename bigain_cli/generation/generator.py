@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +25,8 @@ from bigain_cli.errors import BigainError
 from bigain_cli.generation.options import GenerationOptions, check_prompts, latent_shape
 from bigain_cli.generation.samplers import DEFAULT_SAMPLER, SAMPLERS
 from bigain_cli.generation.sampling_loop import Guidance, SamplingLoop
+from bigain_cli.outputs.png import png
+from bigain_cli.outputs.whole_files import write_whole
 from bigain_cli.version import __version__
 
 
@@ -47,6 +50,14 @@ class GeneratedImage:
     def to_dict(self) -> dict[str, Any]:
         """Return the record."""
         return {"prompt": self.prompt, "seed": self.seed, "settings": self.settings}
+
+    def png(self) -> bytes:
+        """Return the image as PNG; its settings are in it, for `bigain generate --again`."""
+        return png(self.image, {"prompt": self.prompt, "seed": self.seed, **self.settings})
+
+    def save(self, path: str | Path, replace: bool = False) -> None:
+        """Write the PNG; `replace` a file of that name."""
+        write_whole(str(path), self.png(), replace)
 
 
 def generate(
