@@ -246,7 +246,7 @@ def test_numbers_that_are_none_are_an_error(models) -> None:
         ("epsilon", {"size": (0, 16)}, "at least one pixel"),
         ("epsilon", {"steps": 0}, "--steps 0: must be at least 1"),
         ("epsilon", {"steps": 1001}, "this model's schedule has 1000"),
-        ("leading", {"steps": 999, "sampler": "dpm++"}, "ends before the first of them. Take at most 500"),
+        ("leading", {"steps": 999, "sampler": "dpm++"}, "ends before the first of them. Use at most 500"),
         ("epsilon", {"guidance": float("nan")}, "--guidance nan: not a number"),
         ("epsilon", {"guidance": 1, "negative": "a"}, "does nothing without guidance"),
         ("epsilon", {"sampler": "dimm"}, "Did you mean ddim"),

@@ -167,7 +167,7 @@ class Generation:
         why = "the network returned no numbers (NaN or infinity)"
         in_float32 = self.backbone.dtype == torch.float32
         hint = "Try fewer --steps or another --sampler" if in_float32 else "Try --dtype float32"
-        raise BigainError(f"model {self.backbone.name}", why, f"{hint}, or fetch its weights again.")
+        raise BigainError(f"model {self.backbone.name}", why, f"{hint}, or download its weights again.")
 
     @property
     def _guidance(self) -> float:

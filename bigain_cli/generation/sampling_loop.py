@@ -75,7 +75,7 @@ def make_scheduler(backbone: Backbone, name: str, steps: int) -> Any:
     """Make a sampler's scheduler on the backbone's noise schedule; it gets ε̂, whatever the network predicts."""
     sampler = SAMPLERS[name]
     if steps > backbone.timesteps:
-        raise UsageError(f"--steps {steps}", f"this model's schedule has {backbone.timesteps}", "Take fewer.")
+        raise UsageError(f"--steps {steps}", f"this model's schedule has {backbone.timesteps}", "Use fewer steps.")
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # between diffusers and numpy
         kind = attribute(sampler.scheduler)
@@ -88,7 +88,7 @@ def make_scheduler(backbone: Backbone, name: str, steps: int) -> Any:
         scheduler.set_timesteps(steps)  # on the CPU: reading a time must not wait for the device
     if scheduler.timesteps.max() > backbone.timesteps - 1:
         why = "with its offset this model's schedule ends before the first of them"
-        raise UsageError(f"--steps {steps}", why, f"Take at most {backbone.timesteps // 2}, or choose another sampler.")
+        raise UsageError(f"--steps {steps}", why, f"Use at most {backbone.timesteps // 2}, or choose another sampler.")
     if sampler.multistep:
         _skip_repeated_levels(scheduler)
     return scheduler
