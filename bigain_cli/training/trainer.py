@@ -53,7 +53,7 @@ COLUMNS, ROWS, STEPS, GUIDANCE = 8, 10, 20, 2.0  # of a grid of samples
 def train(job: TrainingJob, resume: bool = False, replace: bool = False) -> Iterator[Event]:
     """Train to the end and yield events; `resume` or `replace` what an earlier training left in the folder.
 
-    What cannot or should not be done is refused at once, before anything is read or written.
+    Unsuitable data, folders and options are refused by the call itself, before anything is read or written.
 
     >>> job = bigain.TrainingJob(bigain.Recipe(size=16, images=256), "photos", "mymodel")
     >>> for event in bigain.train(job):
