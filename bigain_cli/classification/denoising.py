@@ -48,7 +48,7 @@ class SharedPart:
         return SharedPart(PrefixCache.join(prefixes) if prefixes else None, concatenate([part.plans for part in parts]))
 
 
-class Rows(NamedTuple):
+class BatchRows(NamedTuple):
     """The (image, draw) pair of each row of a batch, that draw's operator seed, and its prompt."""
 
     pairs: Tensor  # [b]
@@ -89,7 +89,7 @@ class SharedWork:
                     self._planner.noise(noisy, t, empty, prefix)
         return SharedPart(prefix, dict(plans))
 
-    def noise(self, noisy: Tensor, t: Tensor, conditions: Conditions, shared: SharedPart, rows: Rows) -> Tensor:
+    def noise(self, noisy: Tensor, t: Tensor, conditions: Conditions, shared: SharedPart, rows: BatchRows) -> Tensor:
         """Predict the noise of a batch whose rows belong to the given (image, draw) pairs."""
         prefix = shared.prefix.take(rows.pairs) if shared.prefix is not None else None
         with ExitStack() as stack:
@@ -193,7 +193,7 @@ class DenoisingErrors:
         self, latents: NoisyLatents, shared: SharedPart, pairs: Tensor, prompts: Tensor, sums: HeatmapAccumulator | None
     ) -> Tensor:
         """Return the errors of one batch."""  # [b]
-        rows = Rows(pairs, latents.seeds[pairs], prompts)
+        rows = BatchRows(pairs, latents.seeds[pairs], prompts)
         conditions = self.conditions.take(prompts)
         predicted = self.shared_work.noise(latents.noisy[pairs], latents.t[pairs], conditions, shared, rows)
         residual = predicted - latents.noise[pairs]

@@ -15,7 +15,7 @@ from PIL import Image
 import bigain_cli as bigain
 from bigain_cli.compress import compressed
 from bigain_cli.errors import BigainError, ModelError, UsageError
-from bigain_cli.evaluation.image_features import Rows, load_feature
+from bigain_cli.evaluation.image_features import FeatureRows, load_feature
 from bigain_cli.evaluation.image_metrics import frechet, gaussian, inside, kernel, moments, square_root
 from bigain_cli.intervals import resamples, spread, wilson
 from bigain_cli.registry import MEASURES
@@ -56,7 +56,7 @@ class Means:
 
     name = "means"
 
-    def __call__(self, images: Any) -> Rows:
+    def __call__(self, images: Any) -> FeatureRows:
         return np.stack([np.asarray(image, np.float32)[:2, :2].mean((0, 1)) for image in images])
 
 
