@@ -27,10 +27,10 @@ class Elimination:
         costs: Sequence[int],
         rules: StoppingRules,
         temperature: float | None = None,
-        extra: int = 0,
+        plan_evaluations: int = 0,
     ) -> None:
         self.labels, self.rules, self.temperature = labels, rules, temperature
-        self.extra = extra  # evaluations of each draw that belong to no label
+        self.plan_evaluations = plan_evaluations  # evaluations of each draw that belong to no label
         self.costs = np.asarray(costs)  # prompts of each label: evaluations per draw
         self.schedule = SCHEDULES[rules.schedule]
         self._keep = attribute(self.schedule.keep)
@@ -50,7 +50,7 @@ class Elimination:
     @property
     def cost(self) -> int:
         """The evaluations of the next draw."""
-        return int(self.costs[self.alive].sum()) + self.extra
+        return int(self.costs[self.alive].sum()) + self.plan_evaluations
 
     def next_draws(self) -> int:
         """Return the size of the next block: 0 when one label is left or the limits are reached."""

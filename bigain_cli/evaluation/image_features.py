@@ -100,7 +100,7 @@ class MidBlockFeature:
         handle = self.block.register_forward_hook(_stop_here)
         try:
             self.backbone.noise(noisy, torch.full((len(noisy),), t, device=noisy.device), conditions)
-        except _Reached as reached:
+        except _StopForward as reached:
             positions = (2, 3) if reached.output.ndim == 4 else (1,)  # channels first in a U-Net, last in a transformer
             return reached.output.float().mean(positions)
         finally:
@@ -117,7 +117,7 @@ def in_batches(images: Iterable[Image], size: int, rows: Callable[[Sequence[Imag
     return np.concatenate([rows(part)[: len(part)] for part in parts]) if parts else np.zeros((0, 0), np.float32)
 
 
-class _Reached(Exception):
+class _StopForward(Exception):
     """Ends a forward pass at the block."""
 
     def __init__(self, output: Tensor) -> None:
@@ -126,7 +126,7 @@ class _Reached(Exception):
 
 
 def _stop_here(module: nn.Module, args: Any, output: Any) -> None:
-    raise _Reached(output if isinstance(output, Tensor) else output[0])
+    raise _StopForward(output if isinstance(output, Tensor) else output[0])
 
 
 def middle(backbone: Backbone, batch: int | None = None) -> MidBlockFeature:
