@@ -94,10 +94,10 @@ def _classify(run: Any, request: EvaluateRequest, messages: Messages, report: Ht
 def _note_earlier_records(run: Any, request: EvaluateRequest, messages: Messages) -> None:
     """Note which records an earlier run left."""
     found, path = run.found, str(request.records)
-    if found.torn:
+    if found.repaired:
         messages.note(f"{path}: the last line was incomplete; its image is classified again")
     without = "; the report shows them without images" if request.format == "html" else ""
-    messages.recorded(path, counted(found.answers, "record"), found.failures, without)
+    messages.recorded(path, counted(found.records, "record"), found.failures, without)
     if found.others:
         messages.note(f"{path}: {counted(found.others, 'record')} of other settings or images kept")
     if found.unknown:

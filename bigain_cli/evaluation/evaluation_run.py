@@ -19,7 +19,7 @@ from bigain_cli.datasets.opening import open_dataset
 from bigain_cli.evaluation.evaluator import EvaluationOptions, EvaluationRecord, Evaluator, check_multilabel
 from bigain_cli.evaluation.generated_image_options import GeneratedImagesOptions, images_per_class
 from bigain_cli.evaluation.generated_images import ImageGeneration, ImageQuality, Progress
-from bigain_cli.evaluation.records import Expected, RecordFile, needed
+from bigain_cli.evaluation.records import ExpectedRecords, RecordFile, fields_for_summary
 from bigain_cli.evaluation.summary import Summary, summarise
 from bigain_cli.labels import LabelSet
 from bigain_cli.outputs.plotting import can_map
@@ -113,7 +113,7 @@ class EvaluationRun:
         self._evaluator, self._against, self._file = evaluator, against, file
         self._generation, self._choice = generation, choice
         truths = {case.id: evaluator.truth_of(case) for case in evaluator.dataset.cases}
-        self._expected = Expected(evaluator.names_by_fingerprint(), truths)
+        self._expected = ExpectedRecords(evaluator.names_by_fingerprint(), truths)
         self._records, self.found = file.read(self._expected)
         self._image_quality: ImageQuality | None = None
         self.records: Iterator[EvaluationRecord] = self._classify()
@@ -169,7 +169,7 @@ class EvaluationRun:
         with self._file.writer() as write:
             for made in self._evaluator.records(done):
                 write(made.record)
-                self._records[made.spec][made.record["id"]] = needed(made.record)
+                self._records[made.spec][made.record["id"]] = fields_for_summary(made.record)
                 yield made
 
     def _generate(self) -> Iterator[Progress]:

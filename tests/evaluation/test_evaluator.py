@@ -187,7 +187,7 @@ def test_a_run_from_python_continues_its_records(colours: Any, tmp_path: Path) -
     other = lines[7].replace(ids[7].encode(), b"elsewhere.png")
     part.write_bytes(b"".join(lines[:3]) + other + lines[3][:50])
     run = bigain.evaluate(colours, coloured(8), rules=FIXED, records=str(part), resume=True)
-    assert (run.found.answers, run.found.others, run.found.torn, run.found.unknown) == (3, 1, True, "")
+    assert (run.found.records, run.found.others, run.found.repaired, run.found.unknown) == (3, 1, True, "")
     assert (run.recorded, run.total, run.finished_images) == (3, 8, 3)
     early = run.summary(finish=False)
     assert early.count == 3 and early.accuracies["none"].count == 3, "nothing was classified for that"
