@@ -174,6 +174,28 @@ def test_evaluate_sums_up(colours: Any) -> None:
     assert document["specs"]["none"]["failures"] == 0 and "compress" not in document
 
 
+def test_a_model_is_loaded_once_everything_else_is_checked(colours: Any, tmp_path: Path) -> None:
+    loaded: list[tuple[int, tuple[str, ...]]] = []
+
+    def load(chosen: Dataset, labels: Any) -> Any:
+        loaded.append((len(chosen.cases), tuple(label.name for label in labels.labels)))
+        return colours
+
+    wrong: dict[str, tuple[Dataset, dict[str, Any]]] = {
+        "several classes": (coloured(multilabel=True), {"per_class": 2}),
+        "Use --schedule fixed": (coloured(multilabel=True), {}),
+        "no image in it": (coloured(0), {}),
+        "--records": (coloured(), {"resume": True}),
+        "grows line by line": (coloured(), {"records": str(tmp_path / "records.csv")}),
+    }
+    for message, (dataset, options) in wrong.items():
+        with pytest.raises(UsageError, match=message):
+            bigain.evaluate("colours", dataset, load=load, **options)
+    assert not loaded, "nothing is loaded for what is refused anyway"
+    summary = bigain.evaluate("colours", coloured(), rules=FIXED, limit=2, load=load).summary()
+    assert summary.count == 2 and loaded == [(2, tuple(COLOURS))]
+
+
 def without_seconds(path: Path) -> list[dict[str, Any]]:
     records = [json.loads(line) for line in path.read_text().splitlines()]
     return [{key: value for key, value in record.items() if key != "seconds"} for record in records]
