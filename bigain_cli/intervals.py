@@ -53,9 +53,9 @@ class Estimate:
     def minus(self, other: Estimate) -> Interval:
         """Return the difference to an estimate from the same seeds, against the same real images."""
         for name in ("measure", "feature", "generated", "real"):
-            mine, theirs = getattr(self, name), getattr(other, name)
-            if mine != theirs:
-                why = f"their {name} is {mine} and {theirs}"
+            first, second = getattr(self, name), getattr(other, name)
+            if first != second:
+                why = f"their {name} is {first} and {second}"
                 raise UsageError("difference of two estimates", why, "Use the same for both.")
         return spread(self.interval.value - other.interval.value, self.replicates - other.replicates)
 

@@ -62,7 +62,7 @@ class Output:
 
 
 @dataclass(frozen=True)
-class Function:
+class RegisteredFunction:
     """A feature, from backbones to feature extractors, or a measure, from features and resamples to estimates."""
 
     target: str
@@ -134,15 +134,15 @@ OUTPUTS = {
     ),
 }
 FEATURES = {
-    "backbone": Function(f"{_FEATURES}:middle", "the middle block of the model itself"),
-    "inception": Function(f"{_FEATURES}:inception", "torchvision's Inception v3, if it is here"),
+    "backbone": RegisteredFunction(f"{_FEATURES}:middle", "the middle block of the model itself"),
+    "inception": RegisteredFunction(f"{_FEATURES}:inception", "torchvision's Inception v3, if it is here"),
 }
 DEFAULT_FEATURE = "backbone"
 MEASURES = {
-    "frechet": Function(f"{_METRICS}:frechet", "Fréchet distance of two Gaussians; biased at small n"),
-    "kernel": Function(f"{_METRICS}:kernel", "squared MMD of a cubic kernel; unbiased at any n"),
-    "precision": Function(f"{_METRICS}:precision", "generated images among the real ones"),
-    "recall": Function(f"{_METRICS}:recall", "real images among the generated ones"),
+    "frechet": RegisteredFunction(f"{_METRICS}:frechet", "Fréchet distance of two Gaussians; biased at small n"),
+    "kernel": RegisteredFunction(f"{_METRICS}:kernel", "squared MMD of a cubic kernel; unbiased at any n"),
+    "precision": RegisteredFunction(f"{_METRICS}:precision", "generated images among the real ones"),
+    "recall": RegisteredFunction(f"{_METRICS}:recall", "real images among the generated ones"),
 }
 
 

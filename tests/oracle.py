@@ -64,6 +64,6 @@ def eliminate(errors: NDArray[np.float64], rules: StoppingRules) -> Ranking:
     elimination = Elimination(labels, [1] * len(labels), rules)
     while count := elimination.next_draws():
         block = errors[elimination.draws : elimination.draws + count].copy()
-        block[:, ~elimination.alive] = np.nan
+        block[:, ~elimination.remaining] = np.nan
         elimination.add_errors(block)
     return elimination.ranking("image", {}, None, finished=True)

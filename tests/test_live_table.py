@@ -27,13 +27,13 @@ def steps() -> list[bigain.Ranking]:
     return list(run.rankings([("x\x1b[31m.png", Image.new("RGB", (8, 8), (185, 80, 40)))]))
 
 
-def place(behind: float, radius: float | None, alive: bool = True) -> RankedLabel:
-    return RankedLabel("cat", 0.5, -0.1, 16, alive, behind, 0.0, radius)
+def place(gap: float, half_width: float | None, is_contender: bool = True) -> RankedLabel:
+    return RankedLabel("cat", 0.5, -0.1, 16, is_contender, gap, 0.0, half_width)
 
 
 def test_bars_narrow_around_their_dot() -> None:
     ends = (-1.0, 3.0)
-    wide, narrow, none = (bar(place(1.0, radius), ends) for radius in (1.5, 0.5, None))
+    wide, narrow, none = (bar(place(1.0, half_width), ends) for half_width in (1.5, 0.5, None))
     assert len(wide) == len(narrow) == len(none) == WIDTH
     assert wide.index("●") == narrow.index("●") == none.index("●") == WIDTH // 2
     assert wide.count("─") > narrow.count("─") > none.count("─") == 0
@@ -49,8 +49,8 @@ def test_the_table_greys_out_dropped_labels(steps: list[bigain.Ranking]) -> None
     assert "\x1b[31m" not in captured.get() and "x\\x1b[31m.png" in lines[0], "names move no cursor"
     for line, standing in zip(lines[2:], steps[-1].ranked, strict=True):
         assert standing.label in line
-        assert ("\x1b[90m" in line) == (not standing.alive)
-    assert any(not standing.alive for standing in steps[-1].ranked)
+        assert ("\x1b[90m" in line) == (not standing.is_contender)
+    assert any(not standing.is_contender for standing in steps[-1].ranked)
 
 
 def test_the_time_left_is_a_bound_that_falls(steps: list[bigain.Ranking]) -> None:

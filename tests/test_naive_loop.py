@@ -13,7 +13,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from bigain_cli import load
 from bigain_cli.backbones.batch_sizes import automatic_batch_size, batch_sizes, generation_batch_size
-from bigain_cli.classification.denoising import DenoisingErrors, ScoringJob, SharedWork
+from bigain_cli.classification.denoising import DenoisingErrors, ScoringJob, SharedComputation
 from bigain_cli.images import digest
 from bigain_cli.noise_draws import Draws
 
@@ -85,7 +85,9 @@ def test_errors_equal_a_naive_loop(kind: str, models, images) -> None:
                         ScoringJob(backbone.encode(image), draw.block(0, 5), order)
                         for (_, image), draw in list(zip(images, draws, strict=False))[::step]
                     ]
-                    denoising_errors = DenoisingErrors(backbone, conditions, False, batch, SharedWork(backbone, share))
+                    denoising_errors = DenoisingErrors(
+                        backbone, conditions, False, batch, SharedComputation(backbone, share)
+                    )
                     denoising_errors.batch = batch  # 7 too, which a user's 7 is rounded down from
                     got = denoising_errors(jobs)[::step]
                     for mine, theirs in zip(got, expected, strict=True):
@@ -144,7 +146,7 @@ def test_on_a_cpu_the_size_of_a_batch_depends_on_its_image_alone(models, images)
     ]
     rows: list[int] = []
     backbone.network.register_forward_pre_hook(lambda module, args: rows.append(len(args[0])))
-    DenoisingErrors(backbone, backbone.condition(CLASSES), False, 40, SharedWork(backbone, True))(jobs)
+    DenoisingErrors(backbone, backbone.condition(CLASSES), False, 40, SharedComputation(backbone, True))(jobs)
     assert rows == [16, 16, 16], "ten rows each, filled up to a multiple of eight"
 
 
@@ -157,7 +159,7 @@ def test_errors_do_not_depend_on_other_images_to_the_last_bit(kind: str, batch: 
         ScoringJob(backbone.encode(image), Draws(0, digest(image), backbone.latent_shape).block(0, 3), [0, 2, 1])
         for _, image in images
     ]
-    denoising_errors = DenoisingErrors(backbone, conditions, False, batch, SharedWork(backbone, True))
+    denoising_errors = DenoisingErrors(backbone, conditions, False, batch, SharedComputation(backbone, True))
     alone = [denoising_errors([job])[0] for job in jobs]
     together = denoising_errors(jobs)
     backwards = denoising_errors(jobs[::-1])[::-1]
@@ -173,7 +175,7 @@ def test_the_prefix_is_run_once_per_draw_and_not_once_per_label(models, images) 
             lambda module, args, output, name=name: rows.__setitem__(name, rows[name] + len(output))
         )
     job = ScoringJob(backbone.encode(images[0][1]), Draws(0, b"", backbone.latent_shape).block(0, 8), [0, 1, 2, 3])
-    DenoisingErrors(backbone, backbone.condition(PROMPTS), False, 8, SharedWork(backbone, True))([job])
+    DenoisingErrors(backbone, backbone.condition(PROMPTS), False, 8, SharedComputation(backbone, True))([job])
     assert rows == {"conv_in": 8, "conv_out": 32}
 
 
@@ -188,7 +190,7 @@ def test_the_network_is_left_as_it_was_after_sharing_a_prefix(models, images) ->
     backbone = load(str(models["epsilon"]), device="cpu")
     before = dict(backbone.network.named_modules())
     job = ScoringJob(backbone.encode(images[0][1]), Draws(0, b"", backbone.latent_shape).block(0, 2), [0, 1])
-    DenoisingErrors(backbone, backbone.condition(PROMPTS), False, 8, SharedWork(backbone, True))([job])
+    DenoisingErrors(backbone, backbone.condition(PROMPTS), False, 8, SharedComputation(backbone, True))([job])
     after = dict(backbone.network.named_modules())
     assert before.keys() == after.keys() and all(before[name] is after[name] for name in before)
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in after.values())

@@ -21,7 +21,7 @@ from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.outputs import Layout
 from bigain_cli.outputs.csv_tsv import COLUMNS, Csv, Tsv
 from bigain_cli.outputs.json import Json, JsonLines
-from bigain_cli.outputs.resume import Recorded, recorded
+from bigain_cli.outputs.resume import RecordedIds, read_recorded_ids
 from bigain_cli.outputs.table import Table
 from bigain_cli.outputs.text import safe
 from bigain_cli.outputs.whole_files import open_target, replacing
@@ -312,23 +312,23 @@ def test_resuming_after_a_cut_anywhere_keeps_whole_records(
     cut = data.draw(st.integers(0, len(whole)) | st.sampled_from(near))
     path = tmp_path_factory.mktemp("resume") / "x.jsonl"
     path.write_bytes(whole[:cut])
-    found = recorded(str(path), "f1")
+    found = read_recorded_ids(str(path), "f1")
     kept = max(place for place in range(len(ends)) if ends[place] - 1 <= cut)  # a record may lack its newline alone
     assert path.read_bytes() == whole[: ends[kept]]
     mine = [entry for entry in entries[:kept] if entry["settings"]["fingerprint"] == "f1"]
     firsts = {entry["id"]: entry for entry in reversed(mine)}
     failures = sum("error" in entry for entry in firsts.values())
-    assert found == Recorded(frozenset(firsts), failures, kept - len(mine), repaired=cut != ends[kept])
-    assert recorded(str(path), "f1") == Recorded(found.ids, found.failures, found.others, repaired=False)
+    assert found == RecordedIds(frozenset(firsts), failures, kept - len(mine), repaired=cut != ends[kept])
+    assert read_recorded_ids(str(path), "f1") == RecordedIds(found.ids, found.failures, found.others, repaired=False)
 
 
 def test_resuming_counts_the_records_of_a_file(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
-    assert recorded(str(path), "f1") == Recorded()
+    assert read_recorded_ids(str(path), "f1") == RecordedIds()
     assert not path.exists()
     entries = [ranking("a"), failure("b"), failure("c", "f2"), ranking("a"), failure("b"), {"id": "d", "error": {}}]
     path.write_bytes(written(JsonLines(), entries))
-    assert recorded(str(path), "f1") == Recorded(frozenset({"a", "b"}), failures=1, others=2, repaired=False)
+    assert read_recorded_ids(str(path), "f1") == RecordedIds(frozenset({"a", "b"}), failures=1, others=2)
 
 
 @pytest.mark.parametrize(
@@ -339,13 +339,13 @@ def test_a_line_that_is_not_a_record_is_an_error_and_the_file_stays(tmp_path: Pa
     data = written(JsonLines(), [ranking()]) + line + b"\n" + b'{"id": "torn'
     path.write_bytes(data)
     with pytest.raises(UsageError, match=r"x\.jsonl, line 2: not a record of a run"):
-        recorded(str(path), "f1")
+        read_recorded_ids(str(path), "f1")
     assert path.read_bytes() == data
 
 
 def test_only_lines_of_json_in_a_file_can_be_resumed(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"x\.csv: only \.jsonl can be resumed, because"):
-        recorded(str(tmp_path / "x.csv"), "f1")
+        read_recorded_ids(str(tmp_path / "x.csv"), "f1")
     (tmp_path / "folder.jsonl").mkdir()
     with pytest.raises(UsageError, match="cannot be resumed"):
-        recorded(str(tmp_path / "folder.jsonl"), "f1")
+        read_recorded_ids(str(tmp_path / "folder.jsonl"), "f1")

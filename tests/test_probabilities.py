@@ -124,7 +124,7 @@ def test_a_models_temperature_is_used_and_recorded_under_its_own_score_alone(wit
         (results[score],) = bigain.classify(backbone, image, ["cat", "ship", "frog"], rules=rules)
     own, other = results["norm"], results["l1"]
     assert own.settings["temperature"] == 0.002 and "temperature" not in other.settings
-    gaps, errors = (np.array([getattr(label, part) for label in own.ranked]) for part in ("behind", "error"))
+    gaps, errors = (np.array([getattr(label, part) for label in own.ranked]) for part in ("gap", "standard_error"))
     assert (errors[1:] > 0).all()
     wanted = gap_softmax(np.hypot(0.002, errors), gaps)
     assert [label.probability for label in own.ranked] == pytest.approx(list(wanted))

@@ -13,7 +13,7 @@ from bigain_cli.classification.ranking import RankedLabel, Ranking
 RANKED = (
     RankedLabel("cat", 0.9712345, -0.1, 48),
     RankedLabel("dog", 0.02, -0.2, 48),
-    RankedLabel("owl", 0.0087655, -0.3, 20, alive=False),
+    RankedLabel("owl", 0.0087655, -0.3, 20, is_contender=False),
 )
 DECIDED = Ranking("photo.jpg", RANKED, decided=True, gap=0.1, gap_interval=(0.08, 0.12), draws=48, evaluations=116)
 

@@ -191,7 +191,7 @@ def test_the_scale_has_the_colours_of_the_maps() -> None:
 def test_every_label_has_a_mark_or_an_arrow_if_it_is_beyond_the_axis() -> None:
     result = ranking("a.png")
     ends = axis_ends(result.ranked)
-    assert [beyond(place.behind, ends) for place in result.ranked] == [0, 0, 1]
+    assert [beyond(place.gap, ends) for place in result.ranked] == [0, 0, 1]
     text = page([result])
     marks = [attributes["d"] for attributes in Structure(text).all("path") if attributes["class"] == "mark"]
     assert len(marks) == 3 and [("L100" in mark) for mark in marks] == [False, False, True]
@@ -206,7 +206,7 @@ def test_counts_of_one_are_singular() -> None:
 def test_bars_have_a_common_axis_for_labels_near_the_leader() -> None:
     places = ranking("a").ranked
     low, high = ends = axis_ends(places)
-    assert low < 0 < places[1].behind + places[1].radius < high
+    assert low < 0 < places[1].gap + places[1].half_width < high
     assert fraction(0.0, ends) < fraction(0.1, ends) < fraction(9.0, ends) == 1.0
     assert high < 0.8, "labels far behind are cut off"
     assert axis_ends(places[:1]) == (-1.0, 1.0)

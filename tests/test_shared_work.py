@@ -10,7 +10,7 @@ import torch
 
 import bigain_cli as bigain
 from bigain_cli.classification.classifier import Classification
-from bigain_cli.classification.denoising import DenoisingErrors, ScoringJob, SharedWork
+from bigain_cli.classification.denoising import DenoisingErrors, ScoringJob, SharedComputation
 from bigain_cli.compress import compressed
 from bigain_cli.errors import UsageError
 from bigain_cli.images import digest
@@ -95,9 +95,10 @@ def test_errors_equal_a_plain_loop_over_a_compressed_network(spec: str, models, 
                     predicted = backbone.noise(noisy, t, conditions.take(torch.tensor([label])))
                 expected[draw, label] = (predicted - noise).square().mean().item()
     with compressed(backbone, spec) as compression:
-        shared_work = SharedWork(backbone, True, compression)
-        assert shared_work.extra == 0
-        got = DenoisingErrors(backbone, conditions, False, 8, shared_work)([ScoringJob(latent, block, [0, 1, 2])])[0]
+        shared_computation = SharedComputation(backbone, True, compression)
+        assert shared_computation.plan_evaluations == 0
+        denoising_errors = DenoisingErrors(backbone, conditions, False, 8, shared_computation)
+        got = denoising_errors([ScoringJob(latent, block, [0, 1, 2])])[0]
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
 
 

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from diffusers import DiTTransformer2DModel, UNet2DConditionModel
 
-from bigain_cli.backbones.base import Conditions, Shared
+from bigain_cli.backbones.base import Conditions, Prefix
 from bigain_cli.backbones.gaussian_mixture import cosine_alphas
 from bigain_cli.backbones.noise_schedule import NoiseSchedule
 from bigain_cli.backbones.prefix_cache import run_prefix, use_cached
-from bigain_cli.classification.denoising import DenoisingErrors, ScoringJob, SharedWork
+from bigain_cli.classification.denoising import DenoisingErrors, ScoringJob, SharedComputation
 from bigain_cli.compress import compressed, sites_of
 from bigain_cli.compress.kv_pooling import PoolPlan
 from bigain_cli.compress.plan import MergePlan
@@ -67,7 +67,7 @@ class Random:
         with use_cached(self.network, shared) if shared is not None else nullcontext():
             return self._forward(noisy, t, conditions.rows)[:, :4].float()
 
-    def shared(self, noisy: Any, t: Any) -> Shared:
+    def shared(self, noisy: Any, t: Any) -> Prefix:
         text = self.condition([""]).rows.expand(len(noisy), -1, -1)
         return run_prefix(self.network, text, lambda: self._forward(noisy, t, text))
 
@@ -119,7 +119,7 @@ def seconds(
 ) -> tuple[float, float, float]:
     """Return seconds per draw, seconds of it spent on bookkeeping, and the share of FLOPs saved."""
     with compressed(backbone, spec) if spec != "none" else nullcontext() as handle:
-        residuals = DenoisingErrors(backbone, conditions, False, batch, SharedWork(backbone, True, handle))  # type: ignore[arg-type]
+        residuals = DenoisingErrors(backbone, conditions, False, batch, SharedComputation(backbone, True, handle))  # type: ignore[arg-type]
         started = time.perf_counter()
         residuals([job])
         whole = time.perf_counter() - started

@@ -150,7 +150,7 @@ def race(table: dict[str, Any], rules: StoppingRules, labels: list[str]) -> Iter
         contest = Elimination(labels, [1] * len(labels), rules)
         while (count := contest.next_draws()) and contest.draws + count <= len(row):
             block = row[contest.draws : contest.draws + count].copy()
-            block[:, ~contest.alive] = np.nan
+            block[:, ~contest.remaining] = np.nan
             contest.add_errors(block)
         yield contest.ranking("", {}, None, True)
 
@@ -188,8 +188,8 @@ def calibrated(
 def gaps_of(rankings: list[Any], labels: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """Return how far every label is behind, and how sure that is."""  # [image label] each
     places = [{place.label: place for place in ranking.ranked} for ranking in rankings]
-    gaps = np.array([[found[label].behind for label in labels] for found in places])
-    return gaps, np.array([[found[label].error for label in labels] for found in places])
+    gaps = np.array([[found[label].gap for label in labels] for found in places])
+    return gaps, np.array([[found[label].standard_error for label in labels] for found in places])
 
 
 def schedules(table: dict[str, Any], times: tuple[float, float], score: str, labels: list[str]) -> None:

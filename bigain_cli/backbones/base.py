@@ -37,10 +37,10 @@ class Conditions:
         return self.rows.shape[1] if self.rows.ndim == 3 else 1
 
 
-class Shared(Protocol):
+class Prefix(Protocol):
     """The part of a network's work that no label enters, one row per (image, draw)."""
 
-    def take(self, index: Tensor) -> Shared:
+    def take(self, index: Tensor) -> Prefix:
         """Return the rows at `index`."""
 
 
@@ -80,10 +80,10 @@ class Backbone(Protocol):
     def mix(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """Return x_t in float32."""  # [b c h w]
 
-    def noise(self, noisy: Tensor, t: Tensor, conditions: Conditions, shared: Shared | None = None) -> Tensor:
+    def noise(self, noisy: Tensor, t: Tensor, conditions: Conditions, shared: Prefix | None = None) -> Tensor:
         """Return the predicted ε, in float32."""  # [b c h w]
 
-    def compute_prefix(self, noisy: Tensor, t: Tensor) -> Shared | None:
+    def compute_prefix(self, noisy: Tensor, t: Tensor) -> Prefix | None:
         """Compute the part of `noise` that no label enters, if there is any."""
 
     def sites(self) -> Iterable[Site]:

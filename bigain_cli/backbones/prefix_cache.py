@@ -32,7 +32,7 @@ class PrefixCache:
         return PrefixCache(join([dict(part.outputs) for part in parts]))
 
 
-class _TextReached(Exception):
+class _StopAtText(Exception):
     """The first attention to the text was reached."""
 
 
@@ -62,7 +62,7 @@ def run_prefix(network: nn.Module, text: Tensor, forward: Callable[[], Any]) -> 
             handles.append(module.register_forward_hook(_keep_output(finished, name)))
     try:
         forward()
-    except _TextReached:
+    except _StopAtText:
         return PrefixCache(finished)
     finally:
         for handle in handles:
@@ -97,7 +97,7 @@ def _stop_at(text: Tensor) -> Callable[..., None]:
 
     def stop(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if any(value is text for value in (*args, *kwargs.values())):
-            raise _TextReached
+            raise _StopAtText
 
     return stop
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from bigain_cli.classification.ranking import significant
 from bigain_cli.errors import UsageError
 from bigain_cli.outputs.text import aligned, markdown
 
@@ -27,9 +28,9 @@ class Spread:
         """Summarise one value per round."""
         return Spread(statistics.median(values), min(values), max(values))
 
-    def to_dict(self) -> dict[str, float]:
+    def to_dict(self) -> dict[str, Any]:
         """Return plain numbers."""
-        return {"median": six_digits(self.median), "low": six_digits(self.low), "high": six_digits(self.high)}
+        return {name: significant(value, 6) for name, value in asdict(self).items()}
 
 
 def ratios(base: Sequence[float], seconds: Sequence[float]) -> list[float]:
@@ -82,19 +83,19 @@ class Timing:
         share = self.share(peak)
         return {
             "compress": self.compress,
-            "evaluations_per_second": six_digits(self.per_second),
+            "evaluations_per_second": significant(self.per_second, 6),
             "milliseconds": self.milliseconds.to_dict(),
             "ratio": self.ratio.to_dict(),
             "gflop": None if self.flops is None else round(self.flops / 1e9, 6),
-            "share_of_peak": None if share is None else six_digits(share),
+            "share_of_peak": significant(share, 6),
             "outside_milliseconds": self._milliseconds_each(self.profile.outside_network),
             "bookkeeping_milliseconds": self._milliseconds_each(self.profile.overhead),
             "peak_memory": self.profile.memory,
-            "seconds": [six_digits(seconds) for seconds in self.seconds],
+            "seconds": [significant(seconds, 6) for seconds in self.seconds],
         }
 
     def _milliseconds_each(self, seconds: float | None) -> float | None:
-        return None if seconds is None else six_digits(1e3 * seconds / self.evaluations)
+        return None if seconds is None else significant(1e3 * seconds / self.evaluations, 6)
 
 
 @dataclass(frozen=True)
@@ -146,15 +147,10 @@ class Benchmark:
         """Return plain values."""
         return {
             **self.settings.to_dict(),
-            "peak_gflop_per_second": six_digits(self.peak / 1e9),
-            "seconds": {stage: six_digits(seconds) for stage, seconds in self.seconds.items()},
+            "peak_gflop_per_second": significant(self.peak / 1e9, 6),
+            "seconds": {stage: significant(seconds, 6) for stage, seconds in self.seconds.items()},
             "timings": [timing.to_dict(self.peak) for timing in self.timings],
         }
-
-
-def six_digits(value: float) -> float:
-    """Return a number to six digits."""
-    return float(f"{value:.6g}")
 
 
 def check_options(*, prefix: bool | None, compile: bool, **counts: int | None) -> None:

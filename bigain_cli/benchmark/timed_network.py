@@ -18,7 +18,7 @@ from torch import nn
 from bigain_cli.backbones.base import Backbone, Conditions
 from bigain_cli.backbones.batch_sizes import automatic_batch_size, stable_batch_size
 from bigain_cli.classification.classifier import BATCHES_PER_ROUND
-from bigain_cli.classification.denoising import DenoisingErrors, ScoringJob, SharedWork
+from bigain_cli.classification.denoising import DenoisingErrors, ScoringJob, SharedComputation
 from bigain_cli.compress.patching import compressed, compressed_or_not
 from bigain_cli.compress.plan import Grid
 from bigain_cli.compress.sites import Assignment, network_of
@@ -110,7 +110,7 @@ def timed_network(workload: Workload, spec: Spec, prefix: bool, compile: bool) -
     backbone = workload.backbone
     if not tuple(backbone.sites()):
         with compressed_or_not(backbone, spec):  # refuses any spec but none
-            yield TimedNetwork(spec, _denoising(workload, SharedWork(backbone, prefix)), (), (), None)
+            yield TimedNetwork(spec, _denoising(workload, SharedComputation(backbone, prefix)), (), (), None)
         return
     copied, latent = copy_sharing_weights(backbone), Grid(*backbone.latent_shape[1:])
     root = network_of(copied)
@@ -119,10 +119,10 @@ def timed_network(workload: Workload, spec: Spec, prefix: bool, compile: bool) -
         if compile:
             called = torch.compile(root, fullgraph=True, dynamic=False), Uncompiled(root)
         runner, planner = (_with_network(copied, root, each) for each in (called[0], called[-1]))
-        shared_work = SharedWork(runner, prefix, compression if spec else None, planner)
+        shared_computation = SharedComputation(runner, prefix, compression if spec else None, planner)
         flops = compression.report(latent, workload.conditions.text_tokens).flops_after
         profiled = () if compile else compression.assignments
-        yield TimedNetwork(spec, _denoising(workload, shared_work), called, profiled, flops)
+        yield TimedNetwork(spec, _denoising(workload, shared_computation), called, profiled, flops)
 
 
 class Uncompiled(nn.Module):
@@ -153,8 +153,8 @@ def compiling() -> Iterator[None]:
         raise BigainError("--compile", f"the network cannot be compiled ({reason})", hint) from problem
 
 
-def _denoising(workload: Workload, shared_work: SharedWork) -> DenoisingErrors:
-    return DenoisingErrors(shared_work.backbone, workload.conditions, False, workload.batch, shared_work)
+def _denoising(workload: Workload, shared_computation: SharedComputation) -> DenoisingErrors:
+    return DenoisingErrors(shared_computation.backbone, workload.conditions, False, workload.batch, shared_computation)
 
 
 def copy_sharing_weights(backbone: Backbone) -> Backbone:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from bigain_cli.backbones.base import Backbone, Conditions
 from bigain_cli.backbones.devices import leave_float16
 from bigain_cli.backbones.loading import as_backbone
-from bigain_cli.classification.denoising import DenoisingErrors, SharedWork, checked_batch_size
+from bigain_cli.classification.denoising import DenoisingErrors, SharedComputation, checked_batch_size
 from bigain_cli.classification.elimination import Elimination
 from bigain_cli.classification.heatmaps import pixel_errors_of
 from bigain_cli.classification.image_run import EmptyPrompt, ImageRun, OrderedResults
@@ -93,15 +93,15 @@ class Classification:
         self._compression: Compression | None = None
         score = self.rules.score or DEFAULT_SCORE
         pixel_errors = pixel_errors_of(score, backbone.patch) if maps else None
-        shared_work, conditions = SharedWork(backbone, share_prefix), self._conditions()
+        shared_computation, conditions = SharedComputation(backbone, share_prefix), self._conditions()
         draws = 1 if self.rules.deadline is not None else SCHEDULES[self.rules.schedule].block
         batch = checked_batch_size(batch, backbone, draws * len(conditions))
         self._denoising = DenoisingErrors(
-            backbone, conditions, SCORES[score].absolute, batch, shared_work, pixel_errors
+            backbone, conditions, SCORES[score].absolute, batch, shared_computation, pixel_errors
         )
         self.settings = settings_record(backbone, self.competing, self.rules, seed, self._spec, templates)
         with self._compressed() as compression:
-            least = sum(self._prompt_counts) + self._denoising.shared_work.extra
+            least = sum(self._prompt_counts) + self._denoising.shared_computation.plan_evaluations
             self.rules.check_budget(len(self.competing), least)
             self.report = compression.report(backbone.latent_shape[1:], conditions.text_tokens) if compression else None
         if self.report is not None:
@@ -150,7 +150,7 @@ class Classification:
         """Compress the network, and restore it afterwards."""
         with compressed_or_not(self.backbone, self._spec) as self._compression:
             if self._compression is not None:
-                self._denoising.shared_work = SharedWork(self.backbone, self._share, self._compression)
+                self._denoising.shared_computation = SharedComputation(self.backbone, self._share, self._compression)
             yield self._compression
 
     def _start_images(self, reader: ImageReader, running: list[ImageRun], results: OrderedResults) -> None:
@@ -178,8 +178,9 @@ class Classification:
         return ImageRun(index, image.id, latent, draws, elimination, started, model_input, self._empty_prompt)
 
     def _new_elimination(self) -> Elimination:
-        names, extra = [label.name for label in self.competing], self._denoising.shared_work.extra
-        return Elimination(names, self._prompt_counts, self.rules, temperature_of(self.rules, self.backbone), extra)
+        names, temperature = [label.name for label in self.competing], temperature_of(self.rules, self.backbone)
+        plan_evaluations = self._denoising.shared_computation.plan_evaluations
+        return Elimination(names, self._prompt_counts, self.rules, temperature, plan_evaluations)
 
     def _run_round(self, running: list[ImageRun]) -> Iterator[tuple[ImageRun, Ranking | Failure]]:
         """Run the next block of draws of every image."""
@@ -212,7 +213,7 @@ class Classification:
         dtype = str(self.backbone.dtype).removeprefix("torch.")
         if dtype != self.settings["dtype"]:
             self._denoising.conditions = self._conditions()
-            self._denoising.shared_work = SharedWork(self.backbone, self._share, self._compression)
+            self._denoising.shared_computation = SharedComputation(self.backbone, self._share, self._compression)
             self.settings = {**self.settings, "dtype": dtype}
 
     def _leave_float16(self, running: list[ImageRun]) -> None:

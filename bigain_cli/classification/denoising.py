@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bigain_cli.backbones.base import Backbone, Conditions, Shared
+from bigain_cli.backbones.base import Backbone, Conditions, Prefix
 from bigain_cli.backbones.batch_sizes import (
     automatic_batch_size,
     batch_sizes,
@@ -35,20 +35,21 @@ from bigain_cli.noise_draws import Block
 
 
 @dataclass(frozen=True)
-class SharedPart:
+class SharedInputs:
     """What all evaluations of a draw share, one row per (image, draw)."""
 
-    prefix: Shared | None
+    prefix: Prefix | None
     plans: Plans
 
     @staticmethod
-    def join(parts: list[SharedPart]) -> SharedPart:
+    def join(parts: list[SharedInputs]) -> SharedInputs:
         """Concatenate the parts of a round."""
         prefixes = [cast(PrefixCache, part.prefix) for part in parts if part.prefix is not None]
-        return SharedPart(PrefixCache.join(prefixes) if prefixes else None, concatenate([part.plans for part in parts]))
+        prefix = PrefixCache.join(prefixes) if prefixes else None
+        return SharedInputs(prefix, concatenate([part.plans for part in parts]))
 
 
-class Rows(NamedTuple):
+class BatchRows(NamedTuple):
     """The (image, draw) pair of each row of a batch, that draw's operator seed, and its prompt."""
 
     pairs: Tensor  # [b]
@@ -56,7 +57,7 @@ class Rows(NamedTuple):
     prompts: Tensor  # [b]
 
 
-class SharedWork:
+class SharedComputation:
     """Does the work that all labels of a draw share: the prefix, and the plans of a compression.
 
     Plans that the prefix does not make come from a pass with the empty prompt. A compiled network cannot stop once
@@ -68,28 +69,28 @@ class SharedWork:
     ) -> None:
         self.backbone, self.share, self.compression = backbone, share and backbone.has_prefix, compression
         self._planner = planner or backbone
-        self._empty_prompt = backbone.condition([""]) if self.extra else None
+        self._empty_prompt = backbone.condition([""]) if self.plan_evaluations else None
 
     @property
-    def extra(self) -> int:
+    def plan_evaluations(self) -> int:
         """Evaluations per draw beside those of the labels: one if plans need a pass of their own, else none."""
         if self.compression is None or not self.compression.shared_plans:
             return 0
         return int(not (self.share and self.compression.shared_plans == self.compression.first_plan))
 
-    def shared_part(self, noisy: Tensor, t: Tensor, seeds: Tensor) -> SharedPart:
+    def shared_inputs(self, noisy: Tensor, t: Tensor, seeds: Tensor) -> SharedInputs:
         """Run what no label affects, and record the plans that are made in it."""  # [b c h w], [b], [b]
         if self.compression is None:
-            return SharedPart(self._prefix(noisy, t), {})
+            return SharedInputs(self._prefix(noisy, t), {})
         with self.compression.seeds(seeds, torch.full_like(seeds, -1)), self.compression.record() as plans:
             prefix = self._prefix(noisy, t)
             if self._empty_prompt is not None:
                 empty = self._empty_prompt.take(torch.zeros_like(t))
                 with self.compression.only_plans():
                     self._planner.noise(noisy, t, empty, prefix)
-        return SharedPart(prefix, dict(plans))
+        return SharedInputs(prefix, dict(plans))
 
-    def noise(self, noisy: Tensor, t: Tensor, conditions: Conditions, shared: SharedPart, rows: Rows) -> Tensor:
+    def noise(self, noisy: Tensor, t: Tensor, conditions: Conditions, shared: SharedInputs, rows: BatchRows) -> Tensor:
         """Predict the noise of a batch whose rows belong to the given (image, draw) pairs."""
         prefix = shared.prefix.take(rows.pairs) if shared.prefix is not None else None
         with ExitStack() as stack:
@@ -99,7 +100,7 @@ class SharedWork:
                 stack.enter_context(self.compression.replay(shared.plans, rows.pairs))
             return self.backbone.noise(noisy, t, conditions, prefix)
 
-    def _prefix(self, noisy: Tensor, t: Tensor) -> Shared | None:
+    def _prefix(self, noisy: Tensor, t: Tensor) -> Prefix | None:
         return self.backbone.compute_prefix(noisy, t) if self.share else None
 
 
@@ -138,11 +139,11 @@ class DenoisingErrors:
         conditions: Conditions,
         absolute: bool,
         batch: int,
-        shared_work: SharedWork,
+        shared_computation: SharedComputation,
         pixel_errors: PixelErrors | None = None,
     ) -> None:
         self.backbone, self.conditions = backbone, conditions
-        self.absolute, self.shared_work, self.pixel_errors = absolute, shared_work, pixel_errors
+        self.absolute, self.shared_computation, self.pixel_errors = absolute, shared_computation, pixel_errors
         self.sums: list[NDArray[np.float32]] = []  # [prompts h w] each
         self.batch = stable_batch_size(batch)
 
@@ -175,8 +176,8 @@ class DenoisingErrors:
         seeds = torch.cat([job.block.seeds for job in jobs]).to(device)
         latents = NoisyLatents(self.backbone.mix(clean, noise, t), noise, t, seeds)
         batches = self._batches(len(t), prefix_batch_size(self.batch))
-        shared = SharedPart.join(
-            [self.shared_work.shared_part(latents.noisy[rows], t[rows], seeds[rows]) for rows in batches]
+        shared = SharedInputs.join(
+            [self.shared_computation.shared_inputs(latents.noisy[rows], t[rows], seeds[rows]) for rows in batches]
         )
         pairs, prompts = (index.to(device) for index in pairs_and_prompts(jobs))
         sums = None
@@ -190,12 +191,17 @@ class DenoisingErrors:
         return torch.cat(errors)[: len(pairs)]
 
     def _batch_errors(
-        self, latents: NoisyLatents, shared: SharedPart, pairs: Tensor, prompts: Tensor, sums: HeatmapAccumulator | None
+        self,
+        latents: NoisyLatents,
+        shared: SharedInputs,
+        pairs: Tensor,
+        prompts: Tensor,
+        sums: HeatmapAccumulator | None,
     ) -> Tensor:
         """Return the errors of one batch."""  # [b]
-        rows = Rows(pairs, latents.seeds[pairs], prompts)
+        rows = BatchRows(pairs, latents.seeds[pairs], prompts)
         conditions = self.conditions.take(prompts)
-        predicted = self.shared_work.noise(latents.noisy[pairs], latents.t[pairs], conditions, shared, rows)
+        predicted = self.shared_computation.noise(latents.noisy[pairs], latents.t[pairs], conditions, shared, rows)
         residual = predicted - latents.noise[pairs]
         flat = residual.flatten(1)
         errors = flat.abs().mean(1) if self.absolute else flat.square().mean(1)

@@ -1,6 +1,6 @@
 """Successive elimination of labels for one image: how many draws come next, for which labels, and how labels rank.
 
-In: blocks of errors; out: the next block's size, the labels that are still alive, a Ranking.
+In: blocks of errors; out: the next block's size, the remaining labels, a Ranking.
 Keeps the whole error table. Must not know images or networks.
 """
 
@@ -19,7 +19,7 @@ from bigain_cli.registry import DEFAULT_SCORE, SCHEDULES, SCORES, attribute
 
 
 class Elimination:
-    """Drops labels over shared draws, block by block; `alive` are those that were not dropped."""
+    """Drops labels over shared draws, block by block; `remaining` are those that were not dropped."""
 
     def __init__(
         self,
@@ -27,10 +27,10 @@ class Elimination:
         costs: Sequence[int],
         rules: StoppingRules,
         temperature: float | None = None,
-        extra: int = 0,
+        plan_evaluations: int = 0,
     ) -> None:
         self.labels, self.rules, self.temperature = labels, rules, temperature
-        self.extra = extra  # evaluations of each draw that belong to no label
+        self.plan_evaluations = plan_evaluations  # evaluations of each draw that belong to no label
         self.costs = np.asarray(costs)  # prompts of each label: evaluations per draw
         self.schedule = SCHEDULES[rules.schedule]
         self._keep = attribute(self.schedule.keep)
@@ -39,7 +39,7 @@ class Elimination:
         self._ties = np.argsort(np.argsort(np.asarray(labels, dtype=object)))
         self._errors = np.empty((0, len(labels)))
         self._dropped_at = np.full(len(labels), np.iinfo(np.int64).max)  # draws at which a label was dropped
-        self.alive = np.ones(len(labels), dtype=bool)
+        self.remaining = np.ones(len(labels), dtype=bool)
         self.evaluations = 0
 
     @property
@@ -50,11 +50,11 @@ class Elimination:
     @property
     def cost(self) -> int:
         """The evaluations of the next draw."""
-        return int(self.costs[self.alive].sum()) + self.extra
+        return int(self.costs[self.remaining].sum()) + self.plan_evaluations
 
     def next_draws(self) -> int:
         """Return the size of the next block: 0 when one label is left or the limits are reached."""
-        if self.alive.sum() < 2 and len(self.labels) > 1:
+        if self.remaining.sum() < 2 and len(self.labels) > 1:
             return 0
         count = min(self._block(), self.rules.most_draws - self.draws)
         if self.rules.budget is not None:
@@ -74,19 +74,19 @@ class Elimination:
         self._errors = np.concatenate([self._errors, errors])
         self.evaluations += len(errors) * self.cost
         losses = self._losses()
-        leader = estimators.leader_of(losses, self.alive, self._ties)
-        kept = self._keep(losses, self.alive, leader, self.rules.confidence, self._floor)
-        self._dropped_at[self.alive & ~kept] = self.draws
-        self.alive = kept
+        leader = estimators.leader_of(losses, self.remaining, self._ties)
+        kept = self._keep(losses, self.remaining, leader, self.rules.confidence, self._floor)
+        self._dropped_at[self.remaining & ~kept] = self.draws
+        self.remaining = kept
 
     def ranking(self, id: str, settings: dict[str, Any], seconds: float | None, finished: bool) -> Ranking:
-        """Rank the labels that are alive by their mean, then the dropped ones, the last first, by their mean."""
+        """Rank the remaining labels by their mean, then the dropped ones, the last first, by their mean."""
         losses = self._losses()
         leader, order, means = self._ordered(losses)
         contenders = self._contenders(losses, leader)
         probabilities = estimators.probabilities(losses, leader, self.temperature, self._floor)
         counts = (~np.isnan(losses)).sum(axis=0)
-        gaps, errors, radii = self._gaps(losses, leader)
+        gaps, errors, half_widths = self._gaps(losses, leader)
         ranked = tuple(
             RankedLabel(
                 self.labels[k],
@@ -96,18 +96,18 @@ class Elimination:
                 bool(contenders[k]),
                 float(gaps[k]),
                 float(errors[k]),
-                float(radii[k]) if np.isfinite(radii[k]) else None,
+                float(half_widths[k]) if np.isfinite(half_widths[k]) else None,
             )
             for k in order
         )
-        gap = ranked[1].behind if len(ranked) > 1 else None
-        radius = ranked[1].radius if len(ranked) > 1 else None
+        gap = ranked[1].gap if len(ranked) > 1 else None
+        half_width = ranked[1].half_width if len(ranked) > 1 else None
         return Ranking(
             id=id,
             ranked=ranked,
             decided=bool(contenders.sum() == 1),
             gap=gap,
-            gap_interval=None if gap is None or radius is None else (gap - radius, gap + radius),
+            gap_interval=None if gap is None or half_width is None else (gap - half_width, gap + half_width),
             draws=self.draws,
             evaluations=self.evaluations,
             finished=finished,
@@ -137,7 +137,7 @@ class Elimination:
         """Return the leader, all labels in order, and their means."""
         means = np.nanmean(losses, axis=0)
         order = np.lexsort((self._ties, means, -self._dropped_at))
-        return estimators.leader_of(losses, self.alive, self._ties), order, means
+        return estimators.leader_of(losses, self.remaining, self._ties), order, means
 
     def _losses(self) -> estimators.Table:
         return self._score(self._errors)
@@ -145,11 +145,11 @@ class Elimination:
     def _contenders(self, losses: estimators.Table, leader: int) -> estimators.Mask:
         """Return the labels that do not differ significantly from the leader; without a test, by the race."""
         if self._keep in (estimators.race, estimators.ttest):
-            return self.alive
-        return estimators.race(losses, self.alive, leader, self.rules.confidence, self._floor)
+            return self.remaining
+        return estimators.race(losses, self.remaining, leader, self.rules.confidence, self._floor)
 
     def _gaps(self, losses: estimators.Table, leader: int) -> tuple[estimators.Table, ...]:
         """Return each label's gap to the leader, its standard error, and half the width of its interval."""
         means, spread, counts = estimators.paired_differences(losses, leader, self._floor)
         alpha = estimators.alpha_per_label(self.rules.confidence, len(self.labels))
-        return means, estimators.standard_error(spread, counts), estimators.radius(spread, counts, alpha)
+        return means, estimators.standard_error(spread, counts), estimators.half_width(spread, counts, alpha)

@@ -74,7 +74,7 @@ def standard_error(spread: Table, counts: Table) -> Table:
     return spread / np.sqrt(np.maximum(counts, 1))
 
 
-def radius(spread: Table, counts: Table, alpha: float) -> Table:
+def half_width(spread: Table, counts: Table, alpha: float) -> Table:
     """Return the half-width of an asymptotic confidence sequence: valid at every number of draws at once.
 
     spread · sqrt(2 (nρ² + 1) / (n²ρ²) · log(sqrt(nρ² + 1) / α)), with ρ² chosen to be tightest near TIGHTEST_AT draws.
@@ -91,42 +91,42 @@ def alpha_per_label(confidence: float, labels: int) -> float:
     return (1 - confidence) / max(labels - 1, 1)
 
 
-def leader_of(losses: Table, alive: Mask, ties: NDArray[np.int64]) -> int:
-    """Return the alive label with the least mean loss; ties are broken by `ties`, not by position."""
-    means = np.where(alive, np.nansum(losses, axis=0), np.inf)
+def leader_of(losses: Table, remaining: Mask, ties: NDArray[np.int64]) -> int:
+    """Return the remaining label with the least mean loss; ties are broken by `ties`, not by position."""
+    means = np.where(remaining, np.nansum(losses, axis=0), np.inf)
     return int(np.lexsort((ties, means))[0])
 
 
-# Schedules: the labels to keep. `alive` labels have taken every draw of the table.
+# Schedules: the labels to keep. `remaining` labels have taken every draw of the table.
 
 
-def race(losses: Table, alive: Mask, leader: int, confidence: float, floor: float = 0.0) -> Mask:
+def race(losses: Table, remaining: Mask, leader: int, confidence: float, floor: float = 0.0) -> Mask:
     """Keep a label until its gap to the leader is significant, however often it is tested."""
     means, spread, counts = paired_differences(losses, leader, floor)
-    return alive & ~(means > radius(spread, counts, alpha_per_label(confidence, losses.shape[1])))
+    return remaining & ~(means > half_width(spread, counts, alpha_per_label(confidence, losses.shape[1])))
 
 
-def ttest(losses: Table, alive: Mask, leader: int, confidence: float, floor: float = 0.0) -> Mask:
+def ttest(losses: Table, remaining: Mask, leader: int, confidence: float, floor: float = 0.0) -> Mask:
     """Keep a label until a paired t-test against the leader gives p < 0.002 (two-sided, as published)."""
     means, spread, counts = paired_differences(losses, leader, floor)
     n = len(losses)
     if n < TTEST_LEAST_DRAWS:
-        return alive
-    return alive & ~(means > t_quantile(1 - TTEST_P / 2, n - 1) * spread / np.sqrt(counts))
+        return remaining
+    return remaining & ~(means > t_quantile(1 - TTEST_P / 2, n - 1) * spread / np.sqrt(counts))
 
 
-def staged(losses: Table, alive: Mask, leader: int, confidence: float, floor: float = 0.0) -> Mask:
+def staged(losses: Table, remaining: Mask, leader: int, confidence: float, floor: float = 0.0) -> Mask:
     """Keep the five best after the first five draws."""
     if len(losses) < STAGED_DRAWS:
-        return alive
-    means = np.where(alive, np.nansum(losses, axis=0), np.inf)
+        return remaining
+    means = np.where(remaining, np.nansum(losses, axis=0), np.inf)
     best = np.argsort(means, kind="stable")[:STAGED_KEEP]
-    return alive & np.isin(np.arange(len(alive)), best)
+    return remaining & np.isin(np.arange(len(remaining)), best)
 
 
-def fixed(losses: Table, alive: Mask, leader: int, confidence: float, floor: float = 0.0) -> Mask:
+def fixed(losses: Table, remaining: Mask, leader: int, confidence: float, floor: float = 0.0) -> Mask:
     """Keep every label to the end."""
-    return alive
+    return remaining
 
 
 def t_quantile(probability: float, freedom: int) -> float:

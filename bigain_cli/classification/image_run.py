@@ -60,7 +60,7 @@ class ImageRun:
         ends = np.cumsum(self.elimination.costs)
         prompts = [
             prompt
-            for label in np.flatnonzero(self.elimination.alive)
+            for label in np.flatnonzero(self.elimination.remaining)
             for prompt in range(ends[label] - self.elimination.costs[label], ends[label])
         ]
         if self.empty_prompt is not None:
@@ -77,19 +77,19 @@ class ImageRun:
         if self.empty_prompt is None:
             return errors
         label = self.empty_prompt.label
-        competes = label is not None and self.elimination.alive[label]
+        competes = label is not None and self.elimination.remaining[label]
         return np.column_stack([errors[:, 1:], errors[:, 0]]) if competes else errors[:, 1:]
 
     def add_errors(self, errors: NDArray[np.float32], sums: NDArray[np.float32] | None = None) -> None:
         """Add a block's errors, and their heatmap sums."""  # [draws prompts], [prompts h w]
-        alive = np.flatnonzero(self.elimination.alive)
-        costs = self.elimination.costs[alive]
+        remaining = np.flatnonzero(self.elimination.remaining)
+        costs = self.elimination.costs[remaining]
         if sums is not None:
             sums = np.concatenate([sums, sums[:1]])  # the empty prompt again, in case it is the last label
-            self.heatmap_sums.add(sums, errors[:, 0], [int(label) for label in alive], costs)
+            self.heatmap_sums.add(sums, errors[:, 0], [int(label) for label in remaining], costs)
         errors = self._label_errors(errors)
-        table = np.full((len(errors), len(self.elimination.alive)), np.nan)
-        for label, cost, end in zip(alive, costs, np.cumsum(costs), strict=True):
+        table = np.full((len(errors), len(self.elimination.remaining)), np.nan)
+        for label, cost, end in zip(remaining, costs, np.cumsum(costs), strict=True):
             table[:, label] = errors[:, end - cost : end].mean(axis=1, dtype=np.float64)
         self.elimination.add_errors(table)
 

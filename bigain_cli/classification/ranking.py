@@ -40,10 +40,10 @@ class RankedLabel:
     probability: float
     score: float
     draws: int
-    alive: bool = True  # whether its gap to the leader is not significant
-    behind: float = 0.0  # the gap to the leader: the mean paired difference over their shared draws
-    error: float = 0.0  # the gap's standard error
-    radius: float | None = None  # half the width of the gap's interval; None if there are too few draws
+    is_contender: bool = True  # whether its gap to the leader is not significant
+    gap: float = 0.0  # to the leader: the mean paired difference over their shared draws
+    standard_error: float = 0.0  # of the gap
+    half_width: float | None = None  # of the gap's interval; None if there are too few draws
 
     def to_dict(self) -> dict[str, Any]:
         """Return the entry of the record's `top` list."""
@@ -94,7 +94,7 @@ class Ranking:
     @property
     def contenders(self) -> tuple[str, ...]:
         """The leader, and the labels whose gap to it is not significant."""
-        return tuple(label.label for label in self.ranked if label.alive)
+        return tuple(label.label for label in self.ranked if label.is_contender)
 
     def to_dict(self, top: int | None = 5) -> dict[str, Any]:
         """Return the record with at most `top` labels (None: all)."""

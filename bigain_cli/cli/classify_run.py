@@ -18,7 +18,7 @@ from bigain_cli.labels import LabelSet, presets, read_labels
 from bigain_cli.outputs.heatmap_figure import save_heatmap
 from bigain_cli.outputs.output_format import Layout, OutputFormat, opened
 from bigain_cli.outputs.plotting import can_map
-from bigain_cli.outputs.resume import Recorded, recorded
+from bigain_cli.outputs.resume import RecordedIds, read_recorded_ids
 from bigain_cli.outputs.text import counted, safe
 from bigain_cli.outputs.whole_files import make_folder, open_target
 from bigain_cli.registry import OUTPUTS, attribute
@@ -106,11 +106,11 @@ def _start(request: ClassifyRequest, labels: LabelSet, messages: Messages) -> An
     return run
 
 
-def _earlier_records(request: ClassifyRequest, fingerprint: str, messages: Messages) -> Recorded:
+def _earlier_records(request: ClassifyRequest, fingerprint: str, messages: Messages) -> RecordedIds:
     """Read the records of an earlier run, and report how many there are."""
     if not request.resume or request.output is None:
-        return Recorded()
-    done = recorded(request.output, fingerprint)
+        return RecordedIds()
+    done = read_recorded_ids(request.output, fingerprint)
     if done.repaired:
         messages.note(f"{request.output}: the last line was incomplete; its image is classified again")
     if done.ids:

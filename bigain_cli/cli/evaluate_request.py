@@ -9,8 +9,8 @@ from typing import Any
 
 from bigain_cli.classification.stopping import StoppingRules
 from bigain_cli.cli.options import SUMMARY_SUFFIXES, check_machine
+from bigain_cli.compress.spec import parse_specs
 from bigain_cli.errors import UsageError
-from bigain_cli.evaluation.compared_specs import parse_specs
 from bigain_cli.evaluation.generated_image_options import GeneratedImagesOptions
 from bigain_cli.evaluation.records import RecordFile
 from bigain_cli.outputs.plotting import figure_files

@@ -9,7 +9,6 @@ from typing import Any
 
 import typer
 
-from bigain_cli.backbones.model_locations import resolve
 from bigain_cli.classification.label_prompts import NONE
 from bigain_cli.cli.evaluate_request import EvaluateRequest
 from bigain_cli.cli.messages import Messages
@@ -47,25 +46,25 @@ def run_request(request: EvaluateRequest, messages: Messages) -> int:
 
 def _start(request: EvaluateRequest, messages: Messages) -> Any:
     """Open the dataset, load the model, and return the run."""
+    from bigain_cli import evaluate
     from bigain_cli.datasets.opening import open_dataset
-    from bigain_cli.evaluation.evaluation_run import evaluation_inputs
 
     dataset = open_dataset(request.dataset, request.download)
     if request.confusion and dataset.multilabel:
         raise UsageError("--confusion", "images of this dataset have several labels", "Leave it out.")
-    options = {name: getattr(request, name) for name in ("labels", "limit", "per_class", "seed", "rules", "generate")}
-    inputs = evaluation_inputs(dataset, **options)  # refuses what is impossible before the model is loaded
-    chosen = f"{len(inputs.chosen.cases)} of {len(dataset.cases)} images"
-    messages.detail(f"{dataset.name}: {chosen}, labels: {inputs.labels.origin}")
-    if dataset.unlabelled:
-        messages.note(f"{len(dataset.unlabelled)} excluded, the first: {dataset.unlabelled[0]}")
-    resolve(request.model)
-    from bigain_cli import evaluate
 
-    backbone = load_model(request.model, request.device, request.dtype, messages)
-    options |= {name: getattr(request, name) for name in ("against", "templates", "batch", "records", "resume")}
-    options |= {"replace": request.force, "heatmaps": request.format == "html"}
-    run = evaluate(backbone, dataset, request.specs, **options)
+    def load(chosen: Any, labels: Any) -> Any:
+        """Load the model, once everything else is checked."""
+        images = f"{len(chosen.cases)} of {len(dataset.cases)} images"
+        messages.detail(f"{dataset.name}: {images}, labels: {labels.origin}")
+        if dataset.unlabelled:
+            messages.note(f"{len(dataset.unlabelled)} excluded, the first: {dataset.unlabelled[0]}")
+        return load_model(request.model, request.device, request.dtype, messages)
+
+    names = ("against", "labels", "templates", "limit", "per_class", "rules", "seed", "batch")
+    options = {name: getattr(request, name) for name in (*names, "records", "resume", "generate")}
+    options |= {"replace": request.force, "heatmaps": request.format == "html", "load": load}
+    run = evaluate(request.model, dataset, request.specs, **options)
     if not request.specs and len(run.specs) == 1:
         messages.note(f"{request.model} recommends no compression, so there is nothing to compare; add -c SPEC")
     return run
@@ -94,10 +93,10 @@ def _classify(run: Any, request: EvaluateRequest, messages: Messages, report: Ht
 def _note_earlier_records(run: Any, request: EvaluateRequest, messages: Messages) -> None:
     """Note which records an earlier run left."""
     found, path = run.found, str(request.records)
-    if found.torn:
+    if found.repaired:
         messages.note(f"{path}: the last line was incomplete; its image is classified again")
     without = "; the report shows them without images" if request.format == "html" else ""
-    messages.recorded(path, counted(found.answers, "record"), found.failures, without)
+    messages.recorded(path, counted(found.records, "record"), found.failures, without)
     if found.others:
         messages.note(f"{path}: {counted(found.others, 'record')} of other settings or images kept")
     if found.unknown:

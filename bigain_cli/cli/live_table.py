@@ -103,7 +103,7 @@ def table(ranking: Ranking) -> Any:
     first = ranking.ranked[:MOST_LABELS]
     ends = axis_ends(first)
     for number, ranked in enumerate(first):
-        style = ("bold" if number == 0 else "") if ranked.alive else "bright_black"
+        style = ("bold" if number == 0 else "") if ranked.is_contender else "bright_black"
         grid.add_row(
             Text(safe(ranked.label)), f"{ranked.probability:.2f}", bar(ranked, ends), str(ranked.draws), style=style
         )
@@ -119,12 +119,12 @@ def bar(ranked: RankedLabel, ends: tuple[float, float], width: int = WIDTH) -> s
         return min(int(fraction(value, ends) * width), width - 1)
 
     cells = [" "] * width
-    if ranked.radius is not None:
-        first, last = cell(ranked.behind - ranked.radius), cell(ranked.behind + ranked.radius)
+    if ranked.half_width is not None:
+        first, last = cell(ranked.gap - ranked.half_width), cell(ranked.gap + ranked.half_width)
         cells[first : last + 1] = "─" * (last - first + 1)
     zero = cell(0.0)
     cells[zero] = "│" if cells[zero] == " " else "┼"
-    cells[cell(ranked.behind)] = {-1: "‹", 0: "●", 1: "›"}[beyond(ranked.behind, ends)]
+    cells[cell(ranked.gap)] = {-1: "‹", 0: "●", 1: "›"}[beyond(ranked.gap, ends)]
     return "".join(cells)
 
 

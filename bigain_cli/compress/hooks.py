@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from bigain_cli.compress.plan import Grid, Operator, Plan, Plans, Rows
+from bigain_cli.compress.plan import Grid, Operator, Plan, PlanRows, Plans
 from bigain_cli.compress.sites import Assignment, Site
 from bigain_cli.compress.spec import Term
 from bigain_cli.errors import ModelError, UsageError
@@ -36,7 +36,7 @@ class Observation:
     plan: Plan
     tokens: Tensor  # [b n c]
     grid: Grid
-    rows: Rows
+    rows: PlanRows
 
 
 class ForwardState:
@@ -82,7 +82,7 @@ class ForwardState:
             why = "it ran without its compression: it had been compiled before"
             raise ModelError(f"model {type(module).__name__}", why, "Compress first, then call torch.compile.")
 
-    def rows(self, tokens: Tensor, site: int) -> Rows:
+    def rows(self, tokens: Tensor, site: int) -> PlanRows:
         """Return what is known about the rows."""  # tokens [b n c]
         b, seeds, row_ids = tokens.shape[0], self.seeds, self.row_ids
         if self.t is None:
@@ -95,7 +95,7 @@ class ForwardState:
         for name, value in (("timesteps", self.t), ("seeds", seeds), ("row numbers", row_ids)):
             if len(value) not in (1, b):
                 raise UsageError(f"{len(value)} {name}", f"the batch has {b} rows", "Give one for each row.")
-        return Rows(self.t.expand(b), seeds.expand(b), self.steps, site, row_ids.expand(b))
+        return PlanRows(self.t.expand(b), seeds.expand(b), self.steps, site, row_ids.expand(b))
 
 
 class BlockHooks:

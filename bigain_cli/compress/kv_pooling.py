@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bigain_cli.compress.plan import Counts, Grid, Rows
+from bigain_cli.compress.plan import Counts, Grid, PlanRows
 from bigain_cli.compress.spec import Term
 
 
@@ -73,14 +73,14 @@ class KvPooling:
         self.factor = int(term.amount)
         self.noisy, self.clean = alpha or term.alpha
 
-    def plan(self, tokens: Tensor, grid: Grid, rows: Rows) -> PoolPlan:
+    def plan(self, tokens: Tensor, grid: Grid, rows: PlanRows) -> PoolPlan:
         """Return alpha at each row's time."""
         alpha: float | Tensor = self.noisy
         if self.noisy != self.clean:
             alpha = (self.clean + (self.noisy - self.clean) * rows.t / rows.steps)[:, None, None]
         return PoolPlan(grid, self.factor, alpha)
 
-    def anchors(self, tokens: Tensor, grid: Grid, rows: Rows) -> Tensor:
+    def anchors(self, tokens: Tensor, grid: Grid, rows: PlanRows) -> Tensor:
         """Return each cell's nearest sample."""  # [b k]
         return _nearest_samples(grid, self.factor, tokens.device).expand(tokens.shape[0], -1)
 

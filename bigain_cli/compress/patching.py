@@ -5,7 +5,6 @@ In: a network, a pipeline or a backbone, and a spec; out: a Compression, which r
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
@@ -20,6 +19,7 @@ from bigain_cli.compress.report import AppliedSpec, Report
 from bigain_cli.compress.sites import NamedNetwork, assign, latent_of, network_of, sites_of
 from bigain_cli.compress.spec import Spec, Term, parse
 from bigain_cli.errors import ModelError, UsageError
+from bigain_cli.registry import attribute
 
 
 @contextmanager
@@ -148,8 +148,8 @@ class Compression:
 
 def operator(term: Term) -> Operator:
     """Load a term's operator."""
-    module, _, attribute = OPERATORS[term.name].target.partition(":")
-    return getattr(importlib.import_module(module), attribute)(term)
+    loaded: Operator = attribute(OPERATORS[term.name].target)(term)
+    return loaded
 
 
 def is_compressed(root: Any) -> bool:

@@ -24,7 +24,7 @@ class Grid(NamedTuple):
         return self.h * self.w
 
 
-class Rows(NamedTuple):
+class PlanRows(NamedTuple):
     """What is known about a batch's rows beside their tokens."""
 
     t: Tensor  # [b] float32, the network's own timesteps
@@ -69,10 +69,10 @@ class Counts(NamedTuple):
 class Operator(Protocol):
     """A way to compress a block."""
 
-    def plan(self, tokens: Tensor, grid: Grid, rows: Rows) -> Plan:
+    def plan(self, tokens: Tensor, grid: Grid, rows: PlanRows) -> Plan:
         """Decide which tokens are merged or pooled."""  # [b n c]
 
-    def anchors(self, tokens: Tensor, grid: Grid, rows: Rows) -> Tensor:
+    def anchors(self, tokens: Tensor, grid: Grid, rows: PlanRows) -> Tensor:
         """Return the tokens that others may be merged into, or that keys are sampled from."""  # [b q]
 
     def counts(self, grid: Grid) -> Counts:

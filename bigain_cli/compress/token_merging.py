@@ -12,7 +12,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from bigain_cli.compress.plan import Counts, Grid, MergePlan, Rows, compact, merge_plan, take
+from bigain_cli.compress.plan import Counts, Grid, MergePlan, PlanRows, compact, merge_plan, take
 from bigain_cli.compress.spec import Term
 from bigain_cli.compress.token_scores import (
     TINY,
@@ -31,7 +31,7 @@ from bigain_cli.compress.token_scores import (
 )
 
 Destinations = tuple[Tensor, Tensor | None]  # [b q] destinations, [b n] penalties on merging a token
-Choose = Callable[[Tensor, Tensor, Grid, Rows], Destinations]
+Choose = Callable[[Tensor, Tensor, Grid, PlanRows], Destinations]
 
 
 class TokenMerging:
@@ -43,7 +43,7 @@ class TokenMerging:
         self.ratio = Fraction(repr(term.amount)).as_integer_ratio()  # 0.29 of 100 is 29, not 28
 
     @torch.no_grad()
-    def plan(self, tokens: Tensor, grid: Grid, rows: Rows) -> MergePlan:
+    def plan(self, tokens: Tensor, grid: Grid, rows: PlanRows) -> MergePlan:
         """Match every other token to a destination; merge the r best pairs."""  # [b n c]
         b, r = tokens.shape[0], self.merged(grid)
         if r == 0:
@@ -60,7 +60,7 @@ class TokenMerging:
         source, dest = source.gather(1, first), dest.gather(1, nearest.gather(1, first))
         return merge_plan(grid.n, source, dest, self.mode, self.weigh_keys)
 
-    def anchors(self, tokens: Tensor, grid: Grid, rows: Rows) -> Tensor:
+    def anchors(self, tokens: Tensor, grid: Grid, rows: PlanRows) -> Tensor:
         """Return the destinations, one per cell."""  # [b q]
         return self.choose(tokens, self.units(tokens), grid, rows)[0]
 
@@ -86,7 +86,7 @@ def _share(n: int, ratio: tuple[int, int]) -> int:
 def laplacian_gated(term: Term) -> TokenMerging:
     """L-GTM: destinations are the smoothest tokens; with a gate, rough tokens are merged later."""
 
-    def choose(tokens: Tensor, units: Tensor, grid: Grid, rows: Rows) -> Destinations:
+    def choose(tokens: Tensor, units: Tensor, grid: Grid, rows: PlanRows) -> Destinations:
         score = laplacian(tokens, grid, term.pad)
         position = lowest(score, grid, term.stride)
         penalty = None
@@ -101,7 +101,7 @@ def laplacian_gated(term: Term) -> TokenMerging:
 def random_cells(term: Term) -> TokenMerging:
     """ToMe: destinations are random by the row's seed, or the first token of each cell."""
 
-    def choose(tokens: Tensor, units: Tensor, grid: Grid, rows: Rows) -> Destinations:
+    def choose(tokens: Tensor, units: Tensor, grid: Grid, rows: PlanRows) -> Destinations:
         table = cell_tokens(grid, term.stride, tokens.device)
         q, s = table.shape
         cell = torch.arange(q, device=tokens.device)
@@ -118,7 +118,7 @@ def random_cells(term: Term) -> TokenMerging:
 def similarity_pruned(term: Term) -> TokenMerging:
     """SiTo: destinations have the largest summed similarity to all tokens; merged tokens are dropped, not averaged."""
 
-    def choose(tokens: Tensor, units: Tensor, grid: Grid, rows: Rows) -> Destinations:
+    def choose(tokens: Tensor, units: Tensor, grid: Grid, rows: PlanRows) -> Destinations:
         whole = units.long() if units.device.type == "mps" else units.double()  # exact; faster where there is float64
         similarity = (whole * whole.sum(1, keepdim=True)).sum(-1)  # [b n]
         position = group_by_cell(similarity, grid, term.stride).argmax(-1)
@@ -151,7 +151,7 @@ class AdaptiveBlocks:
         self.others = term.stride[0] * term.stride[1] - 1  # tokens that are merged away in each cell
 
     @torch.no_grad()
-    def plan(self, tokens: Tensor, grid: Grid, rows: Rows) -> MergePlan:
+    def plan(self, tokens: Tensor, grid: Grid, rows: PlanRows) -> MergePlan:
         """Merge the smoothest cells; the first of equals."""  # [b n c]
         b, k = tokens.shape[0], self.merged_cells(grid)
         table = cell_tokens(grid, self.term.stride, tokens.device)  # [q s]
@@ -162,7 +162,7 @@ class AdaptiveBlocks:
         dest = smooth[:, :, :1].expand(b, k, self.others).flatten(1)
         return merge_plan(grid.n, source, dest, self.term.mode, self.term.bias)
 
-    def anchors(self, tokens: Tensor, grid: Grid, rows: Rows) -> Tensor:
+    def anchors(self, tokens: Tensor, grid: Grid, rows: PlanRows) -> Tensor:
         """Return the first token of each cell."""  # [b q]
         return cell_tokens(grid, self.term.stride, tokens.device)[:, 0].expand(tokens.shape[0], -1)
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from bigain_cli.backbones.base import Backbone
@@ -19,7 +18,7 @@ from bigain_cli.datasets.opening import open_dataset
 from bigain_cli.evaluation.evaluator import EvaluationOptions, EvaluationRecord, Evaluator, check_multilabel
 from bigain_cli.evaluation.generated_image_options import GeneratedImagesOptions, images_per_class
 from bigain_cli.evaluation.generated_images import ImageGeneration, ImageQuality, Progress
-from bigain_cli.evaluation.records import Expected, RecordFile, needed
+from bigain_cli.evaluation.records import ExpectedRecords, RecordFile, fields_for_summary
 from bigain_cli.evaluation.summary import Summary, summarise
 from bigain_cli.labels import LabelSet
 from bigain_cli.outputs.plotting import can_map
@@ -43,60 +42,36 @@ def evaluate(
     replace: bool = False,
     generate: GeneratedImagesOptions | None = None,
     heatmaps: bool = False,
+    load: Callable[[Dataset, LabelSet], Backbone] | None = None,
 ) -> EvaluationRun:
     """Classify every chosen image under every spec; without specs, under none and the one the model recommends.
 
     Iterate over the result for records as they are made, or call its `summary()` at once. Differences are to the spec
     `against`, or to the first one. Records are kept in the file `records`, and `resume` continues it. With `generate`,
     images are also generated under every spec and compared with those of the whole dataset; with `limit=0` nothing
-    else is done. With `heatmaps`, results contain the image as the model sees it, and heatmaps.
+    else is done. With `heatmaps`, results contain the image as the model sees it, and heatmaps. A name is loaded once
+    everything else is checked; `load`, if given, loads it, and is called with the chosen images and the labels.
     """
     file = RecordFile(records, resume, replace)
     rules = rules or StoppingRules()
     choice = {"limit": limit, "per_class": per_class, "seed": seed}
-    inputs = evaluation_inputs(
-        dataset, labels=labels, rules=rules, generate=generate, limit=limit, per_class=per_class, seed=seed
-    )
-    backbone = as_backbone(backbone)  # a name is loaded once everything else is checked
-    specs = tuple(specs) or tuple(dict.fromkeys(("none", backbone.compress)))
-    maps = heatmaps and can_map(rules.score or backbone.score)
-    options = EvaluationOptions(specs, rules, seed, tuple(templates), batch, heatmaps, maps)
-    evaluator = Evaluator(backbone, inputs.chosen, inputs.labels, inputs.label_of_class, options)
-    baseline = evaluator.spec_name(against)
-    generation = None
-    if generate is not None:
-        names = {name: str(spec) for name, spec in evaluator.specs.items()}
-        generation = ImageGeneration(backbone, inputs.whole, evaluator.prompts(), names, generate, seed, batch)
-    return EvaluationRun(evaluator, baseline, file, generation, choice)
-
-
-@dataclass(frozen=True)
-class EvaluationInputs:
-    """A dataset, the chosen part of it, the labels to choose between, and the right label of each class."""
-
-    whole: Dataset
-    chosen: Dataset
-    labels: LabelSet
-    label_of_class: tuple[str, ...]
-
-
-def evaluation_inputs(
-    dataset: str | Dataset,
-    *,
-    labels: str | None,
-    limit: int | None,
-    per_class: int | None,
-    seed: int,
-    rules: StoppingRules,
-    generate: GeneratedImagesOptions | None,
-) -> EvaluationInputs:
-    """Choose images and labels as `evaluate` does; refuse what cannot be evaluated, before a model is loaded."""
     whole = open_dataset(dataset) if isinstance(dataset, str) else dataset
     if generate is not None:
         images_per_class(generate, whole)
     chosen = choose(whole, limit, per_class, seed)
     check_multilabel(chosen, rules)
-    return EvaluationInputs(whole, chosen, *labels_for(chosen, labels))
+    label_set, label_of_class = labels_for(chosen, labels)
+    backbone = as_backbone(backbone) if load is None else load(chosen, label_set)
+    specs = tuple(specs) or tuple(dict.fromkeys(("none", backbone.compress)))
+    maps = heatmaps and can_map(rules.score or backbone.score)
+    options = EvaluationOptions(specs, rules, seed, tuple(templates), batch, heatmaps, maps)
+    evaluator = Evaluator(backbone, chosen, label_set, label_of_class, options)
+    baseline = evaluator.spec_name(against)
+    generation = None
+    if generate is not None:
+        names = {name: str(spec) for name, spec in evaluator.specs.items()}
+        generation = ImageGeneration(backbone, whole, evaluator.prompts(), names, generate, seed, batch)
+    return EvaluationRun(evaluator, baseline, file, generation, choice)
 
 
 class EvaluationRun:
@@ -113,7 +88,7 @@ class EvaluationRun:
         self._evaluator, self._against, self._file = evaluator, against, file
         self._generation, self._choice = generation, choice
         truths = {case.id: evaluator.truth_of(case) for case in evaluator.dataset.cases}
-        self._expected = Expected(evaluator.names_by_fingerprint(), truths)
+        self._expected = ExpectedRecords(evaluator.names_by_fingerprint(), truths)
         self._records, self.found = file.read(self._expected)
         self._image_quality: ImageQuality | None = None
         self.records: Iterator[EvaluationRecord] = self._classify()
@@ -169,7 +144,7 @@ class EvaluationRun:
         with self._file.writer() as write:
             for made in self._evaluator.records(done):
                 write(made.record)
-                self._records[made.spec][made.record["id"]] = needed(made.record)
+                self._records[made.spec][made.record["id"]] = fields_for_summary(made.record)
                 yield made
 
     def _generate(self) -> Iterator[Progress]:

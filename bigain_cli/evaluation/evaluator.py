@@ -19,9 +19,9 @@ from bigain_cli.classification.label_prompts import label_prompts
 from bigain_cli.classification.ranking import Failure, Ranking, significant
 from bigain_cli.classification.stopping import StoppingRules
 from bigain_cli.compress import Spec
+from bigain_cli.compress.spec import index_of_spec, parse_specs
 from bigain_cli.datasets.dataset import Case, Dataset
 from bigain_cli.errors import UsageError
-from bigain_cli.evaluation.compared_specs import index_of_spec, parse_specs
 from bigain_cli.labels import LabelSet
 
 AT_ONCE = 16  # images before the next spec's turn, so that a slow phase of the machine affects all specs alike

@@ -20,7 +20,7 @@ from bigain_cli.datasets.dataset import Case, Dataset, by_class, shuffled
 from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.evaluation.array_cache import ArrayCache, Arrays
 from bigain_cli.evaluation.generated_image_options import GeneratedImagesOptions, images_per_class
-from bigain_cli.evaluation.image_features import Rows, load_feature
+from bigain_cli.evaluation.image_features import FeatureRows, load_feature
 from bigain_cli.evaluation.image_metrics import Quality, check_features, compare_features
 from bigain_cli.generation.generator import GeneratedImage, Generation, GenerationProgress
 from bigain_cli.images import LoadedImage, crop_and_resize, read_or_error
@@ -141,7 +141,7 @@ class ImageGeneration:
                 why = f"{before[key]} failed, and images generated with {now[key]} would not compare with the others"
                 raise BigainError(f"{key} of the images", why, f"Begin with {option} {value}.")
 
-    def _features_of(self, images: Sequence[Image.Image]) -> Rows:
+    def _features_of(self, images: Sequence[Image.Image]) -> FeatureRows:
         try:
             return self._feature(images)
         except RuntimeError as problem:
@@ -153,7 +153,7 @@ class ImageGeneration:
     def _image_quality(self, parts: Mapping[tuple[int, str], Arrays], against: str) -> ImageQuality:
         measures = [name for name in MEASURES if name != "frechet" or len(self._real) > self._real.shape[1]]
 
-        def compared(features: Rows) -> Quality:
+        def compared(features: FeatureRows) -> Quality:
             return compare_features(features, self._real, self._feature.name, measures=measures)
 
         specs = {}
@@ -205,7 +205,7 @@ class ImageGeneration:
         settings = {key: value for key, value in self._settings[name].items() if key != "model"}
         return {**about, **feature, **settings, "shown": self._columns}
 
-    def _real_features(self, dataset: Dataset) -> tuple[Rows, Rows | None]:
+    def _real_features(self, dataset: Dataset) -> tuple[FeatureRows, FeatureRows | None]:
         """Return the features of as many real images of each class, and of as many others if there are enough."""
         first, others = [], []
         cases = by_class(shuffled(dataset.cases, self._seed))

@@ -27,7 +27,7 @@ from bigain_cli.errors import ModelError, UsageError
 from bigain_cli.noise_draws import key
 from bigain_cli.registry import FEATURES, attribute, entry
 
-Rows = NDArray[np.float32]
+FeatureRows = NDArray[np.float32]
 TIMES = (0.05, 0.15)  # as shares of the noise schedule: little noise, so that rows depend on the image
 INCEPTION_SIDE, INCEPTION_BATCH = 299, 8
 
@@ -43,7 +43,7 @@ class Feature(Protocol):
     def identity(self) -> str:
         """Return all that rows depend on beside the image; the model's name is not part of it."""
 
-    def __call__(self, images: Iterable[Image]) -> Rows:
+    def __call__(self, images: Iterable[Image]) -> FeatureRows:
         """Return a row for each image."""  # [n d]
 
 
@@ -72,7 +72,7 @@ class MidBlockFeature:
         """Return the block, the times and the weights."""
         return f"mid@t={','.join(map(str, self.times))} (weights {self.backbone.identity})"
 
-    def __call__(self, images: Iterable[Image]) -> Rows:
+    def __call__(self, images: Iterable[Image]) -> FeatureRows:
         """Return a row for each image; the last batch is padded, so that all have one size."""  # [n d]
         if is_compressed(network_of(self.backbone)):
             hint = "Leave the compression first, so that all features are made alike."
@@ -81,7 +81,7 @@ class MidBlockFeature:
         return in_batches(images, size, lambda part: self._rows(part, size))
 
     @torch.inference_mode()
-    def _rows(self, images: Sequence[Image], size: int) -> Rows:
+    def _rows(self, images: Sequence[Image], size: int) -> FeatureRows:
         latents = [self.backbone.encode(image) for image in images]
         clean = torch.stack(latents + latents[-1:] * (size - len(latents)))  # [b c h w]
         conditions = self.backbone.condition([""]).take(torch.zeros(size, dtype=torch.int64, device=clean.device))
@@ -100,7 +100,7 @@ class MidBlockFeature:
         handle = self.block.register_forward_hook(_stop_here)
         try:
             self.backbone.noise(noisy, torch.full((len(noisy),), t, device=noisy.device), conditions)
-        except _Reached as reached:
+        except _StopForward as reached:
             positions = (2, 3) if reached.output.ndim == 4 else (1,)  # channels first in a U-Net, last in a transformer
             return reached.output.float().mean(positions)
         finally:
@@ -109,7 +109,7 @@ class MidBlockFeature:
         raise ModelError(f"model {self.backbone.name}", "its hooks are ignored (is it compiled?)", hint)
 
 
-def in_batches(images: Iterable[Image], size: int, rows: Callable[[Sequence[Image]], Rows]) -> Rows:
+def in_batches(images: Iterable[Image], size: int, rows: Callable[[Sequence[Image]], FeatureRows]) -> FeatureRows:
     """Return the rows of all images, computed a batch at a time."""  # [n d]
     # All first: while images are generated on demand, the network is still compressed.
     listed = list(images)
@@ -117,7 +117,7 @@ def in_batches(images: Iterable[Image], size: int, rows: Callable[[Sequence[Imag
     return np.concatenate([rows(part)[: len(part)] for part in parts]) if parts else np.zeros((0, 0), np.float32)
 
 
-class _Reached(Exception):
+class _StopForward(Exception):
     """Ends a forward pass at the block."""
 
     def __init__(self, output: Tensor) -> None:
@@ -126,7 +126,7 @@ class _Reached(Exception):
 
 
 def _stop_here(module: nn.Module, args: Any, output: Any) -> None:
-    raise _Reached(output if isinstance(output, Tensor) else output[0])
+    raise _StopForward(output if isinstance(output, Tensor) else output[0])
 
 
 def middle(backbone: Backbone, batch: int | None = None) -> MidBlockFeature:
@@ -163,16 +163,16 @@ class Inception:
         """Return the name: nothing in it depends on the backbone."""
         return self.name
 
-    def __call__(self, images: Iterable[Image]) -> Rows:
+    def __call__(self, images: Iterable[Image]) -> FeatureRows:
         """Return the output of the last pooling; the last batch is padded."""  # [n 2048]
         return in_batches(images, self.batch, self._rows)
 
     @torch.inference_mode()
-    def _rows(self, images: Sequence[Image]) -> Rows:
+    def _rows(self, images: Sequence[Image]) -> FeatureRows:
         padded = [*images, *[images[-1]] * (self.batch - len(images))]
         pixels = torch.stack([fit(image, (INCEPTION_SIDE, INCEPTION_SIDE)) for image in padded])  # −1 … 1
         with repeatable(self.backbone):
-            rows: Rows = self.network(pixels.to(self.backbone.device)).cpu().numpy()
+            rows: FeatureRows = self.network(pixels.to(self.backbone.device)).cpu().numpy()
         return rows
 
 

@@ -163,16 +163,16 @@ def _row_blocks(features: Array) -> list[Array]:
 
 def precision(generated: Array, real: Array, weights: Array) -> tuple[Interval, Array]:
     """Return the share of generated images in the real images' manifold; the interval regards that as fixed."""
-    return _share(inside(generated, real), weights)
+    return _share(in_manifold(generated, real), weights)
 
 
 def recall(generated: Array, real: Array, weights: Array) -> tuple[Interval, Array]:
     """Return the share of real images in the generated images' manifold; the real ones are resampled."""
     # A resample of generated images contains copies, whose neighbourhoods would be points.
-    return _share(inside(real, generated), resamples(len(real), len(weights), seed=len(generated)))
+    return _share(in_manifold(real, generated), resamples(len(real), len(weights), seed=len(generated)))
 
 
-def inside(points: Array, others: Array) -> NDArray[np.bool_]:
+def in_manifold(points: Array, others: Array) -> NDArray[np.bool_]:
     """Return which points lie in the manifold of the others: nearer to one of them than its third neighbour."""  # [n]
     if len(others) <= NEIGHBOURS:
         why = f"{len(others)} images have no {NEIGHBOURS} neighbours each"

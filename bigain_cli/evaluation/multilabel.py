@@ -73,14 +73,14 @@ class MultilabelDifference:
 
 
 def multilabel_difference(
-    spec: str, against: str, mine: MultilabelPrecision, other: MultilabelPrecision
+    spec: str, against: str, first: MultilabelPrecision, second: MultilabelPrecision
 ) -> MultilabelDifference:
     """Compare two specs' precision on the same images."""
-    gained, lost = gained_and_lost(mine.hits, other.hits)
-    average = spread(mine.mean_average.value - other.mean_average.value, mine.replicates - other.replicates)
-    first = paired_interval(gained, lost, mine.labelled) if mine.labelled else UNKNOWN
-    same = wilson(float((mine.firsts == other.firsts).mean()), mine.count)
-    return MultilabelDifference(spec, against, mine.count, average, first, gained, lost, mcnemar(gained, lost), same)
+    gained, lost = gained_and_lost(first.hits, second.hits)
+    average = spread(first.mean_average.value - second.mean_average.value, first.replicates - second.replicates)
+    top = paired_interval(gained, lost, first.labelled) if first.labelled else UNKNOWN
+    same = wilson(float((first.firsts == second.firsts).mean()), first.count)
+    return MultilabelDifference(spec, against, first.count, average, top, gained, lost, mcnemar(gained, lost), same)
 
 
 def precision_of(records: Sequence[Record]) -> MultilabelPrecision:

@@ -14,27 +14,27 @@ from typing import Any
 
 from bigain_cli.errors import UsageError
 from bigain_cli.outputs.json import line
-from bigain_cli.outputs.resume import recorded
+from bigain_cli.outputs.resume import read_recorded_ids
 from bigain_cli.outputs.whole_files import IN_PLACE, check_target, name_write_errors, open_target
 
 RecordsBySpec = dict[str, dict[str, dict[str, Any]]]  # by spec, then by id
 COSTS = ("draws", "evaluations", "seconds", "gflop")  # per image
-_NEEDED = ("label", "truth", "error", "decided", "probability", "rank", "evidence", *COSTS)
+_SUMMARY_FIELDS = ("label", "truth", "error", "decided", "probability", "rank", "evidence", *COSTS)
 
 
 @dataclass(frozen=True)
 class RecordsFound:
     """How many records of which kind a file already holds."""
 
-    answers: int = 0
-    failures: int = 0  # among the answers
+    records: int = 0
+    failures: int = 0  # among the records
     others: int = 0  # records of other settings or images
-    torn: bool = False  # whether the last line was incomplete, and was removed
-    unknown: str = ""  # if there are no answers: the id of a record with these settings that the dataset lacks
+    repaired: bool = False  # whether the last line was incomplete, and was removed
+    unknown: str = ""  # if there are no records: the id of a record with these settings that the dataset lacks
 
 
 @dataclass(frozen=True)
-class Expected:
+class ExpectedRecords:
     """What identifies the records of this run: the specs' names by fingerprint, and the true labels by id."""
 
     names_by_fingerprint: Mapping[str, str]
@@ -56,25 +56,25 @@ class RecordFile:
             raise UsageError("--resume --force", "one keeps the records, the other replaces them", "Choose one.")
         check_target(path, replace, resume)
 
-    def read(self, expected: Expected) -> tuple[RecordsBySpec, RecordsFound]:
-        """Return what a summary needs of the records of an earlier run; remove a torn last line."""
+    def read(self, expected: ExpectedRecords) -> tuple[RecordsBySpec, RecordsFound]:
+        """Return what a summary needs of the records of an earlier run; remove an incomplete last line."""
         records: RecordsBySpec = {name: {} for name in expected.names_by_fingerprint.values()}
         if self._path is None or not self._resume:
             return records, RecordsFound()
-        torn = recorded(self._path, "").repaired
+        repaired = read_recorded_ids(self._path, "").repaired
         others, unknown = 0, ""
         for spec, record in self._lines(expected):
             if spec is not None and record["id"] in expected.truths:
                 self._check(record, expected.truths[record["id"]])
-                records[spec][record["id"]] = needed(record)
+                records[spec][record["id"]] = fields_for_summary(record)
             else:
                 others += 1
                 unknown = unknown or (record["id"] if spec is not None else "")
         found = [record for of_spec in records.values() for record in of_spec.values()]
         failures = sum("error" in record for record in found)
-        return records, RecordsFound(len(found), failures, others, torn, "" if found else unknown)
+        return records, RecordsFound(len(found), failures, others, repaired, "" if found else unknown)
 
-    def earlier(self, expected: Expected) -> Iterator[tuple[str, dict[str, Any]]]:
+    def earlier(self, expected: ExpectedRecords) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield the whole records of an earlier run, each with its spec."""
         for spec, record in self._lines(expected) if self._resume else ():
             if spec is not None and record["id"] in expected.truths:
@@ -96,7 +96,7 @@ class RecordFile:
 
             yield write
 
-    def _lines(self, expected: Expected) -> Iterator[tuple[str | None, dict[str, Any]]]:
+    def _lines(self, expected: ExpectedRecords) -> Iterator[tuple[str | None, dict[str, Any]]]:
         """Yield every record with its spec, or with None if it has other settings."""
         if self._path is not None and Path(self._path).exists():
             with Path(self._path).open("rb") as file:
@@ -114,6 +114,6 @@ class RecordFile:
             raise UsageError(str(self._path), why, "Start again with --force, or name other records.")
 
 
-def needed(record: Mapping[str, Any]) -> dict[str, Any]:
+def fields_for_summary(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a summary needs of a record, so that a long run takes little memory."""
-    return {key: record[key] for key in _NEEDED if key in record}
+    return {key: record[key] for key in _SUMMARY_FIELDS if key in record}

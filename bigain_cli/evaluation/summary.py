@@ -125,8 +125,8 @@ def _pairs(specs: Sequence[str], against: str) -> Iterator[tuple[str, str]]:
 def _difference(
     one: str, other: str, kept: Mapping[str, Sequence[Record]], accuracies: Mapping[str, Accuracy | MultilabelPrecision]
 ) -> Difference | MultilabelDifference:
-    mine, theirs = accuracies[one], accuracies[other]
-    if isinstance(mine, MultilabelPrecision) and isinstance(theirs, MultilabelPrecision):
-        return multilabel_difference(one, other, mine, theirs)
+    first, second = accuracies[one], accuracies[other]
+    if isinstance(first, MultilabelPrecision) and isinstance(second, MultilabelPrecision):
+        return multilabel_difference(one, other, first, second)
     same = np.array([a["label"] == b["label"] for a, b in zip(kept[one], kept[other], strict=True)])
     return difference(one, other, correct(kept[one]), correct(kept[other]), same)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from bigain_cli.backbones.base import Backbone
 from bigain_cli.backbones.loading import as_backbone
+from bigain_cli.classification.ranking import significant
 from bigain_cli.compress import Compression, Report, Spec, compressed, parse
 from bigain_cli.compress.hooks import Observation
 from bigain_cli.compress.token_scores import laplacian
@@ -158,4 +159,4 @@ def _mask(positions: Tensor, grid: tuple[int, int]) -> NDArray[np.bool_]:
 
 def _mean(scores: NDArray[np.float32]) -> float | None:
     """Return the mean to four digits, or None if there are no scores."""
-    return float(f"{scores.mean():.4g}") if scores.size else None
+    return significant(float(scores.mean()), 4) if scores.size else None

@@ -110,8 +110,8 @@ def _rows(record: Record, ranking: Ranking | None, top: int) -> list[dict[str, A
         {
             "label": entry["label"],
             "probability": f"{entry['probability']:.2f}",
-            "eliminated": each is not None and not each.alive,
-            "bar": _bar(each, ends) if each is not None and not isnan(each.behind) else None,
+            "eliminated": each is not None and not each.is_contender,
+            "bar": _bar(each, ends) if each is not None and not isnan(each.gap) else None,
         }
         for entry, each in zip(entries, ranked, strict=True)
     ]
@@ -123,15 +123,15 @@ def _bar(ranked: RankedLabel, ends: tuple[float, float]) -> dict[str, str]:
     def x(value: float) -> str:
         return f"{100 * fraction(value, ends):.2f}"
 
-    mean, radius = ranked.behind, ranked.radius or 0.0
+    mean, half_width = ranked.gap, ranked.half_width or 0.0
     about = f"{mean:.3g} behind the leader" if mean else "the leader, or level with it"
-    about += f", between {mean - radius:.2g} and {mean + radius:.2g}" if radius else ""
+    about += f", between {mean - half_width:.2g} and {mean + half_width:.2g}" if half_width else ""
     marks = {0: f"M{x(mean)} 2V10", 1: "M97 2L100 6L97 10", -1: "M3 2L0 6L3 10"}
     return {
         "about": about,
         "zero": x(0),
-        "low": x(mean - radius),
-        "high": x(mean + radius),
+        "low": x(mean - half_width),
+        "high": x(mean + half_width),
         "mark": marks[beyond(mean, ends)],
     }
 

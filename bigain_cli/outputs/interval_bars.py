@@ -13,13 +13,13 @@ _MARGIN = 0.04
 
 def axis_ends(ranked: Sequence[RankedLabel]) -> tuple[float, float]:
     """Return the ends of the axis for labels, the leader first; those scored on other draws are not on it."""
-    ranked = [each for each in ranked if not isnan(each.behind)]
-    far = [each.behind + (each.radius or 0) for each in ranked[1:]]
+    ranked = [each for each in ranked if not isnan(each.gap)]
+    far = [each.gap + (each.half_width or 0) for each in ranked[1:]]
     if not far:
         return -1.0, 1.0
-    alive = [end for end, each in zip(far, ranked[1:], strict=True) if each.alive]
-    high = max(min(max(far), _WIDTH * far[0]), *alive, 0.0) or 1.0
-    low = max(min(0.0, *(each.behind - (each.radius or 0) for each in ranked)), -high)
+    contenders = [end for end, each in zip(far, ranked[1:], strict=True) if each.is_contender]
+    high = max(min(max(far), _WIDTH * far[0]), *contenders, 0.0) or 1.0
+    low = max(min(0.0, *(each.gap - (each.half_width or 0) for each in ranked)), -high)
     margin = _MARGIN * (high - low)
     return low - margin, high + margin
 

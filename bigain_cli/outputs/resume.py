@@ -16,7 +16,7 @@ from bigain_cli.outputs.whole_files import IN_PLACE
 
 
 @dataclass(frozen=True)
-class Recorded:
+class RecordedIds:
     """What a file holds: ids with this fingerprint, failures among them, records of other settings, a repaired end."""
 
     ids: frozenset[str] = field(default_factory=frozenset, repr=False)
@@ -25,13 +25,13 @@ class Recorded:
     repaired: bool = False
 
 
-def recorded(path: str, fingerprint: str) -> Recorded:
+def read_recorded_ids(path: str, fingerprint: str) -> RecordedIds:
     """Read what a run with this fingerprint has recorded, and prepare the file for appending."""
     if Path(path).suffix.lower() not in IN_PLACE:
         why = "only .jsonl can be resumed, because other formats are written whole at the end of a run"
         raise UsageError(path, why, "Write to a .jsonl file")
     if not os.path.lexists(path):
-        return Recorded()
+        return RecordedIds()
     try:
         found, end = _read(path, fingerprint)
         if found.repaired:
@@ -41,7 +41,7 @@ def recorded(path: str, fingerprint: str) -> Recorded:
     return found
 
 
-def _read(path: str, fingerprint: str) -> tuple[Recorded, int]:
+def _read(path: str, fingerprint: str) -> tuple[RecordedIds, int]:
     """Return what is recorded, and where the file must end: a byte after its end if only a newline is missing."""
     ids: set[str] = set()
     failures = others = size = end = 0
@@ -59,7 +59,7 @@ def _read(path: str, fingerprint: str) -> tuple[Recorded, int]:
             elif record["id"] not in ids:
                 ids.add(record["id"])
                 failures += "error" in record
-    return Recorded(frozenset(ids), failures, others, repaired=end != size), end
+    return RecordedIds(frozenset(ids), failures, others, repaired=end != size), end
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:

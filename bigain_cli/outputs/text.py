@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-Rows = Sequence[Sequence[str]]
+TableRows = Sequence[Sequence[str]]
 
 _UNSAFE = re.compile(  # control characters, line and paragraph ends, marks that reorder text, surrogates
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
@@ -17,7 +17,7 @@ def counted(count: int, name: str) -> str:
     return f"{count} {name}" if count == 1 else f"{count} {name}s"
 
 
-def aligned(head: Sequence[str], rows: Rows, left: int = 1) -> str:
+def aligned(head: Sequence[str], rows: TableRows, left: int = 1) -> str:
     """Align columns: the first few to the left, the others to the right."""
     table = [head, *rows]
     widths = [max(map(cell_width, column)) for column in zip(*table, strict=True)]
@@ -28,7 +28,7 @@ def aligned(head: Sequence[str], rows: Rows, left: int = 1) -> str:
     return "\n".join(lines)
 
 
-def markdown(head: Sequence[str], rows: Rows) -> str:
+def markdown(head: Sequence[str], rows: TableRows) -> str:
     """Write a Markdown table."""
     rule = ["---", *("---:" for _ in head[1:])]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in [head, rule, *rows])

@@ -74,6 +74,6 @@ def _fit_temperature(rankings: list[Ranking], labels: list[int], names: list[str
     if len(rankings) < MIN_FOR_TEMPERATURE:
         return None
     ranked = [{each.label: each for each in ranking.ranked} for ranking in rankings]
-    gaps = np.array([[by_name[name].behind for name in names] for by_name in ranked])
-    errors = np.array([[by_name[name].error for name in names] for by_name in ranked])
+    gaps = np.array([[by_name[name].gap for name in names] for by_name in ranked])
+    errors = np.array([[by_name[name].standard_error for name in names] for by_name in ranked])
     return fitted_temperature(gaps, errors, np.array(labels))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from bigain_cli.compress.patching import operator
-from bigain_cli.compress.plan import Grid, MergePlan, Plan, Rows
+from bigain_cli.compress.plan import Grid, MergePlan, Plan, PlanRows
 from bigain_cli.compress.spec import Term
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
@@ -46,7 +46,7 @@ def plan_of(term: Term, x: Tensor, grid: Grid, seeds: Tensor | None = None, t: T
     b = len(x)
     seeds = torch.arange(b) * 2**40 + 5 if seeds is None else seeds
     t = torch.linspace(0, 999, b) if t is None else t
-    return operator(term).plan(x, grid, Rows(t, seeds, 1000, 3, torch.arange(b)))
+    return operator(term).plan(x, grid, PlanRows(t, seeds, 1000, 3, torch.arange(b)))
 
 
 def leaves(plan: MergePlan, row: int = 0) -> dict[int, int]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bigain_cli.compress import apply, compressed, parse, sites_of
 from bigain_cli.compress.patching import operator
-from bigain_cli.compress.plan import Grid, Rows
+from bigain_cli.compress.plan import Grid, PlanRows
 from bigain_cli.errors import ModelError, UsageError
 
 SPECS = [
@@ -131,7 +131,7 @@ def test_a_block_does_what_the_paper_says(places: str) -> None:
     term = parse(f"lgtm:0.5@blocks=0{places}").terms[0]
     with compressed(network, f"lgtm:0.5@blocks=0{places}"):
         run_unet(network, latents(2))
-    rows = Rows(torch.zeros(2), torch.zeros(2, dtype=torch.int64), 1000, 0, torch.arange(2))
+    rows = PlanRows(torch.zeros(2), torch.zeros(2, dtype=torch.int64), 1000, 0, torch.arange(2))
     plan = operator(term).plan(seen["x"], Grid(8, 8), rows)
     merged = {"attn1"} | ({"ff"} if "mlp" in places else set()) | ({"attn2"} if "cross" in places else set())
 
@@ -147,7 +147,7 @@ def test_dit_compares_tokens_behind_the_modulated_norm() -> None:
     block.attn1.register_forward_pre_hook(lambda _, args: seen.update(x=args[0]))
     with compressed(network, "lgtm:0.5@blocks=1") as compression, compression.record() as plans:
         run_dit(network, latents(2))
-    rows = Rows(torch.zeros(2), torch.zeros(2, dtype=torch.int64), 1000, 1, torch.arange(2))
+    rows = PlanRows(torch.zeros(2), torch.zeros(2, dtype=torch.int64), 1000, 1, torch.arange(2))
     expected = operator(parse("lgtm:0.5").terms[0]).plan(seen["x"], Grid(4, 4), rows)
     assert torch.equal(plans["transformer_blocks.1"].cluster, expected.cluster)
 

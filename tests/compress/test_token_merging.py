@@ -238,11 +238,11 @@ def test_random_destinations_follow_the_seed() -> None:
 
 
 def test_unshared_destinations_differ_in_every_row_and_forward() -> None:
-    from bigain_cli.compress.plan import Rows
+    from bigain_cli.compress.plan import PlanRows
 
     grid, op = Grid(16, 16), operator(parse("tome:0.75@unshared").terms[0])
     x, zeros = tokens(1, grid.n, 4).expand(3, -1, -1), torch.zeros(3, dtype=torch.int64)
-    plans = [op.plan(x, grid, Rows(zeros.float(), zeros, 1000, 0, torch.arange(3) + call)) for call in (0, 3)]
+    plans = [op.plan(x, grid, PlanRows(zeros.float(), zeros, 1000, 0, torch.arange(3) + call)) for call in (0, 3)]
     assert len({tuple(row) for plan in plans for row in plan.keep.tolist()}) == 6
 
 

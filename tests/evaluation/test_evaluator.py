@@ -174,6 +174,28 @@ def test_evaluate_sums_up(colours: Any) -> None:
     assert document["specs"]["none"]["failures"] == 0 and "compress" not in document
 
 
+def test_a_model_is_loaded_once_everything_else_is_checked(colours: Any, tmp_path: Path) -> None:
+    loaded: list[tuple[int, tuple[str, ...]]] = []
+
+    def load(chosen: Dataset, labels: Any) -> Any:
+        loaded.append((len(chosen.cases), tuple(label.name for label in labels.labels)))
+        return colours
+
+    wrong: dict[str, tuple[Dataset, dict[str, Any]]] = {
+        "several classes": (coloured(multilabel=True), {"per_class": 2}),
+        "Use --schedule fixed": (coloured(multilabel=True), {}),
+        "no image in it": (coloured(0), {}),
+        "--records": (coloured(), {"resume": True}),
+        "grows line by line": (coloured(), {"records": str(tmp_path / "records.csv")}),
+    }
+    for message, (dataset, options) in wrong.items():
+        with pytest.raises(UsageError, match=message):
+            bigain.evaluate("colours", dataset, load=load, **options)
+    assert not loaded, "nothing is loaded for what is refused anyway"
+    summary = bigain.evaluate("colours", coloured(), rules=FIXED, limit=2, load=load).summary()
+    assert summary.count == 2 and loaded == [(2, tuple(COLOURS))]
+
+
 def without_seconds(path: Path) -> list[dict[str, Any]]:
     records = [json.loads(line) for line in path.read_text().splitlines()]
     return [{key: value for key, value in record.items() if key != "seconds"} for record in records]
@@ -187,7 +209,7 @@ def test_a_run_from_python_continues_its_records(colours: Any, tmp_path: Path) -
     other = lines[7].replace(ids[7].encode(), b"elsewhere.png")
     part.write_bytes(b"".join(lines[:3]) + other + lines[3][:50])
     run = bigain.evaluate(colours, coloured(8), rules=FIXED, records=str(part), resume=True)
-    assert (run.found.answers, run.found.others, run.found.torn, run.found.unknown) == (3, 1, True, "")
+    assert (run.found.records, run.found.others, run.found.repaired, run.found.unknown) == (3, 1, True, "")
     assert (run.recorded, run.total, run.finished_images) == (3, 8, 3)
     early = run.summary(finish=False)
     assert early.count == 3 and early.accuracies["none"].count == 3, "nothing was classified for that"

@@ -15,8 +15,8 @@ from PIL import Image
 import bigain_cli as bigain
 from bigain_cli.compress import compressed
 from bigain_cli.errors import BigainError, ModelError, UsageError
-from bigain_cli.evaluation.image_features import Rows, load_feature
-from bigain_cli.evaluation.image_metrics import frechet, gaussian, inside, kernel, moments, square_root
+from bigain_cli.evaluation.image_features import FeatureRows, load_feature
+from bigain_cli.evaluation.image_metrics import frechet, gaussian, in_manifold, kernel, moments, square_root
 from bigain_cli.intervals import resamples, spread, wilson
 from bigain_cli.registry import MEASURES
 
@@ -56,7 +56,7 @@ class Means:
 
     name = "means"
 
-    def __call__(self, images: Any) -> Rows:
+    def __call__(self, images: Any) -> FeatureRows:
         return np.stack([np.asarray(image, np.float32)[:2, :2].mean((0, 1)) for image in images])
 
 
@@ -190,15 +190,15 @@ def test_half_of_the_modes_is_full_precision_and_half_recall() -> None:
 def test_balls_reach_the_third_neighbour() -> None:
     real = np.array([[0.0], [1], [2], [4], [100], [101], [102], [103]])  # radii 4, 3, 2, 4, 3, 2, 2, 3
     probes = np.array([[-4.0], [-4.01], [8], [8.01], [96.99], [97], [106], [106.01]])
-    assert inside(probes, real).tolist() == [True, False, True, False, False, True, True, False]
+    assert in_manifold(probes, real).tolist() == [True, False, True, False, False, True, True, False]
 
 
 def test_parts_of_a_set_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     one, other = cloud(30, seed=1, shift=0.3), cloud(41)
-    whole = inside(one, other)
+    whole = in_manifold(one, other)
     monkeypatch.setattr("bigain_cli.evaluation.image_metrics.ROWS_AT_ONCE", 7)
     assert 0 < whole.sum() < 30
-    assert (inside(one, other) == whole).all()
+    assert (in_manifold(one, other) == whole).all()
 
 
 # Intervals.
