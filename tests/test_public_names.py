@@ -67,3 +67,37 @@ def test_a_model_may_be_named_wherever_a_network_is_compressed(models, tmp_path:
         (tmp_path / label).mkdir()
         Image.new("RGB", (16, 16), label).save(tmp_path / label / "0.png")
     assert bigain.evaluate("colours", str(tmp_path), rules=bigain.StoppingRules(draws=16)).summary().to_dict()
+
+
+@pytest.mark.parametrize("given", [None, 3, Path("mini")])
+def test_what_is_neither_a_backbone_nor_a_name_is_refused(given: object) -> None:
+    calls = [
+        lambda: bigain.Classification(given, "red,green"),
+        lambda: list(bigain.generate(given, "red")),
+        lambda: bigain.inspect(given, Image.new("RGB", (16, 16)), "lgtm:0.5"),
+        lambda: bigain.bench(given),
+        lambda: bigain.load_feature("backbone", given),
+    ]
+    for call in calls:
+        with pytest.raises(bigain.UsageError, match="is neither a backbone nor a model's name"):
+            call()
+
+
+def test_one_spec_may_be_given_as_text(models, tmp_path: Path) -> None:
+    benchmark = bigain.bench(str(models["epsilon"]), "lgtm:0.5", labels=2, rounds=1)
+    assert [each.compress.partition("@")[0] for each in benchmark.timings] == ["none", "lgtm:0.5"]
+    (tmp_path / "red").mkdir()
+    (tmp_path / "green").mkdir()
+    for label in ("red", "green"):
+        Image.new("RGB", (16, 16), label).save(tmp_path / label / "0.png")
+    assert bigain.evaluate("colours", str(tmp_path), "none").specs == ("none",)
+
+
+def test_a_feature_takes_a_name_and_a_compression_says_how_to_load_one(models) -> None:
+    tiny = str(models["epsilon"])
+    assert bigain.load_feature("backbone", tiny).name == bigain.load_feature("backbone", bigain.load(tiny)).name
+    with (
+        pytest.raises(bigain.ModelError, match=r"To use a model by its name, load it: bigain.load\('mini'\)."),
+        bigain.compressed("mini", "lgtm:0.5"),
+    ):
+        pass

@@ -28,7 +28,7 @@ from bigain_cli.outputs.plotting import can_map
 def evaluate(
     backbone: Backbone | str,
     dataset: str | Dataset,
-    specs: Sequence[str] = ("none",),
+    specs: str | Sequence[str] = ("none",),
     *,
     against: str | None = None,
     labels: str | None = None,
@@ -58,7 +58,7 @@ def evaluate(
         dataset, labels=labels, rules=rules, generate=generate, limit=limit, per_class=per_class, seed=seed
     )
     backbone = as_backbone(backbone)  # a name is loaded once everything else is checked
-    specs = tuple(specs) or tuple(dict.fromkeys(("none", backbone.compress)))
+    specs = (specs,) if isinstance(specs, str) else tuple(specs) or tuple(dict.fromkeys(("none", backbone.compress)))
     maps = heatmaps and can_map(rules.score or backbone.score)
     options = EvaluationOptions(specs, rules, seed, tuple(templates), batch, heatmaps, maps)
     evaluator = Evaluator(backbone, inputs.chosen, inputs.labels, inputs.label_of_class, options)
