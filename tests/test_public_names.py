@@ -1,12 +1,14 @@
-"""The public names are one list, which type checkers and the import on first use both read; models go by name, too."""
+"""The public names are plain imports in one module, which is imported on first use; models go by name, too."""
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from commands import environment
 from PIL import Image
 
 import bigain_cli as bigain
@@ -16,11 +18,32 @@ VERBS = {"load", "classify", "generate", "evaluate", "bench", "inspect", "train"
 
 
 def test_every_verb_and_every_result_is_public() -> None:
+    code = "import bigain_cli as bigain\nfor name in bigain.__all__: assert callable(getattr(bigain, name)), name\n"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+    assert set(bigain.__all__) > VERBS
+
+
+@pytest.mark.parametrize("package", ["bigain_cli", "bigain_cli.compress"])
+def test_a_package_imports_its_names_on_first_use_and_has_them_all(package: str) -> None:
     code = (
-        "import bigain_cli as bigain\nfor name in bigain.__all__[1:]: assert callable(bigain.__getattr__(name)), name\n"
+        f"import sys, {package} as package\n"
+        "assert not hasattr(package, '__wrapped__') and 'torch' not in sys.modules\n"
+        "assert {*package.__all__} <= {*dir(package)} and {'compressed', 'Report', 'Spec'} <= {*package.__all__}\n"
+        f"from {package} import *\n"
+        "assert {*package.__all__} <= {*globals()} and compressed is package.compressed\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
-    assert bigain.__all__[0] == "__version__" and set(bigain.__all__) > VERBS
+
+
+def test_the_package_needs_no_source_files(tmp_path: Path) -> None:
+    ignored = shutil.ignore_patterns("*.safetensors", "__pycache__")
+    shutil.copytree(ROOT / "bigain_cli", tmp_path / "bigain_cli", ignore=ignored)
+    subprocess.run([sys.executable, "-m", "compileall", "-qb", "bigain_cli"], check=True, cwd=tmp_path)
+    for source in (tmp_path / "bigain_cli").rglob("*.py"):
+        source.unlink()
+    code = "import bigain_cli as b; from bigain_cli.compress import apply; print(b.__file__, b.load('colours').name)"
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment(), capture_output=True, text=True)
+    assert run.stdout.split() == [str(tmp_path / "bigain_cli" / "__init__.pyc"), "colours"], run.stderr
 
 
 def test_what_is_not_public_is_no_attribute() -> None:
