@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,29 +14,11 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "bigain_cli"
 
-# From top to bottom: a room may import those above it, and its own files.
-ROOMS = [
-    "errors",
-    "version",
-    "registry",
-    "intervals",
-    "images",
-    "labels",
-    "noise_draws",
-    "datasets",
-    "compress",
-    "backbones",
-    "classification",
-    "outputs",
-    "generation",
-    "inspection",
-    "training",
-    "evaluation",
-    "benchmark",
-    "cli",
-]
+# From top to bottom, as CONTRIBUTING.md lists them: a room may import those above it, and its own files.
+TABLE = re.findall(r"^\| (`.+?) \|", (PACKAGE.parent / "CONTRIBUTING.md").read_text(), re.M)
+ROOMS = [room for row in TABLE for room in re.findall(r"`(\w+)/?`", row) if room != "alias"]
 # What `--help`, usage errors, `list` and `--dry-run` may import: rooms, and single files of other rooms.
-LIGHT_ROOMS = ["errors", "version", "registry", "images", "labels", "outputs", "cli"]
+LIGHT_ROOMS = ["errors", "version", "registry", "lazy_names", "images", "labels", "outputs", "cli"]
 LIGHT_FILES = [
     "backbones.model_card",
     "backbones.model_locations",

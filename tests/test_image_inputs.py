@@ -143,6 +143,36 @@ def test_what_is_not_an_image_is_refused(images: object, name: str, kind: str) -
     assert "paths, bytes, PIL images, uint8 arrays" in caught.value.hint
 
 
+def test_one_pair_of_an_id_and_an_image_in_memory_is_one_image(image: Image.Image, tmp_path: Path) -> None:
+    for given in forms(image).values():
+        [found] = prepared(("cat.png", given))
+        assert (found.id, found.image.tobytes()) == ("cat.png", image.tobytes())
+    paths = tuple(str(tmp_path / name) for name in ("a.png", "b.png"))
+    for path in paths:
+        Path(path).write_bytes(png(image))
+    assert [each.id for each in prepared(paths)] == list(paths), "two paths are two images"
+    assert len(prepared((np.asarray(image), image))) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        (io.BytesIO(b"line\nline\n"), "Give the bytes of the file: file.read()."),
+        ({"a": b"bytes"}, "Give (id, image) pairs: images.items()."),
+    ],
+)
+def test_files_and_mappings_are_refused_with_what_to_give_instead(given: object, hint: str) -> None:
+    for images, name in ((given, "images"), ([given], "image-0"), ([("a", given)], "a")):
+        with pytest.raises(UsageError) as caught:
+            list(sources_of(images))
+        assert (caught.value.what, caught.value.hint) == (name, hint)
+
+
+def test_an_id_is_a_text(image: Image.Image) -> None:
+    with pytest.raises(UsageError, match=r"image-1: its id is not a text but int. Give str\(id\)."):
+        list(sources_of([("a", image), (1, image)]))
+
+
 def test_broken_bytes_fail_that_image_and_no_other(image: Image.Image) -> None:
     broken, whole = bigain.classify(bigain.load("colours"), [b"text", png(image)], LABELS)
     assert (broken.id, broken.kind) == ("image-0", "not-an-image")

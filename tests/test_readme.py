@@ -11,7 +11,8 @@ from PIL import Image
 
 import bigain_cli as bigain
 
-TEXT = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "README.md").read_text()
 
 
 def test_the_record_in_the_readme_is_the_one_that_is_made() -> None:
@@ -42,3 +43,9 @@ def test_the_example_in_the_readme_runs(tmp_path: Path, capsys) -> None:
     code = next(block for block in re.findall(r"```python\n(.*?)```", TEXT, re.S) if "bigain.load" in block)
     exec(code.replace("/tmp/teal.png", str(tmp_path / "teal.png")), {})
     assert " blue False (" in capsys.readouterr().out
+
+
+def test_no_file_that_the_text_names_is_missing() -> None:
+    named = set(re.findall(r"\b(?:tests|tools|bigain_cli|docs|prompts)/[\w./-]*\w", TEXT))
+    assert {"tests/test_naive_loop.py", "tools/benchmark_compress.py"} <= named
+    assert not [path for path in sorted(named) if not (ROOT / path).exists()]

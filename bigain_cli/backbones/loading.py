@@ -32,8 +32,13 @@ def load(model: str = DEFAULT_MODEL, device: str = "auto", dtype: str = "auto") 
 
 
 def as_backbone(model: str | Backbone) -> Backbone:
-    """Load a model that is given by its name; return a backbone as it is."""
-    return load(model) if isinstance(model, str) else model
+    """Load a model that is given by its name; return a backbone as it is, and refuse anything else."""
+    if isinstance(model, str):
+        return load(model)
+    if not hasattr(model, "noise"):
+        why = f"{type(model).__name__} is neither a backbone nor a model's name"
+        raise UsageError("backbone", why, "Give a name, such as 'mini', or the result of bigain.load().")
+    return model
 
 
 def assemble(parts: DiffusersFolder) -> Backbone:

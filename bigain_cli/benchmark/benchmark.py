@@ -30,7 +30,7 @@ WARM_UP, WARM_UP_COMPILED = 1, 3  # a graph may be compiled again until every ki
 
 def bench(
     backbone: Backbone | str,
-    specs: Sequence[str | Spec] = (),
+    specs: str | Sequence[str | Spec] = (),
     *,
     labels: int = 8,
     rounds: int = 5,
@@ -70,9 +70,9 @@ def bench(
     return Benchmark(_settings(workload, rounds, warm_up, prefix, compile), timings, peak, stages.seconds)
 
 
-def _specs_to_time(backbone: Backbone, specs: Sequence[str | Spec]) -> list[Spec]:
+def _specs_to_time(backbone: Backbone, specs: str | Sequence[str | Spec]) -> list[Spec]:
     """Return the specs as classification uses them, each once, the uncompressed network first."""
-    parsed = [parse(spec) for spec in specs]
+    parsed = [parse(spec) for spec in ([specs] if isinstance(specs, str) else specs)]
     return list(dict.fromkeys([Spec(), *(spec.by_level() if backbone.has_prefix else spec for spec in parsed)]))
 
 

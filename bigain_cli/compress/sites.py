@@ -99,6 +99,8 @@ def network_of(model: object) -> Any:
         ):
             return root
     hint = "Give a U-Net, DiT or PixArt network of diffusers, a pipeline around one, or an object with sites()."
+    if isinstance(model, str):
+        hint = f"To use a model by its name, load it: bigain.load({model!r})."
     raise ModelError(_model_label(model), "no network was found in it whose tokens lie on a grid", hint)
 
 

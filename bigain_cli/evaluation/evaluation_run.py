@@ -27,7 +27,7 @@ from bigain_cli.outputs.plotting import can_map
 def evaluate(
     backbone: Backbone | str,
     dataset: str | Dataset,
-    specs: Sequence[str] = ("none",),
+    specs: str | Sequence[str] = ("none",),
     *,
     against: str | None = None,
     labels: str | None = None,
@@ -62,7 +62,7 @@ def evaluate(
     check_multilabel(chosen, rules)
     label_set, label_of_class = labels_for(chosen, labels)
     backbone = as_backbone(backbone) if load is None else load(chosen, label_set)
-    specs = tuple(specs) or tuple(dict.fromkeys(("none", backbone.compress)))
+    specs = (specs,) if isinstance(specs, str) else tuple(specs) or tuple(dict.fromkeys(("none", backbone.compress)))
     maps = heatmaps and can_map(rules.score or backbone.score)
     options = EvaluationOptions(specs, rules, seed, tuple(templates), batch, heatmaps, maps)
     evaluator = Evaluator(backbone, chosen, label_set, label_of_class, options)

@@ -21,6 +21,7 @@ from bigain_cli.backbones.base import Backbone
 from bigain_cli.backbones.batch_sizes import automatic_batch_size, stable_batch_size
 from bigain_cli.backbones.devices import repeatable
 from bigain_cli.backbones.latents import fit
+from bigain_cli.backbones.loading import as_backbone
 from bigain_cli.compress.patching import is_compressed
 from bigain_cli.compress.sites import is_patch_transformer, is_unet, network_of
 from bigain_cli.errors import ModelError, UsageError
@@ -47,9 +48,9 @@ class Feature(Protocol):
         """Return a row for each image."""  # [n d]
 
 
-def load_feature(name: str, backbone: Backbone, batch: int | None = None) -> Feature:
+def load_feature(name: str, backbone: Backbone | str, batch: int | None = None) -> Feature:
     """Make a feature of the registry; some use the backbone itself, others only its device."""
-    feature: Feature = attribute(entry("feature", name, FEATURES).target)(backbone, batch)
+    feature: Feature = attribute(entry("feature", name, FEATURES).target)(as_backbone(backbone), batch)
     return feature
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias, runtime_checkable
@@ -50,7 +50,7 @@ class PixelArray(Protocol):
 
 
 OneImage: TypeAlias = "str | PathLike[str] | bytes | Image | PixelArray | Source"
-Images: TypeAlias = "OneImage | Iterable[OneImage | tuple[str, OneImage]]"
+Images: TypeAlias = "OneImage | tuple[str, OneImage] | Iterable[OneImage | tuple[str, OneImage]]"
 Found: TypeAlias = "Source | tuple[str, Image]"  # the text is the image's id
 
 
@@ -58,9 +58,9 @@ def sources_of(images: Images) -> Iterator[Found]:
     """Yield the sources of one image or many: paths, bytes of files, PIL images, arrays, or (id, image) pairs."""
     if isinstance(images, (str, PathLike)):
         yield from find([os.fspath(images)])
-    elif (source := _source_of("image", images)) is not None:
+    elif (source := _source_of("image", images) or _source_of_pair(images)) is not None:
         yield source
-    elif not isinstance(images, Iterable):
+    elif not isinstance(images, Iterable) or isinstance(images, Mapping) or hasattr(images, "read"):
         raise _not_an_image("images", images)
     else:
         for number, entry in enumerate(images):
@@ -68,9 +68,19 @@ def sources_of(images: Images) -> Iterator[Found]:
                 yield from find([os.fspath(entry)])
                 continue
             id, image = entry if isinstance(entry, tuple) and len(entry) == 2 else (f"image-{number}", entry)
+            if not isinstance(id, str):
+                raise UsageError(f"image-{number}", f"its id is not a text but {type(id).__name__}", "Give str(id).")
             if (source := _source_of(id, image)) is None:
                 raise _not_an_image(id, image)
             yield source
+
+
+def _source_of_pair(pair: object) -> Found | None:
+    """Return the source of one (id, image in memory) pair, or None; a tuple of two paths is two images."""
+    match pair:
+        case (str(id), image) if isinstance(pair, tuple) and not isinstance(image, (str, PathLike)):
+            return _source_of(id, image)
+    return None
 
 
 def _source_of(id: str, image: object) -> Found | None:
@@ -106,6 +116,10 @@ def _image_of_array(id: str, array: PixelArray) -> Image:
 
 def _not_an_image(id: str, given: object) -> UsageError:
     hint = "Give paths, bytes, PIL images, uint8 arrays of height × width × 3, or (id, image) pairs."
+    if hasattr(given, "read"):
+        hint = "Give the bytes of the file: file.read()."
+    elif isinstance(given, Mapping):
+        hint = "Give (id, image) pairs: images.items()."
     return UsageError(id, f"{type(given).__name__} is not a kind of image", hint)
 
 

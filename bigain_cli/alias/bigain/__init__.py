@@ -7,6 +7,5 @@ from bigain_cli import __version__ as __version__
 if TYPE_CHECKING:
     from bigain_cli import *  # noqa: F403
 else:
-    from bigain_cli import __all__ as __all__
     from bigain_cli import __dir__ as __dir__
     from bigain_cli import __getattr__ as __getattr__
