@@ -52,9 +52,10 @@ def run_request(request: ClassifyRequest, messages: Messages) -> int:
                         failures, first = failures + 1, first or outcome.message
                 progress.show(outcome)
     if failures:
-        images = counted(progress.results + len(done.ids), "image")
+        count = f"{failures} of {progress.results + len(done.ids)} images failed"
+        where = "its record says why" if failures == 1 else "their records say why"
         example = f" (the first: {safe(first)})" if first and request.output is not None else ""
-        messages.error(f"{failures} of {images} failed; their records say why{example}")
+        messages.error(f"{count}; {where}{example}")
     return 1 if failures else 0
 
 

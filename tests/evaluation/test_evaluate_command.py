@@ -121,7 +121,7 @@ def test_a_dataset_of_broken_images_is_reported_too(tmp_path: Path) -> None:
         (tmp_path / "p" / name / "1.png").write_bytes(b"nothing")
     result = warm("evaluate", "p", *SLOWLY, "-o", "t.txt", cwd=tmp_path)
     assert result.code == 1 and "0 images" in (tmp_path / "t.txt").read_text()
-    assert "2 images failed and excluded" in (tmp_path / "t.txt").read_text()
+    assert "2 images failed and were excluded" in (tmp_path / "t.txt").read_text()
     assert "p/red/1.png: " in result.err and "p/blue/1.png: " in result.err
 
 
