@@ -90,7 +90,8 @@ def test_a_broken_image_is_excluded_for_all_specs_and_reported(photos: Path, tmp
     assert (
         result.code == 1
         and b"2 images" in result.out
-        and "1 image failed" in result.err
+        and "1 image failed and was excluded for every spec" in result.err
+        and b"1 image failed and was excluded" in result.out
         and "broken.png: " in result.err
     )
     records = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
