@@ -18,7 +18,7 @@ _FEATURES, _METRICS = "bigain_cli.evaluation.image_features", "bigain_cli.evalua
 
 @dataclass(frozen=True)
 class Schedule:
-    """A way to drop labels: the function that returns those to keep, and how many draws it takes."""
+    """A way to eliminate labels: the function that returns those to keep, and how many draws it takes."""
 
     keep: str
     about: str
@@ -52,9 +52,9 @@ class Model:
 
 @dataclass(frozen=True)
 class Output:
-    """A record format: its sink and the file suffixes that choose it."""
+    """A record format: its writer and the file suffixes that choose it."""
 
-    sink: str
+    writer: str
     about: str
     suffixes: tuple[str, ...]
     images: bool = False  # whether it contains the images
@@ -73,15 +73,15 @@ _FIRST = (125, 325, 525, 725, 925)
 _OTHERS = tuple(t for t in range(25, 1000, 50) if t not in _FIRST)
 
 SCHEDULES = {
-    "race": Schedule(f"{_ESTIMATORS}:race", "drop a label once its gap is significant; valid while peeking"),
-    "ttest": Schedule(f"{_ESTIMATORS}:ttest", "drop a label at p < 0.002, from 20 draws on"),
+    "race": Schedule(f"{_ESTIMATORS}:race", "eliminate a label once its gap is significant; valid after every draw"),
+    "ttest": Schedule(f"{_ESTIMATORS}:ttest", "eliminate a label at p < 0.002, from 20 draws on"),
     "staged": Schedule(
         f"{_ESTIMATORS}:staged",
         "the published protocol: 5 draws for all, 15 more for the best 5",
         draws=20,
         staged=(_FIRST, _OTHERS),
     ),
-    "fixed": Schedule(f"{_ESTIMATORS}:fixed", "every label takes every draw", draws=64),
+    "fixed": Schedule(f"{_ESTIMATORS}:fixed", "every label gets every draw", draws=64),
 }
 SCORES = {
     "l2": Score(f"{_ESTIMATORS}:mean_square", "mean square of the residual"),
@@ -93,7 +93,7 @@ SCORES = {
         additive=False,
     ),
     "l1": Score(f"{_ESTIMATORS}:mean_absolute", "mean absolute residual", absolute=True),
-    "vote": Score(f"{_ESTIMATORS}:vote", "share of draws won", floor=1.0, weigh="", additive=False),
+    "vote": Score(f"{_ESTIMATORS}:vote", "share of draws with the least error", floor=1.0, weigh="", additive=False),
 }
 DEFAULT_SCORE = "l2"  # of a model that was not measured
 DTYPES = ("float32", "float16", "bfloat16")
@@ -104,8 +104,10 @@ BACKBONES = {  # by the name of the network's class in diffusers
 }
 CLOSED_FORMS = {"colours": "bigain_cli.backbones.gaussian_mixture:load_colours"}
 MODELS = {
-    "mini": Model("ten kinds of things, 32 px: a small trained U-Net to try and to test with", folder="backbones/mini"),
-    "mini-dit": Model("the same kinds, 32 px: a small trained class-conditional DiT", folder="backbones/mini-dit"),
+    "mini": Model(
+        "the ten CIFAR-10 classes, 32 px: a small trained U-Net to try and to test with", folder="backbones/mini"
+    ),
+    "mini-dit": Model("the same classes, 32 px: a small trained class-conditional DiT", folder="backbones/mini-dit"),
     "colours": Model(
         "closed-form mixture over eleven colour names; an exact denoiser to test with", closed_form="colours"
     ),
@@ -122,10 +124,13 @@ MODELS = {
 }
 DEFAULT_MODEL = "mini"
 OUTPUTS = {
-    "table": Output("bigain_cli.outputs.table:Table", "aligned text for people", (".txt",)),
+    "table": Output("bigain_cli.outputs.table:Table", "aligned text to read", (".txt",)),
     "json": Output("bigain_cli.outputs.json:Json", "one array of records", (".json",), top=5),
     "jsonl": Output(
-        "bigain_cli.outputs.json:JsonLines", "one flushed line per image; can be resumed", (".jsonl", ".ndjson"), top=5
+        "bigain_cli.outputs.json:JsonLines",
+        "one line per image as soon as it is done; can be resumed",
+        (".jsonl", ".ndjson"),
+        top=5,
     ),
     "csv": Output("bigain_cli.outputs.csv_tsv:Csv", "comma-separated columns", (".csv",)),
     "tsv": Output("bigain_cli.outputs.csv_tsv:Tsv", "tab-separated columns, never quoted", (".tsv",)),
@@ -135,7 +140,7 @@ OUTPUTS = {
 }
 FEATURES = {
     "backbone": RegisteredFunction(f"{_FEATURES}:middle", "the middle block of the model itself"),
-    "inception": RegisteredFunction(f"{_FEATURES}:inception", "torchvision's Inception v3, if it is here"),
+    "inception": RegisteredFunction(f"{_FEATURES}:inception", "torchvision's Inception v3, if installed"),
 }
 DEFAULT_FEATURE = "backbone"
 MEASURES = {

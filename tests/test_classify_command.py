@@ -291,7 +291,7 @@ def test_the_first_failure_is_named_where_records_are_out_of_sight(place: Path, 
     (failed,) = [r for r in map(json.loads, (tmp_path / "r.jsonl").read_text().splitlines()) if "error" in r]
     said = failed["error"]["message"]
     assert "photos/../gone.png: no such file" in said
-    assert result.err == f"bigain: 1 of 2 images failed; their records say why (the first: {said})\n"
+    assert result.err == f"bigain: 1 of 2 images failed; its record says why (the first: {said})\n"
 
 
 def test_watch_tells_a_file_line_by_line_and_quiet_tells_what_failed(place: Path) -> None:
@@ -303,7 +303,7 @@ def test_watch_tells_a_file_line_by_line_and_quiet_tells_what_failed(place: Path
     lines = watched.err.splitlines()[:-1]
     assert all(line.startswith("'photos/01.png': ") and "/s, gap " in line for line in lines)
     assert lines[-1].startswith("'photos/01.png': done") and "\x1b" not in watched.err
-    assert plain.err == quiet.err == "bigain: 1 of 2 images failed; their records say why\n"
+    assert plain.err == quiet.err == "bigain: 1 of 2 images failed; its record says why\n"
     assert "labels: inline list, 3 of them" in verbose.err and "model: colours on cpu in float32" in verbose.err
 
 

@@ -327,11 +327,27 @@ def test_help_fits_a_screen_and_help_all_adds_the_rest(place: Path) -> None:
         assert all(len(line) <= 80 for line in usual.splitlines()), verb
         headings = re.findall(r"^(\w+):$", usual, re.MULTILINE)
         assert headings == [each for each in PANELS if each in headings] and "More" not in headings
+        assert "{" not in usual.partition("\n")[0], "a required argument is a plain name"
         assert options_in(usual) < options_in(everything) and "\nMore:\n" in everything
         params = typer.main.get_command(app).commands[verb].params
         assert options_in(everything) - {"--help"} == {
             each.opts[0] for each in params if each.param_type_name == "option"
         }
+
+
+OTHER_MEANING = {
+    "--steps",
+    "--sampler",
+    "--guidance",
+    "--batch",
+}  # in evaluate for --generate only; in train a recipe's
+
+
+def test_an_option_is_in_the_usual_help_of_all_verbs_or_of_none(place: Path) -> None:
+    found = answers([[verb, flag] for verb in VERBS for flag in ("--help", "--help-all")], place)
+    usual = [options_in(out) for _, out, _, _ in found[::2]]
+    rare = [options_in(out) - shown for (_, out, _, _), shown in zip(found[1::2], usual, strict=True)]
+    assert set().union(*usual) & set().union(*rare) <= OTHER_MEANING
 
 
 def test_the_list_of_verbs_cuts_nothing(place: Path) -> None:

@@ -179,7 +179,7 @@ def test_broken_bytes_fail_that_image_and_no_other(image: Image.Image) -> None:
     assert (whole.id, whole.to_dict()["draws"] > 0) == ("image-1", True)
 
 
-def test_images_are_recognized_without_importing_numpy_or_torch(tmp_path: Path, image: Image.Image) -> None:
+def test_images_are_recognised_without_importing_numpy_or_torch(tmp_path: Path, image: Image.Image) -> None:
     (tmp_path / "a.png").write_bytes(png(image))
     code = (
         "import sys; from pathlib import Path; from bigain_cli.images import read_or_error, sources_of\n"

@@ -106,7 +106,7 @@ def test_a_folder_of_images_does_not_hide_a_preset_of_its_name(here: Path) -> No
     preset.write_text("prompt,classname\na cat,cat\n")
     (here / "pets").mkdir()
     assert read_labels("pets", {"pets": preset}).origin == "preset pets"
-    assert refused("pets") == "pets: a folder, not a label file. Name a text, CSV or JSON file in it"
+    assert refused("pets") == "pets: a folder, not a label file. Name a text, CSV or JSON file in it."
     assert refused("pets/", pets=preset).startswith("pets/: a folder, not a label file")
 
 
@@ -121,14 +121,14 @@ def test_byte_order_marks_and_line_ends_do_not_matter(here: Path, suffix: str) -
     assert [label.name for label in read_labels(f"x{suffix}", {}).labels] == ["cat", "dog"]
 
 
-INLINE = "An inline list has commas: cat,dog (one label: cat, with --reject)"
+INLINE = "An inline list has commas: cat,dog (one label: cat, with --reject)."
 
 
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("pets.txt", "pets.txt: no such label file. Check the path"),
-        ("a,b.csv", "a,b.csv: no such label file. Check the path"),
+        ("pets.txt", "pets.txt: no such label file. Check the path."),
+        ("a,b.csv", "a,b.csv: no such label file. Check the path."),
         ("lists/pets", "lists/pets: no such label file. Did you mean pets?"),
         (
             "pet",
@@ -138,11 +138,11 @@ INLINE = "An inline list has commas: cat,dog (one label: cat, with --reject)"
             "zzz",
             "labels 'zzz': neither a file nor a preset. Presets: pets, food. " + INLINE,
         ),
-        ("-", "label file -: labels are not read from stdin. Name a file, or write cat,dog"),
-        ("cat,,dog", "inline list, entry 2: an empty label. Remove it, or give it a name"),
-        ("cat,dog,", "inline list, entry 3: an empty label. Remove it, or give it a name"),
-        ("cat, dog,cat ", "inline list, entry 3: the label 'cat' is on entry 1 already. Remove one of the two"),
-        ("caf\udce9,cat", "inline list, entry 1: not UTF-8 text. Save it as UTF-8"),
+        ("-", "label file -: labels are not read from stdin. Name a file, or write cat,dog."),
+        ("cat,,dog", "inline list, entry 2: an empty label. Remove it, or give it a name."),
+        ("cat,dog,", "inline list, entry 3: an empty label. Remove it, or give it a name."),
+        ("cat, dog,cat ", "inline list, entry 3: the label 'cat' is on entry 1 already. Remove one of the two."),
+        ("caf\udce9,cat", "inline list, entry 1: not UTF-8 text. Save it as UTF-8."),
     ],
 )
 def test_the_error_of_a_wrong_specification_gives_the_reason(spec: str, message: str) -> None:

@@ -101,7 +101,7 @@ def test_a_plain_line_tells_pace_and_gap(steps, monkeypatch, capsys) -> None:
     last = steps[-1]
     low, high = last.gap_interval
     assert f"64 draws, {last.evaluations} evaluations, {last.evaluations / 0.8:.1f}/s, " in line
-    assert f", gap {last.gap:.3g} [{low:.2g}, {high:.2g}], {len(last.contenders)} in the race: {last.label} " in line
+    assert f", gap {last.gap:.3g} [{low:.2g}, {high:.2g}], {len(last.contenders)} contenders: {last.label} " in line
     one = dataclasses.replace(steps[0], draws=1, evaluations=1, gap=None, gap_interval=None)
     assert ": running, 1 draw, 1 evaluation, 2.0/s, gap -, " in plain(one, 2.0)
 

@@ -63,12 +63,12 @@ rankings = st.builds(
 records = st.one_of(rankings, st.builds(failure, texts, texts))
 
 
-def written(sink: Any, entries: list[dict[str, Any]]) -> bytes:
+def written(writer: Any, entries: list[dict[str, Any]]) -> bytes:
     stream = io.BytesIO()
-    sink.open(stream)
+    writer.open(stream)
     for entry in entries:
-        sink.write(entry)
-    sink.close()
+        writer.write(entry)
+    writer.close()
     assert not stream.closed
     return stream.getvalue()
 
@@ -76,11 +76,11 @@ def written(sink: Any, entries: list[dict[str, Any]]) -> bytes:
 @given(st.lists(records, max_size=3))
 def test_formats_for_programs_are_the_same_when_a_run_is_stopped(entries: list[dict[str, Any]]) -> None:
     for kind in (Json, JsonLines, Csv, Tsv, Table):
-        stream, sink = io.BytesIO(), kind()
-        sink.open(stream)
+        stream, writer = io.BytesIO(), kind()
+        writer.open(stream)
         for entry in entries:
-            sink.write(entry)
-        sink.close(complete=False)
+            writer.write(entry)
+        writer.close(complete=False)
         assert stream.getvalue() == written(kind(), entries)
 
 
@@ -115,9 +115,9 @@ def test_json_gives_back_any_records(entries: list[dict[str, Any]]) -> None:
 
 def test_json_is_readable_and_contains_neither_nan_nor_infinity() -> None:
     assert '"id": "né\\udce9"'.encode() in written(JsonLines(), [failure("né\udce9")])
-    for sink in (Json(), JsonLines()):
+    for writer in (Json(), JsonLines()):
         with pytest.raises(ValueError, match="JSON"):
-            written(sink, [{"id": "a", "gap": float("nan")}])
+            written(writer, [{"id": "a", "gap": float("nan")}])
 
 
 @given(st.lists(records, max_size=4), st.integers(1, 4))
@@ -204,13 +204,13 @@ def test_there_is_colour_only_on_request() -> None:
     ]
 
 
-@pytest.mark.parametrize("sink", [JsonLines(), Csv(), Tsv(), Table()])
-def test_a_record_is_flushed_when_it_is_written(sink: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("writer", [JsonLines(), Csv(), Tsv(), Table()])
+def test_a_record_is_flushed_when_it_is_written(writer: Any, tmp_path: Path) -> None:
     with (tmp_path / "x").open("wb") as stream:
-        sink.open(stream)
-        sink.write(ranking("first.jpg"))
+        writer.open(stream)
+        writer.write(ranking("first.jpg"))
         assert b"first.jpg" in (tmp_path / "x").read_bytes()
-        sink.close()
+        writer.close()
 
 
 def refusal(path: Path | str, **options: bool) -> str:

@@ -58,11 +58,11 @@ LABELS = ("cat", "owl", EVIL, "dog", QUOTES, "none")
 
 
 def page(results: list[Ranking | Failure], complete: bool = True, reject: bool = True) -> str:
-    sink, stream = Html(Layout(LABELS, top=5, reject=reject)), io.BytesIO()
-    sink.open(stream)
+    writer, stream = Html(Layout(LABELS, top=5, reject=reject)), io.BytesIO()
+    writer.open(stream)
     for result in results:
-        sink.write(result.to_dict(5), result)
-    sink.close(complete)
+        writer.write(result.to_dict(5), result)
+    writer.close(complete)
     return stream.getvalue().decode()
 
 
@@ -141,21 +141,21 @@ def test_settings_name_every_label_and_whether_none_is_one() -> None:
         assert not any(set("<>\"'") & set(each) for each in found)
         assert "<dt>labels (6)</dt>" in settings and "<dt>reject</dt><dd>on</dd>" in settings
         assert "<dt>reject</dt><dd>off</dd>" in page(results, reject=False)
-    sink, stream = Html(Layout(LABELS)), io.BytesIO()
-    sink.open(stream)
-    sink.describe({"templates": ["a {}.", "the {}."], "compression": {"sites": 3, "saved": 0.5}, "score": "l1"})
-    sink.close()
+    writer, stream = Html(Layout(LABELS)), io.BytesIO()
+    writer.open(stream)
+    writer.describe({"templates": ["a {}.", "the {}."], "compression": {"sites": 3, "saved": 0.5}, "score": "l1"})
+    writer.close()
     text = stream.getvalue().decode().partition("<dl>")[2]
     assert re.findall("<li>(.*?)</li>", text)[:4] == ["a {}.", "the {}.", "sites: 3", "saved: 0.5"]
     assert "<dt>score</dt><dd>l1</dd>" in text
 
 
 def test_a_remark_keeps_its_lines_and_is_escaped() -> None:
-    sink, stream = Html(), io.BytesIO()
-    sink.open(stream)
-    sink.remark(f"spec  top-1\n{EVIL}\u202e  50")
-    sink.describe({"model": QUOTES, EVIL: {QUOTES: [EVIL]}})
-    sink.close()
+    writer, stream = Html(), io.BytesIO()
+    writer.open(stream)
+    writer.remark(f"spec  top-1\n{EVIL}\u202e  50")
+    writer.describe({"model": QUOTES, EVIL: {QUOTES: [EVIL]}})
+    writer.close()
     text = stream.getvalue().decode()
     Structure(text)
     assert EVIL not in text and QUOTES not in text

@@ -71,7 +71,7 @@ class RandomWeightsFolder(DiffusersFolder):
         with self._load_errors(part), quiet(), init_empty_weights():
             network = kind.from_config(config)
         if part != "vae":
-            initialize(network, self.device, dtype or self.dtype)
+            initialise(network, self.device, dtype or self.dtype)
         return network.eval().requires_grad_(False)
 
     def text(self) -> tuple[Any, Any]:
@@ -134,7 +134,7 @@ def load_random(model: str, device: str = "auto", dtype: str = "auto", size: int
         raise BigainError("out of memory", f"the weights of {model} do not fit on {torch_device}", hint) from problem
 
 
-def initialize(network: Any, device: torch.device, dtype: torch.dtype) -> None:
+def initialise(network: Any, device: torch.device, dtype: torch.dtype) -> None:
     """Give an empty network random weights on its device, the same ones every time."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(0)

@@ -59,7 +59,7 @@ class TextUNet(NetworkBackbone):
     def condition(self, prompts: Sequence[str]) -> Conditions:
         """Return text embeddings [k n d], computed a few at a time."""
         if self._prompt_vocabulary is not None:
-            prompts = [self._prompt_vocabulary.normalize(prompt) for prompt in prompts]
+            prompts = [self._prompt_vocabulary.normalise(prompt) for prompt in prompts]
         encoder, most = self.text_encoder, self.tokenizer.model_max_length
         rows = []
         for start in range(0, len(prompts), PROMPT_BATCH):

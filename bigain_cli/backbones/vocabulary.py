@@ -36,7 +36,7 @@ class ClassVocabulary:
         self.unconditional = unconditional
         self._ids: dict[str, list[int]] = defaultdict(list)
         for number, name in self.names.items():
-            for spelling in {normalized(part) for part in (name, *name.split(","))} - {""}:
+            for spelling in {normalised(part) for part in (name, *name.split(","))} - {""}:
                 self._ids[spelling].append(number)
         for name, (number, word) in HOMONYMS.items():
             if number in self._ids.get(word, []):
@@ -46,7 +46,7 @@ class ClassVocabulary:
         """Return the class id of a name, a synonym, or a number such as 207; the empty name is no class."""
         if not name.strip():
             return self._unconditional_id()
-        ids = self._ids.get(normalized(name), [])
+        ids = self._ids.get(normalised(name), [])
         if len(ids) == 1:
             return ids[0]
         if ids:
@@ -73,7 +73,7 @@ class ClassVocabulary:
         return self.unconditional
 
     def _hint(self, name: str) -> str:
-        name = normalized(name)
+        name = normalised(name)
         same_words = [other for other in self._ids if set(name.split()) & set(other.split())][:4]
         names = same_words or near(name, self._ids) or near(name.split(" ")[-1], self._ids)
         known = _known_names(names, [name.split(",")[0] for name in self.names.values()])
@@ -95,9 +95,9 @@ class PromptVocabulary:
         """Return the prompt for a class: from the command's own template, if the model was trained with it."""
         return fill(default_template(self.templates), self.classes[name][0])
 
-    def normalize(self, prompt: str) -> str:
+    def normalise(self, prompt: str) -> str:
         """Return a prompt in the model's spelling, or refuse it; the empty one is no condition."""
-        text = normalized(prompt)
+        text = normalised(prompt)
         words = _words(text)
         if not words:
             return ""
@@ -140,7 +140,7 @@ class PromptVocabulary:
 
     @cached_property
     def _sentences(self) -> frozenset[str]:
-        return frozenset(normalized(text) for name in self.classes for text in self.sentences(name))
+        return frozenset(normalised(text) for name in self.classes for text in self.sentences(name))
 
     def _refusal(self, prompt: str, why: str, word: str) -> UsageError:
         known = _known_names(near(word, self._class_of) if word else [], list(self.classes))
@@ -148,7 +148,7 @@ class PromptVocabulary:
         return UsageError(f"prompt {prompt!r}", why, hint)
 
 
-def normalized(text: str) -> str:
+def normalised(text: str) -> str:
     """Make spelling variants equal: Unicode forms, case, hyphens, underscores, apostrophes and extra blanks."""
     text = unicodedata.normalize("NFC", text).casefold().replace("'", "").replace("’", "")
     return unicodedata.normalize("NFC", re.sub(r"[\s_\-]+", " ", text).strip())
@@ -156,11 +156,11 @@ def normalized(text: str) -> str:
 
 def plain(text: str) -> str:
     """Return a text's words in that spelling, without full stops and exclamation marks at their ends."""
-    return " ".join(_words(normalized(text)))
+    return " ".join(_words(normalised(text)))
 
 
 def _words(text: str) -> list[str]:
-    """Split a normalized text, without the marks at the ends of its words."""
+    """Split a normalised text, without the marks at the ends of its words."""
     return re.sub(r"[.!]+(?=\s|$)", " ", text).split()
 
 

@@ -171,8 +171,8 @@ COLUMNS: dict[str, Callable[[Result], str]] = {
     "times as fast [min, max]": lambda row: _spread(row["ratio"]),
     "GFLOP": lambda row: _number(row["gflop"], "{:.5g}"),
     "of peak": lambda row: _number(row["share_of_peak"], "{:.1%}"),
-    "outside ms": lambda row: _number(row["outside_milliseconds"], "{:.3g}"),
-    "bookkeeping ms": lambda row: _number(row["bookkeeping_milliseconds"], "{:.3g}"),
+    "outside network ms": lambda row: _number(row["outside_milliseconds"], "{:.3g}"),
+    "overhead ms": lambda row: _number(row["bookkeeping_milliseconds"], "{:.3g}"),
     "peak GiB": lambda row: f"{row['peak_memory'] / 2**30:.2f}",
 }
 

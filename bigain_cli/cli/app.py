@@ -72,6 +72,10 @@ class Verb(TyperCommand):
             )
         )
 
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Name required arguments without typer's braces."""
+        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write one panel after the other, all aligned."""
         panels: dict[str, list[tuple[str, str]]] = {panel: [] for panel in PANELS}

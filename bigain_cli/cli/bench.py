@@ -31,21 +31,21 @@ def bench(
             "--compress",
             "-c",
             metavar="SPEC",
-            help="A compression to time; repeatable (bigain list operators).",
-            show_default="none, which is always timed",
+            help="Time this beside none; repeatable (bigain list operators).",
         ),
     ] = None,
     random_weights: Annotated[
-        bool, model_option("--random-weights", help="Real sizes with random weights, without a download.")
+        bool, model_option("--random-weights", help="Use random weights of the real sizes; no download.")
     ] = False,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     size: Annotated[
-        int | None, effort_option(metavar="PIXELS", help="Side of the images.", show_default="by model")
+        int | None, effort_option(metavar="PIXELS", help="Side of the images.", show_default="set by model")
     ] = None,
-    labels: Annotated[int, effort_option(metavar="K", help="Labels that share a draw.")] = 8,
+    labels: Annotated[int, effort_option(metavar="K", help="Number of labels.")] = 8,
     draws: Annotated[
-        int | None, effort_option(metavar="N", help="Draws per round and spec.", show_default="full batches")
+        int | None,
+        effort_option(metavar="N", help="Noise draws per round and spec.", show_default="full batches"),
     ] = None,
     rounds: Annotated[int, effort_option(metavar="N", help="Rounds; each times every spec once.")] = 5,
     batch: options.Batch = None,
@@ -59,7 +59,7 @@ def bench(
     ] = None,
     compile: Annotated[bool, more_option("--compile", help="Time networks compiled by torch.compile.")] = False,
     as_json: options.Json = False,
-    as_markdown: Annotated[bool, output_option("--markdown", help="Write a Markdown table.")] = False,
+    as_markdown: options.Markdown = False,
     output: Annotated[
         str | None,
         output_option("--output", "-o", metavar="FILE", help="A .txt, .md or .json file.", show_default="stdout"),
@@ -72,7 +72,7 @@ def bench(
     \b
     Examples:
       bigain bench -m colours --rounds 3
-      bigain bench -m sd2 --random-weights -c lgtm:0.7 -c iekvd:2 --markdown
+      bigain bench -m sd2 --random-weights -c lgtm:0.7 -c iekvd:2 -o speed.md
     """
     counts = {"labels": labels, "draws": draws, "batch": batch, "rounds": rounds}
     check_options(prefix=prefix, compile=compile, **counts)

@@ -22,9 +22,9 @@ def classify(
         list[str] | None,
         typer.Argument(metavar="INPUT...", help="Images, folders, globs; - is one image on stdin.", show_default=False),
     ] = None,
-    recursive: Annotated[bool, input_option("--recursive", "-r", help="Search folders within folders, too.")] = False,
+    recursive: Annotated[bool, input_option("--recursive", "-r", help="Search subfolders, too.")] = False,
     files_from: Annotated[
-        str | None, input_option(metavar="FILE|-", help="Read input paths from a file or stdin, one per line.")
+        str | None, more_option(metavar="FILE|-", help="Read input paths from a file or stdin, one per line.")
     ] = None,
     null: Annotated[
         bool, more_option("--null", "-0", help="Paths of --files-from end with NUL, as find -print0 writes them.")
@@ -33,10 +33,7 @@ def classify(
         str | None,
         label_option("--labels", "-l", metavar="LABELS", help="A file, a preset (bigain list labels), or a,b,c."),
     ] = None,
-    template: Annotated[
-        list[str] | None,
-        label_option("--template", "-t", metavar="TEXT", help='Prompt, as "a photo of a {}."; repeat to average.'),
-    ] = None,
+    template: options.Template = None,
     reject: Annotated[
         bool, label_option("--reject", help="Answer 'none' when no label beats the empty prompt.")
     ] = False,
@@ -46,36 +43,37 @@ def classify(
     compress: options.Compress = None,
     merge: options.Merge = None,
     kv: options.Kv = None,
-    confidence: Annotated[
-        float, effort_option(metavar="P", help="For dropping a label, and for the gap's interval.")
-    ] = 0.95,
+    confidence: options.Confidence = 0.95,
     draws: options.Draws = None,
     budget: options.Budget = None,
     deadline: Annotated[
-        float | None, more_option(metavar="SECONDS", help="Most seconds per image; not exactly repeatable.")
+        float | None,
+        more_option(metavar="SECONDS", help="Maximum seconds per image; not exactly repeatable."),
     ] = None,
     schedule: options.Schedule = "race",
     score: options.Score = None,
-    seed: Annotated[int, more_option(metavar="N", help="Seed of the draws.")] = 0,
+    seed: Annotated[int, effort_option(metavar="N", help="Random seed of the noise draws.")] = 0,
     batch: options.Batch = None,
     output: Annotated[
-        str | None, output_option("--output", "-o", metavar="FILE", help="Where to write; the suffix is the format.")
+        str | None, output_option("--output", "-o", metavar="FILE", help="Output file; its suffix sets the format.")
     ] = None,
     as_json: Annotated[bool, output_option("--json", help="Write one JSON array.")] = False,
-    as_jsonl: Annotated[bool, output_option("--jsonl", help="Write one JSON line per image, at once.")] = False,
+    as_jsonl: Annotated[
+        bool, output_option("--jsonl", help="Write a JSON line per image as soon as it is done.")
+    ] = False,
     as_csv: Annotated[bool, more_option("--csv", help="Write comma-separated columns.")] = False,
     as_tsv: Annotated[bool, more_option("--tsv", help="Write tab-separated columns.")] = False,
     top: Annotated[
         int | None, output_option(min=1, metavar="K", help="Labels per image.", show_default="5 in JSON, 1 in columns")
     ] = None,
     resume: Annotated[bool, output_option("--resume", help="Continue an interrupted -o FILE.jsonl.")] = False,
-    force: Annotated[bool, more_option("--force", help="Replace an existing -o FILE.")] = False,
+    force: options.Force = False,
     heatmap: Annotated[
-        str | None, output_option(metavar="DIR", help="Plot where the evidence lies, one PNG per image.")
+        str | None, output_option(metavar="DIR", help="Plot which parts support the label, a PNG per image.")
     ] = None,
     watch: Annotated[bool, output_option("--watch", help="Show a live table of the labels on stderr.")] = False,
     timing: Annotated[bool, more_option("--timing", help="Add seconds to each record of --json or --jsonl.")] = False,
-    dry_run: Annotated[bool, output_option("--dry-run", help="Count images, labels and evaluations, no more.")] = False,
+    dry_run: Annotated[bool, output_option("--dry-run", help="Only count images, labels and evaluations.")] = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> int:

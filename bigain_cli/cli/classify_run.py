@@ -39,7 +39,7 @@ def run_request(request: ClassifyRequest, messages: Messages) -> int:
         remaining = (source for source in found if source.id not in done.ids)
         with (
             _note_on_interruption(request, messages),
-            _open_sink(request, [label.name for label in run.competing]) as sink,
+            _open_writer(request, [label.name for label in run.competing]) as writer,
             ClassifyProgress(messages, request.watch) as progress,
         ):
             for outcome in run.rankings(remaining):
@@ -47,14 +47,15 @@ def run_request(request: ClassifyRequest, messages: Messages) -> int:
                     with progress.cleared():
                         if folder is not None and isinstance(outcome, Ranking):
                             save_heatmap(folder, outcome)  # before the record: a recorded image is not classified again
-                        sink.write(outcome.to_dict(request.top_labels), outcome)
+                        writer.write(outcome.to_dict(request.top_labels), outcome)
                     if isinstance(outcome, Failure):
                         failures, first = failures + 1, first or outcome.message
                 progress.show(outcome)
     if failures:
-        images = counted(progress.results + len(done.ids), "image")
+        count = f"{failures} of {progress.results + len(done.ids)} images failed"
+        where = "its record says why" if failures == 1 else "their records say why"
         example = f" (the first: {safe(first)})" if first and request.output is not None else ""
-        messages.error(f"{failures} of {images} failed; their records say why{example}")
+        messages.error(f"{count}; {where}{example}")
     return 1 if failures else 0
 
 
@@ -121,13 +122,13 @@ def _earlier_records(request: ClassifyRequest, fingerprint: str, messages: Messa
 
 
 @contextmanager
-def _open_sink(request: ClassifyRequest, names: list[str]) -> Iterator[OutputFormat]:
+def _open_writer(request: ClassifyRequest, names: list[str]) -> Iterator[OutputFormat]:
     """Open the output, and close it so that it is valid even after an interruption."""
     colour = request.output is None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     layout = Layout(tuple(names), request.top_labels or 1, colour, request.reject)
-    sink: OutputFormat = attribute(OUTPUTS[request.format].sink)(layout)
+    writer: OutputFormat = attribute(OUTPUTS[request.format].writer)(layout)
     with ExitStack() as open_files:
         stream = sys.stdout.buffer
         if request.output is not None:
             stream = open_files.enter_context(open_target(request.output, request.force, request.resume))
-        yield open_files.enter_context(opened(sink, stream, request.output or "stdout"))
+        yield open_files.enter_context(opened(writer, stream, request.output or "stdout"))

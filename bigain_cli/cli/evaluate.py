@@ -40,31 +40,29 @@ def evaluate(
         str | None,
         label_option("--labels", "-l", metavar="LABELS", help="As for classify.", show_default="the dataset's own"),
     ] = None,
-    template: Annotated[
-        list[str] | None, more_option("--template", "-t", metavar="TEXT", help="Prompt for a label; repeatable.")
-    ] = None,
+    template: options.Template = None,
     model: options.Model = DEFAULT_MODEL,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     limit: Annotated[
-        int | None, input_option(min=0, metavar="N", help="Images, by the seed; 0: generate only.", show_default="all")
+        int | None, input_option(min=0, metavar="N", help="Number of images; 0: only generate.", show_default="all")
     ] = None,
     per_class: Annotated[
-        int | None, input_option(min=1, metavar="N", help="Images of each class.", show_default="all")
+        int | None, input_option(min=1, metavar="N", help="Number of images of each class.", show_default="all")
     ] = None,
-    confidence: Annotated[float, more_option(metavar="P", help="For dropping a label.")] = 0.95,
+    confidence: options.Confidence = 0.95,
     draws: options.Draws = None,
     budget: options.Budget = None,
     schedule: options.Schedule = "race",
     score: options.Score = None,
-    seed: Annotated[int, more_option(metavar="N", help="Seed of the draws and of the choice of images.")] = 0,
+    seed: Annotated[int, effort_option(metavar="N", help="Random seed of draws and chosen images.")] = 0,
     batch: options.Batch = None,
     records: Annotated[
-        str | None, output_option(metavar="FILE.jsonl", help="Keep a record of each image and spec, at once.")
+        str | None, output_option(metavar="FILE.jsonl", help="Save each record as soon as it is made.")
     ] = None,
     resume: Annotated[bool, output_option("--resume", help="Continue the records of an interrupted run.")] = False,
     as_json: options.Json = False,
-    as_markdown: Annotated[bool, more_option("--markdown", help="Write Markdown tables.")] = False,
+    as_markdown: options.Markdown = False,
     output: Annotated[
         str | None,
         output_option("--output", "-o", metavar="FILE", help="A .txt, .md or .json file, or a .html report."),
@@ -79,11 +77,11 @@ def evaluate(
         str | None,
         more_option(metavar="NAME", help=f"For --generate: {', '.join(FEATURES)}.", show_default=DEFAULT_FEATURE),
     ] = None,
-    sampler: Annotated[str | None, more_option(metavar="NAME", help="For --generate, as for generate.")] = None,
-    steps: Annotated[int | None, more_option(metavar="N", help="For --generate, as for generate.")] = None,
-    guidance: Annotated[float | None, more_option(metavar="W", help="For --generate, as for generate.")] = None,
+    sampler: Annotated[str | None, more_option(metavar="NAME", help="Sampler for --generate.")] = None,
+    steps: Annotated[int | None, more_option(metavar="N", help="Sampling steps for --generate.")] = None,
+    guidance: Annotated[float | None, more_option(metavar="W", help="Guidance scale for --generate.")] = None,
     keep: Annotated[
-        str | None, more_option(metavar="DIR", help="For --generate: keep the images there, to continue.")
+        str | None, more_option(metavar="DIR", help="Folder for the images of --generate, to continue from.")
     ] = None,
     confusion: Annotated[bool, output_option("--confusion", help="Add the confusion matrix.")] = False,
     download: Annotated[bool, input_option("--download", help="Download the dataset if it is not there.")] = False,

@@ -36,11 +36,13 @@ def run_request(request: EvaluateRequest, messages: Messages) -> int:
         finally:  # the classification's results are written even if generation fails
             summary = run.summary(finish=False)
             _write(request, summary, report, messages)
+    from bigain_cli.evaluation.report import excluded
+
     for message in list(summary.failed.values())[:MOST_FAILURES]:
         messages.error(message)
     if summary.failed:
         more = "; --json names them all" if len(summary.failed) > MOST_FAILURES else ""
-        messages.error(f"{counted(len(summary.failed), 'image')} failed and excluded for every spec{more}")
+        messages.error(f"{excluded(len(summary.failed))} for every spec{more}")
     return 1 if summary.failed else 0
 
 
@@ -83,8 +85,8 @@ def _classify(run: Any, request: EvaluateRequest, messages: Messages, report: Ht
                 if not record.earlier:
                     progress_bar.show(run.recorded - before, run.total - before)
         except KeyboardInterrupt:
-            summarize = f", or summarize the complete images with --resume --limit {run.finished_images}"
-            resume = f"continue with --resume{summarize if run.finished_images else ''}"
+            summarise = f", or summarise the complete images with --resume --limit {run.finished_images}"
+            resume = f"continue with --resume{summarise if run.finished_images else ''}"
             kept = f"are in {request.records}; {resume}" if request.records else "are lost: use --records"
             messages.note(f"interrupted; {run.recorded} of {run.total} records {kept}")
             raise

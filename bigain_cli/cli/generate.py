@@ -30,7 +30,7 @@ def generate(
         str | None, input_option(metavar="FILE|-", help="Prompts from a file or stdin, one per line.")
     ] = None,
     count: Annotated[int, input_option("--count", "-n", metavar="N", help="Images per prompt.")] = 1,
-    seed: Annotated[int, input_option(metavar="N", help="Seed of the first image; image i has N + i.")] = 0,
+    seed: Annotated[int, input_option(metavar="N", help="Random seed of the first image; image i has N + i.")] = 0,
     negative: Annotated[str, input_option(metavar="TEXT", help="What the image should not show.")] = "",
     again: Annotated[
         str | None, input_option(metavar="FILE.png", help="Generate an image again by its own settings.")
@@ -42,23 +42,26 @@ def generate(
     merge: options.Merge = None,
     kv: options.Kv = None,
     steps: Annotated[
-        int | None, effort_option(metavar="N", help="Steps from noise to image.", show_default="by sampler")
+        int | None, effort_option(metavar="N", help="Sampling steps.", show_default="set by sampler")
     ] = None,
     guidance: Annotated[
-        float | None, effort_option(metavar="W", help="Strength of the prompt; 1: none.", show_default="by model")
+        float | None,
+        effort_option(metavar="W", help="Guidance scale; 1: no guidance.", show_default="set by model"),
     ] = None,
     sampler: Annotated[
-        str | None, effort_option(metavar="NAME", help=f"{', '.join(SAMPLERS)}.", show_default="by model")
+        str | None, effort_option(metavar="NAME", help=f"{', '.join(SAMPLERS)}.", show_default="set by model")
     ] = None,
     batch: Annotated[
         int | None,
         more_option(
             metavar="N",
-            help="Images at once, rounded down to 1, 2, 4 or a multiple of 8; it changes their last bits.",
-            show_default="by device and model",
+            help="Images per batch; rounded down to 1, 2, 4 or a multiple of 8. It changes their last bits.",
+            show_default="set by device and model",
         ),
     ] = None,
-    size: Annotated[str | None, output_option(metavar="WxH", help="In pixels.", show_default="by model")] = None,
+    size: Annotated[
+        str | None, output_option(metavar="WxH", help="Image size in pixels.", show_default="set by model")
+    ] = None,
     output: Annotated[
         str | None,
         output_option(
@@ -69,9 +72,11 @@ def generate(
             show_default="this folder",
         ),
     ] = None,
-    grid: Annotated[bool, output_option("--grid", help="Make one image of all, a row for each prompt.")] = False,
+    grid: Annotated[bool, output_option("--grid", help="Arrange all images in one, a row for each prompt.")] = False,
     force: options.Force = False,
-    as_jsonl: Annotated[bool, output_option("--jsonl", help="Print a JSON line per image, not its path.")] = False,
+    as_jsonl: Annotated[
+        bool, output_option("--jsonl", help="Print a JSON line per image instead of its path.")
+    ] = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> int:

@@ -28,13 +28,13 @@ def inspect(
     ] = "lgtm:0.5",
     model: options.Model = DEFAULT_MODEL,
     times: Annotated[
-        str, effort_option("--times", "-t", metavar="T,…", help="Timesteps to inspect, up to 999, which is all noise.")
+        str, effort_option("--times", "-t", metavar="T,…", help="Timesteps to inspect, from 0 to 999 (pure noise).")
     ] = "100,500,900",
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
-    seed: Annotated[int, effort_option(metavar="N", help="Seed of the noise.")] = 0,
+    seed: Annotated[int, effort_option(metavar="N", help="Random seed of the noise.")] = 0,
     output: Annotated[
-        str | None, output_option("--output", "-o", metavar="DIR", help="Save a PNG for each timestep in a folder.")
+        str | None, output_option("--output", "-o", metavar="DIR", help="Folder for a PNG of each timestep.")
     ] = None,
     force: options.Force = False,
     as_json: options.Json = False,

@@ -1,6 +1,6 @@
 """The progress of `classify` on stderr: a count, and with --watch a live table of the image in progress.
 
-Each label has a bar for its gap's interval; dropped labels are grey.
+Each label has a bar for its gap's interval; eliminated labels are grey.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def plain(ranking: Ranking, pace: float) -> str:
     first = ", ".join(f"{safe(ranked.label)} {ranked.probability:.2f}" for ranked in ranking.ranked[:3])
     cost = f"{counted(ranking.draws, 'draw')}, {counted(ranking.evaluations, 'evaluation')}, {pace:.1f}/s"
     interval = f"gap {gap_text({'gap': ranking.gap, 'gap_interval': ranking.gap_interval})}"
-    return f"{ranking.id!r}: {state}, {cost}, {interval}, {len(ranking.contenders)} in the race: {first}"
+    return f"{ranking.id!r}: {state}, {cost}, {interval}, {counted(len(ranking.contenders), 'contender')}: {first}"
 
 
 def table(ranking: Ranking) -> Any:
@@ -93,8 +93,8 @@ def table(ranking: Ranking) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    racing = len(ranking.contenders)
-    title = f"{safe(ranking.id)} · {counted(ranking.draws, 'draw')} · {racing} of {len(ranking.ranked)} in the race"
+    contenders = f"{counted(len(ranking.contenders), 'contender')} of {counted(len(ranking.ranked), 'label')}"
+    title = f"{safe(ranking.id)} · {counted(ranking.draws, 'draw')} · {contenders}"
     grid = Table(title=Text(title, overflow="ellipsis"), box=None, title_justify="left", header_style="dim")
     grid.add_column("label", overflow="ellipsis", no_wrap=True, max_width=30)
     grid.add_column("prob", justify="right")

@@ -31,6 +31,10 @@ Model = Annotated[
         help="A name (bigain list models), a hub id, a folder or a file.",
     ),
 ]
+Template = Annotated[
+    list[str] | None,
+    label_option("--template", "-t", metavar="TEXT", help='Prompt, as "a photo of a {}."; repeat to average.'),
+]
 Device = Annotated[str, model_option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps.")]
 Dtype = Annotated[str, more_option(metavar="DTYPE", help="auto, float32, float16 or bfloat16.")]
 Compress = Annotated[
@@ -40,29 +44,38 @@ Compress = Annotated[
         "-c",
         metavar="SPEC",
         help="Compression: lgtm:0.7, iekvd:2@0.9, none, … (bigain list operators).",
-        show_default="by model",
+        show_default="the model's own",
     ),
 ]
 Merge = Annotated[float | None, model_option(metavar="RATIO", help="Merge tokens: short for -c lgtm:RATIO.")]
 Kv = Annotated[int | None, more_option(metavar="FACTOR", help="Short for -c iekvd:FACTOR.")]
-Draws = Annotated[
-    int | None, effort_option(metavar="N", help="Most draws per label.", show_default="by model, schedule")
+Confidence = Annotated[
+    float, effort_option(metavar="P", help="Confidence level for eliminating labels and for gap intervals.")
 ]
-Budget = Annotated[int | None, effort_option(metavar="N", help="Most evaluations per image.")]
+Draws = Annotated[
+    int | None,
+    effort_option(
+        metavar="N",
+        help="Maximum number of noise draws per label.",
+        show_default="set by model and schedule",
+    ),
+]
+Budget = Annotated[int | None, more_option(metavar="N", help="Maximum number of network evaluations per image.")]
 Schedule = Annotated[str, more_option(metavar="NAME", help=f"{', '.join(SCHEDULES)}.")]
-Score = Annotated[str | None, more_option(metavar="NAME", help=f"{', '.join(SCORES)}.", show_default="by model")]
+Score = Annotated[str | None, more_option(metavar="NAME", help=f"{', '.join(SCORES)}.", show_default="set by model")]
 Batch = Annotated[
     int | None,
     more_option(
         min=1,
         metavar="N",
-        help="Most evaluations at once; rounded down to 1, 2, 4 or a multiple of 8.",
-        show_default="by device and model",
+        help="Maximum batch size; rounded down to 1, 2, 4 or a multiple of 8.",
+        show_default="set by device and model",
     ),
 ]
 Json = Annotated[bool, output_option("--json", help="Write one JSON document.")]
+Markdown = Annotated[bool, more_option("--markdown", help="Write Markdown tables.")]
 Force = Annotated[bool, output_option("--force", help="Replace existing files.")]
-Quiet = Annotated[bool, more_option("--quiet", "-q", help="Write nothing but errors to stderr.")]
+Quiet = Annotated[bool, more_option("--quiet", "-q", help="Write only errors to stderr.")]
 Verbose = Annotated[bool, more_option("--verbose", "-v", help="Write on stderr how the options were understood.")]
 
 

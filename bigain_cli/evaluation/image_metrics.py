@@ -94,12 +94,12 @@ def frechet(generated: Array, real: Array, weights: Array) -> tuple[Interval, Ar
             why = f"{len(features)} {name} images for {width} features: their covariance is singular"
             hint = f"Give more than {width} images, better ten times as many, or use the kernel distance."
             raise UsageError("Fréchet distance", why, hint)
-    center = real.mean(0)
-    mean, covariance = moments(real - center, np.ones(len(real)))
+    centre = real.mean(0)
+    mean, covariance = moments(real - centre, np.ones(len(real)))
     root = square_root(covariance)
-    centered = generated - center
-    value = gaussian(*moments(centered, np.ones(len(centered))), mean, covariance, root)
-    replicates = np.array([gaussian(*moments(centered, row), mean, covariance, root) for row in weights])
+    centred = generated - centre
+    value = gaussian(*moments(centred, np.ones(len(centred))), mean, covariance, root)
+    replicates = np.array([gaussian(*moments(centred, row), mean, covariance, root) for row in weights])
     return spread(value, replicates, least=0.0), replicates
 
 

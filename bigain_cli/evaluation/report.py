@@ -55,7 +55,12 @@ def _title(summary: Summary) -> str:
         f"{_model(about)}, {about['schedule']}, at most {about['max_draws']} draws, score {about['score']}",
         f"seed {about['seed']}, {about['dtype']} on {about['device']}, {counted(about['threads'], 'thread')}",
     ]
-    return "; ".join(words) + (f"; {counted(failed, 'image')} failed and excluded" if failed else "")
+    return "; ".join([*words, excluded(failed)] if failed else words)
+
+
+def excluded(failed: int) -> str:
+    """Return how many images failed, as a sentence's beginning."""
+    return f"{counted(failed, 'image')} failed and {'was' if failed == 1 else 'were'} excluded"
 
 
 def _model(about: Mapping[str, Any]) -> str:
@@ -112,7 +117,7 @@ def _notes(summary: Summary) -> str:
 
 
 def _columns(summary: Summary) -> str:
-    costs = "Costs are means per image; GFLOP count two for a multiply-add, s are of all images in progress."
+    costs = "Costs are means per image; GFLOP count two per multiply-add; seconds are shared by the images in progress."
     first = next(iter(summary.accuracies.values()))
     if isinstance(first, MultilabelPrecision):  # all specs have the same images
         over = f"mAP over the classes that any image has ({first.classes})"
@@ -121,7 +126,7 @@ def _columns(summary: Summary) -> str:
         kinds = "bootstrap over images for mAP, Wilson's and Agresti and Min's for precision@1"
         return f"Intervals: 95 % ({kinds}); {over}. {costs}"
     kinds = "Wilson's; Agresti and Min's for differences"
-    chance = "By chance: the expected ECE if every probability were exact."
+    chance = "By chance: the ECE expected of exact probabilities."
     seen = len({record["truth"][0] for record in summary.records[summary.against]})
     classes = f"Class mean: of the {counted(seen, 'label')} that an image has. " if seen < len(summary.names) else ""
     return f"Intervals: 95 % ({kinds}). {classes}{chance} {costs}"

@@ -16,8 +16,8 @@ from typing import Any
 from bigain_cli.errors import UsageError
 
 HEADER = ("prompt", "classname", "classidx")
-_JSON_SHAPE = 'Write ["cat", "dog"] or {"cat": ["a cat", "a kitten"]}'
-_CSV_SHAPE = f"Its first line must be {','.join(HEADER)} and each row must fill prompt and classname"
+_JSON_SHAPE = 'Write ["cat", "dog"] or {"cat": ["a cat", "a kitten"]}.'
+_CSV_SHAPE = f"Its first line must be {','.join(HEADER)} and each row must fill prompt and classname."
 _Entry = tuple[str, str, list[str]]  # where it is in the file, name, prompts
 
 
@@ -53,7 +53,7 @@ def from_json(text: str, origin: str) -> tuple[Label, ...]:
         document = json.loads(text, object_pairs_hook=_Pairs)
     except json.JSONDecodeError as error:
         raise UsageError(
-            f"{origin}, line {error.lineno}", f"not valid JSON ({error.msg})", "Correct the file"
+            f"{origin}, line {error.lineno}", f"not valid JSON ({error.msg})", "Correct the file."
         ) from error
     except RecursionError as error:
         raise UsageError(origin, "nested too deeply", _JSON_SHAPE) from error
@@ -79,7 +79,9 @@ def from_csv(text: str, origin: str) -> tuple[Label, ...]:
                 class_index = row[index].strip() if 0 <= index < len(row) else ""
                 classes.add(f"line {reader.line_num}", row[name].strip(), class_index, row[prompt].strip())
     except csv.Error as error:
-        raise UsageError(f"{origin}, line {reader.line_num}", f"not valid CSV ({error})", "Correct the file") from error
+        raise UsageError(
+            f"{origin}, line {reader.line_num}", f"not valid CSV ({error})", "Correct the file."
+        ) from error
     entries = [(where, name, prompts) for name, (where, _, prompts) in classes.rows.items()]
     return _labels_of(entries, origin)
 
@@ -106,7 +108,7 @@ class _Classes:
         if index and self.names.setdefault(index, name) != name:
             other = self.names[index]
             why = f"classidx {index} is {other!r} on {self.rows[other][0]} already"
-            raise UsageError(f"{self.origin}, {where}", why, "Give each class a different index")
+            raise UsageError(f"{self.origin}, {where}", why, "Give each class a different index.")
         if prompt in prompts:
             raise _duplicate(self.origin, where, name, first, " with this prompt")
         prompts.append(prompt)
@@ -146,14 +148,14 @@ def _labels_of(entries: Sequence[_Entry], origin: str) -> tuple[Label, ...]:
     for where, raw, prompts in entries:
         name = raw.strip()
         if not name:
-            raise UsageError(f"{origin}, {where}", "an empty label", "Remove it, or give it a name")
+            raise UsageError(f"{origin}, {where}", "an empty label", "Remove it, or give it a name.")
         if name in found:
             raise _duplicate(origin, where, name, found[name])
         found[name] = where
         labels.append(Label(name, tuple(dict.fromkeys(text for prompt in prompts if (text := prompt.strip())))))
         _check_text(labels[-1], f"{origin}, {where}")
     if not labels:
-        raise UsageError(origin, "holds no labels", "Write one label per line")
+        raise UsageError(origin, "holds no labels", "Write one label per line.")
     return tuple(labels)
 
 
@@ -161,13 +163,13 @@ def _check_text(label: Label, where: str) -> None:
     """Refuse what is not UTF-8 text: surrogates, and the zeros of a file in another encoding."""
     text = "".join((label.name, *label.prompts))
     if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise UsageError(where, "not UTF-8 text", "Save it as UTF-8")
+        raise UsageError(where, "not UTF-8 text", "Save it as UTF-8.")
 
 
 def _duplicate(origin: str, where: str, name: str, first: str, detail: str = "") -> UsageError:
     """Return the error for a label that is in the file twice."""
     return UsageError(
-        f"{origin}, {where}", f"the label {name!r} is on {first} already{detail}", "Remove one of the two"
+        f"{origin}, {where}", f"the label {name!r} is on {first} already{detail}", "Remove one of the two."
     )
 
 

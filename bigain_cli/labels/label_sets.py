@@ -29,7 +29,7 @@ class LabelSet:
 def read_labels(spec: str, presets: Mapping[str, Path]) -> LabelSet:
     """Read the labels of a file, a preset or an inline list."""
     if spec == "-":
-        raise UsageError("label file -", "labels are not read from stdin", "Name a file, or write cat,dog")
+        raise UsageError("label file -", "labels are not read from stdin", "Name a file, or write cat,dog.")
     folder = os.path.isdir(spec)
     if os.path.lexists(spec) and not folder:
         return LabelSet(_from_file(spec, spec), f"file {spec}")
@@ -37,13 +37,13 @@ def read_labels(spec: str, presets: Mapping[str, Path]) -> LabelSet:
         return LabelSet(_from_file(os.fspath(presets[spec]), f"preset {spec}"), f"preset {spec}")
     looks_like_path = spec.lower().endswith(SUFFIXES) or ("," not in spec and (os.sep in spec or folder))
     if looks_like_path and folder:
-        raise UsageError(spec, "a folder, not a label file", "Name a text, CSV or JSON file in it")
+        raise UsageError(spec, "a folder, not a label file", "Name a text, CSV or JSON file in it.")
     if looks_like_path:
-        raise UsageError(spec, "no such label file", did_you_mean(Path(spec).stem, presets, "Check the path"))
+        raise UsageError(spec, "no such label file", did_you_mean(Path(spec).stem, presets, "Check the path."))
     if "," in spec:
         return LabelSet(from_list(spec, INLINE_LIST), INLINE_LIST)
     known = did_you_mean(spec, presets, f"Presets: {', '.join(presets)}." if presets else "")
-    hint = f"{known} An inline list has commas: cat,dog (one label: cat, with --reject)".strip()
+    hint = f"{known} An inline list has commas: cat,dog (one label: cat, with --reject).".strip()
     raise UsageError(f"labels {spec!r}", "neither a file nor a preset", hint)
 
 
@@ -68,11 +68,11 @@ def _from_file(path: str, origin: str) -> tuple[Label, ...]:
     try:
         text = decode_utf8(Path(path).read_bytes(), origin)
     except PermissionError as error:
-        raise UsageError(origin, "no permission to read it", "Check its permissions") from error
+        raise UsageError(origin, "no permission to read it", "Check its permissions.") from error
     except OSError as error:
-        raise UsageError(origin, f"cannot be read ({error.strerror})", "Check the path") from error
+        raise UsageError(origin, f"cannot be read ({error.strerror})", "Check the path.") from error
     if not text.strip():
-        raise UsageError(origin, "the file is empty", "Write one label per line")
+        raise UsageError(origin, "the file is empty", "Write one label per line.")
     return FORMATS.get(Path(path).suffix.lower(), from_lines)(text, origin)
 
 
@@ -83,4 +83,4 @@ def decode_utf8(data: bytes, origin: str) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         why = f"not UTF-8 (byte 0x{error.object[error.start]:02x})"
-        raise UsageError(f"{origin}, line {line}", why, "Save it as UTF-8") from error
+        raise UsageError(f"{origin}, line {line}", why, "Save it as UTF-8.") from error

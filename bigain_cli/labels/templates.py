@@ -38,7 +38,7 @@ def default_template(templates: Sequence[str]) -> str:
 def fill(template: str, name: str) -> str:
     """Fill a name into a template, with the article that fits it."""
     if "{}" not in template:
-        why, hint = "has no {} for the label", f"Write for instance {DEFAULT_TEMPLATE!r}"
+        why, hint = "has no {} for the label", f"Write for instance {DEFAULT_TEMPLATE!r}."
         raise UsageError(f"template {template!r}", why, hint)
     return _SLOT.sub(lambda slot: _with_article(slot[1], name), template)
 

@@ -1,6 +1,6 @@
 """What every output format fulfils: open a stream, write records one by one, end them without closing the stream.
 
-A sink is built with a `Layout`; formats use the part of it that they need.
+A writer is built with a `Layout`; formats use the part of it that they need.
 """
 
 from __future__ import annotations
@@ -48,25 +48,25 @@ class OutputFormat:
         self._stream.flush()
 
 
-S = TypeVar("S", bound=OutputFormat)
+W = TypeVar("W", bound=OutputFormat)
 
 
 @contextmanager
-def opened(sink: S, stream: BinaryIO, target: str) -> Iterator[S]:
-    """Open a sink, and close it so that its output is valid however the work ends.
+def opened(writer: W, stream: BinaryIO, target: str) -> Iterator[W]:
+    """Open a writer, and close it so that its output is valid however the work ends.
 
     A write that fails raises an error with the target's name; nothing is written after it.
     """
     with name_write_errors(target):
-        sink.open(stream)
+        writer.open(stream)
         try:
-            yield sink
+            yield writer
         except OSError:
             raise
         except BaseException:
-            sink.close(complete=False)
+            writer.close(complete=False)
             raise
-        sink.close()
+        writer.close()
 
 
 def encode(text: str) -> bytes:

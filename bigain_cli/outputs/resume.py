@@ -29,7 +29,7 @@ def read_recorded_ids(path: str, fingerprint: str) -> RecordedIds:
     """Read what a run with this fingerprint has recorded, and prepare the file for appending."""
     if Path(path).suffix.lower() not in IN_PLACE:
         why = "only .jsonl can be resumed, because other formats are written whole at the end of a run"
-        raise UsageError(path, why, "Write to a .jsonl file")
+        raise UsageError(path, why, "Write to a .jsonl file.")
     if not os.path.lexists(path):
         return RecordedIds()
     try:
@@ -37,7 +37,9 @@ def read_recorded_ids(path: str, fingerprint: str) -> RecordedIds:
         if found.repaired:
             _repair(path, end)
     except OSError as error:
-        raise UsageError(path, f"cannot be resumed ({error.strerror})", "Check the path and its permissions") from error
+        raise UsageError(
+            path, f"cannot be resumed ({error.strerror})", "Check the path and its permissions."
+        ) from error
     return found
 
 
@@ -53,7 +55,7 @@ def _read(path: str, fingerprint: str) -> tuple[RecordedIds, int]:
                 break  # an incomplete last line
             end = size + (not line.endswith(b"\n"))
             if record is None:
-                raise UsageError(f"{path}, line {number}", "not a record of a run", "Remove the line or the file")
+                raise UsageError(f"{path}, line {number}", "not a record of a run", "Remove the line or the file.")
             if (record.get("settings") or {}).get("fingerprint") != fingerprint:
                 others += 1
             elif record["id"] not in ids:

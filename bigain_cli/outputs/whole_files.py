@@ -89,15 +89,15 @@ def check_target(path: str, force: bool = False, append: bool = False) -> None:
     target = Path(path)
     folder = target.parent
     if os.path.isdir(target):
-        raise UsageError(path, "a folder, not a file", "Name a file in it")
+        raise UsageError(path, "a folder, not a file", "Name a file in it.")
     if not os.path.isdir(folder):
         why = "is not a folder" if os.path.exists(folder) else "does not exist"
         raise UsageError(path, f"the folder {folder} {why}", f"Make it first: mkdir -p {folder}")
     if os.path.lexists(path) and not _is_special(target) and not (force or append):
         resume = "--resume to continue, " if target.suffix.lower() in IN_PLACE else ""
-        raise UsageError(path, "exists", f"{resume}--force to replace")
+        raise UsageError(path, "exists", f"{resume}--force to replace.")
     if not os.access(target if os.path.exists(target) else folder, os.W_OK):
-        raise UsageError(path, "no permission to write here", "Name another file, or check the permissions")
+        raise UsageError(path, "no permission to write here", "Name another file, or check the permissions.")
 
 
 def check_new(paths: Sequence[str], force: bool) -> None:
@@ -105,7 +105,7 @@ def check_new(paths: Sequence[str], force: bool) -> None:
     existing = [path for path in paths if os.path.lexists(path) and not _is_special(Path(path))]
     if existing and not force:
         more = f", and {counted(len(existing) - 1, 'other')}" if len(existing) > 1 else ""
-        raise UsageError(existing[0], f"exists{more}", "--force to replace, or another -o")
+        raise UsageError(existing[0], f"exists{more}", "--force to replace, or another -o.")
 
 
 def _opened(actual: Path, mode: Literal["ab", "wb", "xb"], path: str) -> BinaryIO:
@@ -113,7 +113,7 @@ def _opened(actual: Path, mode: Literal["ab", "wb", "xb"], path: str) -> BinaryI
     try:
         return actual.open(mode)
     except OSError as error:
-        raise UsageError(path, f"cannot be written ({error.strerror})", "Name another file") from error
+        raise UsageError(path, f"cannot be written ({error.strerror})", "Name another file.") from error
 
 
 @contextmanager
@@ -138,10 +138,10 @@ def check_folder(path: str) -> None:
     above = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
     if not os.path.isdir(above):
         why = "exists and is no folder" if above == folder else f"cannot be made ({above} is no folder)"
-        raise UsageError(path, why, "Name another folder")
+        raise UsageError(path, why, "Name another folder.")
     if not os.access(above, os.W_OK | os.X_OK):
         why = "no permission to write here" if above == folder else f"cannot be made (no permission in {above})"
-        raise UsageError(path, why, "Name another folder, or check the permissions")
+        raise UsageError(path, why, "Name another folder, or check the permissions.")
 
 
 def make_folder(path: str) -> Path:
@@ -151,7 +151,7 @@ def make_folder(path: str) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(path, f"cannot be made ({error.strerror})", "Name another folder") from error
+        raise UsageError(path, f"cannot be made ({error.strerror})", "Name another folder.") from error
     return folder
 
 

@@ -38,7 +38,7 @@ class Recipe:
     depth: int = _key(4, "Blocks of a transformer; a U-Net has three levels")
     images: int = _key(400_000, "Images to train on, repetitions counted")
     batch: int = _key(64, "Images per step")
-    rate: float = _key(1e-3, "Highest learning rate; it ends in half a cosine")
+    rate: float = _key(1e-3, "Peak learning rate (cosine decay)")
     warmup: int = _key(6_400, "Images until the highest learning rate")
     decay: float = _key(0.01, "Weight decay")
     ema: float = _key(0.999, "Decay of the moving average of the weights, per step")
@@ -49,7 +49,7 @@ class Recipe:
     tilt: float = _key(1.0, "Exponent of the random timesteps, u^tilt: above 1, more of them have little noise")
     flip: bool = _key(True, "Mirror half of the images")
     precision: str = _key("float32", "float32, bfloat16 or float16")
-    seed: int = _key(0, "Seed of everything random")
+    seed: int = _key(0, "Random seed")
 
     def __post_init__(self) -> None:
         _check(vars(self), lambda key, value: f"{key} {value}")

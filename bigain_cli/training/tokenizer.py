@@ -47,7 +47,7 @@ def _plain_name(name: str) -> str:
 
 def prompts_by_class(vocabulary: PromptVocabulary) -> list[list[str]]:
     """Return all prompts of each class, in the spelling that the tokenizer gets."""
-    return [[vocabulary.normalize(text) for text in vocabulary.sentences(name)] for name in vocabulary.classes]
+    return [[vocabulary.normalise(text) for text in vocabulary.sentences(name)] for name in vocabulary.classes]
 
 
 def byte_pairs(texts: Iterable[str]) -> tuple[dict[str, int], list[tuple[str, str]]]:

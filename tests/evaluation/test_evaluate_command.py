@@ -90,7 +90,8 @@ def test_a_broken_image_is_excluded_for_all_specs_and_reported(photos: Path, tmp
     assert (
         result.code == 1
         and b"2 images" in result.out
-        and "1 image failed" in result.err
+        and "1 image failed and was excluded for every spec" in result.err
+        and b"1 image failed and was excluded" in result.out
         and "broken.png: " in result.err
     )
     records = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
@@ -121,7 +122,7 @@ def test_a_dataset_of_broken_images_is_reported_too(tmp_path: Path) -> None:
         (tmp_path / "p" / name / "1.png").write_bytes(b"nothing")
     result = warm("evaluate", "p", *SLOWLY, "-o", "t.txt", cwd=tmp_path)
     assert result.code == 1 and "0 images" in (tmp_path / "t.txt").read_text()
-    assert "2 images failed and excluded" in (tmp_path / "t.txt").read_text()
+    assert "2 images failed and were excluded" in (tmp_path / "t.txt").read_text()
     assert "p/red/1.png: " in result.err and "p/blue/1.png: " in result.err
 
 

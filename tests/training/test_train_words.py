@@ -28,23 +28,23 @@ KNOWN = cases.vocabulary(("automobile", "cat", "big cat", "dog"), {"automobile":
 @pytest.mark.parametrize("name", KNOWN.classes)
 def test_every_name_in_every_template_in_every_spelling_is_accepted(name: str) -> None:
     for text in KNOWN.sentences(name):
-        read = KNOWN.normalize(text)
+        read = KNOWN.normalise(text)
         for variant in (text.upper(), f"  {text} ", text.replace(" ", "  "), text.replace("-", "_"), text.title()):
-            assert KNOWN.normalize(variant) == read
+            assert KNOWN.normalise(variant) == read
         for variant in (text.rstrip(".") + "!", text.rstrip(".") + "..", text.rstrip(".")):
-            assert plain(KNOWN.normalize(variant)) == plain(read)
+            assert plain(KNOWN.normalise(variant)) == plain(read)
 
 
 def test_a_spelling_that_no_sentence_has_is_read_as_words_that_were_learnt() -> None:
     vocabulary = PromptVocabulary({"cat": ("cat",), "dog": ("dog",)}, ("a {}",))
-    assert vocabulary.normalize("A cat!") == vocabulary.normalize("a cat...") == "a cat"
+    assert vocabulary.normalise("A cat!") == vocabulary.normalise("a cat...") == "a cat"
     tokenizer = make_tokenizer([text for group in prompts_by_class(vocabulary) for text in group])
-    assert tokenizer.unk_token_id not in tokenizer(vocabulary.normalize("a cat.")).input_ids[1:-1]
+    assert tokenizer.unk_token_id not in tokenizer(vocabulary.normalise("a cat.")).input_ids[1:-1]
 
 
 @pytest.mark.parametrize("prompt", ["", " ", ".", "!"])
 def test_the_empty_prompt_is_no_condition(prompt: str) -> None:
-    assert KNOWN.normalize(prompt) == ""
+    assert KNOWN.normalise(prompt) == ""
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_the_empty_prompt_is_no_condition(prompt: str) -> None:
 )
 def test_the_rest_is_refused(prompt: str, why: str) -> None:
     with pytest.raises(UsageError, match=why):
-        KNOWN.normalize(prompt)
+        KNOWN.normalise(prompt)
 
 
 def test_a_name_inside_another_is_not_taken_for_it() -> None:
@@ -74,8 +74,8 @@ def test_odd_names_are_each_read_as_themselves(arch: str) -> None:
     groups = prompts_by_class(vocabulary)
     assert [len(group) for group in groups] == [len(TEMPLATES)] * len(ODD)
     for name, group in zip(ODD, groups, strict=True):
-        assert vocabulary.normalize(vocabulary.prompt(name)) in group
-        assert vocabulary.normalize(unicodedata.normalize("NFD", name).upper()) == vocabulary.normalize(name)
+        assert vocabulary.normalise(vocabulary.prompt(name)) in group
+        assert vocabulary.normalise(unicodedata.normalize("NFD", name).upper()) == vocabulary.normalise(name)
     texts = [text for group in groups for text in group]
     tokenizer = make_tokenizer([*texts, ""])
     rows = [tuple(ids) for ids in tokenizer(texts).input_ids]
