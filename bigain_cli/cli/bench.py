@@ -100,7 +100,9 @@ def _run(
     """Load the model, time it, and return the results with the seconds of each stage."""
     resolve(model[0])
     began = time.perf_counter()
-    from bigain_cli import bench, load, load_random
+    from bigain_cli.backbones.loading import load
+    from bigain_cli.backbones.random_weights import load_random
+    from bigain_cli.benchmark.benchmark import bench
     from bigain_cli.benchmark.machine import process_age
 
     if random_weights:

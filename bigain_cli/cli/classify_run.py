@@ -85,7 +85,7 @@ def _stamp(output: str | None) -> tuple[int, int] | None:
 
 def _start(request: ClassifyRequest, labels: LabelSet, messages: Messages) -> Any:
     """Load the model and encode the labels' prompts."""
-    from bigain_cli import Classification
+    from bigain_cli.classification.classifier import Classification
 
     backbone = load_model(request.model, request.device, request.dtype, messages)
     with_images = OUTPUTS[request.format].images

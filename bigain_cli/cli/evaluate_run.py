@@ -48,8 +48,8 @@ def run_request(request: EvaluateRequest, messages: Messages) -> int:
 
 def _start(request: EvaluateRequest, messages: Messages) -> Any:
     """Open the dataset, load the model, and return the run."""
-    from bigain_cli import evaluate
     from bigain_cli.datasets.opening import open_dataset
+    from bigain_cli.evaluation.evaluation_run import evaluate
 
     dataset = open_dataset(request.dataset, request.download)
     if request.confusion and dataset.multilabel:

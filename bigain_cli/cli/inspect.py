@@ -91,7 +91,8 @@ def _run(
     """Inspect the image, save the figures, and return the numbers."""
     resolve(model[0])
     pixels = read(source)
-    from bigain_cli import inspect, load
+    from bigain_cli.backbones.loading import load
+    from bigain_cli.inspection.inspector import inspect
 
     inspection = inspect(load(*model), pixels, spec, timesteps, seed)
     document = {"id": source.id, "model": model[0], "seed": seed, **inspection.to_dict()}
