@@ -463,7 +463,7 @@ def test_the_rooms_without_tensors_import_neither_torch_nor_numpy() -> None:
         "outputs.json",
         "outputs.csv_tsv",
         "outputs.table",
-        "outputs.files",
+        "outputs.whole_files",
         "outputs.resume",
     ]
     code = f"import sys, {', '.join(f'bigain_cli.{name}' for name in modules)}; print(*sys.modules)"
