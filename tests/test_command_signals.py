@@ -147,6 +147,17 @@ def test_interrupting_a_run_that_waits_for_paths_ends_it(place: Path) -> None:
     assert [record["id"] for record in json.loads(first + out)] == ["photos/00.png"]
 
 
+def test_nothing_is_promised_of_a_file_without_records(place: Path, tmp_path: Path) -> None:
+    command = ("classify", "--files-from", "-", *LABELS, "-o", str(tmp_path / "x.jsonl"))
+    with start(*command, cwd=place, stdin=subprocess.PIPE, bufsize=0) as process:
+        while not (tmp_path / "x.jsonl").exists():
+            time.sleep(0.05)
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130 and err == b"bigain: interrupted\n"
+
+
 @pytest.mark.parametrize("verb", ["classify", "list"])
 def test_a_closed_pipe_is_quiet(place: Path, verb: str) -> None:
     line = {

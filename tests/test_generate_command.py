@@ -73,6 +73,8 @@ def test_saving_an_image_replaces_a_file_only_with_permission(tmp_path: Path) ->
         sample.save(path)
     assert path.read_bytes() == b"mine"
     sample.save(str(path), replace=True)
+    with pytest.raises(UsageError, match=r"photo\.jpg: only PNG files are written"):
+        sample.save("photo.jpg")
     assert path.read_bytes() == sample.png()
 
 

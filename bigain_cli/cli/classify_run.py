@@ -67,10 +67,10 @@ def _note_on_interruption(request: ClassifyRequest, messages: Messages) -> Itera
     try:
         yield
     except KeyboardInterrupt:
-        if request.can_resume and _stamp(output):
+        if request.can_resume and _stamp(output) and os.path.getsize(str(output)):
             no_force = " (and no --force)" if request.force else ""
             messages.note(f"{output} has the results so far; continue with --resume{no_force}")
-        elif _stamp(output) != before:  # it may not have: after a second interruption
+        elif not request.can_resume and _stamp(output) != before:  # it may not have: after a second interruption
             messages.note(f"{output} has the results so far; only a .jsonl file can be continued")
         raise
 

@@ -61,7 +61,7 @@ def train(
     seed: Annotated[int | None, _recipe_option("seed", effort_option, "N")] = None,
     recipe: Annotated[
         str | None,
-        effort_option(metavar="FILE.toml", help="Read these and all other settings from a file."),
+        effort_option(metavar="FILE.toml", help="Read settings of the network and the training from a file."),
     ] = None,
     recipe_template: Annotated[
         bool, effort_option("--recipe-template", help="Print a recipe with these options, and exit.")

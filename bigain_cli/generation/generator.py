@@ -21,7 +21,7 @@ from bigain_cli.backbones.devices import leave_float16
 from bigain_cli.backbones.loading import as_backbone
 from bigain_cli.compress import Compression, Spec, parse
 from bigain_cli.compress.patching import compressed_or_not
-from bigain_cli.errors import BigainError
+from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.generation.options import GenerationOptions, check_prompts, latent_shape
 from bigain_cli.generation.samplers import DEFAULT_SAMPLER, SAMPLERS
 from bigain_cli.generation.sampling_loop import Guidance, SamplingLoop
@@ -57,6 +57,8 @@ class GeneratedImage:
 
     def save(self, path: str | Path, replace: bool = False) -> None:
         """Write the PNG; `replace` a file of that name."""
+        if Path(path).suffix.lower() != ".png":
+            raise UsageError(str(path), "only PNG files are written", "Name a .png file.")
         write_whole(str(path), self.png(), replace)
 
 
