@@ -99,19 +99,26 @@ def test_a_training_that_is_killed_again_and_again_ends_at_the_same_bytes(
     bigain: Forks, place: Path, tmp_path: Path
 ) -> None:
     command = ("train", "photos", "-o", str(tmp_path / "x"), *DIT, "--every", "8")
-    moments, kills = np.random.default_rng(0), 0
-    while True:
-        held = (tmp_path / "x" / "training" / "checkpoint.safetensors").exists()
-        bigain.start(*command, *(["--resume"] if held else []), cwd=place)
-        time.sleep(moments.uniform(0.5, 3.0))
+    checkpoint = tmp_path / "x" / "training" / "checkpoint.safetensors"
+    begun = time.monotonic()
+    assert bigain(*command[:3], str(tmp_path / "timed"), *command[4:], cwd=place).code == 0
+    whole = time.monotonic() - begun
+    bigain.start(*command, cwd=place)
+    wait_for(bigain, checkpoint)  # so that one kill at least falls into the training, however fast the machine is
+    assert bigain.kill(signal.SIGKILL).code == -signal.SIGKILL
+    for moment in np.random.default_rng(0).uniform(0.1, 1.0, 30) * whole:
+        bigain.start(*command, "--resume", cwd=place)
+        time.sleep(moment)
         with contextlib.suppress(ProcessLookupError):  # done already
             os.kill(bigain.pid, signal.SIGKILL)
         done = bigain.result()
         assert done.code in (0, -signal.SIGKILL), done.err
         if done.code == 0:
             break
-        kills += 1
-    assert kills and weights(tmp_path / "x") == expected(place, "dit", tmp_path / "whole")
+    else:
+        done = bigain(*command, "--resume", cwd=place)
+    assert done.code == 0, done.err
+    assert weights(tmp_path / "x") == expected(place, "dit", tmp_path / "whole")
 
 
 def test_ctrl_c_says_how_to_continue_and_leaves_a_model(bigain: Forks, place: Path, tmp_path: Path) -> None:
