@@ -68,7 +68,7 @@ def test_batch_size_order_and_prefix_change_no_label(kind: str, models, images) 
         assert labels_of(run.values()) == {name: labels_of(reference.values())[name] for name in run}
         for name, result in run.items():
             assert scores(result) == pytest.approx(scores(reference[name]), abs=1e-5)
-            assert result.decided == reference[name].decided and result.evaluations == reference[name].evaluations
+            assert result.settled == reference[name].settled and result.evaluations == reference[name].evaluations
 
 
 def test_a_repeated_run_is_the_same_to_the_last_bit(models, images) -> None:

@@ -67,7 +67,7 @@ def test_maps_of_a_race_add_up_to_the_gap(score: str, reject: bool) -> None:
     rules = bigain.StoppingRules(score=score)
     before, after = runs(backbone, [flat(n) for n in range(6)], COLOURS, rules=rules, reject=reject)
     check(before, after)
-    assert any(each.decided for each in after), "the runner-up of some dropped out"
+    assert any(each.settled for each in after), "the runner-up of some dropped out"
     for each in after:
         expected = [None] if each.runner_up == "none" else [each.runner_up, None]
         assert [evidence.against for evidence in each.evidence.maps] in (expected, expected[:1])

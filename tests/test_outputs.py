@@ -56,7 +56,7 @@ rankings = st.builds(
     ranking,
     texts,
     st.lists(texts, min_size=1, max_size=4).map(tuple),
-    decided=st.booleans(),
+    settled=st.booleans(),
     gap=st.none() | numbers,
     gap_interval=st.none() | st.tuples(numbers, numbers),
 )
@@ -155,7 +155,7 @@ def test_tsv_escapes_what_would_end_a_cell_or_a_line() -> None:
 
 
 def test_a_table_for_people() -> None:
-    undecided = ranking("b.jpg", ("dog", "cat"), decided=False, gap=-1.234567e-5, gap_interval=(-0.002, 0.0031))
+    undecided = ranking("b.jpg", ("dog", "cat"), settled=False, gap=-1.234567e-5, gap_interval=(-0.002, 0.0031))
     text = written(Table(Layout(("cat", "dog", "hippopotamus"))), [ranking(), undecided, failure("c.jpg")]).decode()
     assert text.splitlines() == [
         "label         prob  verdict    runner-up     gap [interval]                   evals  image",
@@ -191,7 +191,7 @@ def test_control_characters_are_escaped() -> None:
 
 
 def test_there_is_colour_only_on_request() -> None:
-    entries = [ranking(), ranking(decided=False), failure()]
+    entries = [ranking(), ranking(settled=False), failure()]
     plain, coloured = (
         written(Table(Layout(("cat", "dog"), colour=colour)), entries).decode() for colour in (False, True)
     )

@@ -15,7 +15,7 @@ RANKED = (
     RankedLabel("dog", 0.02, -0.2, 48),
     RankedLabel("owl", 0.0087655, -0.3, 20, is_contender=False),
 )
-DECIDED = Ranking("photo.jpg", RANKED, decided=True, gap=0.1, gap_interval=(0.08, 0.12), draws=48, evaluations=116)
+DECIDED = Ranking("photo.jpg", RANKED, settled=True, gap=0.1, gap_interval=(0.08, 0.12), draws=48, evaluations=116)
 
 
 @pytest.mark.parametrize(

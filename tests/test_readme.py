@@ -33,7 +33,7 @@ def test_the_generated_horse_is_classified_as_the_readme_shows() -> None:
     mini = bigain.load("mini", device="cpu")
     horse = next(iter(bigain.generate(mini, ["a photo of a horse"]))).image
     made = next(bigain.classify(mini, [("/tmp/horse.png", horse)], "cifar10"))
-    assert (made.label, made.runner_up) == (label, runner_up) and made.decided == (verdict == "decided")
+    assert (made.label, made.runner_up) == (label, runner_up) and made.settled == (verdict == "decided")
     assert abs(made.probability - float(probability)) < 0.01 and abs(made.gap - float(gap)) < 1e-4
     assert made.evaluations == int(evaluations)
 

@@ -47,7 +47,7 @@ def ranking(name: str, label: str = "cat", decided: bool = True, gap: float = 0.
 RESULTS: list[Ranking | Failure] = [
     ranking("b.png", gap=0.2, maps=True),
     ranking("a.png", "owl", gap=0.3),
-    ranking(EVIL, EVIL, decided=False, gap=0.01),
+    ranking(EVIL, EVIL, settled=False, gap=0.01),
     Failure(f"broken {QUOTES}", "unreadable-image", f"broken {EVIL}: truncated", {}),
     ranking("10.png", gap=0.05),
     ranking("9\u202egnp.exe", gap=0.4),

@@ -68,7 +68,7 @@ def test_prefix_means_are_unbiased(hard: Tables) -> None:
 
 @pytest.mark.parametrize("labels", [2, 10])
 def test_equal_classes_are_decided_at_most_alpha_of_the_time(labels: int, capsys) -> None:
-    wrong = sum(eliminate(synthetic(seed, labels, gap=0.0), ENOUGH).decided for seed in range(RACES))
+    wrong = sum(eliminate(synthetic(seed, labels, gap=0.0), ENOUGH).settled for seed in range(RACES))
     with capsys.disabled():
         print(f"\n{labels} equal labels: {wrong} of {RACES} races decided (at most {ALPHA:.0%} expected)")
     assert wrong / RACES <= ALPHA
@@ -77,8 +77,8 @@ def test_equal_classes_are_decided_at_most_alpha_of_the_time(labels: int, capsys
 @pytest.mark.parametrize("labels", [2, 10])
 def test_a_wrong_label_wins_by_elimination_at_most_alpha_of_the_time(labels: int, capsys) -> None:
     outcomes = [eliminate(synthetic(seed, labels, gap=0.1), ENOUGH) for seed in range(RACES)]
-    wrong = sum(outcome.decided and outcome.label != "0" for outcome in outcomes)
-    decided = sum(outcome.decided for outcome in outcomes)
+    wrong = sum(outcome.settled and outcome.label != "0" for outcome in outcomes)
+    decided = sum(outcome.settled for outcome in outcomes)
     with capsys.disabled():
         print(f"\n{labels} labels: {wrong} of {RACES} races won by a wrong label, {decided} decided")
     assert decided > RACES / 4, "a race that never decides is never wrong"
@@ -115,9 +115,9 @@ def test_races_on_the_oracle_are_wrong_at_most_alpha_of_the_time(spread: float, 
     model = mixture(classes=3, per_class=1, spread=spread)
     raced, further = error_tables(model, RACES, 128), error_tables(model, RACES, 1000, seed=1, like=0)
     outcomes = [eliminate(errors, ENOUGH) for errors in raced.errors]
-    decided = sum(outcome.decided for outcome in outcomes)
+    decided = sum(outcome.settled for outcome in outcomes)
     wrong = sum(
-        o.decided and (spread == 0 or int(o.label) != best) for o, best in zip(outcomes, further.best, strict=True)
+        o.settled and (spread == 0 or int(o.label) != best) for o, best in zip(outcomes, further.best, strict=True)
     )
     gaps = [further.errors[i].mean(axis=0) for i in range(RACES)]
     covered = sum(
@@ -140,7 +140,7 @@ def test_votes_are_covered_although_they_may_all_be_equal() -> None:
         outcome = eliminate(errors, StoppingRules(score="vote", draws=128))
         truth = 0.8 if outcome.label == "0" else -0.8
         covered += outcome.gap_interval[0] <= truth <= outcome.gap_interval[1]
-        decided += outcome.decided
+        decided += outcome.settled
     assert decided == 1000 and covered >= 950
 
 

@@ -214,7 +214,7 @@ def calibration(table: dict[str, Any], times: tuple[float, float], score: str, l
     rankings = list(race(part, rules, labels))
     right = np.array([labels.index(ranking.label) == label for ranking, label in zip(rankings, truth, strict=True)])
     spent = np.array([ranking.evaluations for ranking in rankings])
-    decided = np.array([ranking.decided for ranking in rankings])
+    decided = np.array([ranking.settled for ranking in rankings])
     print(f"accuracy {share_of(int(right.sum()), len(right))}, decided {100 * decided.mean():.1f} %, of those")
     print(f"  right {share_of(int(right[decided].sum()), int(decided.sum()))}")
     print(f"evaluations an image: mean {spent.mean():.0f}, median {np.median(spent):.0f}, most {spent.max()}")

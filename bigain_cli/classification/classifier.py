@@ -23,7 +23,7 @@ from bigain_cli.classification.elimination import Elimination
 from bigain_cli.classification.heatmaps import pixel_errors_of
 from bigain_cli.classification.image_run import EmptyPrompt, ImageRun, OrderedResults
 from bigain_cli.classification.label_prompts import Labels, as_label_set, label_prompts
-from bigain_cli.classification.ranking import Failure, Ranking
+from bigain_cli.classification.ranking import Failure, Ranking, check_min_probability
 from bigain_cli.classification.settings import settings_record, temperature_of
 from bigain_cli.classification.stopping import StoppingRules
 from bigain_cli.compress import Compression, Spec, parse
@@ -51,13 +51,18 @@ def classify(
     share_prefix: bool = True,
     compress: str | Spec | None = None,
     maps: bool = False,
+    min_probability: float | None = None,
 ) -> Iterator[Ranking | Failure]:
     """Rank the labels for each image, in the order of the images.
 
     A backbone may be given by its model's name. Without `compress`, the compression is the one that suits it best.
-    With `maps`, every ranking has `evidence`: heatmaps of where in the image the evidence lies.
+    With `maps`, every ranking has `evidence`: heatmaps of where in the image the evidence lies. Where the best label's
+    probability is below `min_probability`, a ranking's `answer` is "unsure".
     """
-    run = Classification(backbone, labels, templates, rules, seed, reject, batch, timing, share_prefix, compress, maps)
+    run = Classification(
+        backbone, labels, templates, rules, seed, reject, batch, timing, share_prefix, compress, maps,
+        min_probability=min_probability,
+    )  # fmt: skip
     return (result for result in run.rankings(images) if result.finished)
 
 
@@ -81,10 +86,12 @@ class Classification:
         compress: str | Spec | None = None,
         maps: bool = False,
         with_images: bool = False,
+        min_probability: float | None = None,
     ) -> None:
         self.backbone = backbone = as_backbone(backbone)
         self.rules = (rules or StoppingRules()).for_model(backbone.score, backbone.draws)
         self.competing = label_prompts(as_label_set(labels), templates, reject, backbone.vocabulary, backbone.template)
+        check_min_probability(min_probability, [label.name for label in self.competing])
         self._prompt_counts = [len(label.texts) for label in self.competing]
         self._empty_prompt = EmptyPrompt.find(self._prompt_counts, reject) if maps else None
         self._seed, self._timing, self._share, self._with_images = seed, timing, share_prefix, with_images or maps
@@ -99,7 +106,9 @@ class Classification:
         self._denoising = DenoisingErrors(
             backbone, conditions, SCORES[score].absolute, batch, shared_computation, pixel_errors
         )
-        self.settings = settings_record(backbone, self.competing, self.rules, seed, self._spec, templates)
+        self.settings = settings_record(
+            backbone, self.competing, self.rules, seed, self._spec, templates, min_probability
+        )
         with self._compressed() as compression:
             least = sum(self._prompt_counts) + self._denoising.shared_computation.plan_evaluations
             self.rules.check_budget(len(self.competing), least)
@@ -107,6 +116,17 @@ class Classification:
         if self.report is not None:
             self.report.warn()
             self.settings["compression"] = self.report.summary()
+
+    @property
+    def most_evaluations(self) -> int:
+        """The most evaluations of one image."""
+        planned = bool(self._denoising.shared_computation.plan_evaluations)
+        return self.rules.most_evaluations(self._prompt_counts, planned)
+
+    @property
+    def machine(self) -> str:
+        """The device and the dtype, as text."""
+        return f"{self.backbone.device} in {self.settings['dtype']}"
 
     @property
     def gflop(self) -> float:

@@ -80,7 +80,11 @@ class Elimination:
         self.remaining = kept
 
     def ranking(self, id: str, settings: dict[str, Any], seconds: float | None, finished: bool) -> Ranking:
-        """Rank the remaining labels by their mean, then the dropped ones, the last first, by their mean."""
+        """Rank the remaining labels by their mean, then the dropped ones, the last first, by their mean.
+
+        Probabilities and scores never contradict this order. The score of a dropped label, which has fewer draws, is
+        the leader's minus the gap between the two, and at most that of the label before it.
+        """
         losses = self._losses()
         leader, order, means = self._ordered(losses)
         contenders = self._contenders(losses, leader)
@@ -90,22 +94,27 @@ class Elimination:
         ranked = tuple(
             RankedLabel(
                 self.labels[k],
-                float(probabilities[k]),
-                -float(means[k]),
+                float(probability),
+                float(score),
                 int(counts[k]),
                 bool(contenders[k]),
                 float(gaps[k]),
                 float(errors[k]),
                 float(half_widths[k]) if np.isfinite(half_widths[k]) else None,
             )
-            for k in order
+            for k, probability, score in zip(
+                order,
+                estimators.never_rising(probabilities[order]),
+                -means[leader] - np.maximum.accumulate(gaps[order]),
+                strict=True,
+            )
         )
         gap = ranked[1].gap if len(ranked) > 1 else None
         half_width = ranked[1].half_width if len(ranked) > 1 else None
         return Ranking(
             id=id,
             ranked=ranked,
-            decided=bool(contenders.sum() == 1),
+            settled=bool(contenders.sum() == 1),
             gap=gap,
             gap_interval=None if gap is None or half_width is None else (gap - half_width, gap + half_width),
             draws=self.draws,

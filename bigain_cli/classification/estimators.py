@@ -168,6 +168,18 @@ def gap_softmax(widths: float | Table, gaps: Table) -> NDArray[np.float64]:
     return weights / weights.sum(axis=-1, keepdims=True)
 
 
+def never_rising(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the nearest sequence that never rises: neighbours that do share their mean, so that the sum stays."""
+    blocks: list[tuple[float, int]] = []  # mean and size
+    for value in values:
+        mean, size = float(value), 1
+        while blocks and blocks[-1][0] < mean:
+            before, count = blocks.pop()
+            mean, size = (before * count + mean * size) / (count + size), count + size
+        blocks.append((mean, size))
+    return np.repeat([mean for mean, _ in blocks], [size for _, size in blocks])
+
+
 def fitted_temperature(gaps: Table, errors: Table, truth: NDArray[np.int64]) -> float | None:
     """Return the temperature of maximum likelihood for the true labels; None if no temperature beats chance.
 

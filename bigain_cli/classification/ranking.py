@@ -5,12 +5,18 @@ In come plain numbers; out goes one record per image, ready for JSON. Must not k
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from bigain_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
+
+UNSURE = "unsure"  # the answer where the best label's probability is too low
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ class Ranking:
 
     id: str
     ranked: tuple[RankedLabel, ...]
-    decided: bool
+    settled: bool  # whether more draws would hardly change which label is first
     gap: float | None
     gap_interval: tuple[float, float] | None
     draws: int
@@ -72,7 +78,7 @@ class Ranking:
     evidence: ImageEvidence | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
-        verdict = "decided" if self.decided else f"undecided among {len(self.contenders)} labels"
+        verdict = "settled" if self.settled else f"open between {len(self.contenders)} labels"
         effort = f"{self.draws} draw{'' if self.draws == 1 else 's'}{'' if self.finished else ' so far'}"
         return f"<Ranking {self.label!r} {self.probability:.3g}, {verdict}, {effort}, {self.id!r}>"
 
@@ -80,6 +86,18 @@ class Ranking:
     def label(self) -> str:
         """The label in the lead."""
         return self.ranked[0].label
+
+    @property
+    def answer(self) -> str:
+        """The label in the lead, or "unsure" if its probability is below the one asked for."""
+        least = self.settings.get("min_probability")
+        return UNSURE if least is not None and self.probability < least else self.label
+
+    @property
+    def decided(self) -> bool:
+        """The old name of `settled`."""
+        warnings.warn("Ranking.decided is now called Ranking.settled", DeprecationWarning, stacklevel=2)
+        return self.settled
 
     @property
     def probability(self) -> float:
@@ -101,13 +119,15 @@ class Ranking:
         record: dict[str, Any] = {
             "id": self.id,
             "label": self.label,
-            "decided": self.decided,
+            "answer": self.answer,
             "probability": significant(self.probability),
+            "settled": self.settled,
+            "decided": self.settled,  # its old name, for one more version
             "runner_up": self.runner_up,
             "gap": significant(self.gap),
             "gap_interval": None if self.gap_interval is None else [significant(end) for end in self.gap_interval],
         }
-        if not self.decided:
+        if not self.settled:
             record["contenders"] = list(self.contenders)
         record["top"] = [label.to_dict() for label in self.ranked[:top]]
         record["draws"] = self.draws
@@ -134,6 +154,17 @@ class Failure:
         if self.settings:
             record["settings"] = dict(self.settings)
         return record
+
+
+def check_min_probability(least: float | None, labels: Sequence[str] = ()) -> None:
+    """Refuse a least probability that is none, and a label that could be taken for the answer below it."""
+    if least is None:
+        return
+    if not 0 < least <= 1:
+        raise UsageError(f"--min-probability {least:g}", "not a probability above 0", "0.9 answers only when sure.")
+    if UNSURE in labels:
+        hint = "Give the label another name."
+        raise UsageError(f"--min-probability with the label {UNSURE!r}", "that is the answer below it", hint)
 
 
 def significant(value: float | None, digits: int = 9) -> float | None:

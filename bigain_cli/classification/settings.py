@@ -29,6 +29,7 @@ def settings_record(
     seed: int,
     spec: Spec,
     templates: Sequence[str],
+    min_probability: float | None = None,
 ) -> dict[str, Any]:
     """Return the record's `settings`: everything that a result depends on, except the image."""
     public: dict[str, Any] = {
@@ -44,6 +45,8 @@ def settings_record(
         public["temperature"] = temperature
     if templates:
         public["templates"] = list(templates)
+    if min_probability is not None:
+        public["min_probability"] = min_probability
     hidden = {"weights": backbone.identity, "arms": [[label.name, *label.texts] for label in competing]}
     text = json.dumps({**public, **hidden, "model": ""}, sort_keys=True).encode()  # the weights identify the model
     return {**public, "fingerprint": hashlib.blake2b(text, digest_size=8).hexdigest()}

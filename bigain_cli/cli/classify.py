@@ -10,7 +10,7 @@ from bigain_cli.classification.stopping import StoppingRules
 from bigain_cli.cli import options
 from bigain_cli.cli.classify_request import ClassifyRequest
 from bigain_cli.cli.messages import Messages
-from bigain_cli.cli.options import effort_option, input_option, label_option, more_option, output_option
+from bigain_cli.cli.options import input_option, label_option, more_option, output_option
 from bigain_cli.errors import UsageError
 from bigain_cli.registry import DEFAULT_MODEL, OUTPUTS
 
@@ -52,7 +52,7 @@ def classify(
     ] = None,
     schedule: options.Schedule = "race",
     score: options.Score = None,
-    seed: Annotated[int, effort_option(metavar="N", help="Random seed of the noise draws.")] = 0,
+    seed: Annotated[int, more_option(metavar="N", help="Random seed of the noise draws.")] = 0,
     batch: options.Batch = None,
     output: Annotated[
         str | None, output_option("--output", "-o", metavar="FILE", help="Output file; its suffix sets the format.")
@@ -66,6 +66,8 @@ def classify(
     top: Annotated[
         int | None, output_option(min=1, metavar="K", help="Labels per image.", show_default="5 in JSON, 1 in columns")
     ] = None,
+    min_probability: options.MinProbability = None,
+    wide: options.Wide = False,
     resume: Annotated[bool, output_option("--resume", help="Continue an interrupted -o FILE.jsonl.")] = False,
     force: options.Force = False,
     heatmap: Annotated[
@@ -73,7 +75,7 @@ def classify(
     ] = None,
     watch: Annotated[bool, output_option("--watch", help="Show a live table of the labels on stderr.")] = False,
     timing: Annotated[bool, more_option("--timing", help="Add seconds to each record of --json or --jsonl.")] = False,
-    dry_run: Annotated[bool, output_option("--dry-run", help="Only count images, labels and evaluations.")] = False,
+    dry_run: Annotated[bool, more_option("--dry-run", help="Only count images, labels and evaluations.")] = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> int:
@@ -96,7 +98,7 @@ def classify(
         rules=StoppingRules(schedule, confidence, draws, budget, deadline, score), seed=seed, batch=batch,
         format=options.chosen_format(formats, output, SUFFIXES, "or a flag such as --jsonl"),
         output=None if output == "-" else output, top=top, resume=resume, force=force,
-        heatmap=heatmap, watch=watch, timing=timing,
+        heatmap=heatmap, watch=watch, timing=timing, min_probability=min_probability, wide=wide,
     )  # fmt: skip
     request.check(quiet)
     messages = Messages.start(quiet, verbose)

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from bigain_cli.classification.ranking import check_min_probability
 from bigain_cli.classification.stopping import StoppingRules
 from bigain_cli.cli.options import check_machine
 from bigain_cli.compress import Spec
@@ -49,6 +50,8 @@ class ClassifyRequest:
     timing: bool
     heatmap: str | None
     watch: bool
+    min_probability: float | None
+    wide: bool
 
     @property
     def can_resume(self) -> bool:
@@ -73,6 +76,7 @@ class ClassifyRequest:
         if self.heatmap is not None:
             require_plotting("--heatmap")
         check_machine(self.device, self.dtype)
+        check_min_probability(self.min_probability)
 
     def _input_conflicts(self) -> Iterator[Conflict]:
         stdin = [name for name in self.inputs if name == "-"] + ["--files-from -"] * (self.files_from == "-")
@@ -93,6 +97,8 @@ class ClassifyRequest:
         yield self.force and output is None, "--force", "replaces a file, and none is named", "Add -o FILE."
         timed = self.format in ("json", "jsonl")
         yield self.timing and not timed, "--timing", "only records of --json and --jsonl hold seconds", "Add --jsonl."
+        table = self.format == "table"
+        yield self.wide and not table, "--wide", "is about the table", f"Leave it out: {self.format} has everything."
         empty = self.heatmap is not None and not self.heatmap.strip()
         yield empty, "--heatmap", "its folder has no name", "Write --heatmap maps."
 
@@ -101,12 +107,15 @@ class ClassifyRequest:
         if self.output is not None:
             check_target(self.output, self.force, self.resume)
 
-    def sources(self, open_files: ExitStack) -> Iterator[Source]:
-        """Yield every image lazily: those of the arguments first, then those of --files-from."""
+    def sources(self, open_files: ExitStack, only_names: bool = False) -> Iterator[Source]:
+        """Yield every image lazily: those of the arguments first, then those of --files-from.
+
+        With `only_names`, an image on stdin is not read.
+        """
         paths: Iterator[str] = iter(())
         if self.files_from is not None:
             paths = read_paths(_open_list(self.files_from, open_files), self.null)
-        image_stream = None if self.files_from == "-" else _stdin()
+        image_stream = None if only_names or self.files_from == "-" else _stdin()
         return find(itertools.chain(self.inputs, paths), self.recursive, image_stream)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,8 +11,9 @@ from typing import Any
 
 from bigain_cli.backbones.model_locations import resolve
 from bigain_cli.classification.ranking import Failure, Ranking
+from bigain_cli.cli.classify_progress import ClassifyProgress
 from bigain_cli.cli.classify_request import ClassifyRequest
-from bigain_cli.cli.live_table import ClassifyProgress
+from bigain_cli.cli.input_count import InputCount
 from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.options import load_model
 from bigain_cli.labels import LabelSet, presets, read_labels
@@ -22,6 +24,8 @@ from bigain_cli.outputs.resume import RecordedIds, read_recorded_ids
 from bigain_cli.outputs.text import counted, safe
 from bigain_cli.outputs.whole_files import make_folder, open_target
 from bigain_cli.registry import OUTPUTS, attribute
+
+WIDTH, NARROWEST = 80, 60  # cells of a table's lines where there is no terminal, and at least
 
 
 def run_request(request: ClassifyRequest, messages: Messages) -> int:
@@ -35,12 +39,13 @@ def run_request(request: ClassifyRequest, messages: Messages) -> int:
         found = request.sources(open_files)
         run = _start(request, labels, messages)
         done = _earlier_records(request, run.settings["fingerprint"], messages)
-        failures, first = done.failures, ""
+        first = ""
         remaining = (source for source in found if source.id not in done.ids)
         with (
             _note_on_interruption(request, messages),
             _open_writer(request, [label.name for label in run.competing]) as writer,
-            ClassifyProgress(messages, request.watch) as progress,
+            InputCount(request, done.ids) as count,
+            ClassifyProgress(messages, request.watch, count, run.most_evaluations, run.machine) as progress,
         ):
             for outcome in run.rankings(remaining):
                 if outcome.finished:
@@ -49,13 +54,19 @@ def run_request(request: ClassifyRequest, messages: Messages) -> int:
                             save_heatmap(folder, outcome)  # before the record: a recorded image is not classified again
                         writer.write(outcome.to_dict(request.top_labels), outcome)
                     if isinstance(outcome, Failure):
-                        failures, first = failures + 1, first or outcome.message
+                        first = first or outcome.message
                 progress.show(outcome)
+    target = ", ".join(safe(each) for each in (request.output, folder and f"maps in {folder}") if each)
+    messages.closing(progress.counts.sentence(progress.seconds(), request.min_probability, len(done.ids), target))
+    return _report_failures(request, messages, progress.counts.failed + done.failures, first)
+
+
+def _report_failures(request: ClassifyRequest, messages: Messages, failures: int, first: str) -> int:
+    """Say where failures are explained; return the exit code."""
     if failures:
-        count = f"{failures} of {progress.results + len(done.ids)} images failed"
         where = "its record says why" if failures == 1 else "their records say why"
         example = f" (the first: {safe(first)})" if first and request.output is not None else ""
-        messages.error(f"{count}; {where}{example}")
+        messages.error(f"{counted(failures, 'image')} failed; {where}{example}")
     return 1 if failures else 0
 
 
@@ -101,6 +112,7 @@ def _start(request: ClassifyRequest, labels: LabelSet, messages: Messages) -> An
         timing=request.timing,
         maps=request.heatmap is not None or (with_images and can_map(request.rules.score or backbone.score)),
         with_images=with_images,
+        min_probability=request.min_probability,
     )
     if run.report is not None:
         messages.detail(f"compression:\n{run.report}")
@@ -121,11 +133,20 @@ def _earlier_records(request: ClassifyRequest, fingerprint: str, messages: Messa
     return done
 
 
+def _width(request: ClassifyRequest) -> int | None:
+    """Return the width of a table's lines: the terminal's; none in a file."""
+    if request.wide or request.output is not None:
+        return None
+    return max(shutil.get_terminal_size().columns, NARROWEST) if sys.stdout.isatty() else WIDTH
+
+
 @contextmanager
 def _open_writer(request: ClassifyRequest, names: list[str]) -> Iterator[OutputFormat]:
     """Open the output, and close it so that it is valid even after an interruption."""
     colour = request.output is None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    layout = Layout(tuple(names), request.top_labels or 1, colour, request.reject)
+    layout = Layout(
+        tuple(names), request.top_labels or 1, colour, request.reject, _width(request), request.min_probability
+    )
     writer: OutputFormat = attribute(OUTPUTS[request.format].writer)(layout)
     with ExitStack() as open_files:
         stream = sys.stdout.buffer

@@ -25,6 +25,10 @@ class Messages:
         if not self.quiet:
             write_line(f"bigain: {message}")
 
+    def closing(self, sentence: str) -> None:
+        """Write what a run has done, as its last words."""
+        self.note(sentence)
+
     def error(self, message: str) -> None:
         """Write what went wrong, even with `quiet`."""
         write_line(f"bigain: {message}")

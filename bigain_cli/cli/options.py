@@ -33,7 +33,7 @@ Model = Annotated[
 ]
 Template = Annotated[
     list[str] | None,
-    label_option("--template", "-t", metavar="TEXT", help='Prompt, as "a photo of a {}."; repeat to average.'),
+    more_option("--template", "-t", metavar="TEXT", help='Prompt, as "a photo of a {}."; repeat to average.'),
 ]
 Device = Annotated[str, model_option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps.")]
 Dtype = Annotated[str, more_option(metavar="DTYPE", help="auto, float32, float16 or bfloat16.")]
@@ -52,6 +52,13 @@ Kv = Annotated[int | None, more_option(metavar="FACTOR", help="Short for -c iekv
 Confidence = Annotated[
     float, effort_option(metavar="P", help="Confidence level for eliminating labels and for gap intervals.")
 ]
+MinProbability = Annotated[
+    float | None,
+    output_option(
+        "--min-probability", metavar="P", help="Answer 'unsure' when the best label's probability is below P."
+    ),
+]
+Wide = Annotated[bool, output_option("--wide", help="Print every column, whatever the terminal's width.")]
 Draws = Annotated[
     int | None,
     effort_option(

@@ -79,13 +79,13 @@ class ProgressBar(Display):
         if self.on_terminal:
             if self.due(urgent=done >= of):
                 share = done / of if of else 1.0
-                self.update(_bar(f"{self._doing} {count}", share, ", ".join(filter(None, (left, note)))))
+                self.update(progress_bar(f"{self._doing} {count}", share, ", ".join(filter(None, (left, note)))))
         elif now - self._noted > PAUSE:
             self._noted = now
             self.messages.note(", ".join(filter(None, (count, note, left))))
 
 
-def _bar(before: str, share: float, after: str) -> Any:
+def progress_bar(before: str, share: float, after: str) -> Any:
     """Return a line for a terminal: a bar between two texts, cut at the end if it is too long."""
     from rich.progress_bar import ProgressBar
     from rich.table import Table
@@ -104,3 +104,15 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def spoken_time(seconds: float) -> str:
+    """Write a duration as people say it: 45 s, 3 min, 2.5 h, 3 days."""
+    for size, unit in ((86400.0, "days"), (3600.0, "h"), (60.0, "min")):
+        if seconds >= 2 * size:
+            return (
+                f"{seconds / size:.1f}".removesuffix(".0") + f" {unit}"
+                if seconds < 10 * size
+                else f"{seconds / size:.0f} {unit}"
+            )
+    return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"

@@ -13,8 +13,8 @@ from typing import Any, BinaryIO
 from bigain_cli.classification.ranking import Failure, Ranking
 from bigain_cli.outputs.output_format import OutputFormat, Record, encode
 
-_RANKING = "id label probability decided runner_up gap gap_low gap_high draws evaluations"
-COLUMNS = tuple(f"{_RANKING} error_kind error fingerprint".split())
+_RANKING = "id label probability settled runner_up gap gap_low gap_high draws evaluations"
+COLUMNS = tuple(f"{_RANKING} error_kind error fingerprint answer decided".split())
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 

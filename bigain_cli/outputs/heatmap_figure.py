@@ -65,6 +65,6 @@ def _add_scale(figure: Figure, axes: Any, colours: Any, evidence: EvidenceMap) -
 
 
 def _headline(ranking: Ranking) -> str:
-    state = "" if ranking.decided else " (undecided)"
+    state = "" if ranking.settled else " (open)"
     label, draws = title_text(ranking.label), counted(ranking.draws, "draw")
     return f"{label}{state}, probability {ranking.probability:.2f}, {draws}"

@@ -24,6 +24,8 @@ class Layout:
     top: int = 1  # how many of them to show
     colour: bool = False
     reject: bool = False  # whether "none" is among the labels
+    width: int | None = None  # cells of a line; without, lines are as long as they have to be
+    min_probability: float | None = None  # below it the answer is "unsure"
 
 
 PLAIN = Layout()

@@ -49,6 +49,23 @@ def cell_width(text: str) -> int:
     return cell_len(text)
 
 
+def shortened(text: str, width: int) -> str:
+    """Return a text that takes at most so many terminal cells: a longer one loses its middle."""
+    if cell_width(text) <= width:
+        return text
+    head, tail, room = 0, len(text), width - 1  # the ellipsis takes a cell
+    left = right = 0
+    while True:
+        from_end = right <= left  # the end of a path says more than its beginning
+        size = cell_width(text[tail - 1] if from_end else text[head])
+        if left + right + size > room:
+            return f"{text[:head]}…{text[tail:]}"
+        if from_end:
+            tail, right = tail - 1, right + size
+        else:
+            head, left = head + 1, left + size
+
+
 def safe(text: str) -> str:
     """Escape the characters that would move a terminal's cursor or reorder its text."""
     return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
