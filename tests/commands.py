@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -43,6 +44,11 @@ class Result:
     code: int
     out: bytes
     err: str
+
+    @property
+    def problems(self) -> str:
+        """What stderr holds beside the sentence that ends a run."""
+        return re.sub(r"^bigain: \d+ images?: \d+ settled, .*\n", "", self.err, flags=re.MULTILINE)
 
     @property
     def records(self) -> list[dict[str, Any]]:

@@ -176,11 +176,11 @@ def test_templates_and_prompts_are_averaged_per_draw(models, images) -> None:
     assert scores(given) == scores(both)
 
 
-def test_undecided_records_name_the_contenders(models, images) -> None:
+def test_open_records_name_the_contenders(models, images) -> None:
     backbone = bigain.load(str(models["pixels"]), device="cpu")
     same = {"cat": "a cat", "dog": "a cat"}
     record = next(bigain.classify(backbone, images[:1], same, rules=bigain.StoppingRules(draws=16))).to_dict()
-    assert record["decided"] is False and sorted(record["contenders"]) == ["cat", "dog"]
+    assert record["settled"] is record["decided"] is False and sorted(record["contenders"]) == ["cat", "dog"]
     assert record["probability"] == 0.5 and record["gap"] == 0
 
 

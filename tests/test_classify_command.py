@@ -75,8 +75,8 @@ def same(ones: list[dict[str, Any]], others: list[dict[str, Any]]) -> None:
     assert by_id.keys() == {record["id"] for record in ones}
     for record in ones:
         other = by_id[record["id"]]
-        assert (record["label"], record["decided"], record["draws"]) == (
-            *(other["label"], other["decided"], other["draws"]),
+        assert (record["label"], record["settled"], record["draws"]) == (
+            *(other["label"], other["settled"], other["draws"]),
         )
         assert scores(record) == pytest.approx(scores(other), rel=1e-5, abs=1e-5)
 
@@ -92,7 +92,7 @@ def test_every_odd_file_gets_a_record_and_the_run_goes_on(place: Path, odd: dict
         else:
             assert record["label"] in commands.COLOURS
     failures = sum(kind is not None for kind in odd.values())
-    assert result.err == f"bigain: {failures} of {len(odd)} images failed; their records say why\n"
+    assert result.problems == f"bigain: {failures} of {len(odd)} images failed; their records say why\n"
     result.out.decode("utf-8", "strict")
 
 
@@ -125,7 +125,7 @@ def test_stdout_is_the_same_bytes_on_a_terminal_and_in_a_file(
 @pytest.fixture(scope="module")
 def usual(place: Path) -> list[dict[str, Any]]:
     result = warm("classify", "photos", *LABELS, "--jsonl", cwd=place)
-    assert (result.code, result.err) == (0, "")
+    assert (result.code, result.problems) == (0, "")
     return result.records
 
 
@@ -143,7 +143,7 @@ def test_a_stable_diffusion_folder_gives_the_same_in_any_batch_and_order(place: 
     command = ("-m", str(models["epsilon"]), "--draws", "16", "--jsonl", "photos/02.png")
     one = warm("classify", *command, "photo.jpg", "-l", "cat,dog,an owl", "--batch", "1", cwd=place)
     other = warm("classify", "photo.jpg", *command, "-l", "an owl,cat,dog", "--batch", "7", cwd=place)
-    assert (one.code, one.err, other.code, other.err) == (0, "", 0, "")
+    assert (one.code, one.problems, other.code, other.problems) == (0, "", 0, "")
     same(one.records, other.records)
     assert {record["settings"]["model"] for record in one.records} == {str(models["epsilon"])}
 
@@ -179,7 +179,7 @@ def test_a_list_on_stdin_leaves_no_image_there(place: Path) -> None:
 
 def test_an_image_can_be_piped_in(place: Path) -> None:
     piped = run("classify", "-", *LABELS, "--jsonl", input=(place / "photo.jpg").read_bytes(), cwd=place)
-    assert (piped.code, piped.err) == (0, "")
+    assert (piped.code, piped.problems) == (0, "")
     assert [(record["id"], record["label"]) for record in piped.records] == [("-", "red")]
 
 
@@ -291,7 +291,7 @@ def test_the_first_failure_is_named_where_records_are_out_of_sight(place: Path, 
     (failed,) = [r for r in map(json.loads, (tmp_path / "r.jsonl").read_text().splitlines()) if "error" in r]
     said = failed["error"]["message"]
     assert "photos/../gone.png: no such file" in said
-    assert result.err == f"bigain: 1 of 2 images failed; its record says why (the first: {said})\n"
+    assert result.problems == f"bigain: 1 of 2 images failed; its record says why (the first: {said})\n"
 
 
 def test_watch_tells_a_file_line_by_line_and_quiet_tells_what_failed(place: Path) -> None:
@@ -300,10 +300,10 @@ def test_watch_tells_a_file_line_by_line_and_quiet_tells_what_failed(place: Path
         warm(*command, *flags, cwd=place) for flags in ([], ["--watch"], ["-q", "-v"], ["-v"])
     )
     assert plain.out == watched.out == quiet.out == verbose.out
-    lines = watched.err.splitlines()[:-1]
+    lines = watched.problems.splitlines()[:-1]
     assert all(line.startswith("'photos/01.png': ") and "/s, gap " in line for line in lines)
     assert lines[-1].startswith("'photos/01.png': done") and "\x1b" not in watched.err
-    assert plain.err == quiet.err == "bigain: 1 of 2 images failed; its record says why\n"
+    assert plain.problems == quiet.err == "bigain: 1 of 2 images failed; its record says why\n"
     assert "labels: inline list, 3 of them" in verbose.err and "model: colours on cpu in float32" in verbose.err
 
 

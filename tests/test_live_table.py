@@ -1,11 +1,10 @@
-"""Progress: lines now and then, a live table with bars that narrow, an honest bound on the time left."""
+"""`--watch` and bars: lines now and then, a live table with bars that narrow, an honest bound on the time left."""
 
 from __future__ import annotations
 
 import dataclasses
 import io
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from PIL import Image
@@ -13,8 +12,8 @@ from rich.console import Console
 
 import bigain_cli as bigain
 from bigain_cli.classification.ranking import RankedLabel
-from bigain_cli.cli import live_table, progress
-from bigain_cli.cli.live_table import WIDTH, ClassifyProgress, bar, most_evaluations_left, plain, table
+from bigain_cli.cli import progress
+from bigain_cli.cli.live_table import WIDTH, bar, most_evaluations_left, table
 from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.progress import ProgressBar, clock
 
@@ -66,46 +65,6 @@ def test_the_time_left_is_a_bound_that_falls(steps: list[bigain.Ranking]) -> Non
     assert [clock(seconds) for seconds in (0.4, 75, 3700)] == ["0:00", "1:15", "1:01:40"]
 
 
-def lines_of(steps: list[bigain.Ranking], pause: float, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> list[str]:
-    """Return the lines written without a terminal about steps that are so many seconds apart."""
-    now = [100.0]
-    for module in (progress, live_table):
-        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    with ClassifyProgress(Messages(quiet=False, verbose=False), watch=True) as display:
-        for step in steps:
-            now[0] += pause
-            display.show(step)
-            assert ("left" in display.status()) == bool(display._in_progress)
-    assert not display._line_times, "nothing is kept of finished images"
-    return capsys.readouterr().err.splitlines()
-
-
-@pytest.mark.parametrize(("pause", "count"), [(0.0, 1), (0.1, 1), (0.3, 2), (0.5, 4), (1.0, 8), (60.0, 8)])
-def test_plain_lines_are_a_second_apart(pause: float, count: int, steps, monkeypatch, capsys) -> None:
-    assert len(steps) == 8
-    lines = lines_of(steps, pause, monkeypatch, capsys)
-    assert len(lines) == max(count - (pause >= 1), 1), "the first line is due a second after the start"
-    assert lines[-1].startswith("'x\\x1b[31m.png': done, 64 draws")
-    assert all(": running, " in line for line in lines[:-1])
-
-
-def test_each_image_in_progress_has_lines_of_its_own(steps, monkeypatch, capsys) -> None:
-    others = [dataclasses.replace(step, id="other.png") for step in steps]
-    both = [step for pair in zip(steps, others, strict=True) for step in pair]
-    lines = lines_of(both, 0.6, monkeypatch, capsys)
-    assert len(lines) == 2 * 8 - 2 and sum("'other.png'" in line for line in lines) == 7
-
-
-def test_a_plain_line_tells_pace_and_gap(steps, monkeypatch, capsys) -> None:
-    (line,) = lines_of(steps, 0.1, monkeypatch, capsys)
-    last = steps[-1]
-    low, high = last.gap_interval
-    assert f"64 draws, {last.evaluations} evaluations, {last.evaluations / 0.8:.1f}/s, " in line
-    assert f", gap {last.gap:.3g} [{low:.2g}, {high:.2g}], {len(last.contenders)} contenders: {last.label} " in line
-    one = dataclasses.replace(steps[0], draws=1, evaluations=1, gap=None, gap_interval=None)
-    assert ": running, 1 draw, 1 evaluation, 2.0/s, gap -, " in plain(one, 2.0)
-
-
 def test_a_progress_bar_writes_a_line_now_and_then(monkeypatch, capsys) -> None:
     now = [100.0]
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now[0]))
@@ -124,6 +83,6 @@ def test_a_progress_bar_writes_a_line_now_and_then(monkeypatch, capsys) -> None:
 def test_a_long_note_is_cut_before_the_count_and_the_time_left() -> None:
     for width in (60, 80, 120):
         console = Console(width=width, file=io.StringIO())
-        console.print(progress._bar("training 5/10 images", 0.5, "1:00 left, " + "loss 0.1234, " * 8))
+        console.print(progress.progress_bar("training 5/10 images", 0.5, "1:00 left, " + "loss 0.1234, " * 8))
         (line,) = console.file.getvalue().splitlines()
         assert line.startswith("training 5/10 images ") and " 1:00 left, loss" in line

@@ -23,7 +23,7 @@ from bigain_cli.outputs.csv_tsv import COLUMNS, Csv, Tsv
 from bigain_cli.outputs.json import Json, JsonLines
 from bigain_cli.outputs.resume import RecordedIds, read_recorded_ids
 from bigain_cli.outputs.table import Table
-from bigain_cli.outputs.text import safe
+from bigain_cli.outputs.text import safe, shortened
 from bigain_cli.outputs.whole_files import open_target, replacing
 
 settings.register_profile("unhurried", deadline=None)  # a busy machine is no failure
@@ -39,7 +39,7 @@ numbers = st.floats(allow_nan=False, allow_infinity=False)
 def ranking(name: str = "a.jpg", labels: tuple[str, ...] = ("cat", "dog", "owl"), **changes: Any) -> dict[str, Any]:
     ranked = tuple(RankedLabel(label, 0.75 / 2**place, -0.1 - place, 48) for place, label in enumerate(labels))
     about = {
-        "decided": True,
+        "settled": True,
         "gap": 0.0123,
         "gap_interval": (0.008, 0.017),
         "settings": {"fingerprint": "f1"},
@@ -88,9 +88,9 @@ def flat(entry: dict[str, Any], top: int) -> list[Any]:
     """Return what the columns must hold."""
     low, high = entry.get("gap_interval") or (None, None)
     error = entry.get("error", {})
-    cells = [entry.get(name) for name in ("id", "label", "probability", "decided", "runner_up", "gap")]
+    cells = [entry.get(name) for name in ("id", "label", "probability", "settled", "runner_up", "gap")]
     cells += [low, high, entry.get("draws"), entry.get("evaluations"), error.get("kind"), error.get("message")]
-    cells.append(entry["settings"]["fingerprint"])
+    cells += [entry["settings"]["fingerprint"], entry.get("answer"), entry.get("decided")]
     for place in range(1, top):
         label = (entry.get("top", []) + [{}] * top)[place]
         cells += [label.get("label"), label.get("probability")]
@@ -123,15 +123,15 @@ def test_json_is_readable_and_contains_neither_nan_nor_infinity() -> None:
 @given(st.lists(records, max_size=4), st.integers(1, 4))
 def test_csv_gives_back_any_cells(entries: list[dict[str, Any]], top: int) -> None:
     rows = list(csv.reader(io.StringIO(written(Csv(Layout(top=top)), entries).decode(), newline=""), strict=True))
-    assert rows[0][:13] == list(COLUMNS)
-    assert rows[0][13:] == [name for place in range(2, top + 1) for name in (f"label_{place}", f"probability_{place}")]
+    assert rows[0][:15] == list(COLUMNS)
+    assert rows[0][15:] == [name for place in range(2, top + 1) for name in (f"label_{place}", f"probability_{place}")]
     assert rows[1:] == [[spelt(cell) for cell in flat(entry, top)] for entry in entries]
 
 
 def test_csv_ends_its_lines_with_a_newline_alone() -> None:
     data = written(Csv(), [ranking("a,b.jpg"), ranking('"\r.jpg')])
     assert b"\r\n" not in data
-    assert b'\n"a,b.jpg",cat,0.75,true,dog,0.0123,0.008,0.017,48,212,,,f1\n' in data
+    assert b'\n"a,b.jpg",cat,0.75,true,dog,0.0123,0.008,0.017,48,212,,,f1,cat,true\n' in data
     assert b'\n"""\r.jpg",cat,' in data
 
 
@@ -143,7 +143,7 @@ def test_tsv_has_a_line_for_each_record_and_can_be_decoded(entries: list[dict[st
 
     lines = written(Tsv(Layout(top=top)), entries).split(b"\n")
     assert lines.pop() == b""
-    assert lines[0].split(b"\t")[:13] == [name.encode() for name in COLUMNS]
+    assert lines[0].split(b"\t")[:15] == [name.encode() for name in COLUMNS]
     assert [[undone(cell) for cell in line.decode().split("\t")] for line in lines[1:]] == [
         flat(e, top) for e in entries
     ]
@@ -155,15 +155,43 @@ def test_tsv_escapes_what_would_end_a_cell_or_a_line() -> None:
 
 
 def test_a_table_for_people() -> None:
-    undecided = ranking("b.jpg", ("dog", "cat"), settled=False, gap=-1.234567e-5, gap_interval=(-0.002, 0.0031))
-    text = written(Table(Layout(("cat", "dog", "hippopotamus"))), [ranking(), undecided, failure("c.jpg")]).decode()
+    close = ranking("b.jpg", ("dog", "cat"), settled=False, gap=-1.234567e-5, gap_interval=(-0.002, 0.0031))
+    text = written(Table(Layout(("cat", "dog", "hippopotamus"))), [ranking(), close, failure("c.jpg")]).decode()
     assert text.splitlines() == [
-        "label         prob  verdict    runner-up     gap [interval]                   evals  image",
-        "cat           0.75  decided    dog           0.0123 [0.008, 0.017]              212  a.jpg",
-        "dog           0.75  undecided  cat           -1.23e-05 [-0.002, 0.0031]         212  b.jpg",
-        "-                -  error      -             -                                    -  c.jpg: the file is empty",
+        "label         prob  verdict  runner-up     gap [interval]                   evals  image",
+        "cat           0.75  settled  dog           0.0123 [0.008, 0.017]              212  a.jpg",
+        "dog           0.75  open     cat           -1.23e-05 [-0.002, 0.0031]         212  b.jpg",
+        "-                -  error    -             -                                    -  c.jpg: the file is empty",
     ]
     assert written(Table(), []) == b""
+
+
+def test_a_narrow_table_leaves_out_what_few_read_and_says_why_an_image_failed_below_it() -> None:
+    entries = [ranking("a" * 90 + "/photo.jpg"), {**ranking("b.jpg"), "answer": "unsure"}, failure("c.jpg")]
+    layout = Layout(("cat", "dog", "hippopotamus"), width=80, min_probability=0.8)
+    assert written(Table(layout), entries).decode().splitlines() == [
+        "answer              prob  verdict  runner-up           image",
+        "cat                 0.75  settled  dog                 aaaaaaaaaaaa…aa/photo.jpg",
+        "unsure (cat)        0.75  settled  dog                 b.jpg",
+        "-                      -  error    -                   c.jpg",
+        "    the file is empty",
+    ]
+
+
+@given(records, st.integers(1, 3), st.integers(60, 130), st.none() | st.just(0.5))
+def test_no_line_is_wider_than_the_terminal(entry: dict[str, Any], top: int, width: int, least: float | None) -> None:
+    labels = tuple(each["label"] for each in entry.get("top", []))
+    text = written(Table(Layout(labels, top, width=width, min_probability=least)), [entry]).decode()
+    assert all(cell_len(line) <= width for line in text.splitlines())
+
+
+@given(st.text("aé猫ｶ한\u0301", max_size=30), st.integers(1, 20))
+def test_a_shortened_text_keeps_both_ends(text: str, width: int) -> None:
+    short = shortened(text, width)
+    assert cell_len(short) <= max(width, 1)
+    if short != text:
+        head, tail = short.split("…")
+        assert text.startswith(head) and text.endswith(tail) and cell_len(short) >= width - 1
 
 
 def test_a_table_of_several_ranked_labels() -> None:

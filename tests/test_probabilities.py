@@ -17,7 +17,7 @@ from PIL import Image
 import bigain_cli as bigain
 from bigain_cli.backbones.model_card import ModelCard
 from bigain_cli.backbones.model_locations import model_folder
-from bigain_cli.classification.estimators import fitted_temperature, gap_softmax, probabilities
+from bigain_cli.classification.estimators import fitted_temperature, gap_softmax, never_rising, probabilities
 from bigain_cli.registry import MODELS
 
 
@@ -100,6 +100,16 @@ def test_a_single_draws_standard_error_is_its_gap() -> None:
     assert shares[0] == pytest.approx(1 / (1 + np.exp(-1)))
 
 
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_what_never_rises_is_the_nearest_such_sequence(values: list[float]) -> None:
+    found = never_rising(np.array(values))
+    assert (np.diff(found) <= 1e-12).all() and found.sum() == pytest.approx(sum(values))
+    for start in np.unique(found, return_index=True)[1]:
+        block = np.flatnonzero(found == found[start])
+        means = np.cumsum(np.array(values)[block]) / np.arange(1, len(block) + 1)
+        assert (means <= found[start] + 1e-9).all(), "a block that could be split into a falling one would be"
+
+
 def test_dropped_labels_are_compared_over_their_own_draws() -> None:
     table = np.array([[0.0, 1.0, 2.0]] * 4 + [[0.0, 1.0, np.nan]] * 4)
     assert probabilities(table, 0, 1.0) == pytest.approx(gap_softmax(1.0, np.array([0.0, 1.0, 2.0])))
@@ -127,7 +137,7 @@ def test_a_models_temperature_is_used_and_recorded_under_its_own_score_alone(wit
     gaps, errors = (np.array([getattr(label, part) for label in own.ranked]) for part in ("gap", "standard_error"))
     assert (errors[1:] > 0).all()
     wanted = gap_softmax(np.hypot(0.002, errors), gaps)
-    assert [label.probability for label in own.ranked] == pytest.approx(list(wanted))
+    assert [label.probability for label in own.ranked] == pytest.approx(list(never_rising(wanted)))
 
 
 def test_another_temperature_has_another_fingerprint(with_temperature: Path) -> None:

@@ -20,7 +20,7 @@ def test_the_record_in_the_readme_is_the_one_that_is_made() -> None:
     image = Image.new("RGB", (64, 64), "teal")
     made = next(bigain.classify(bigain.load("colours", device="cpu"), [("/tmp/teal.png", image)], "red,green,blue"))
     record = made.to_dict(top=2)
-    for key in ("label", "decided", "runner_up", "draws", "evaluations", "settings"):
+    for key in ("label", "settled", "runner_up", "draws", "evaluations", "settings"):
         assert record[key] == shown[key], key
     assert abs(record["gap"] - shown["gap"]) < 1e-6
     assert f"{record['evaluations']:>8}  /tmp/teal.png" in TEXT, "the table shows the same run"
@@ -33,7 +33,7 @@ def test_the_generated_horse_is_classified_as_the_readme_shows() -> None:
     mini = bigain.load("mini", device="cpu")
     horse = next(iter(bigain.generate(mini, ["a photo of a horse"]))).image
     made = next(bigain.classify(mini, [("/tmp/horse.png", horse)], "cifar10"))
-    assert (made.label, made.runner_up) == (label, runner_up) and made.settled == (verdict == "decided")
+    assert (made.label, made.runner_up) == (label, runner_up) and made.settled == (verdict == "settled")
     assert abs(made.probability - float(probability)) < 0.01 and abs(made.gap - float(gap)) < 1e-4
     assert made.evaluations == int(evaluations)
 

@@ -31,17 +31,17 @@ QUOTES = "\"'><img src=x onerror=alert(1)>${style}"
 LINK = "http://example.invalid/x.png"
 
 
-def ranking(name: str, label: str = "cat", decided: bool = True, gap: float = 0.1, maps: bool = False) -> Ranking:
+def ranking(name: str, label: str = "cat", settled: bool = True, gap: float = 0.1, maps: bool = False) -> Ranking:
     ranked = (
         RankedLabel(label, 0.5 + gap, -0.1, 16, True, 0.0, 0.0, None),
-        RankedLabel("dog", 0.3, -0.1 - gap, 16, not decided, gap, 0.01, 0.05),
+        RankedLabel("dog", 0.3, -0.1 - gap, 16, not settled, gap, 0.01, 0.05),
         RankedLabel(QUOTES, 0.1, -0.9, 8, False, 0.8, 0.1, 0.3),
     )
     found = (EvidenceMap("dog", gap, 16, np.eye(8)), EvidenceMap(None, gap, 16, -np.eye(8))) if maps else ()
     evidence = ImageEvidence(Image.effect_noise((300, 200), 40).convert("RGB"), found)
     settings = {"model": EVIL, "seed": 0, "compress": "none", "link": LINK, "fingerprint": "f"}
     interval = (gap - 0.05, gap + 0.05)
-    return Ranking(name, ranked, decided, gap, interval, 16, 48, settings=settings, evidence=evidence)
+    return Ranking(name, ranked, settled, gap, interval, 16, 48, settings=settings, evidence=evidence)
 
 
 RESULTS: list[Ranking | Failure] = [

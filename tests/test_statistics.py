@@ -67,10 +67,10 @@ def test_prefix_means_are_unbiased(hard: Tables) -> None:
 
 
 @pytest.mark.parametrize("labels", [2, 10])
-def test_equal_classes_are_decided_at_most_alpha_of_the_time(labels: int, capsys) -> None:
+def test_equal_classes_are_settled_at_most_alpha_of_the_time(labels: int, capsys) -> None:
     wrong = sum(eliminate(synthetic(seed, labels, gap=0.0), ENOUGH).settled for seed in range(RACES))
     with capsys.disabled():
-        print(f"\n{labels} equal labels: {wrong} of {RACES} races decided (at most {ALPHA:.0%} expected)")
+        print(f"\n{labels} equal labels: {wrong} of {RACES} races settled (at most {ALPHA:.0%} expected)")
     assert wrong / RACES <= ALPHA
 
 
@@ -80,7 +80,7 @@ def test_a_wrong_label_wins_by_elimination_at_most_alpha_of_the_time(labels: int
     wrong = sum(outcome.settled and outcome.label != "0" for outcome in outcomes)
     decided = sum(outcome.settled for outcome in outcomes)
     with capsys.disabled():
-        print(f"\n{labels} labels: {wrong} of {RACES} races won by a wrong label, {decided} decided")
+        print(f"\n{labels} labels: {wrong} of {RACES} races won by a wrong label, {decided} settled")
     assert decided > RACES / 4, "a race that never decides is never wrong"
     assert wrong / RACES <= ALPHA
 
@@ -126,7 +126,7 @@ def test_races_on_the_oracle_are_wrong_at_most_alpha_of_the_time(spread: float, 
     )
     with capsys.disabled():
         print(
-            f"\noracle, means {spread} apart: {decided} of {RACES} races decided, {wrong} wrong, {covered} gaps covered"
+            f"\noracle, means {spread} apart: {decided} of {RACES} races settled, {wrong} wrong, {covered} gaps covered"
         )
     assert wrong / RACES <= ALPHA
     assert covered / RACES >= 1 - ALPHA

@@ -80,13 +80,13 @@ class Elimination:
         self.remaining = kept
 
     def ranking(self, id: str, settings: dict[str, Any], seconds: float | None, finished: bool) -> Ranking:
-        """Rank the remaining labels by their mean, then the dropped ones, the last first, by their mean.
+        """Rank the remaining labels, then those dropped last, then the others, each by their gap to the leader.
 
         Probabilities and scores never contradict this order. The score of a dropped label, which has fewer draws, is
         the leader's minus the gap between the two, and at most that of the label before it.
         """
         losses = self._losses()
-        leader, order, means = self._ordered(losses)
+        leader, order = self._ordered(losses)
         contenders = self._contenders(losses, leader)
         probabilities = estimators.probabilities(losses, leader, self.temperature, self._floor)
         counts = (~np.isnan(losses)).sum(axis=0)
@@ -105,7 +105,7 @@ class Elimination:
             for k, probability, score in zip(
                 order,
                 estimators.never_rising(probabilities[order]),
-                -means[leader] - np.maximum.accumulate(gaps[order]),
+                -losses[:, leader].mean() - np.maximum.accumulate(gaps[order]),
                 strict=True,
             )
         )
@@ -127,7 +127,7 @@ class Elimination:
     def first_two(self) -> tuple[int, int | None, float]:
         """Return the leader, the runner-up, and the gap between them; they share all draws."""
         losses = self._losses()
-        leader, order, _ = self._ordered(losses)
+        leader, order = self._ordered(losses)
         if len(order) < 2:
             return leader, None, 0.0
         second = int(order[1])
@@ -142,11 +142,12 @@ class Elimination:
         """Return the mean loss of these errors, one for each draw, under the score."""
         return float(self._score(np.asarray(errors)[:, None]).mean())
 
-    def _ordered(self, losses: estimators.Table) -> tuple[int, NDArray[np.int64], NDArray[np.float64]]:
-        """Return the leader, all labels in order, and their means."""
-        means = np.nanmean(losses, axis=0)
-        order = np.lexsort((self._ties, means, -self._dropped_at))
-        return estimators.leader_of(losses, self.remaining, self._ties), order, means
+    def _ordered(self, losses: estimators.Table) -> tuple[int, NDArray[np.int64]]:
+        """Return the leader, and all labels in order; the first two have every draw."""
+        leader = estimators.leader_of(losses, self.remaining, self._ties)
+        gaps = self._gaps(losses, leader)[0]
+        dropped = np.where(self.remaining, 0, np.where(self._dropped_at == self.draws, 1, 2))
+        return leader, np.lexsort((self._ties, gaps, dropped))
 
     def _losses(self) -> estimators.Table:
         return self._score(self._errors)

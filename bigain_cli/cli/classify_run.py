@@ -58,15 +58,16 @@ def run_request(request: ClassifyRequest, messages: Messages) -> int:
                 progress.show(outcome)
     target = ", ".join(safe(each) for each in (request.output, folder and f"maps in {folder}") if each)
     messages.closing(progress.counts.sentence(progress.seconds(), request.min_probability, len(done.ids), target))
-    return _report_failures(request, messages, progress.counts.failed + done.failures, first)
+    failures, images = progress.counts.failed + done.failures, progress.counts.images + len(done.ids)
+    return _report_failures(request, messages, failures, images, first)
 
 
-def _report_failures(request: ClassifyRequest, messages: Messages, failures: int, first: str) -> int:
+def _report_failures(request: ClassifyRequest, messages: Messages, failures: int, images: int, first: str) -> int:
     """Say where failures are explained; return the exit code."""
     if failures:
         where = "its record says why" if failures == 1 else "their records say why"
         example = f" (the first: {safe(first)})" if first and request.output is not None else ""
-        messages.error(f"{counted(failures, 'image')} failed; {where}{example}")
+        messages.error(f"{failures} of {counted(images, 'image')} failed; {where}{example}")
     return 1 if failures else 0
 
 

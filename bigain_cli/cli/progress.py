@@ -110,9 +110,9 @@ def spoken_time(seconds: float) -> str:
     """Write a duration as people say it: 45 s, 3 min, 2.5 h, 3 days."""
     for size, unit in ((86400.0, "days"), (3600.0, "h"), (60.0, "min")):
         if seconds >= 2 * size:
-            return (
-                f"{seconds / size:.1f}".removesuffix(".0") + f" {unit}"
-                if seconds < 10 * size
-                else f"{seconds / size:.0f} {unit}"
-            )
-    return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+            return f"{_few_digits(seconds / size)} {unit}"
+    return f"{_few_digits(seconds)} s"
+
+
+def _few_digits(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0") if value < 9.95 else f"{value:.0f}"
