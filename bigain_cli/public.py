@@ -29,7 +29,9 @@ from bigain_cli.evaluation.image_metrics import Quality as Quality
 from bigain_cli.evaluation.image_metrics import compare as compare
 from bigain_cli.evaluation.image_metrics import compare_features as compare_features
 from bigain_cli.evaluation.summary import Summary as Summary
-from bigain_cli.generation.generator import GeneratedImage as GeneratedImage
+from bigain_cli.generation.generated_image import GeneratedGrid as GeneratedGrid
+from bigain_cli.generation.generated_image import GeneratedImage as GeneratedImage
+from bigain_cli.generation.generated_image import arrange as arrange
 from bigain_cli.generation.generator import Generation as Generation
 from bigain_cli.generation.generator import GenerationProgress as GenerationProgress
 from bigain_cli.generation.generator import generate as generate

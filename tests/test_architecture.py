@@ -30,8 +30,10 @@ LIGHT_FILES = [
     "compress.spec",
     "evaluation.generated_image_options",
     "datasets.known_datasets",
+    "generation.generated_image",
     "generation.options",
     "generation.samplers",
+    "generation.zoom",
     "training.output_folder",
     "training.recipe",
 ]

@@ -78,15 +78,39 @@ def test_saving_an_image_replaces_a_file_only_with_permission(tmp_path: Path) ->
     assert path.read_bytes() == sample.png()
 
 
-def test_a_grid_too_can_be_generated_again(command: Command, tmp_path: Path) -> None:
-    assert command("red", "blue", *FAST, "-n", "3", "--grid", "-o", "grid.png").code == 0
-    assert command("--again", "grid.png").out == b"grid-0.png\n"
+GRIDS = (("red", "blue", "-n", "3"), ("red", "blue", "--zoom", "3:lanczos"), ("red", "-n", "7", "--zoom", "1"))
+
+
+@pytest.mark.parametrize("arguments", GRIDS)
+def test_a_grid_too_can_be_generated_again(arguments: tuple[str, ...], command: Command, tmp_path: Path) -> None:
+    made = command(*arguments, *FAST, "--grid", "-o", "grid.png")
+    assert made.code == 0 and ("enlarged 16 times in the grid" in made.err) == ("--zoom" not in arguments)
+    again = command("--again", "grid.png")
+    assert (again.out, again.err) == (b"grid-0.png\n", "")
     assert (tmp_path / "grid.png").read_bytes() == (tmp_path / "grid-0.png").read_bytes()
-    assert extent(tmp_path / "grid.png") == (24, 16)
-    assert command("red", *FAST, "-n", "7", "--grid", "-o", "one.png").code == 0
-    assert extent(tmp_path / "one.png") == (24, 24)
-    with Image.open(tmp_path / "one.png") as grid:
-        assert grid.crop((8, 16, 24, 24)).getcolors() == [(128, (255, 255, 255))], "cells without an image are white"
+
+
+def test_a_grid_of_an_earlier_version_is_generated_again_as_it_was(command: Command, tmp_path: Path) -> None:
+    samples = list(bigain.generate("colours", ["red", "blue"], count=3, steps=4))
+    bigain.arrange(samples, captions=False).save(tmp_path / "old.png")
+    assert "zoom" not in settings(tmp_path / "old.png") and extent(tmp_path / "old.png") == (24, 16)
+    assert command("--again", "old.png").code == 0
+    assert (tmp_path / "old.png").read_bytes() == (tmp_path / "grid-0.png").read_bytes()
+
+
+def test_an_enlarged_image_says_so_and_is_the_librarys(command: Command, tmp_path: Path) -> None:
+    made = command("red", *FAST, "--zoom", "8", "-o", "large.png", "--jsonl")
+    assert extent(tmp_path / "large.png") == (64, 64) and made.err == ""
+    assert settings(tmp_path / "large.png")["zoom"] == made.records[0]["settings"]["zoom"] == "8"
+    (sample,) = bigain.generate("colours", "red", steps=4)
+    assert sample.enlarged(8).png() == (tmp_path / "large.png").read_bytes()
+    assert sample.enlarged(1).png() == sample.png() and "zoom" not in sample.settings
+    assert command("--again", "large.png", "-o", "again.png").code == 0
+    assert (tmp_path / "again.png").read_bytes() == (tmp_path / "large.png").read_bytes()
+    grid = bigain.arrange(bigain.generate("colours", ["red", "blue"], count=2, steps=4))
+    assert command("red", "blue", *FAST, "-n", "2", "--grid", "-q", "-o", "grid.png").code == 0
+    assert grid.png() == (tmp_path / "grid.png").read_bytes()
+    assert grid.to_dict().keys() == {"prompts", "seed", "count", "settings"} and grid.settings["zoom"] == "16"
 
 
 def test_an_image_is_the_same_file_whatever_is_generated_beside_it(command: Command, tmp_path: Path) -> None:
@@ -205,6 +229,12 @@ def test_other_libraries_are_noted(command: Command, tmp_path: Path) -> None:
         (["red", "--guidance", "1", "--negative", "blue"], "does nothing without guidance"),
         (["red", "-c", "lgtm:0.5"], "compression 'lgtm:0.5"),
         (["red", "-c", "nonsense:1"], "nonsense"),
+        (["red", "--zoom", "0"], "--zoom 0: not a whole number from 1 to 64, alone or with :nearest or :lanczos."),
+        (["red", "--zoom", "1.5"], "--zoom 1.5: not a whole number"),
+        (["red", "--zoom", "4:cubic"], "--zoom 4:cubic: not a whole number from 1 to 64, alone or with :nearest"),
+        (["red", "--zoom", "999999999999"], "--zoom 999999999999: not a whole number"),
+        (["red", "-n", "400", "--grid", "--zoom", "64"], "a grid of 400 images: "),
+        (["--again", "there.png", "--zoom", "2"], "--again with --zoom"),
         (["crimson"], "label 'crimson': not among the 11 classes"),
         (["red", "-o", "latin.txt/"], "latin.txt: exists and is no folder"),
         (["red", "-o", "x.jpg"], "-o x.jpg: only PNG files are written: they carry their settings. Use x.png"),

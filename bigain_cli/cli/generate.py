@@ -14,6 +14,7 @@ from bigain_cli.errors import UsageError
 from bigain_cli.generation.options import GenerationOptions, read_size
 from bigain_cli.generation.prompts import read_prompts
 from bigain_cli.generation.samplers import SAMPLERS
+from bigain_cli.generation.zoom import as_zoom
 from bigain_cli.registry import DEFAULT_MODEL
 
 # What may be given with --again; everything else is in the image.
@@ -72,7 +73,13 @@ def generate(
             show_default="this folder",
         ),
     ] = None,
-    grid: Annotated[bool, output_option("--grid", help="Arrange all images in one, a row for each prompt.")] = False,
+    grid: Annotated[bool, output_option("--grid", help="Arrange all images in one, with captions.")] = False,
+    zoom: Annotated[
+        str | None,
+        output_option(
+            metavar="N", help="Enlarge images N times, for example 4 or 4:lanczos.", show_default="small ones in a grid"
+        ),
+    ] = None,
     force: options.Force = False,
     as_jsonl: Annotated[
         bool, output_option("--jsonl", help="Print a JSON line per image instead of its path.")
@@ -100,7 +107,10 @@ def generate(
         if count < 1:
             raise UsageError(f"-n {count}", "must be at least 1", "Write how many images of each prompt.")
         found = read_prompts(prompts or [], prompts_from)
-        request = GenerateRequest(found, count, generation, model, device, dtype, output, grid, force, as_jsonl)
+        factor = None if zoom is None else as_zoom(zoom)
+        request = GenerateRequest(
+            found, count, generation, model, device, dtype, output, grid, factor, force, as_jsonl
+        )  # fmt: skip
     request.check()
     messages = Messages.start(quiet, verbose)
     from bigain_cli.cli.generate_run import run_request

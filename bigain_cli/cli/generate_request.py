@@ -9,6 +9,7 @@ from bigain_cli.errors import UsageError
 from bigain_cli.generation.image_paths import STDOUT, check_paths, image_paths
 from bigain_cli.generation.options import GenerationOptions
 from bigain_cli.generation.png_settings import PreviousImage, read_previous
+from bigain_cli.generation.zoom import Zoom
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class GenerateRequest:
     dtype: str
     output: str | None
     grid: bool
+    zoom: Zoom | None
     force: bool
     jsonl: bool
     previous: PreviousImage | None = None
@@ -31,6 +33,11 @@ class GenerateRequest:
     def paths(self) -> list[str]:
         """The path of each image, or of their grid."""
         return image_paths(self.output, self.prompts, self.count, self.options.seed, self.grid)
+
+    @property
+    def captions(self) -> bool:
+        """Whether it is a grid with captions, as every new one is."""
+        return self.grid and (self.previous is None or self.previous.zoom is not None)
 
     def check(self) -> None:
         """Refuse paths that cannot or should not be written."""
@@ -52,5 +59,5 @@ def request_again(
     previous.check_version(name)
     return GenerateRequest(
         previous.prompts, previous.count, previous.options, name, device, previous.dtype,
-        output, previous.is_grid, force, jsonl, previous,
+        output, previous.is_grid, previous.zoom, force, jsonl, previous,
     )  # fmt: skip

@@ -13,10 +13,12 @@ from bigain_cli.cli.generate_request import GenerateRequest
 from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.options import load_model
 from bigain_cli.cli.progress import ProgressBar
+from bigain_cli.generation.generated_image import arrange, plan_grid
 from bigain_cli.generation.image_paths import STDOUT
+from bigain_cli.generation.options import size_text
+from bigain_cli.generation.zoom import Zoom
 from bigain_cli.outputs.json import line
 from bigain_cli.outputs.output_format import encode
-from bigain_cli.outputs.png import png, tiled
 from bigain_cli.outputs.whole_files import make_folder, write_whole
 
 
@@ -28,7 +30,7 @@ def run_request(request: GenerateRequest, messages: Messages) -> int:
 
     if (folder := os.path.dirname(request.paths[0])) and not os.path.isdir(folder):
         make_folder(folder)
-    writer = _Writer(request)
+    writer = _Writer(request, _zoom(request, generation.options.size, messages))
     with ProgressBar(messages, "generating", "steps") as progress:
         for event in generation.events():
             if isinstance(event, GenerationProgress):
@@ -56,38 +58,46 @@ def _start(request: GenerateRequest, messages: Messages) -> Any:
     return generation
 
 
+def _zoom(request: GenerateRequest, size: tuple[int, int], messages: Messages) -> Zoom:
+    """Return how much images are enlarged; refuse what would be too large before any is generated."""
+    zoom = request.zoom or Zoom()
+    if not request.captions:
+        zoom.size(size)
+        return zoom
+    zoom, _ = plan_grid(request.prompts, request.options.seed, request.count, size, request.zoom)
+    if request.zoom is None and zoom.times > 1:
+        messages.note(
+            f"images of {size_text(size)} are enlarged {zoom} times in the grid; --zoom 1 leaves them as they are"
+        )
+    return zoom
+
+
 class _Writer:
     """Writes each image to its file as it comes, or all as one grid at the end."""
 
-    def __init__(self, request: GenerateRequest) -> None:
-        self._request, self._paths, self._images = request, request.paths, list[Any]()
+    def __init__(self, request: GenerateRequest, zoom: Zoom) -> None:
+        self._request, self._zoom, self._paths = request, zoom, request.paths
+        self._count, self._samples = 0, list[Any]()
 
     def write(self, sample: Any) -> None:
         """Write an image, or keep it for the grid and write that with the last one."""
-        request = self._request
+        request, number = self._request, self._count
+        self._count += 1
         if request.previous is not None:
             sample = replace(sample, settings=sample.settings | {"model": request.previous.model})
-        self._images.append(sample.image if request.grid else None)
-        number = len(self._images)
         if not request.grid:
-            self._write(self._paths[number - 1], sample.png(), sample.to_dict())
-        elif number == len(request.prompts) * request.count:
-            columns = request.count if len(request.prompts) > 1 else _columns(request.count)
-            about = {"prompts": list(request.prompts), "seed": request.options.seed, "count": request.count}
-            data = png(tiled(self._images, columns), about | sample.settings)
-            self._write(self._paths[0], data, {**about, "settings": sample.settings})
+            self._write(self._paths[number], sample.enlarged(self._zoom))
+            return
+        self._samples.append(sample)
+        if self._count == len(request.prompts) * request.count:
+            self._write(self._paths[0], arrange(self._samples, self._zoom, request.captions))
 
-    def _write(self, path: str, data: bytes, record: dict[str, Any]) -> None:
+    def _write(self, path: str, made: Any) -> None:
         """Write the file and print its path, or its record."""
         if path == STDOUT:
-            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.write(made.png())
         else:
-            write_whole(path, data, self._request.force)
-            text = line({"id": path, **record}) if self._request.jsonl else encode(path)
+            write_whole(path, made.png(), self._request.force)
+            text = line({"id": path, **made.to_dict()}) if self._request.jsonl else encode(path)
             sys.stdout.buffer.write(text + b"\n")
         sys.stdout.buffer.flush()
-
-
-def _columns(count: int) -> int:
-    """Return the columns of a grid that is about square."""
-    return max(columns for columns in range(1, count + 1) if (columns - 1) ** 2 < count)

@@ -22,9 +22,12 @@ from bigain_cli.evaluation.array_cache import ArrayCache, Arrays
 from bigain_cli.evaluation.generated_image_options import GeneratedImagesOptions, images_per_class
 from bigain_cli.evaluation.image_features import FeatureRows, load_feature
 from bigain_cli.evaluation.image_metrics import Quality, check_features, compare_features
-from bigain_cli.generation.generator import GeneratedImage, Generation, GenerationProgress
+from bigain_cli.generation.generated_image import GeneratedImage
+from bigain_cli.generation.generator import Generation, GenerationProgress
+from bigain_cli.generation.zoom import grid_zoom
 from bigain_cli.images import LoadedImage, crop_and_resize, read_or_error
-from bigain_cli.outputs.png import png, tiled
+from bigain_cli.outputs.image_grid import ImageGrid, Section, about_square
+from bigain_cli.outputs.png import png
 from bigain_cli.registry import MEASURES
 
 SEED_STEP = 1_000_000  # between the first seeds of two classes
@@ -173,10 +176,22 @@ class ImageGeneration:
     def _save_grid(self, name: str, pixels: Sequence[Any]) -> None:
         """Keep a grid of a spec's first images, a row for each class."""
         if pixels:
-            seeds = [self._first_seed(number) for number in range(len(self._prompts))]
-            about = {"rows": list(self._prompts[:ROWS]), "seeds": seeds[:ROWS]}
-            grid = tiled([Image.fromarray(each) for each in pixels], self._columns)
+            rows = self._prompts[:ROWS]
+            seeds = [self._first_seed(number) for number in range(len(rows))]
+            images = [Image.fromarray(each) for each in pixels]
+            zoom = grid_zoom(images[0].size)
+            layout = self._layout(rows, seeds, zoom.size(images[0].size))
+            about = {"rows": list(rows), "seeds": seeds}
+            grid = layout.paint([zoom.enlarged(image) for image in images])
             self._cache.write_bytes(f"{name}.png", png(grid, about | self._settings[name]))
+
+    def _layout(self, prompts: Sequence[str], seeds: Sequence[int], cell: tuple[int, int]) -> ImageGrid:
+        """Return a section for each class or, with one image of each, one section for all."""
+        columns = self._columns
+        if columns == 1:
+            return ImageGrid([Section("", tuple(prompts))], about_square(len(prompts)), cell)
+        captions = [tuple(f"seed {seed + i}" for i in range(columns)) for seed in seeds]
+        return ImageGrid([Section(*each) for each in zip(prompts, captions, strict=True)], columns, cell)
 
     def _about(self, measures: Sequence[str]) -> dict[str, Any]:
         settings = next(iter(self._settings.values()))

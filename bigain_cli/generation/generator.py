@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,12 +20,11 @@ from bigain_cli.backbones.devices import leave_float16
 from bigain_cli.backbones.loading import as_backbone
 from bigain_cli.compress import Compression, Spec, parse
 from bigain_cli.compress.patching import compressed_or_not
-from bigain_cli.errors import BigainError, UsageError
+from bigain_cli.errors import BigainError
+from bigain_cli.generation.generated_image import GeneratedImage
 from bigain_cli.generation.options import GenerationOptions, check_prompts, latent_shape
 from bigain_cli.generation.samplers import DEFAULT_SAMPLER, SAMPLERS
 from bigain_cli.generation.sampling_loop import Guidance, SamplingLoop
-from bigain_cli.outputs.png import png
-from bigain_cli.outputs.whole_files import write_whole
 from bigain_cli.version import __version__
 
 
@@ -36,30 +34,6 @@ class GenerationProgress:
 
     done: int
     of: int
-
-
-@dataclass(frozen=True)
-class GeneratedImage:
-    """An image, and everything it depends on."""
-
-    image: Image
-    prompt: str
-    seed: int
-    settings: dict[str, Any]  # of the run, without the prompt and the seed
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the record."""
-        return {"prompt": self.prompt, "seed": self.seed, "settings": self.settings}
-
-    def png(self) -> bytes:
-        """Return the image as PNG; its settings are in it, for `bigain generate --again`."""
-        return png(self.image, {"prompt": self.prompt, "seed": self.seed, **self.settings})
-
-    def save(self, path: str | Path, replace: bool = False) -> None:
-        """Write the PNG; `replace` a file of that name."""
-        if Path(path).suffix.lower() != ".png":
-            raise UsageError(str(path), "only PNG files are written", "Name a .png file.")
-        write_whole(str(path), self.png(), replace)
 
 
 def generate(

@@ -9,11 +9,14 @@ from typing import Any
 
 from bigain_cli.errors import UsageError
 from bigain_cli.generation.options import GenerationOptions, size_text
+from bigain_cli.generation.zoom import Zoom, as_zoom
 from bigain_cli.outputs.png import settings_of
 from bigain_cli.version import __version__
 
 TYPES: Mapping[str, tuple[type, ...]] = {
-    **dict.fromkeys(("sampler", "negative", "compress", "model", "dtype", "version", "weights", "prompt"), (str,)),
+    **dict.fromkeys(
+        ("sampler", "negative", "compress", "model", "dtype", "version", "weights", "prompt", "zoom"), (str,)
+    ),
     **dict.fromkeys(("steps", "seed", "batch", "count"), (int,)),
     "guidance": (int, float),
     "size": (list,),
@@ -34,6 +37,7 @@ class PreviousImage:
     dtype: str
     version: str
     weights: str
+    zoom: Zoom | None = None  # a grid without it is an older one, which has no captions
 
     @property
     def count(self) -> int:
@@ -70,6 +74,7 @@ class PreviousImage:
         options = {"--negative": settings["negative"], "-c": settings["compress"], "--sampler": settings["sampler"]}
         options |= {"--steps": settings["steps"], "--guidance": settings["guidance"], "--seed": settings["seed"]}
         options |= {"--size": size_text(settings["size"]), "-m": model, "-n": self.count}
+        options |= {"--zoom": self.zoom or ""}
         words = [str(word) for pair in options.items() if pair[1] != "" for word in pair]
         return shlex.join(["bigain", "generate", *self.prompts, *words, *["--grid"] * self.is_grid])
 
@@ -90,8 +95,9 @@ def read_previous(path: str) -> PreviousImage:
             settings["batch"],
         )
         prompts = tuple(map(str, settings["prompts"] if "prompts" in settings else [settings["prompt"]]))
-        names = [str(settings[name]) for name in ("model", "dtype", "version", "weights")]
-        return PreviousImage(path, settings, prompts, options, *names)
+        model, dtype, version, weights = (str(settings[name]) for name in ("model", "dtype", "version", "weights"))
+        zoom = as_zoom(settings["zoom"]) if "zoom" in settings else None
+        return PreviousImage(path, settings, prompts, options, model, dtype, version, weights, zoom)
     except (KeyError, TypeError, ValueError, IndexError, OverflowError) as problem:
         raise UsageError(path, f"its settings cannot be read ({problem})", UNALTERED) from problem
 

@@ -105,6 +105,13 @@ def _font_families() -> list[str]:
     return [OWN_FONT, *(name for name in fontManager.get_font_names() if name.startswith(FALLBACKS))]
 
 
+def font_files() -> list[str]:
+    """Return the files of these fonts."""
+    from matplotlib.font_manager import FontProperties, findfont
+
+    return [findfont(FontProperties(family=[name])) for name in _font_families()]
+
+
 def title_text(text: str, most: int = 40) -> str:
     """Prepare a label or a name for a title: no control characters, shortened, isolated if it runs right to left."""
     clean = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text[: most + 1])

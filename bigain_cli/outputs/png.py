@@ -1,6 +1,6 @@
 """Images as PNG bytes with the settings that generated them in a text entry `bigain`, in JSON; and how to read these.
 
-Must not know networks.
+An image is no larger than what Pillow opens without a warning. Must not know networks.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 ENTRY = "bigain"
+MAX_PIXELS = 1024**3 // 12  # Pillow takes what is larger for an attack
 
 
 def png(image: Image, settings: dict[str, Any]) -> bytes:
@@ -26,6 +27,14 @@ def png(image: Image, settings: dict[str, Any]) -> bytes:
     entries.add_text(ENTRY, json.dumps(settings))  # ASCII, as plain text entries require
     image.save(stream, format="PNG", pnginfo=entries)
     return stream.getvalue()
+
+
+def check_pixels(what: str, width: int, height: int, hint: str) -> tuple[int, int]:
+    """Return an image's size; refuse one that is too large, before it is made."""
+    if width * height > MAX_PIXELS:
+        why = f"{width}x{height} pixels are more than the {MAX_PIXELS // 10**6} million that other programs open"
+        raise UsageError(what, why, hint)
+    return width, height
 
 
 def settings_of(path: str) -> dict[str, Any]:

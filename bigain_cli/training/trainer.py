@@ -20,8 +20,9 @@ from bigain_cli.backbones.loading import load
 from bigain_cli.backbones.model_card import ModelCard
 from bigain_cli.backbones.vocabulary import PromptVocabulary
 from bigain_cli.errors import BigainError, ModelError, UsageError
+from bigain_cli.generation.generated_image import arrange
 from bigain_cli.generation.generator import generate
-from bigain_cli.outputs.png import png, tiled
+from bigain_cli.outputs.png import png
 from bigain_cli.outputs.whole_files import write_whole
 from bigain_cli.training.checkpoint import load_checkpoint, save_checkpoint
 from bigain_cli.training.export import training_facts, write_backbone
@@ -197,8 +198,8 @@ def _write_samples(job: TrainingJob, vocabulary: PromptVocabulary, step: Step) -
     samples = generate(
         backbone, prompts, count=COLUMNS, sampler="ddim", steps=STEPS, guidance=GUIDANCE, seed=seed, compress="none"
     )
-    grid = tiled([sample.image for sample in samples], COLUMNS)
-    write_whole(str(path), png(grid, {"prompts": prompts, "seed": seed, "steps": STEPS}), force=True)
+    about = {"prompts": prompts, "seed": seed, "steps": STEPS}
+    write_whole(str(path), png(arrange(samples).image, about), force=True)
     return str(path)
 
 

@@ -20,6 +20,7 @@ from bigain_cli.datasets.opening import open_dataset
 from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.evaluation.generated_images import ImageGeneration
 from bigain_cli.generation.generator import Generation
+from bigain_cli.outputs.image_grid import ImageGrid, Section
 from bigain_cli.outputs.png import settings_of
 
 FAST = ("--limit", "0", "--steps", "2", "--device", "cpu")
@@ -57,7 +58,7 @@ def test_measures_stand_beside_the_feature_and_the_real_images(models, photos, t
     assert gap["low"] < gap["value"] < gap["high"]
     assert gap["value"] == pytest.approx(own["tome:0.5"]["kernel"]["value"] - own["none"]["kernel"]["value"])
     with Image.open(tmp_path / "kept" / "tome_0.5.png") as grid:
-        assert grid.size == (96, 32)
+        assert grid.width > 6 * 128 and grid.height > 2 * 128, "enlarged, with captions"
     kept = settings_of(str(tmp_path / "kept" / "tome_0.5.png"))
     assert (kept["rows"], kept["seeds"], kept["compress"]) == (
         ["airliner", "tench"],
@@ -75,12 +76,16 @@ def test_every_spec_generates_from_the_same_seeds_class_by_class(models, photos,
     for spec in ("none", "todo:2@levels=all"):
         (file,) = [path for path in tmp_path.glob("*.png") if settings_of(str(path))["compress"] == spec]
         with Image.open(file) as grid:
-            assert grid.size == (32, 32)
+            layout = ImageGrid(
+                [Section("airliner", ("seed 0",) * 2), Section("tench", ("seed 1000000",) * 2)], 2, (128, 128)
+            )
+            places = iter(layout.places)
             for row, name in enumerate(("airliner", "tench")):
                 options = {"count": 2, "seed": row * 1_000_000, "steps": 2, "compress": spec, "batch": 2}
-                for column, sample in enumerate(bigain.generate(backbone, name, **options)):
-                    place = (16 * column, 16 * row, 16 * column + 16, 16 * row + 16)
-                    assert np.array_equal(np.asarray(grid.crop(place)), np.asarray(sample.image))
+                for sample in bigain.generate(backbone, name, **options):
+                    left, top = next(places)
+                    seen = grid.crop((left, top, left + 128, top + 128))
+                    assert np.array_equal(np.asarray(seen), np.asarray(sample.enlarged(8).image))
 
 
 def test_it_continues_what_was_kept_and_with_nothing_else(models, photos, tmp_path: Path) -> None:
