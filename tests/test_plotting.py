@@ -13,6 +13,7 @@ import pytest
 from commands import LABELS, image
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib import colormaps
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from PIL import Image
 
@@ -22,7 +23,7 @@ from bigain_cli.cli.app import run_command_line
 from bigain_cli.errors import UsageError
 from bigain_cli.outputs import plotting
 from bigain_cli.outputs.heatmap_figure import heatmap_figure, save_heatmap
-from bigain_cli.outputs.plotting import rendered, require_plotting, title_text
+from bigain_cli.outputs.plotting import DIVERGING, rendered, require_plotting, title_text, transparent_colours
 from bigain_cli.outputs.whole_files import file_name, make_folder, save_file
 
 IDS = [
@@ -75,7 +76,7 @@ def test_a_figure_is_saved_inside_its_folder(name: str, tmp_path: Path) -> None:
     saved = save_heatmap(make_folder(str(tmp_path / "deep" / "maps")), ranking(name, "<b>$\\frac$\x1b[0m"))
     assert saved is not None and saved.parent == tmp_path / "deep" / "maps"
     with Image.open(saved) as image:
-        assert image.format == "PNG" and image.width > 2 * image.height
+        assert image.format == "PNG" and image.width > 1.5 * image.height
     assert len(list(saved.parent.iterdir())) == 1
 
 
@@ -90,12 +91,25 @@ def test_figures_are_the_same_bytes_every_time_and_have_axes_for_each_map() -> N
     figure = heatmap_figure(ranking(), ranking().evidence)
     titles = [axes.get_title() for axes in figure.axes[:3]]
     assert titles == ["a.jpg", "cat against dog $x_", "cat against the empty prompt"]
-    image = figure.axes[1].images[0]
-    assert image.norm.vmin == -image.norm.vmax, "no evidence is white"
-    assert image.norm.vmax == figure.axes[2].images[0].norm.vmax, "one scale for both"
+    one, other = (axes.images[0] for axes in figure.axes[4:6])
+    assert one.norm.vmin == -one.norm.vmax, "no evidence is white"
+    assert one.norm.vmax == other.norm.vmax, "one scale for both"
+    photo, overlay = figure.axes[1].images
+    assert photo.get_array().shape == (64, 96) and overlay.get_array().shape == (64, 96, 4), "the map is on the image"
+    assert [text.get_text() for text in figure.axes[3].texts] == ["cat", "0.90", "dog $x_", "0.10"]
     assert "8 draws" in figure.get_suptitle()
     one = dataclasses.replace(ranking(), draws=1)
     assert heatmap_figure(one, one.evidence).get_suptitle().endswith(", 1 draw")
+
+
+@given(st.lists(st.floats(-2, 2), min_size=1, max_size=40))
+def test_colours_over_white_are_those_of_the_scale_and_clear_where_there_is_no_evidence(values: list[float]) -> None:
+    row = np.array([values])
+    found = transparent_colours(row, 1.5) / 255
+    over_white = found[..., :3] * found[..., 3:] + 1 - found[..., 3:]
+    expected = colormaps[DIVERGING]((row / 1.5).clip(-1, 1) / 2 + 0.5)[..., :3]
+    assert np.abs(over_white - expected)[row != 0].max(initial=0) < 0.01
+    assert (found[..., 3][row == 0] == 0).all() and (found[..., 3][abs(row) >= 1.5] > 0.8).all()
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,21 @@ def colour_limit(*maps: NDArray) -> float:
     return max((float(np.quantile(np.abs(each), 0.99) or np.abs(each).max()) for each in maps), default=0.0) or 1.0
 
 
+def transparent_colours(values: NDArray, limit: float) -> NDArray:
+    """Colour a map on a scale from −`limit` to `limit`; over white these are the scale's colours, and zero is clear.
+
+    Over an image they leave it visible where the map is weak.
+    """  # [h w] -> [h w 4] uint8
+    import numpy as np
+    from matplotlib import colormaps
+
+    colours = colormaps[DIVERGING]((values / limit).clip(-1, 1) / 2 + 0.5)[..., :3]
+    alpha = 1 - colours.min(-1, keepdims=True)
+    alpha[values == 0] = 0  # the scale's middle is not quite white
+    pure = 1 - (1 - colours) / np.maximum(alpha, 1e-9)
+    return np.rint(255 * np.concatenate([pure.clip(0, 1), alpha], -1)).astype(np.uint8)
+
+
 def aspect_of(image: Image) -> float:
     """Return the height over the width of an image's axes in a figure, within bounds."""
     return min(max(image.height / image.width, 0.4), 2.5)
