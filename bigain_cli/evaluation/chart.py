@@ -1,21 +1,26 @@
-"""A plot of accuracy against cost per image: a marker for each spec, its interval, and that of its difference."""
+"""A plot of accuracy against cost per image: a named marker for each spec, its interval, and its difference's."""
 
 from __future__ import annotations
 
 import itertools
+import textwrap
 from collections.abc import Sequence
+from pathlib import PurePath
 from statistics import mean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bigain_cli.evaluation.accuracy import Accuracy, Difference
 from bigain_cli.evaluation.summary import Summary
 from bigain_cli.intervals import Interval
 from bigain_cli.outputs.plotting import title_text
+from bigain_cli.outputs.point_labels import label_points
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MARKERS = "osD^vPX*<>ph"
+COLOURS = ("#1d5fae", "#b2500a", "#1e7d45", "#a81e24", "#6b4fa0", "#6d4c41", "#a0307f", "#0c7480", "#5c6168", "#6f6a00")
+NOTE_WIDTH = 100  # letters
 STEP = 0.014  # between markers, as a share of the axis
 
 
@@ -29,38 +34,51 @@ def chart_of(summary: Summary) -> Figure:
     costs = [accuracy.gflop if counted else accuracy.evaluations for accuracy in summary.accuracies.values()]
     margin = max(0.1 * (max(costs) - min(costs)), 0.03 * max(costs)) or 1
     positions = side_by_side(costs, STEP * (max(costs) - min(costs) + 2 * margin))
-    for x, marker, (spec, accuracy) in zip(
-        positions, itertools.cycle(MARKERS), summary.accuracies.items(), strict=False
-    ):
-        share = accuracy.top1 if isinstance(accuracy, Accuracy) else accuracy.mean_average
-        point = [x], [100 * share.value]
-        (line, *_) = axes.errorbar(
-            *point,
-            yerr=_bar_lengths(share),
-            fmt=marker,
-            fillstyle="none",  # markers may overlap
-            capsize=3,
-            elinewidth=1,
-            label=title_text(spec, 60),
-        )
-        if (difference := _difference_to_baseline(summary, spec)) is not None:
-            lengths, colour = _bar_lengths(difference), line.get_color()
-            axes.errorbar(*point, yerr=lengths, fmt="none", ecolor=colour, elinewidth=4, alpha=0.5)
-    if len(summary.accuracies) > 1:
-        words = f"Thin: 95 % interval of each. Thick: of its difference to {title_text(summary.against, 40)}, paired."
-        if positions != costs:
-            words += " Markers of nearly equal cost are moved apart."
-        axes.annotate(words, (0.01, 0.01), xycoords="axes fraction", fontsize=7, alpha=0.8)
+    shares = [each.top1 if isinstance(each, Accuracy) else each.mean_average for each in summary.accuracies.values()]
+    colours = _plot_points(axes, summary, positions, shares)
     axes.set_xlabel("GFLOP per image" if counted else "evaluations per image")
     axes.set_ylabel("mean average precision, %" if summary.multilabel else "top-1 accuracy, %")
-    about = summary.about
-    axes.set_title(title_text(f"{about['model']} on {about['dataset']}, n = {summary.count}", 80), fontsize=10)
+    axes.set_title(_title(summary), fontsize=11, parse_math=False)
+    figure.supxlabel(_note(summary, positions != costs), fontsize=8, color="#5c6168", parse_math=False)
     axes.set_xlim(min(*costs, *positions) - margin, max(*costs, *positions) + margin)
     axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
     low, high = axes.get_ylim()
     axes.set_ylim(max(low, -1), min(high, 101))
-    figure.legend(loc="outside lower center", ncols=2, fontsize=8)  # outside, so that it hides nothing
+    points = list(zip(positions, (100 * share.value for share in shares), strict=True))
+    bars = [(x, 100 * share.low, 100 * share.high) for x, share in zip(positions, shares, strict=True)]
+    label_points(axes, points, bars, [title_text(spec, 60) for spec in summary.accuracies], colours)
     return figure
+
+
+def _plot_points(axes: Any, summary: Summary, positions: Sequence[float], shares: Sequence[Interval]) -> list[str]:
+    """Plot the markers with their intervals, and a line at the baseline's; return the colours."""
+    colours = [colour for _, colour in zip(positions, itertools.cycle(COLOURS), strict=False)]
+    points = zip(summary.accuracies, positions, shares, itertools.cycle(MARKERS), colours, strict=False)
+    for spec, x, share, marker, colour in points:
+        point = [x], [100 * share.value]
+        look = {"fmt": marker, "fillstyle": "none", "capsize": 3, "elinewidth": 1, "color": colour}
+        axes.errorbar(*point, yerr=_bar_lengths(share), **look)  # not filled, as markers may overlap
+        if (difference := _difference_to_baseline(summary, spec)) is not None:
+            axes.errorbar(*point, yerr=_bar_lengths(difference), fmt="none", ecolor=colour, elinewidth=4, alpha=0.5)
+        elif len(shares) > 1:
+            axes.axhline(100 * share.value, color=colour, linewidth=0.8, linestyle=(0, (4, 4)), alpha=0.6)
+    return colours
+
+
+def _title(summary: Summary) -> str:
+    about = summary.about
+    dataset = PurePath(about["dataset"]).name or about["dataset"]
+    return title_text(f"{about['model']} on {dataset}, n = {summary.count}", 80)
+
+
+def _note(summary: Summary, moved: bool) -> str:
+    """Return what the bars are."""
+    note = "Thin: 95 % interval of each."
+    if len(summary.accuracies) > 1:
+        note += f" Thick: of its difference to {title_text(summary.against, 40)} (dashed line), paired."
+    note += " Markers of nearly equal cost are moved apart." if moved else ""
+    return textwrap.fill(note, NOTE_WIDTH)
 
 
 def side_by_side(costs: Sequence[float], step: float) -> list[float]:

@@ -178,19 +178,18 @@ def test_marks_are_moved_apart_in_their_order_and_no_further_than_they_must(cost
     assert all(places[index] == costs[index] for index in far)
 
 
-def test_marks_of_one_cost_stand_side_by_side_and_the_legend_hides_none() -> None:
+def test_marks_of_one_cost_stand_side_by_side_and_each_has_its_name_beside_it() -> None:
     right, wrong = ([record(number, label=label) for number in range(20)] for label in ("cat", "dog"))
-    about = {"model": "m", "dataset": "d"}
+    about = {"model": "m", "dataset": "data/d"}
     found = summarise({"a": by_id(right), "b": by_id(wrong), "c": by_id(right)}, NAMES, "a", about)
     figure = chart_of(found)
-    figure.draw_without_rendering()
-    (axes,), (legend,) = figure.axes, figure.legends
-    assert not legend.get_window_extent().overlaps(axes.get_window_extent())
+    (axes,) = figure.axes
+    assert not figure.legends and axes.get_title() == "m on d, n = 20"
     assert axes.get_ylim() == (-1, 101), "shares end at 0 and 100"
-    assert [text.get_text() for text in legend.get_texts()] == ["a", "b", "c"]
+    assert [text.get_text() for text in axes.texts if text.get_text()] == ["a", "b", "c"]
     marks = [line.get_xdata()[0] for line in axes.lines if line.get_marker() in MARKERS]
     assert len(marks) == 3 and marks == sorted(set(marks))
-    assert "moved apart" in " ".join(text.get_text() for text in axes.texts)
+    assert "moved apart" in figure.get_supxlabel()
 
 
 def test_images_with_several_labels_are_judged_by_evidence_and_in_pairs() -> None:
