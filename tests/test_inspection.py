@@ -96,6 +96,21 @@ def test_a_line_leads_from_each_merged_token_to_the_one_that_represents_it(model
             assert np.corrcoef(tints[int(y), int(x)], hue[:3])[0, 1] > 0.9, "a dot has the colour of its group"
 
 
+def test_where_lines_would_cross_everywhere_only_the_largest_groups_have_any(models, images) -> None:
+    tokens = np.arange(256)
+    clusters = np.where(tokens < 160, tokens % 80, 80 + tokens - 160)  # 80 pairs, and tokens of their own
+    clusters[160 : 160 + 12] = clusters[0]  # but one group of 14
+    _, clusters = np.unique(clusters, return_inverse=True)
+    kept = np.isin(tokens, np.unique(clusters, return_index=True)[1]).reshape(16, 16)
+    blank = np.zeros((16, 16), np.float32)
+    shape = (clusters.reshape(16, 16), kept, np.zeros((16, 16, 3)))
+    view = BlockView(500, "lgtm:0.5", True, "a", ("a",), kept.sum(), None, blank, kept, *shape)
+    axes = figure_of(images[0][1], [view], "a.png").axes[2]
+    lines, dots = axes.collections
+    assert len(lines.get_segments()) == 13 + 5 and len(dots.get_offsets()) == 6
+    assert axes.get_title() == "merged groups\n80; lines: the 6 largest"
+
+
 @pytest.mark.parametrize("paper", ["white", "black", "magenta"])
 def test_tokens_merged_away_differ_from_any_image(paper: str, models, images) -> None:
     view = views(models["epsilon"], "lgtm:0.5@share=level", images[1][1], (500,))[0]

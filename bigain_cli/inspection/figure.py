@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 _COLUMNS = ("t", "operator", "grid", "tokens", "keys", "groups", "largest", "laplacian", "site")
 _MERGING_TITLES = ("Laplacian score, destinations", "merged groups", "tokens kept", "image after merging")
 _POOLING_TITLES = ("Laplacian score, samples", "cells of keys", "queries", "image that keys are made from")
-_CHEQUER = ((0.62, 0.0, 0.44), (0.9, 0.2, 0.68))  # for tokens that were merged away: no other has two colours
+_CHEQUER = ((0.90, 0.82, 0.93), (0.72, 0.55, 0.80))  # for tokens that were merged away: no other has two colours
+_FEW_COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # of Okabe and Ito
+WIDTH = 14.0  # inches
+MOST_LINES = 40  # that can be followed by eye
 
 
 def as_text(document: dict[str, Any]) -> str:
@@ -56,90 +59,117 @@ def save_figures(folder: Path, id: str, found: Inspection) -> dict[str, str]:
 
 
 def figure_of(image: Image, views: Sequence[BlockView], name: str) -> Figure:
-    """Plot all blocks at one timestep."""
+    """Plot all blocks at one timestep, each under its name."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(20, 0.5 + (3.5 * aspect_of(image) + 0.75) * len(views)), layout="constrained")
-    for row, view in zip(figure.subplots(len(views), 5, squeeze=False), views, strict=True):
-        _plot_block(figure, row, view, image)
-    figure.suptitle(f"{title_text(name)} at timestep {views[0].t}", fontsize=12, parse_math=False)
+    heights = 0.5, (WIDTH / 5 - 0.1) * aspect_of(image) + 1.15
+    figure = Figure(figsize=(WIDTH, heights[0] + heights[1] * len(views)), layout="constrained")
+    figure.suptitle(f"{title_text(name)} at timestep {views[0].t}", fontsize=13, parse_math=False)
+    for part, view in zip(figure.subfigures(len(views), 1, squeeze=False)[:, 0], views, strict=True):
+        _plot_block(part, part.subplots(1, 5), view, image)
     return figure
 
 
-def _plot_block(figure: Figure, axes: Any, view: BlockView, image: Image) -> None:
+def _plot_block(figure: Any, axes: Any, view: BlockView, image: Image) -> None:
     """Plot one block into a row of axes."""
     import numpy as np
 
     rows, columns = view.score.shape
     extent = (-0.5, columns - 0.5, rows - 0.5, -0.5)
     grey = np.asarray(image.convert("L").resize((columns, rows)), dtype=float) / 255
-    show_image(axes[0], image, extent=extent)
-    axes[0].set_title(title_text(view.term), fontsize=10, parse_math=False)
     more = f" and {len(view.shared_by) - 1} more" if len(view.shared_by) > 1 else ""
-    site = view.site.replace(".attentions", "\n.attentions", 1)
-    axes[0].set_ylabel(site + more, fontsize=7, parse_math=False)
+    what = f"{title_text(view.term)} in {view.site}{more}"
+    show_image(axes[0], image, extent=extent)
+    axes[0].set_title(f"\n\nimage\n{rows}×{columns} tokens", fontsize=9)  # below the blank lines' place
+    heading = {"xycoords": "axes fraction", "textcoords": "offset points", "fontsize": 10, "weight": "bold"}
+    axes[0].annotate(what, (0, 1), (0, 34), **heading, parse_math=False).set_in_layout(False)
     scores = axes[1].imshow(view.score, cmap="viridis", extent=extent)
-    figure.colorbar(scores, ax=axes[1], shrink=0.8, pad=0.02).ax.tick_params(labelsize=7)
+    figure.colorbar(scores, ax=axes[1], orientation="horizontal", shrink=0.9, pad=0.02).ax.tick_params(labelsize=8)
     y, x = view.anchors.nonzero()
     axes[1].scatter(x, y, s=_dot_size(view), c="white", edgecolors="black", linewidths=0.4)
-    hues = _group_colours(view.clusters)
-    axes[2].imshow(_tinted(view.clusters, hues, grey), extent=extent, interpolation="nearest")
-    _plot_lines(axes[2], view, hues)
+    shown = _shown_groups(view)
+    hues = _group_colours(view.clusters.max() + 1, shown)
+    axes[2].imshow(_tinted(view.clusters, hues, grey, shown), extent=extent, interpolation="nearest")
+    _plot_lines(axes[2], view, hues, shown)
     axes[3].imshow(_kept_tokens(view, image), extent=extent, interpolation="nearest")
     axes[4].imshow(view.reconstructed, extent=extent, interpolation="nearest")
     titles = _MERGING_TITLES if view.merges else _POOLING_TITLES
-    for each, title, counts in zip(axes[1:], titles, _counts(view), strict=True):
+    for each, title, counts in zip(axes[1:], titles, _counts(view, len(shown)), strict=True):
         each.set_title(f"{title}\n{counts}", fontsize=9)
     for each in axes:
-        each.set(xticks=[], yticks=[])
+        each.set(xticks=[], yticks=[], anchor="N")
 
 
-def _counts(view: BlockView) -> tuple[str, str, str, str]:
+def _counts(view: BlockView, shown: int) -> tuple[str, str, str, str]:
     numbers = view.to_dict()
     alpha = "" if view.alpha is None else f", α = {view.alpha:.3g}"
+    groups = numbers["groups"]
     return (
         f"{numbers['anchors']} of {numbers['tokens']}",
-        f"{numbers['groups']}, the largest of {numbers['largest']}",
+        f"{groups}, the largest of {numbers['largest']}"
+        if shown >= groups
+        else f"{groups}; lines: the {shown} largest",
         f"{numbers['queries']} of {numbers['tokens']} tokens",
         f"{numbers['keys']} keys{alpha}",
     )
 
 
-def _group_colours(clusters: NDArray) -> NDArray:
-    """Return a colour for each group."""
+def _shown_groups(view: BlockView) -> NDArray:
+    """Return the groups whose lines can be told apart: all, or the largest ones if lines would cross everywhere."""
+    import numpy as np
+
+    sizes = np.bincount(view.clusters.ravel())
+    groups = np.flatnonzero(sizes > 1)
+    if not view.merges or (sizes[groups] - 1).sum() <= MOST_LINES:
+        return groups
+    return np.sort(groups[np.argsort(-sizes[groups], kind="stable")[: len(_FEW_COLOURS)]])
+
+
+def _group_colours(groups: int, shown: NDArray) -> NDArray:
+    """Return a colour for each group; a few that are shown get colours that anybody can tell apart."""
     import numpy as np
     from matplotlib import colormaps
+    from matplotlib.colors import to_rgb
 
-    numbers = np.arange(clusters.max() + 1)
-    return colormaps["hsv"](numbers * 0.618034 % 1)[:, :3]  # golden ratio: neighbours differ
+    hues = colormaps["hsv"](np.arange(groups) * 0.618034 % 1)[:, :3]  # golden ratio: neighbours differ
+    if len(shown) <= len(_FEW_COLOURS):
+        hues[shown] = [to_rgb(colour) for colour in _FEW_COLOURS[: len(shown)]]
+    return hues
 
 
-def _tinted(clusters: NDArray, hues: NDArray, grey: NDArray) -> NDArray:
-    """Tint each group over the grey image; a token that is not merged stays grey."""
+def _tinted(clusters: NDArray, hues: NDArray, grey: NDArray, shown: NDArray) -> NDArray:
+    """Tint groups over the grey image, those without lines but a little; a token that is not merged stays grey."""
     import numpy as np
 
-    sizes = np.bincount(clusters.ravel())
-    base = np.repeat(0.3 + 0.6 * grey[..., None], 3, axis=2)
-    grouped = (sizes > 1)[clusters][..., None]
-    return np.where(grouped, 0.55 * hues[clusters] + 0.45 * base, base)
+    strength = np.where(np.bincount(clusters.ravel()) > 1, 0.15, 0.0)  # of each group
+    strength[shown] = 0.6
+    base = np.repeat(0.35 + 0.6 * grey[..., None], 3, axis=2)
+    share = strength[clusters][..., None]
+    return share * hues[clusters] + (1 - share) * base
 
 
-def _plot_lines(axes: Any, view: BlockView, hues: NDArray) -> None:
+def _plot_lines(axes: Any, view: BlockView, hues: NDArray, shown: NDArray) -> None:
     """Plot a line from each token to the one that represents it, which gets a dot in its group's colour."""
     import numpy as np
     from matplotlib.collections import LineCollection
+    from matplotlib.patheffects import withStroke
 
     flat, columns = view.clusters.ravel(), view.clusters.shape[1]
     kept = np.flatnonzero(view.kept if view.merges else view.anchors)
-    representatives = np.full(len(hues), -1)  # of each group
+    representatives = np.full(len(hues), -1)  # of each group that is shown
     representatives[flat[kept]] = kept
+    representatives[np.setdiff1d(np.arange(len(hues)), shown)] = -1
     starts = np.flatnonzero((representatives[flat] >= 0) & (representatives[flat] != np.arange(flat.size)))
     goals = representatives[flat[starts]]
     ends = np.stack([np.stack(np.divmod(each, columns)[::-1], 1) for each in (starts, goals)], 1)  # [lines 2 xy]
-    axes.add_collection(LineCollection(list(ends), colors="black", linewidths=min(1.0, 400 / flat.size + 0.35)))
+    few = len(shown) <= len(_FEW_COLOURS)
+    width = 1.1 if few else min(1.0, 400 / flat.size + 0.35)
+    colours = 0.75 * hues[flat[starts]] if few else "black"
+    around = [withStroke(linewidth=width + 1.2, foreground="white")]  # else a line is lost on dark tokens
+    axes.add_collection(LineCollection(list(ends), colors=colours, linewidths=width, path_effects=around))
     goals = np.unique(goals)
     y, x = np.divmod(goals, columns)
-    axes.scatter(x, y, s=_dot_size(view), c=hues[flat[goals]], edgecolors="black", linewidths=0.5, zorder=3)
+    axes.scatter(x, y, s=_dot_size(view), c=hues[flat[goals]], edgecolors="black", linewidths=0.6, zorder=3)
 
 
 def _dot_size(view: BlockView) -> float:
