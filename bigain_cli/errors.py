@@ -5,8 +5,9 @@ Each class has the exit code of the command.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
+
+from bigain_cli.near_names import did_you_mean
 
 
 class BigainError(Exception):
@@ -42,20 +43,6 @@ class InputError(BigainError):
 
     def __reduce__(self):  # type: ignore[no-untyped-def]
         return type(self), (self.kind, self.what, self.why, self.hint)
-
-
-def near(name: str, known: Iterable[str], most: int = 3) -> list[str]:
-    """Return the known names that are most similar to a misspelt one."""
-    by_folded = {entry.casefold(): entry for entry in known}
-    return [by_folded[match] for match in difflib.get_close_matches(name.casefold(), by_folded, n=most, cutoff=0.5)]
-
-
-def did_you_mean(name: str, known: Iterable[str], otherwise: str | None = None) -> str:
-    """Return a hint that names similar names, or else another one: by default, all known names."""
-    known = list(known)
-    if names := near(name, known):
-        return f"Did you mean {' or '.join(names)}?"
-    return f"Known: {', '.join(known)}." if otherwise is None else otherwise
 
 
 def check_known(kind: str, name: str, known: Iterable[str], why: str = "unknown") -> None:

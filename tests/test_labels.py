@@ -128,11 +128,14 @@ INLINE = "An inline list has commas: cat,dog (one label: cat, with --reject)."
     ("spec", "message"),
     [
         ("pets.txt", "pets.txt: no such label file. Check the path."),
-        ("a,b.csv", "a,b.csv: no such label file. Check the path."),
-        ("lists/pets", "lists/pets: no such label file. Did you mean pets?"),
+        ("a,b.csv", "a,b.csv: no such label file. Check the path, or name a preset: pets, food."),
+        (
+            "lists/pets",
+            "lists/pets: no such label file. Did you mean pets? Check the path, or name a preset: pets, food.",
+        ),
         (
             "pet",
-            "labels 'pet': neither a file nor a preset. Did you mean pets? " + INLINE,
+            "labels 'pet': neither a file nor a preset. Did you mean pets? Presets: pets, food. " + INLINE,
         ),
         (
             "zzz",

@@ -71,7 +71,7 @@ def test_imagenet_homonyms_of_the_preset_are_distinguished() -> None:
 
 def test_near_names_share_a_word_before_they_share_letters() -> None:
     known = ClassVocabulary({0: "crate", 1: "tabby cat", 2: "coast"}, None)
-    with pytest.raises(UsageError, match="Near names: tabby cat"):
+    with pytest.raises(UsageError, match=r"Did you mean tabby cat\? It knows: crate, tabby cat, coast\."):
         known.find("cat")
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bigain_cli.errors import ModelError, did_you_mean
+from bigain_cli.errors import ModelError
+from bigain_cli.near_names import did_you_mean
 from bigain_cli.registry import MODELS, Model
 
 NETWORKS = ("unet", "transformer", "vae", "text_encoder")

@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from bigain_cli.errors import UsageError, near
+from bigain_cli.errors import UsageError
 from bigain_cli.labels.templates import default_template, fill
+from bigain_cli.near_names import did_you_mean, listed
 
 # ImageNet's homonyms: longer names for classes that share one word in the standard list.
 HOMONYMS = {
@@ -73,11 +74,9 @@ class ClassVocabulary:
         return self.unconditional
 
     def _hint(self, name: str) -> str:
-        name = normalised(name)
-        same_words = [other for other in self._ids if set(name.split()) & set(other.split())][:4]
-        names = same_words or near(name, self._ids) or near(name.split(" ")[-1], self._ids)
-        known = _known_names(names, [name.split(",")[0] for name in self.names.values()])
-        return f"{known} For free text choose a text-conditioned model, for example -m sd1.5."
+        known = [name.split(",")[0] for name in self.names.values()]
+        near_names = did_you_mean(normalised(name), self._ids, f"It knows: {listed(known)}.")
+        return f"{near_names} For free text choose a text-conditioned model, for example -m sd1.5."
 
 
 @dataclass(frozen=True)
@@ -143,8 +142,8 @@ class PromptVocabulary:
         return frozenset(normalised(text) for name in self.classes for text in self.sentences(name))
 
     def _refusal(self, prompt: str, why: str, word: str) -> UsageError:
-        known = _known_names(near(word, self._class_of) if word else [], list(self.classes))
-        hint = f"{known} For free text choose another model, for example -m sd1.5."
+        near_names = did_you_mean(word, self._class_of, f"It knows: {listed(self.classes)}.")
+        hint = f"{near_names} For free text choose another model, for example -m sd1.5."
         return UsageError(f"prompt {prompt!r}", why, hint)
 
 
@@ -162,10 +161,3 @@ def plain(text: str) -> str:
 def _words(text: str) -> list[str]:
     """Split a normalised text, without the marks at the ends of its words."""
     return re.sub(r"[.!]+(?=\s|$)", " ", text).split()
-
-
-def _known_names(near_names: Sequence[str], known: Sequence[str], most: int = 12) -> str:
-    """Phrase the near names or, without any, the first known ones."""
-    if near_names:
-        return f"Near names: {', '.join(near_names)}."
-    return f"It knows: {', '.join(known[:most])}{', …' if len(known) > most else ''}."

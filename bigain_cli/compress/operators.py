@@ -9,7 +9,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bigain_cli.errors import UsageError, did_you_mean
+from bigain_cli.errors import UsageError
+from bigain_cli.near_names import did_you_mean
 
 PLACE = ("levels", "blocks")
 MERGING = (*PLACE, "plan", "share", "bias")

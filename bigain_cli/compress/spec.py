@@ -19,7 +19,8 @@ from bigain_cli.compress.operators import (
     format_number,
     operator_info,
 )
-from bigain_cli.errors import UsageError, did_you_mean
+from bigain_cli.errors import UsageError
+from bigain_cli.near_names import did_you_mean
 
 PARTS = ("mlp", "cross")
 SEPARATING_COMMA = re.compile(r",(?!\s*\d)")  # between two specs; one before a number is within a list

@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL.Image import Image
 
-from bigain_cli.errors import InputError, UsageError, did_you_mean
+from bigain_cli.errors import InputError, UsageError
 from bigain_cli.images import Source
 from bigain_cli.labels import Label, LabelSet, presets, read_labels
+from bigain_cli.near_names import did_you_mean, listed
 
 SEEDS = 2**64
 CHOICE_STREAM = 0xE7A1  # separates these random numbers from others of the same seed
@@ -115,7 +116,7 @@ def labels_for(dataset: Dataset, given: str | None) -> tuple[LabelSet, tuple[str
     if given is None and len(names) == len(dataset.classes):
         return labels, tuple(names)  # known datasets number classes as presets do
     missing = dataset.classes[found.index("")]
-    hint = did_you_mean(missing, names, "Every class needs a label of its name.")
+    hint = did_you_mean(missing, names, f"Every class needs a label of its name; there are: {listed(names)}.")
     raise UsageError(labels.origin, f"no label for the class {missing!r} of {dataset.name}", hint)
 
 

@@ -17,8 +17,9 @@ from typing import Any
 from bigain_cli.datasets.dataset import Case, Dataset
 from bigain_cli.datasets.folders import open_image_folder, source_case
 from bigain_cli.datasets.known_datasets import DATASETS, DatasetInfo
-from bigain_cli.errors import BigainError, UsageError, did_you_mean
+from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.images import Source
+from bigain_cli.near_names import did_you_mean
 from bigain_cli.registry import attribute
 
 ANNOTATIONS, IMAGES = "annotations/instances_val2017.json", "val2017"  # of COCO

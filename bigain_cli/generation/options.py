@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bigain_cli.compress import Spec
-from bigain_cli.errors import UsageError, did_you_mean
+from bigain_cli.errors import UsageError
 from bigain_cli.generation.samplers import SAMPLERS
+from bigain_cli.near_names import did_you_mean
 
 if TYPE_CHECKING:
     from bigain_cli.backbones.base import Backbone

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bigain_cli.errors import UsageError, did_you_mean
+from bigain_cli.errors import UsageError
 from bigain_cli.labels.label_files import FORMATS, Label, from_lines, from_list
+from bigain_cli.near_names import did_you_mean, listed
 
 INLINE_LIST = "inline list"  # an origin
 SUFFIXES = (".txt", ".csv", ".json", ".tsv")
@@ -39,10 +40,11 @@ def read_labels(spec: str, presets: Mapping[str, Path]) -> LabelSet:
     if looks_like_path and folder:
         raise UsageError(spec, "a folder, not a label file", "Name a text, CSV or JSON file in it.")
     if looks_like_path:
-        raise UsageError(spec, "no such label file", did_you_mean(Path(spec).stem, presets, "Check the path."))
+        path = f"Check the path, or name a preset: {listed(presets)}." if presets else "Check the path."
+        raise UsageError(spec, "no such label file", did_you_mean(Path(spec).stem, presets, path))
     if "," in spec:
         return LabelSet(from_list(spec, INLINE_LIST), INLINE_LIST)
-    known = did_you_mean(spec, presets, f"Presets: {', '.join(presets)}." if presets else "")
+    known = did_you_mean(spec, presets, f"Presets: {listed(presets)}." if presets else "")
     hint = f"{known} An inline list has commas: cat,dog (one label: cat, with --reject).".strip()
     raise UsageError(f"labels {spec!r}", "neither a file nor a preset", hint)
 

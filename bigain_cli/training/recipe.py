@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bigain_cli.errors import UsageError, did_you_mean
+from bigain_cli.errors import UsageError
+from bigain_cli.near_names import did_you_mean
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 TEMPLATES = ("{}", "a {}", "a photo of a {}", "a photo of a {}.", "a picture of a {}", "an image of a {}")

@@ -12,6 +12,8 @@ from bigain_cli.compress.operators import OperatorInfo
 from bigain_cli.compress.spec import Term
 from bigain_cli.errors import UsageError
 
+KNOWN = "Known: lgtm, tome, sito, abm, iekvd, todo, avg."
+TAKES = "'lgtm' takes compat, mode=, gate=, pad=, stride=, levels=, blocks=, plan=, share=, bias."
 numbers = st.floats(-100, 100, allow_nan=False)
 VALUES = {
     "mode": st.sampled_from(["mean", "prune", "mlerp"]),
@@ -75,10 +77,10 @@ def test_equal_meaning_has_one_text(text: str, canonical: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("lgtmm:0.5", "compression 'lgtmm:0.5': unknown operator 'lgtmm'. Did you mean lgtm?"),
+        ("lgtmm:0.5", "compression 'lgtmm:0.5': unknown operator 'lgtmm'. Did you mean lgtm? " + KNOWN),
         (
             "zzz:1",
-            "compression 'zzz:1': unknown operator 'zzz'. Known: lgtm, tome, sito, abm, iekvd, todo, avg.",
+            "compression 'zzz:1': unknown operator 'zzz'. " + KNOWN,
         ),
         ("lgtm", "compression 'lgtm': 'lgtm' needs a ratio. Write lgtm:0.5."),
         ("tome@fixed", "compression 'tome@fixed': 'tome' needs a ratio. Write tome:0.5@fixed."),
@@ -96,8 +98,8 @@ def test_equal_meaning_has_one_text(text: str, canonical: str) -> None:
             "compression 'iekvd:2.5': '2.5' is no factor for 'iekvd'. Write a whole number from 1 up: iekvd:2 keeps "
             "one key in four.",
         ),
-        ("lgtm:0.5@gat=1", "compression 'lgtm:0.5@gat=1': unknown modifier '@gat=1'. Did you mean gate=?"),
-        ("lgtm:0.5@compta", "compression 'lgtm:0.5@compta': unknown modifier '@compta'. Did you mean compat?"),
+        ("lgtm:0.5@gat=1", "compression 'lgtm:0.5@gat=1': unknown modifier '@gat=1'. Did you mean gate=? " + TAKES),
+        ("lgtm:0.5@compta", "compression 'lgtm:0.5@compta': unknown modifier '@compta'. Did you mean compat? " + TAKES),
         (
             "lgtm:0.5@mode=max",
             "compression 'lgtm:0.5@mode=max': 'max' is no mode for 'lgtm'. Write mean or prune or mlerp.",

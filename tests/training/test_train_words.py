@@ -50,7 +50,7 @@ def test_the_empty_prompt_is_no_condition(prompt: str) -> None:
 @pytest.mark.parametrize(
     ("prompt", "why"),
     [
-        ("a photo of a caat", r"does not know the word 'caat'. Near names: cat"),
+        ("a photo of a caat", r"does not know the word 'caat'. Did you mean cat\? It knows: "),
         ("a photo of a zebra", r"does not know the word 'zebra'. It knows: automobile, cat, big cat, dog"),
         ("a photo of a cat and", "does not know the word 'and'"),
         ("cat dog", r"names several classes \(cat, dog\)"),
