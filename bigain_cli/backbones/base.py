@@ -60,6 +60,7 @@ class Backbone(Protocol):
     any_size: bool  # whether the network takes latents of other heights and widths
     patch: int  # pixels along a side that are channels of one position of a pixel-space network; else 1
     vocabulary: ClassVocabulary | None  # the class names of a label-conditioned model; None: any text
+    class_names: tuple[str, ...]  # of a model that knows its own classes, the main name of each; empty: any text
     has_prefix: bool  # whether part of the network runs before the label enters
     temperature: float | None  # of the probabilities under `score`, if it was fitted
     score: str  # the score that was measured to be best

@@ -37,7 +37,7 @@ class LabelDiT(NetworkBackbone):
         vocabulary: ClassVocabulary,
     ) -> None:
         super().__init__(parts, network, codec, process, GUIDANCE)
-        self.vocabulary = vocabulary
+        self.vocabulary, self.class_names = vocabulary, vocabulary.main_names()
 
     def condition(self, prompts: Sequence[str]) -> Conditions:
         """Return class ids; the empty prompt is the class that training used for a dropped label."""

@@ -16,6 +16,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from bigain_cli.backbones.base import Conditions
+from bigain_cli.backbones.colour_names import COLOURS
 from bigain_cli.backbones.latents import as_image, fit
 from bigain_cli.backbones.model_card import Sampling
 from bigain_cli.backbones.noise_schedule import NoiseSchedule
@@ -50,7 +51,9 @@ class GaussianMixture:
 
     def __post_init__(self) -> None:
         self.device = self.means.device
-        self.vocabulary: ClassVocabulary | None = ClassVocabulary(self.names, unconditional=len(self.names))
+        vocabulary = ClassVocabulary(self.names, unconditional=len(self.names))
+        self.vocabulary: ClassVocabulary | None = vocabulary
+        self.class_names = vocabulary.main_names()
         self.latent_shape: tuple[int, int, int] = tuple(self.means.shape[1:])  # type: ignore[assignment]
         self.timesteps, self.timestep_range = 1000, (0, 1000)
         alphas = cosine_alphas(self.timesteps)
@@ -130,19 +133,6 @@ def cosine_alphas(steps: int, least: float = 2e-3) -> Tensor:
     return angles.cos().square().clamp(least, 1 - least)
 
 
-COLOURS = {
-    "black": (0, 0, 0),
-    "white": (255, 255, 255),
-    "grey, gray": (128, 128, 128),
-    "red": (220, 30, 30),
-    "orange": (255, 145, 20),
-    "yellow": (250, 225, 40),
-    "green": (40, 150, 60),
-    "blue": (40, 80, 200),
-    "purple, violet": (125, 50, 165),
-    "pink": (250, 150, 190),
-    "brown": (115, 70, 35),
-}
 SHADES = (0.8, 1.0, 1.2)
 
 

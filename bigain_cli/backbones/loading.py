@@ -24,7 +24,7 @@ def load(model: str = DEFAULT_MODEL, device: str = "auto", dtype: str = "auto") 
     if location.kind == "form":
         if dtype not in ("auto", "float32"):
             raise UsageError(f"--dtype {dtype}", f"{model} is a closed form in float32", "Leave out --dtype.")
-        return cast(Backbone, attribute(CLOSED_FORMS[location.where])(torch_device))
+        return cast(Backbone, attribute(CLOSED_FORMS[location.where].load)(torch_device))
     if location.kind == "file":
         return assemble(open_single_file(location.name, Path(location.where), torch_device, torch_dtype))
     folder = fetch(location) if location.kind == "hub" else Path(location.where)

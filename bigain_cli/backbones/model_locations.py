@@ -63,10 +63,13 @@ def model_folder(model: Model) -> Path:
 
 def is_present(location: ModelLocation, cache: Path) -> bool:
     """Tell whether a model can be loaded without a download."""
-    if location.kind != "hub":
-        return True
+    return location.kind != "hub" or cached_snapshot(location, cache) is not None
+
+
+def cached_snapshot(location: ModelLocation, cache: Path) -> Path | None:
+    """Return the folder of a hub model in a cache of downloads, if all of it is there."""
     snapshots = cache / f"models--{location.where.replace('/', '--')}" / "snapshots"
-    return any(_is_complete(snapshot) for snapshot in snapshots.glob("*"))
+    return next(filter(_is_complete, sorted(snapshots.glob("*"))), None)
 
 
 def fetch(location: ModelLocation) -> Path:

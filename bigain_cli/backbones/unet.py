@@ -53,6 +53,7 @@ class TextUNet(NetworkBackbone):
         if codec.vae is not None:
             self.schedule = self.schedule | LATENT_SCHEDULE
         card = parts.card
+        self.class_names = tuple(card.classes)
         self._prompt_vocabulary = PromptVocabulary(card.classes, card.templates) if card.classes else None
         self._empty = self.condition([""]).rows
 

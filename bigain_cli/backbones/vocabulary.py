@@ -59,6 +59,15 @@ class ClassVocabulary:
         why = f"not among the {len(self.names)} classes this model knows"
         raise UsageError(f"label {name!r}", why, self._hint(name))
 
+    def main_names(self) -> tuple[str, ...]:
+        """Return a name for each class by which it is found: its first that no other class has, or its number."""
+        return tuple(self._main_name(number, name) for number, name in self.names.items())
+
+    def _main_name(self, number: int, name: str) -> str:
+        homonyms = (longer for longer, (other, _) in HOMONYMS.items() if other == number)
+        candidates = (part.strip() for part in (*name.split(","), *homonyms, name))
+        return next((part for part in candidates if self._ids.get(normalised(part)) == [number]), str(number))
+
     def knows(self, name: str) -> bool:
         """Tell whether a name can be found."""
         try:
@@ -85,6 +94,10 @@ class PromptVocabulary:
 
     classes: Mapping[str, Sequence[str]]
     templates: Sequence[str]
+
+    def main_names(self) -> tuple[str, ...]:
+        """Return the main name of each class."""
+        return tuple(self.classes)
 
     def sentences(self, name: str) -> list[str]:
         """Return every template filled with every name of a class."""

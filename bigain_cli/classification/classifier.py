@@ -22,7 +22,7 @@ from bigain_cli.classification.denoising import DenoisingErrors, SharedComputati
 from bigain_cli.classification.elimination import Elimination
 from bigain_cli.classification.heatmaps import pixel_errors_of
 from bigain_cli.classification.image_run import EmptyPrompt, ImageRun, OrderedResults
-from bigain_cli.classification.label_prompts import Labels, as_label_set, label_prompts
+from bigain_cli.classification.label_prompts import Labels, as_label_set, label_prompts, own_labels
 from bigain_cli.classification.ranking import Failure, Ranking, check_min_probability
 from bigain_cli.classification.settings import settings_record, temperature_of
 from bigain_cli.classification.stopping import StoppingRules
@@ -40,7 +40,7 @@ BATCHES_PER_ROUND = 4  # images are started until a round of evaluations fills s
 def classify(
     backbone: Backbone | str,
     images: Images,
-    labels: Labels,
+    labels: Labels | None = None,
     *,
     templates: Sequence[str] = (),
     rules: StoppingRules | None = None,
@@ -55,9 +55,10 @@ def classify(
 ) -> Iterator[Ranking | Failure]:
     """Rank the labels for each image, in the order of the images.
 
-    A backbone may be given by its model's name. Without `compress`, the compression is the one that suits it best.
-    With `maps`, every ranking has `evidence`: heatmaps of where in the image the evidence lies. Where the best label's
-    probability is below `min_probability`, a ranking's `answer` is "unsure".
+    A backbone may be given by its model's name. Without labels, the classes that the model knows are ranked; without
+    `compress`, the compression is the one that suits it best. With `maps`, every ranking has `evidence`: heatmaps of
+    where in the image the evidence lies. Where the best label's probability is below `min_probability`, a ranking's
+    `answer` is "unsure".
     """
     run = Classification(
         backbone, labels, templates, rules, seed, reject, batch, timing, share_prefix, compress, maps,
@@ -75,7 +76,7 @@ class Classification:
     def __init__(
         self,
         backbone: Backbone | str,
-        labels: Labels,
+        labels: Labels | None = None,
         templates: Sequence[str] = (),
         rules: StoppingRules | None = None,
         seed: int = 0,
@@ -90,7 +91,8 @@ class Classification:
     ) -> None:
         self.backbone = backbone = as_backbone(backbone)
         self.rules = (rules or StoppingRules()).for_model(backbone.score, backbone.draws)
-        self.competing = label_prompts(as_label_set(labels), templates, reject, backbone.vocabulary, backbone.template)
+        self.labels = own_labels(backbone.class_names, backbone.name) if labels is None else as_label_set(labels)
+        self.competing = label_prompts(self.labels, templates, reject, backbone.vocabulary, backbone.template)
         check_min_probability(min_probability, [label.name for label in self.competing])
         self._prompt_counts = [len(label.texts) for label in self.competing]
         self._empty_prompt = EmptyPrompt.find(self._prompt_counts, reject) if maps else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bigain_cli.backbones.vocabulary import ClassVocabulary
+from bigain_cli.backbones.vocabulary import ClassVocabulary, PromptVocabulary
 from bigain_cli.errors import UsageError
 from bigain_cli.labels import DEFAULT_TEMPLATE, INLINE_LIST, Label, LabelSet, presets, prompts_for, read_labels
 
@@ -49,6 +49,30 @@ def label_prompts(
         spelled = " without spaces (red,green)" if labels.origin == INLINE_LIST else ""  # where a shell would split it
         raise UsageError(labels.origin, "one label cannot be ranked", f"Give at least two{spelled}, or add --reject.")
     return tuple(found)
+
+
+def check_prompts(
+    labels: LabelSet,
+    templates: Sequence[str],
+    reject: bool,
+    vocabulary: ClassVocabulary | PromptVocabulary | None,
+    usual: str = DEFAULT_TEMPLATE,
+) -> tuple[LabelPrompts, ...]:
+    """Return the prompts of each label; refuse those that a closed vocabulary does not know, before it is loaded."""
+    class_names = vocabulary if isinstance(vocabulary, ClassVocabulary) else None
+    found = label_prompts(labels, templates, reject, class_names, usual)
+    if isinstance(vocabulary, PromptVocabulary):
+        for text in (text for label in found for text in label.texts):
+            vocabulary.normalise(text)
+    return found
+
+
+def own_labels(classes: Sequence[str], model: str) -> LabelSet:
+    """Return the classes that a model knows as labels; refuse a model that reads any text."""
+    if not classes:
+        hint = "Give labels: -l FILE, -l cat,dog or a preset (bigain list labels)."
+        raise UsageError("no labels", f"{model} reads any text, and so has no classes of its own", hint)
+    return LabelSet(tuple(map(Label, classes)), f"the {len(classes):,} classes of {model}")
 
 
 def _class_names(labels: Sequence[Label], templates: Sequence[str], vocabulary: ClassVocabulary) -> list[LabelPrompts]:

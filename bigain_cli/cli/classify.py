@@ -11,7 +11,6 @@ from bigain_cli.cli import options
 from bigain_cli.cli.classify_request import ClassifyRequest
 from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.options import input_option, label_option, more_option, output_option
-from bigain_cli.errors import UsageError
 from bigain_cli.registry import DEFAULT_MODEL, OUTPUTS
 
 SUFFIXES = {suffix: name for name, entry in OUTPUTS.items() for suffix in entry.suffixes}
@@ -31,7 +30,13 @@ def classify(
     ] = False,
     labels: Annotated[
         str | None,
-        label_option("--labels", "-l", metavar="LABELS", help="A file, a preset (bigain list labels), or a,b,c."),
+        label_option(
+            "--labels",
+            "-l",
+            metavar="LABELS",
+            help="A file, a preset (bigain list labels), or a,b,c.",
+            show_default="the model's own classes",
+        ),
     ] = None,
     template: options.Template = None,
     reject: Annotated[
@@ -87,9 +92,6 @@ def classify(
       bigain classify photos/ -r -l pets -m sd1.5 -o pets.jsonl --resume
     """
     options.check_output(output, "pets.jsonl")
-    if labels is None:
-        hint = "Give -l FILE, -l cat,dog or a preset (bigain list labels)."
-        raise UsageError("no labels", "nothing to choose between", hint)
     formats = {"json": as_json, "jsonl": as_jsonl, "csv": as_csv, "tsv": as_tsv}
     request = ClassifyRequest(
         inputs=tuple(inputs or ()), files_from=files_from, null=null, recursive=recursive,
@@ -105,7 +107,7 @@ def classify(
     if dry_run:
         from bigain_cli.cli import dry_run as plan
 
-        return plan.dry_run(request)
+        return plan.dry_run(request, messages)
     from bigain_cli.cli.classify_run import run_request
 
     return run_request(request, messages)

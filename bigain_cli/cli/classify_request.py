@@ -32,7 +32,7 @@ class ClassifyRequest:
     files_from: str | None
     null: bool
     recursive: bool
-    labels: str
+    labels: str | None
     templates: tuple[str, ...]
     model: str
     device: str

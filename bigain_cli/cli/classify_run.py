@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from bigain_cli.backbones.model_locations import resolve
 from bigain_cli.classification.ranking import Failure, Ranking
+from bigain_cli.cli.classify_labels import check_labels, choose_labels, find_model, say_labels
 from bigain_cli.cli.classify_progress import ClassifyProgress
 from bigain_cli.cli.classify_request import ClassifyRequest
 from bigain_cli.cli.input_count import InputCount
 from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.options import load_model
-from bigain_cli.labels import LabelSet, presets, read_labels
+from bigain_cli.labels import LabelSet
 from bigain_cli.outputs.heatmap_figure import save_heatmap
 from bigain_cli.outputs.output_format import Layout, OutputFormat, opened
 from bigain_cli.outputs.plotting import can_map
@@ -30,11 +30,12 @@ WIDTH, NARROWEST = 80, 60  # cells of a table's lines where there is no terminal
 
 def run_request(request: ClassifyRequest, messages: Messages) -> int:
     """Classify every image; return 1 if any input failed, else 0."""
-    labels = read_labels(request.labels, presets())
-    messages.detail(f"labels: {labels.origin}, {len(labels.labels)} of them")
+    model = find_model(request)
+    labels = choose_labels(request, model, messages)
     request.check_output()
+    if labels is not None:
+        check_labels(request, labels, model)
     folder = make_folder(request.heatmap) if request.heatmap is not None else None
-    resolve(request.model)
     with ExitStack() as open_files:
         found = request.sources(open_files)
         run = _start(request, labels, messages)
@@ -95,7 +96,7 @@ def _stamp(output: str | None) -> tuple[int, int] | None:
     return found.st_ino, found.st_mtime_ns
 
 
-def _start(request: ClassifyRequest, labels: LabelSet, messages: Messages) -> Any:
+def _start(request: ClassifyRequest, labels: LabelSet | None, messages: Messages) -> Any:
     """Load the model and encode the labels' prompts."""
     from bigain_cli.classification.classifier import Classification
 
@@ -115,6 +116,8 @@ def _start(request: ClassifyRequest, labels: LabelSet, messages: Messages) -> An
         with_images=with_images,
         min_probability=request.min_probability,
     )
+    if labels is None:
+        say_labels(run.labels, messages)
     if run.report is not None:
         messages.detail(f"compression:\n{run.report}")
     return run

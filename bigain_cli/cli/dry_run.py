@@ -4,33 +4,35 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import typer
 
-from bigain_cli.backbones.model_card import ModelCard
-from bigain_cli.backbones.model_locations import is_present, resolve
-from bigain_cli.classification.label_prompts import label_prompts
+from bigain_cli.backbones.model_locations import is_present
 from bigain_cli.classification.stopping import mappable_score
+from bigain_cli.cli.classify_labels import check_labels, choose_labels, find_model
 from bigain_cli.cli.classify_request import ClassifyRequest
 from bigain_cli.cli.listing import hub_cache
-from bigain_cli.labels import presets, read_labels
+from bigain_cli.cli.messages import Messages
+from bigain_cli.errors import UsageError
 from bigain_cli.outputs.output_format import encode
 from bigain_cli.outputs.whole_files import check_folder
 
 
-def dry_run(request: ClassifyRequest) -> int:
+def dry_run(request: ClassifyRequest, messages: Messages) -> int:
     """Print what the run would do; return 1 if an input is missing."""
-    labels = read_labels(request.labels, presets())
+    model = find_model(request)
+    labels = choose_labels(request, model, messages)
+    if labels is None:
+        hint = "Give -l, or classify one image first, which downloads the model."
+        raise UsageError(f"--dry-run -m {request.model}", "its classes are not known before it is downloaded", hint)
     request.check_output()
-    model = resolve(request.model)
-    card = ModelCard.read(Path(model.where)) if model.kind == "folder" else ModelCard()
+    card, location = model.card, model.location
     rules = request.rules.for_model(card.score, card.draws)
     if request.heatmap is not None:
         check_folder(request.heatmap)
         mappable_score(rules.score or card.score)
-    competing = label_prompts(labels, request.templates, request.reject, None, card.template)
+    competing = check_labels(request, labels, model)
     prompts = [len(label.texts) for label in competing]
     with ExitStack() as open_files:
         found = list(request.sources(open_files))
@@ -44,7 +46,7 @@ def dry_run(request: ClassifyRequest) -> int:
         "labels_from": labels.origin,
         "prompts": sum(prompts),
         "evaluations_at_most": images * rules.most_evaluations(prompts, planned),
-        "model": {"name": model.name, "source": model.where, "present": is_present(model, hub_cache())},
+        "model": {"name": location.name, "source": location.where, "present": is_present(location, hub_cache())},
         "output": request.output or "stdout",
         "format": request.format,
     }
