@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import accumulate, takewhile
 
 TableRows = Sequence[Sequence[str]]
 
 _UNSAFE = re.compile(  # control characters, line and paragraph ends, marks that reorder text, surrogates
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
+
+JOINER, WIDENING = "\u200d", "\ufe0f"  # makes one sign of the letters beside it; makes the letter before it wide
 
 
 def counted(count: int, name: str) -> str:
@@ -50,20 +53,20 @@ def cell_width(text: str) -> int:
 
 
 def shortened(text: str, width: int) -> str:
-    """Return a text that takes at most so many terminal cells: a longer one loses its middle."""
+    """Replace the middle of a text by … if it takes more than so many terminal cells: its end tells files apart."""
     if cell_width(text) <= width:
         return text
-    head, tail, room = 0, len(text), width - 1  # the ellipsis takes a cell
-    left = right = 0
-    while True:
-        from_end = right <= left  # the end of a path says more than its beginning
-        size = cell_width(text[tail - 1] if from_end else text[head])
-        if left + right + size > room:
-            return f"{text[:head]}…{text[tail:]}"
-        if from_end:
-            tail, right = tail - 1, right + size
-        else:
-            head, left = head + 1, left + size
+    end = text[len(text) - _fitting(text[::-1], width // 2) :]
+    while end and not cell_width(end[0]):  # a mark that belongs to a letter that is left out
+        end = end[1:]
+    start = text[: _fitting(text, width - 1 - cell_width(end))].rstrip(JOINER)
+    return f"{start}…{end}" if width > 0 else ""
+
+
+def _fitting(text: str, width: int) -> int:
+    """Return how many letters from the start fit, as if each stood alone; together they never take more."""
+    widths = accumulate(1 if letter == WIDENING else cell_width(letter) for letter in text)
+    return sum(1 for _ in takewhile(lambda used: used <= width, widths))
 
 
 def safe(text: str) -> str:
