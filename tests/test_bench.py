@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -323,7 +324,8 @@ TURNS = ("--labels", "2", "--draws", "1", "--batch", "2", "--rounds", "1", "--de
 def test_the_command_writes_a_document(bare, tmp_path: Path) -> None:
     model = ("bench", "-m", str(bare["epsilon"]), "--random-weights", *TURNS)
     result = commands.warm(*model, "-c", "lgtm:0.5", "-c", "iekvd:2", "--json", "-o", "found.json", cwd=tmp_path)
-    assert (result.code, result.out) == (0, b"") and "took" in result.err
+    assert (result.code, result.out) == (0, b"")
+    assert re.search(r"\nbigain: 3 specs timed in 1 round in [\d.]+ s \(.* s loading, .*\) → found.json\n$", result.err)
     found = json.loads((tmp_path / "found.json").read_text())
     wanted = (
         "version model weights parameters size latent device device_name dtype torch threads attention memory labels "
@@ -352,12 +354,50 @@ def test_the_command_writes_tables(tmp_path: Path) -> None:
     text = commands.warm("bench", "-m", "colours", *TURNS, "-q", cwd=tmp_path)
     assert (text.code, text.err) == (0, "")
     lines = text.out.decode().splitlines()
-    assert lines[0].startswith("colours") and "1 rounds, every spec in turn, after 1 to warm up" in lines
-    assert lines[-2].split()[:2] == ["spec", "evals/s"] and lines[-1].split()[0] == "none"
+    assert lines[0].startswith("colours") and "1 round, every spec in turn, after 1 to warm up" in lines
+    table = lines[lines.index("") + 1 :]
+    assert re.split(" {2,}", table[0]) == ["spec", "evals/s", "times as fast [min, max]", "GFLOP", "peak GiB"]
+    assert table[1].split()[0] == "none" and "--wide" in table[-1]
     drawn = commands.warm("bench", "-m", "colours", *TURNS, "-o", "found.md", cwd=tmp_path)
     rows = [line for line in (tmp_path / "found.md").read_text().splitlines() if line.startswith("|")]
     assert drawn.code == 0 and len(rows) == 3 and rows[0].startswith("| spec | evals/s |")
     assert len({row.count("|") for row in rows}) == 1
+
+
+SPECS_OF_ROWS = ("none", "lgtm:0.7@share=level", "lgtm:0.7@levels=all@metric=keys@share=level+iekvd:2@0.9:1.2")
+
+
+@given(
+    st.lists(st.floats(1e-4, 1e4), min_size=12, max_size=12),
+    st.none() | st.floats(1e-3, 1e4),
+    st.sampled_from([1, 3, 96]),
+)
+def test_a_table_of_times_fits_a_terminal_and_wide_has_everything(
+    numbers: list[float], gflop: float | None, threads: int
+) -> None:
+    def spread(at: int) -> dict[str, float]:
+        low, median, high = sorted(numbers[at : at + 3])
+        return {"median": median, "low": low, "high": high}
+
+    rows = [
+        {"compress": spec, "evaluations_per_second": numbers[9], "milliseconds": spread(0), "ratio": spread(3)}
+        | {"gflop": gflop, "share_of_peak": 0.123, "outside_milliseconds": 1.2, "bookkeeping_milliseconds": None}
+        | {"peak_memory": int(numbers[10] * 2**20)}
+        for spec in SPECS_OF_ROWS
+    ]
+    result = {
+        "model": "m", "weights": "random", "parameters": 2.8e6, "size": [32, 32], "dtype": "float32", "device": "cpu",
+        "device_name": "A processor with a very long name @ 2.10GHz", "threads": threads, "torch": "2.14", "labels": 1,
+        "draws": 1, "evaluations": 1, "batch": 16, "filled": 1, "prefix": True, "compile": False, "rounds": 1,
+        "warm_up": 1, "attention": "AttnProcessor2_0, flash_attention", "peak_gflop_per_second": 24.1,
+        "memory": "resident set of the process", "timings": rows,
+    }  # fmt: skip
+    text, wide = as_text(result), as_text(result, wide=True)
+    lines = text.splitlines()
+    start = next(at for at, line in enumerate(lines) if line.startswith("spec")) + 1
+    assert max(map(len, lines)) <= 80 and len({line.split("  ")[0] for line in lines[start : start + 3]}) == 3
+    assert all(spec in wide for spec in SPECS_OF_ROWS) and "overhead ms" in wide
+    assert "a turn: 1 label x 1 draw = 1 evaluation in" in " ".join(text.split()) and "1 rows" not in text
 
 
 @pytest.mark.parametrize(
@@ -367,6 +407,7 @@ def test_the_command_writes_tables(tmp_path: Path) -> None:
         (["-m", "sd3"], "neither a known alias"),
         (["-m", "colours", "--random-weights"], "has no weights"),
         (["--json", "--markdown"], "only one format"),
+        (["--json", "--wide"], "json has everything"),
         (["--json", "-o", "x.md"], "says another format"),
         (["-o", "x.png"], "names no format"),
         (["--dtype", "half"], "--dtype half: unknown"),

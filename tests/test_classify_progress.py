@@ -17,7 +17,7 @@ from bigain_cli.cli import classify_progress, progress
 from bigain_cli.cli.classify_progress import ClassifyProgress, RunCounts
 from bigain_cli.cli.live_table import plain
 from bigain_cli.cli.messages import Messages
-from bigain_cli.cli.progress import spoken_time
+from bigain_cli.outputs.text import spoken_time
 
 SIX = ["red", "orange", "pink", "brown", "purple", "grey"]
 

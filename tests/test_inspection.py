@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,9 @@ def test_the_command_gives_numbers_and_images(models, images, tmp_path: Path, mo
     images[0][1].save("a.png")
     command = ["inspect", "a.png", "-m", str(models["epsilon"]), "-c", "lgtm:0.5@share=level"]
     assert run_command_line([*command, "-t", "900,100", "-o", "figures", "--json"]) == 0
-    document: dict[str, Any] = json.loads(capsys.readouterr().out)
+    printed = capsys.readouterr()
+    document: dict[str, Any] = json.loads(printed.out)
+    assert re.fullmatch(r"bigain: 1 image at 2 timesteps in [\d.]+ s → figures\n", printed.err)
     assert [block_view["t"] for block_view in document["looks"]] == [100, 900]
     assert document["pictures"] == {t: f"figures/a.png-t{t}.png" for t in ("100", "900")}
     assert all(Path(path).stat().st_size > 1000 for path in document["pictures"].values())
@@ -150,6 +153,12 @@ def test_the_command_gives_numbers_and_images(models, images, tmp_path: Path, mo
     assert run_command_line([*command, "-t", "100"]) == 0
     table = capsys.readouterr().out.splitlines()
     assert table[0].split()[:3] == ["t", "operator", "grid"] and table[1].split()[0] == "100"
+    assert max(map(len, table)) <= 80 and "laplacian" not in table[0]
+    assert run_command_line([*command, "-t", "100", "--wide", "-q"]) == 0
+    whole = capsys.readouterr()
+    assert "laplacian" in whole.out and "transformer_blocks" in whole.out and not whole.err
+    with pytest.raises(UsageError, match="json has everything"):
+        run_command_line([*command, "--wide", "--json"])
     for wrong, why in (("-t x", "not whole numbers"), ("-c lgtm", "lgtm"), ("-m colours", "has no network")):
         with pytest.raises(UsageError, match=why):
             run_command_line([*command, *wrong.split()])

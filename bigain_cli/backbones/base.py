@@ -94,6 +94,17 @@ class Backbone(Protocol):
         """Compute in another dtype from now on."""
 
 
+def described(backbone: Backbone) -> str:
+    """Return a backbone's representation: its name, its size and where it computes."""
+    size = "×".join(map(str, backbone.latent_shape))
+    return f"<{type(backbone).__name__} {backbone.name!r}, {size}, on {machine_of(backbone)}>"
+
+
+def machine_of(backbone: Backbone) -> str:
+    """Return where a backbone computes, as a phrase."""
+    return f"{backbone.device} in {str(backbone.dtype).removeprefix('torch.')}"
+
+
 def join(parts: Sequence[Any]) -> Any:
     """Concatenate tensors, or equal nests of tuples, lists and dicts of tensors, row-wise."""
     first = parts[0]

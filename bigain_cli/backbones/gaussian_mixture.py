@@ -15,7 +15,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from bigain_cli.backbones.base import Conditions
+from bigain_cli.backbones.base import Conditions, described
 from bigain_cli.backbones.colour_names import COLOURS
 from bigain_cli.backbones.latents import as_image, fit
 from bigain_cli.backbones.model_card import Sampling
@@ -25,7 +25,7 @@ from bigain_cli.compress.sites import Site
 from bigain_cli.labels.templates import DEFAULT_TEMPLATE
 
 
-@dataclass
+@dataclass(repr=False)
 class GaussianMixture:
     """Components N(μ, σ²I), each of one class; no condition means all of them."""
 
@@ -48,6 +48,8 @@ class GaussianMixture:
     has_prefix: bool = False
     patch: int = 1
     dtype: torch.dtype = torch.float32
+
+    __repr__ = described
 
     def __post_init__(self) -> None:
         self.device = self.means.device

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from bigain_cli.errors import ModelError
 from bigain_cli.near_names import did_you_mean
@@ -70,6 +70,18 @@ def cached_snapshot(location: ModelLocation, cache: Path) -> Path | None:
     """Return the folder of a hub model in a cache of downloads, if all of it is there."""
     snapshots = cache / f"models--{location.where.replace('/', '--')}" / "snapshots"
     return next(filter(_is_complete, sorted(snapshots.glob("*"))), None)
+
+
+def download_size(location: ModelLocation) -> int | None:
+    """Return how many bytes of a hub model would be downloaded; None if the hub does not say."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        files: Any = snapshot_download(location.where, allow_patterns=PATTERNS, ignore_patterns=UNUSED, dry_run=True)
+    except Exception as problem:  # noqa: BLE001 — the download itself gives a better reason
+        del problem
+        return None
+    return sum(file.file_size for file in files if file.will_download)
 
 
 def fetch(location: ModelLocation) -> Path:

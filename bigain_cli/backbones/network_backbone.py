@@ -13,6 +13,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
+from bigain_cli.backbones.base import described
 from bigain_cli.backbones.diffusers_folder import DiffusersFolder
 from bigain_cli.backbones.latents import ImageCodec
 from bigain_cli.backbones.noise_schedule import NoiseSchedule
@@ -37,6 +38,8 @@ class NetworkBackbone:
         self.scale, self.patch = codec.scale, codec.patch
         config: Any = network.config
         self.latent_shape = (config.in_channels, *_pair(config.sample_size))
+
+    __repr__ = described
 
     @property
     def device(self) -> torch.device:

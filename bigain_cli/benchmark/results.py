@@ -6,13 +6,16 @@ Ratios are taken within a round, where both sides had the same load on the machi
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from bigain_cli.classification.ranking import significant
+from bigain_cli.compress.spec import in_short
 from bigain_cli.errors import UsageError
-from bigain_cli.outputs.text import aligned, markdown
+from bigain_cli.outputs.report_sections import wrapped
+from bigain_cli.outputs.text import COLUMNS as TERMINAL
+from bigain_cli.outputs.text import aligned, counted, markdown, spoken_time
 
 
 @dataclass(frozen=True)
@@ -175,16 +178,33 @@ COLUMNS: dict[str, Callable[[Result], str]] = {
     "overhead ms": lambda row: _number(row["bookkeeping_milliseconds"], "{:.3g}"),
     "peak GiB": lambda row: f"{row['peak_memory'] / 2**30:.2f}",
 }
+NARROW = ("spec", "evals/s", "times as fast [min, max]", "GFLOP", "peak GiB")
 
 
-def as_text(result: Result) -> str:
-    """Return the text for a terminal."""
-    return "\n".join([*_settings_lines(result), "", aligned(tuple(COLUMNS), _rows(result))])
+def as_text(result: Result, wide: bool = False) -> str:
+    """Return the text for a terminal: what matters in 80 columns, or everything."""
+    if wide:
+        return "\n".join([*_settings_lines(result), "", aligned(tuple(COLUMNS), _rows(result, COLUMNS))])
+    names = in_short([row["compress"] for row in result["timings"]])
+    rows = [[names[spec], *cells] for spec, *cells in _rows(result, NARROW)]
+    lines = [wrapped(line, TERMINAL) for line in _settings_lines(result)]
+    unlike = "" if all(name == short for name, short in names.items()) else "Specs are shown without @share=level. "
+    note = f"{unlike}--wide shows more columns, --json everything."
+    return "\n".join([*lines, "", aligned(NARROW, rows, width=TERMINAL), "", wrapped(note, TERMINAL)])
 
 
 def as_markdown(result: Result) -> str:
     """Return Markdown for a document."""
-    return "\n".join([*(f"{line}  " for line in _settings_lines(result)), "", markdown(tuple(COLUMNS), _rows(result))])
+    lines = [f"{line}  " for line in _settings_lines(result)]
+    return "\n".join([*lines, "", markdown(tuple(COLUMNS), _rows(result, COLUMNS))])
+
+
+def closing(result: Result) -> str:
+    """Return what was timed, and how long each stage took, as the run's last sentence."""
+    seconds = result["seconds"]
+    stages = ", ".join(f"{spoken_time(each)} {stage.replace('_', ' ')}" for stage, each in seconds.items())
+    what = f"{counted(len(result['timings']), 'spec')} timed in {counted(result['rounds'], 'round')}"
+    return f"{what} in {spoken_time(sum(seconds.values()))} ({stages})"
 
 
 def _settings_lines(result: Result) -> list[str]:
@@ -192,16 +212,18 @@ def _settings_lines(result: Result) -> list[str]:
     weights = "random weights" if result["weights"] == "random" else f"weights {result['weights']}"
     parameters = "" if result["parameters"] is None else f", {result['parameters'] / 1e6:.1f} M parameters"
     width, height = result["size"]
-    filled = f", {result['filled']} rows of the last one filled up" if result["filled"] else ""
+    filled = f", {counted(result['filled'], 'row')} of the last one filled up" if result["filled"] else ""
     shared = "what no label enters computed once a draw" if result["prefix"] else "everything computed for each label"
     compiled = "compiled" if result["compile"] else "not compiled"
     kernel = "" if result["attention"] is None else f"attention: {result['attention']}; "
     return [
         f"{result['model']} ({weights}{parameters}) at {width}x{height} in {result['dtype']}",
-        f"{result['device_name']} ({result['device']}), {result['threads']} CPU threads, torch {result['torch']}",
-        f"a turn: {result['labels']} labels x {result['draws']} draws = {result['evaluations']} evaluations "
+        f"{result['device_name']} ({result['device']}), {counted(result['threads'], 'CPU thread')}, "
+        f"torch {result['torch']}",
+        f"a turn: {counted(result['labels'], 'label')} x {counted(result['draws'], 'draw')} = "
+        f"{counted(result['evaluations'], 'evaluation')} "
         f"in batches of {result['batch']}{filled}; {shared}, {compiled}",
-        f"{result['rounds']} rounds, every spec in turn, after {result['warm_up']} to warm up",
+        f"{counted(result['rounds'], 'round')}, every spec in turn, after {result['warm_up']} to warm up",
         f"{kernel}peak: {_peak(result['peak_gflop_per_second'])} in a matrix product; memory: {result['memory']}",
     ]
 
@@ -211,8 +233,8 @@ def _spread(value: dict[str, float]) -> str:
     return f"{value['median']:.4g} [{value['low']:.4g}, {value['high']:.4g}]"
 
 
-def _rows(result: Result) -> list[list[str]]:
-    return [[cell(row) for cell in COLUMNS.values()] for row in result["timings"]]
+def _rows(result: Result, columns: Iterable[str]) -> list[list[str]]:
+    return [[COLUMNS[name](row) for name in columns] for row in result["timings"]]
 
 
 def _number(value: float | None, form: str) -> str:

@@ -9,18 +9,20 @@ from typing import Annotated, Any
 import typer
 
 from bigain_cli.backbones.model_locations import resolve
-from bigain_cli.benchmark.results import as_markdown, as_text, check_options
+from bigain_cli.benchmark.results import as_markdown, as_text, check_options, closing
 from bigain_cli.cli import options
 from bigain_cli.cli.messages import Messages
+from bigain_cli.cli.model_loading import load_model
 from bigain_cli.cli.options import JSON, MARKDOWN, TEXT, effort_option, model_option, more_option, output_option
 from bigain_cli.cli.progress import ProgressBar
 from bigain_cli.compress import Spec, parse
 from bigain_cli.outputs.output_format import encode
+from bigain_cli.outputs.text import safe
 from bigain_cli.outputs.whole_files import check_target, write_whole
 from bigain_cli.registry import DEFAULT_MODEL
 from bigain_cli.version import __version__
 
-FORMATS = {TEXT: as_text, MARKDOWN: as_markdown, JSON: lambda found: json.dumps(found, ensure_ascii=False, indent=1)}
+FORMATS = {MARKDOWN: as_markdown, JSON: lambda found: json.dumps(found, ensure_ascii=False, indent=1)}
 
 
 def bench(
@@ -64,6 +66,7 @@ def bench(
         str | None,
         output_option("--output", "-o", metavar="FILE", help="A .txt, .md or .json file.", show_default="stdout"),
     ] = None,
+    wide: options.Wide = False,
     force: options.Force = False,
     quiet: options.Quiet = False,
 ) -> int:
@@ -82,15 +85,19 @@ def bench(
     output = None if output == "-" else output
     formats = {JSON: as_json, MARKDOWN: as_markdown}
     chosen = options.chosen_format(formats, output, options.SUMMARY_SUFFIXES, "--json or --markdown")
+    options.check_wide(wide, chosen)
     if output is not None:
         check_target(output, force)
     settings = {**counts, "size": size, "prefix": prefix, "compile": compile}
-    found = _run(Messages.start(quiet), (model, device, dtype), random_weights, specs, settings)
-    text = encode(FORMATS[chosen](found) + "\n")
+    messages = Messages.start(quiet)
+    found = _run(messages, (model, device, dtype), random_weights, specs, settings)
+    whole = wide or output is not None
+    text = encode((as_text(found, whole) if chosen == TEXT else FORMATS[chosen](found)) + "\n")
     if output is None:
         typer.echo(text, nl=False)
     else:
         write_whole(output, text, force)
+    messages.closing(closing(found) + (f" → {safe(output)}" if output is not None else ""))
     return 0
 
 
@@ -100,7 +107,7 @@ def _run(
     """Load the model, time it, and return the results with the seconds of each stage."""
     resolve(model[0])
     began = time.perf_counter()
-    from bigain_cli.backbones.loading import load
+    from bigain_cli.backbones.base import machine_of
     from bigain_cli.backbones.random_weights import load_random
     from bigain_cli.benchmark.benchmark import bench
     from bigain_cli.benchmark.machine import process_age
@@ -109,14 +116,12 @@ def _run(
         backbone = load_random(*model, settings["size"])
         settings = {**settings, "size": None}
     else:
-        backbone = load(*model)
+        backbone = load_model(*model, messages)
     loading = time.perf_counter() - began
     starting = {} if (lived := process_age()) is None else {"starting": round(lived - loading, 6)}
     names = ", ".join(map(str, dict.fromkeys([Spec(), *specs])))
-    messages.note(f"timing {names} in turn, {model[0]} on {backbone.device}")
+    messages.note(f"timing {names} in turn, {model[0]} on {machine_of(backbone)}")
     with ProgressBar(messages, "timing", "steps") as progress:
         found = bench(backbone, specs, step=progress.show, **settings).to_dict()
     stages = {**starting, "loading": round(loading, 6), **found["seconds"]}
-    took = ", ".join(f"{seconds:.1f} s {stage.replace('_', ' ')}" for stage, seconds in stages.items())
-    messages.note(f"took {took}")
     return {"version": __version__, **found, "seconds": stages}

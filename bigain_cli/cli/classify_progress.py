@@ -10,11 +10,10 @@ from bigain_cli.classification.ranking import UNSURE, Failure, Ranking
 from bigain_cli.cli.input_count import InputCount
 from bigain_cli.cli.live_table import most_evaluations_left, plain, table
 from bigain_cli.cli.messages import Messages, write_line
-from bigain_cli.cli.progress import PAUSE, Display, clock, progress_bar, spoken_time
-from bigain_cli.outputs.text import counted
+from bigain_cli.cli.progress import LONG, PAUSE, Display, progress_bar
+from bigain_cli.outputs.text import clock, counted, spoken_time
 
 WATCH_PAUSE = 1.0  # seconds between an image's lines with --watch where there is no terminal
-LONG = 10.0  # seconds from which on a run says at its start what it will take
 FIRST_LOOK = 5.0  # seconds after which a run is judged by its evaluations, if no image is done yet
 
 

@@ -15,7 +15,7 @@ from bigain_cli.cli.classify_progress import ClassifyProgress
 from bigain_cli.cli.classify_request import ClassifyRequest
 from bigain_cli.cli.input_count import InputCount
 from bigain_cli.cli.messages import Messages
-from bigain_cli.cli.options import load_model
+from bigain_cli.cli.model_loading import load_model
 from bigain_cli.labels import LabelSet
 from bigain_cli.outputs.heatmap_figure import save_heatmap
 from bigain_cli.outputs.output_format import Layout, OutputFormat, opened

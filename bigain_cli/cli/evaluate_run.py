@@ -12,7 +12,7 @@ import typer
 from bigain_cli.classification.label_prompts import NONE
 from bigain_cli.cli.evaluate_request import EvaluateRequest
 from bigain_cli.cli.messages import Messages
-from bigain_cli.cli.options import load_model
+from bigain_cli.cli.model_loading import load_model
 from bigain_cli.cli.progress import ProgressBar
 from bigain_cli.errors import UsageError
 from bigain_cli.outputs.html_report import Html

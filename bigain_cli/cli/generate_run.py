@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from dataclasses import replace
 from typing import Any
 
 from bigain_cli.backbones.model_locations import resolve
 from bigain_cli.cli.generate_request import GenerateRequest
 from bigain_cli.cli.messages import Messages
-from bigain_cli.cli.options import load_model
+from bigain_cli.cli.model_loading import load_model
 from bigain_cli.cli.progress import ProgressBar
 from bigain_cli.generation.generated_image import arrange, plan_grid
-from bigain_cli.generation.image_paths import STDOUT
+from bigain_cli.generation.image_paths import STDOUT, destination
 from bigain_cli.generation.options import size_text
 from bigain_cli.generation.zoom import Zoom
 from bigain_cli.outputs.json import line
 from bigain_cli.outputs.output_format import encode
+from bigain_cli.outputs.text import counted, safe, spoken_time
 from bigain_cli.outputs.whole_files import make_folder, write_whole
 
 
@@ -31,13 +33,16 @@ def run_request(request: GenerateRequest, messages: Messages) -> int:
     if (folder := os.path.dirname(request.paths[0])) and not os.path.isdir(folder):
         make_folder(folder)
     writer = _Writer(request, _zoom(request, generation.options.size, messages))
-    with ProgressBar(messages, "generating", "steps") as progress:
+    began = time.monotonic()
+    with ProgressBar(messages, "generating", "steps", plan=generation.plan) as progress:
         for event in generation.events():
             if isinstance(event, GenerationProgress):
                 progress.show(event.done, event.of)
             else:
                 with progress.cleared():
                     writer.write(event)
+    images = counted(len(request.prompts) * request.count, "image")
+    messages.closing(f"{images} in {spoken_time(time.monotonic() - began)} → {safe(destination(request.paths))}")
     return 0
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from typing import Annotated, Any
 
 import typer
 
 from bigain_cli.backbones.model_locations import resolve
 from bigain_cli.cli import options
+from bigain_cli.cli.messages import Messages
+from bigain_cli.cli.model_loading import load_model
 from bigain_cli.cli.options import effort_option, model_option, output_option
 from bigain_cli.compress import Spec, parse
 from bigain_cli.errors import UsageError
@@ -17,6 +20,7 @@ from bigain_cli.images import Source, find, read
 from bigain_cli.inspection.figure import as_text, figure_name, save_figures
 from bigain_cli.outputs.output_format import encode
 from bigain_cli.outputs.plotting import require_plotting
+from bigain_cli.outputs.text import counted, safe, spoken_time
 from bigain_cli.outputs.whole_files import check_folder, check_new, make_folder
 from bigain_cli.registry import DEFAULT_MODEL
 
@@ -38,6 +42,8 @@ def inspect(
     ] = None,
     force: options.Force = False,
     as_json: options.Json = False,
+    wide: options.Wide = False,
+    quiet: options.Quiet = False,
 ) -> int:
     """Show what a compression does to an image.
 
@@ -53,8 +59,13 @@ def inspect(
     options.check_machine(device, dtype)
     spec, timesteps, source = parse(compress), _read_timesteps(times), _find_image(image)
     _check_output(output, force, [figure_name(source.id, t) for t in timesteps])
-    document = _run(source, (model, device, dtype), spec, timesteps, seed, output)
-    typer.echo(encode(json.dumps(document, ensure_ascii=False, indent=1) if as_json else as_text(document)))
+    options.check_wide(wide, options.JSON if as_json else options.TEXT)
+    messages, began = Messages.start(quiet), time.monotonic()
+    document = _run(source, (model, device, dtype), spec, timesteps, seed, output, messages)
+    typer.echo(encode(json.dumps(document, ensure_ascii=False, indent=1) if as_json else as_text(document, wide)))
+    where = f" → {safe(output)}" if output is not None else ""
+    steps = f"1 image at {counted(len(timesteps), 'timestep')}"
+    messages.closing(f"{steps} in {spoken_time(time.monotonic() - began)}{where}")
     return 0
 
 
@@ -86,15 +97,21 @@ def _check_output(output: str | None, force: bool, names: list[str]) -> None:
 
 
 def _run(
-    source: Source, model: tuple[str, str, str], spec: Spec, timesteps: list[int], seed: int, output: str | None
+    source: Source,
+    model: tuple[str, str, str],
+    spec: Spec,
+    timesteps: list[int],
+    seed: int,
+    output: str | None,
+    messages: Messages,
 ) -> dict[str, Any]:
     """Inspect the image, save the figures, and return the numbers."""
     resolve(model[0])
     pixels = read(source)
-    from bigain_cli.backbones.loading import load
+    backbone = load_model(*model, messages)
     from bigain_cli.inspection.inspector import inspect
 
-    inspection = inspect(load(*model), pixels, spec, timesteps, seed)
+    inspection = inspect(backbone, pixels, spec, timesteps, seed)
     document = {"id": source.id, "model": model[0], "seed": seed, **inspection.to_dict()}
     if output is not None:
         document["pictures"] = save_figures(make_folder(output), source.id, inspection)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import PurePath
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from bigain_cli.cli.messages import Messages
 from bigain_cli.compress import Spec, parse
 from bigain_cli.errors import UsageError, check_known
 from bigain_cli.registry import DTYPES, SCHEDULES, SCORES
@@ -130,12 +128,7 @@ def chosen_format(flags: Mapping[str, bool], output: str | None, suffixes: Mappi
     return chosen[0] if chosen else named or TEXT
 
 
-def load_model(model: str, device: str, dtype: str, messages: Messages) -> Any:
-    """Load a backbone, and report how long it took."""
-    from bigain_cli.backbones.loading import load
-
-    started = time.monotonic()
-    backbone = load(model, device, dtype)
-    kind = str(backbone.dtype).removeprefix("torch.")
-    messages.detail(f"model: {model} on {backbone.device} in {kind}, loaded in {time.monotonic() - started:.1f} s")
-    return backbone
+def check_wide(wide: bool, form: str) -> None:
+    """Refuse --wide where everything is written anyway."""
+    if wide and form in (JSON, MARKDOWN):
+        raise UsageError("--wide", "is about the table", f"Leave it out: {form} has everything.")

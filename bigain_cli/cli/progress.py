@@ -9,9 +9,12 @@ from contextlib import contextmanager
 from typing import Any, Self
 
 from bigain_cli.cli.messages import Messages
+from bigain_cli.outputs.text import clock, spoken_time
 
 PAUSE = 10.0  # seconds between lines where there is no terminal
 REFRESH = 0.1  # seconds between two states on a terminal
+LONG = 10.0  # seconds from which on a run says at its start what it will take
+MEASURED = 2.0  # seconds after which a run's speed is known well enough for that
 BAR = 40  # cells at most
 
 
@@ -63,11 +66,14 @@ class Display:
 
 
 class ProgressBar(Display):
-    """Shows how many steps of a run are done, `before` of them by an earlier run, and the time left."""
+    """Shows how many steps of a run are done, `before` of them by an earlier run, and the time left.
 
-    def __init__(self, messages: Messages, doing: str, unit: str, before: float = 0) -> None:
+    A long run says once, as soon as its speed is measured, how long its `plan` takes.
+    """
+
+    def __init__(self, messages: Messages, doing: str, unit: str, before: float = 0, plan: str = "") -> None:
         super().__init__(messages)
-        self._doing, self._unit, self._before = doing, unit, before
+        self._doing, self._unit, self._before, self._plan = doing, unit, before, plan
         self._noted = self.began
 
     def show(self, done: float, of: float, note: str = "") -> None:
@@ -76,6 +82,11 @@ class ProgressBar(Display):
         pace = (done - self._before) / max(now - self.began, 1e-9)
         left = f"{clock((of - done) / pace) if pace > 0 else '-:--'} left"
         count = f"{done:.0f}/{of:.0f} {self._unit}"
+        if self._plan and pace > 0 and now - self.began > MEASURED:
+            expected = (of - self._before) / pace
+            if expected > LONG:
+                self.messages.note(f"{self._plan}, about {spoken_time(expected)}")
+            self._plan = ""
         if self.on_terminal:
             if self.due(urgent=done >= of):
                 share = done / of if of else 1.0
@@ -97,22 +108,3 @@ def progress_bar(before: str, share: float, after: str) -> Any:
     grid.add_column(no_wrap=True)
     grid.add_row(Text(before), ProgressBar(total=1.0, completed=share), Text(after))
     return grid
-
-
-def clock(seconds: float) -> str:
-    """Write a duration as h:mm:ss or m:ss."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def spoken_time(seconds: float) -> str:
-    """Write a duration as people say it: 45 s, 3 min, 2.5 h, 3 days."""
-    for size, unit in ((86400.0, "days"), (3600.0, "h"), (60.0, "min")):
-        if seconds >= 2 * size:
-            return f"{_few_digits(seconds / size)} {unit}"
-    return f"{_few_digits(seconds)} s"
-
-
-def _few_digits(value: float) -> str:
-    return f"{value:.1f}".removesuffix(".0") if value < 9.95 else f"{value:.0f}"

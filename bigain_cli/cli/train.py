@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Annotated, Any
@@ -18,6 +19,7 @@ from bigain_cli.training.job import (
     VALIDATION,
     Event,
     ImagesLoaded,
+    TrainingDone,
     TrainingJob,
     TrainingProgress,
     ValidationProgress,
@@ -116,11 +118,13 @@ def _share_or_path(held_out: str) -> float | str:
 
 def _run(job: TrainingJob, resume: bool, force: bool, messages: Messages) -> int:
     """Train, showing progress; print the folder at the end."""
+    from bigain_cli.backbones.devices import choose_device
     from bigain_cli.training.trainer import train
 
     new_folders = missing_folders(job.path)
+    machine = f"{choose_device(job.device)} in {job.recipe.precision}"
     try:
-        _report(train(job, resume, force), messages)
+        prompt = _report(train(job, resume, force), machine, messages)
     except KeyboardInterrupt:
         if job.checkpoint.is_file():
             messages.note(f"{job.path} holds the last checkpoint: repeat the command with --resume (without --force)")
@@ -129,21 +133,24 @@ def _run(job: TrainingJob, resume: bool, force: bool, messages: Messages) -> int
             remove_empty_folders(job.path, new_folders)
         raise
     typer.echo(job.path)
+    messages.closing(f"try it: bigain generate {shlex.quote(prompt)} -m {shlex.quote(str(job.path))}")
     return 0
 
 
-def _report(events: Iterator[Event], messages: Messages) -> None:
-    """Show progress as a bar, and write all other events as lines, on stderr."""
-    stage = ""
+def _report(events: Iterator[Event], machine: str, messages: Messages) -> str:
+    """Show progress as a bar, and write all other events as lines, on stderr; return a prompt to try."""
+    stage = prompt = ""
     with ExitStack() as bars:
         for event in events:
             if isinstance(event, TrainingProgress | ValidationProgress):
                 if event.stage != stage:
                     bars.close()
-                    stage, progress = event.stage, ProgressBar(messages, event.stage, "images", before=event.images)
-                    bars.enter_context(progress)
+                    stage, plan = event.stage, f"{event.stage} on {event.of - event.images} images, {machine}"
+                    progress = bars.enter_context(ProgressBar(messages, stage, "images", event.images, plan))
                 progress.show(event.images, event.of, str(event))
                 continue
             messages.note(str(event))
+            prompt = event.prompt if isinstance(event, TrainingDone) else prompt
             for reason in event.skipped if isinstance(event, ImagesLoaded) else ():
                 messages.detail(f"skipped: {reason}")
+    return prompt

@@ -141,6 +141,12 @@ def index_of_spec(text: str, specs: Sequence[Spec], names: Sequence[str]) -> int
     raise UsageError(f"--against {text}", "is not among the specs", f"Compared are {', '.join(names)}.")
 
 
+def in_short(names: Sequence[str]) -> dict[str, str]:
+    """Return specs without what `by_level` adds, for a narrow table, unless two would read alike."""
+    short = {name: name.replace("@share=level", "") for name in names}
+    return short if len({*short.values()}) == len(short) else {name: name for name in names}
+
+
 def _add_part(part: str, terms: list[Term], text: str) -> None:
     at = next((i for i in reversed(range(len(terms))) if terms[i].merges), None)
     if at is None:

@@ -14,7 +14,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from bigain_cli.backbones.base import Backbone, Conditions
+from bigain_cli.backbones.base import Backbone, Conditions, machine_of
 from bigain_cli.backbones.batch_sizes import generation_batch_size, out_of_memory, stable_batch_size
 from bigain_cli.backbones.devices import leave_float16
 from bigain_cli.backbones.loading import as_backbone
@@ -25,6 +25,7 @@ from bigain_cli.generation.generated_image import GeneratedImage
 from bigain_cli.generation.options import GenerationOptions, check_prompts, latent_shape
 from bigain_cli.generation.samplers import DEFAULT_SAMPLER, SAMPLERS
 from bigain_cli.generation.sampling_loop import Guidance, SamplingLoop
+from bigain_cli.outputs.text import counted
 from bigain_cli.version import __version__
 
 
@@ -78,6 +79,12 @@ class Generation:
             self.report = compression.report(self._shape[1:], tokens) if compression is not None else None
         if self.report is not None:
             self.report.warn()
+
+    @property
+    def plan(self) -> str:
+        """What the run takes, as a phrase."""
+        images, steps = counted(len(self._jobs), "image"), counted(self._evaluations, "step")
+        return f"{images} × {steps} on {machine_of(self.backbone)}"
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -27,6 +27,13 @@ def image_paths(output: str | None, prompts: Sequence[str], count: int, seed: in
     return [os.path.join(output, name) if output is not None else name for name in names]
 
 
+def destination(paths: Sequence[str]) -> str:
+    """Return where images are, for people: a file, a folder or stdout."""
+    if paths[0] == STDOUT:
+        return "stdout"
+    return paths[0] if len(paths) == 1 else os.path.dirname(paths[0]) or "this folder"
+
+
 def image_names(prompts: Sequence[str], count: int, seed: int) -> list[str]:
     """Name each image after its prompt and its seed."""
     stems: list[str] = []

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bigain_cli.outputs.plotting import aspect_of, rendered, show_image, title_text
-from bigain_cli.outputs.text import aligned
+from bigain_cli.outputs.text import COLUMNS, aligned, shortened
 from bigain_cli.outputs.whole_files import file_name, save_file
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from bigain_cli.inspection.inspector import BlockView, Inspection
 
 _COLUMNS = ("t", "operator", "grid", "tokens", "keys", "groups", "largest", "laplacian", "site")
+_LAPLACIAN = _COLUMNS.index("laplacian")  # left out of a narrow table
+_OPERATOR = 12  # cells of an operator in a narrow table
 _MERGING_TITLES = ("Laplacian score, destinations", "merged groups", "tokens kept", "image after merging")
 _POOLING_TITLES = ("Laplacian score, samples", "cells of keys", "queries", "image that keys are made from")
 _CHEQUER = ((0.90, 0.82, 0.93), (0.72, 0.55, 0.80))  # for tokens that were merged away: no other has two colours
@@ -27,11 +29,18 @@ WIDTH = 14.0  # inches
 MOST_LINES = 40  # that can be followed by eye
 
 
-def as_text(document: dict[str, Any]) -> str:
-    """Align the numbers in columns, with the share of operations saved and the figures' files below."""
+def as_text(document: dict[str, Any], wide: bool = False) -> str:
+    """Align the numbers in columns, with the share of operations saved and the figures' files below.
+
+    Unless it is wide, a line takes at most 80 cells, and parts that all names of blocks have are left out.
+    """
     about = document["compression"]
     saved = f"{about['compress']}: {about['saved']:.1%} of a pass saved"
-    table = aligned(_COLUMNS, [_cells(numbers) for numbers in document["looks"]], left=len(_COLUMNS))
+    rows = [_COLUMNS, *(_cells(numbers) for numbers in document["looks"])]
+    if not wide:
+        rows = [_narrow(row) for row in rows]
+    last = len(rows[0]) - 1
+    table = aligned(rows[0], rows[1:], left=last + 1, width=None if wide else COLUMNS, names=last)
     return "\n".join([table, saved, *document.get("pictures", {}).values()])
 
 
@@ -42,6 +51,17 @@ def _cells(numbers: dict[str, Any]) -> tuple[str, ...]:
     grid, tokens = "x".join(map(str, numbers["grid"])), f"{numbers['tokens']} -> {numbers['queries']}"
     counts = (str(numbers[name]) for name in ("keys", "groups", "largest"))
     return str(numbers["t"]), numbers["operator"], grid, tokens, *counts, means, numbers["site"] + more
+
+
+def _narrow(row: Sequence[str]) -> tuple[str, ...]:
+    """Return a row's most important cells."""
+    t, operator, *counts, site = (cell for at, cell in enumerate(row) if at != _LAPLACIAN)
+    return (
+        t,
+        shortened(operator, _OPERATOR),
+        *counts,
+        site.replace(".attentions", "").replace(".transformer_blocks", ""),
+    )
 
 
 def figure_name(id: str, t: int) -> str:

@@ -1,12 +1,15 @@
-"""Text for people: counts, tables as aligned text or as Markdown, and names without control characters."""
+"""Text for people: counts, durations, aligned and Markdown tables, and names without control characters."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate, takewhile
 
 TableRows = Sequence[Sequence[str]]
+COLUMNS = 80  # cells of a terminal that tables fit
+GUTTER = "  "  # between columns
+LEAST_NAME = 5  # cells that are left of a name at least
 
 _UNSAFE = re.compile(  # control characters, line and paragraph ends, marks that reorder text, surrogates
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
@@ -20,15 +23,41 @@ def counted(count: int, name: str) -> str:
     return f"{count} {name}" if count == 1 else f"{count} {name}s"
 
 
-def aligned(head: Sequence[str], rows: TableRows, left: int = 1) -> str:
-    """Align columns: the first few to the left, the others to the right."""
-    table = [head, *rows]
-    widths = [max(map(cell_width, column)) for column in zip(*table, strict=True)]
+def aligned(head: Sequence[str], rows: TableRows, left: int = 1, width: int | None = None, names: int = 0) -> str:
+    """Align columns: the first few to the left, the others to the right.
+
+    With a width, the column of names is shortened until a row takes at most so many cells.
+    """
+    table = [list(row) for row in (head, *rows)]
+    if width is not None:
+        short = short_names([row[names] for row in table[1:]], room_for_names(head, rows, width, names))
+        for row in table[1:]:
+            row[names] = short[row[names]]
+    widths = _widths(table)
     lines = []
     for row in table:
         cells = zip(row, widths, strict=True)
-        lines.append("  ".join(pad(cell, width, at < left) for at, (cell, width) in enumerate(cells)).rstrip())
+        lines.append(GUTTER.join(pad(cell, width, at < left) for at, (cell, width) in enumerate(cells)).rstrip())
     return "\n".join(lines)
+
+
+def room_for_names(head: Sequence[str], rows: TableRows, width: int, names: int = 0) -> int:
+    """Return how many cells are left for the column of names."""
+    widths = _widths([head, *rows])
+    return max(width - sum(widths) + widths[names] - len(GUTTER) * (len(widths) - 1), LEAST_NAME)
+
+
+def short_names(names: Iterable[str], width: int) -> dict[str, str]:
+    """Shorten names; if two of them would look alike, all get a number."""
+    known = list(dict.fromkeys(names))
+    short = {name: shortened(name, width) for name in known}
+    if len({*short.values()}) < len(known):
+        short = {name: shortened(f"{number} {name}", width) for number, name in enumerate(known, 1)}
+    return short
+
+
+def _widths(table: TableRows) -> list[int]:
+    return [max(map(cell_width, column)) for column in zip(*table, strict=True)]
 
 
 def markdown(head: Sequence[str], rows: TableRows) -> str:
@@ -67,6 +96,30 @@ def _fitting(text: str, width: int) -> int:
     """Return how many letters from the start fit, as if each stood alone; together they never take more."""
     widths = accumulate(1 if letter == WIDENING else cell_width(letter) for letter in text)
     return sum(1 for _ in takewhile(lambda used: used <= width, widths))
+
+
+def clock(seconds: float) -> str:
+    """Write a duration as h:mm:ss or m:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def spoken_time(seconds: float) -> str:
+    """Write a duration as people say it: 45 s, 3 min, 2.5 h, 3 days."""
+    for size, unit in ((86400.0, "days"), (3600.0, "h"), (60.0, "min")):
+        if seconds >= 2 * size:
+            return f"{_few_digits(seconds / size)} {unit}"
+    return f"{_few_digits(seconds)} s"
+
+
+def _few_digits(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0") if value < 9.95 else f"{value:.0f}"
+
+
+def spoken_size(size: int) -> str:
+    """Write a number of bytes as people say it: 4.9 GB, 23.0 MB."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
 def safe(text: str) -> str:

@@ -176,6 +176,7 @@ class TrainingDone:
     folder: str
     seconds: float
     accuracy: str | None
+    prompt: str  # for an image of the first class
 
     def __str__(self) -> str:
         return f"trained in {self.seconds / 60:.1f} minutes" + (f"; {self.accuracy}" if self.accuracy else "")

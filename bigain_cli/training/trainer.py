@@ -93,7 +93,10 @@ def _train(job: TrainingJob, resume: bool) -> Iterator[Event]:
     if held_out and job.validation != 0:
         validation = yield from _validate(job, vocabulary, held_out)
     _write_backbone(job, training, vocabulary, validation)
-    yield TrainingDone(str(job.path), training.seconds, str(validation) if validation is not None else None)
+    accuracy = str(validation) if validation is not None else None
+    first = next(iter(vocabulary.classes))
+    prompt = first if job.recipe.arch == "dit" else vocabulary.prompt(first)
+    yield TrainingDone(str(job.path), training.seconds, accuracy, prompt)
 
 
 def _choose_device(job: TrainingJob) -> torch.device:

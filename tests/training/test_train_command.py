@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -90,6 +91,9 @@ def test_a_killed_training_resumes_to_the_same_bytes(bigain: Forks, place: Path,
     done = bigain(*command, "--resume", cwd=place)
     assert (done.code, done.out.decode()) == (0, f"{tmp_path / 'x'}\n"), done.err
     assert "continuing after 32 of 64 images" in done.err
+    advice = done.err.splitlines()[-1].removeprefix("bigain: try it: ")
+    tried = commands.warm(*shlex.split(advice)[1:], cwd=tmp_path)
+    assert advice.startswith("bigain generate ") and tried.code == 0 and tried.out, advice
     assert weights(tmp_path / "x") == expected(place, arch, tmp_path / "whole")
     assert not list((tmp_path / "x").rglob("*.part")) and not (tmp_path / "x" / ".new").exists()
 
@@ -177,6 +181,7 @@ def test_messages_are_on_stderr_and_the_folder_on_stdout(finished: Path, place: 
         r"bigain: 2 images held out",
         r"bigain: checkpoint at 64 images, finished/training/samples-000000064.png",
         r"bigain: trained in [\d.]+ minutes; [\d.]+ % \[[\d.]+, [\d.]+\] of 2 held-out images, 16 draws per label",
+        r"bigain: try it: bigain generate cat -m finished",
     ]
     assert len(said) == len(patterns), said
     for line, pattern in zip(said, patterns, strict=True):
