@@ -1,4 +1,4 @@
-"""95 % intervals: from bootstrap replicates, whose resamples are shared so that differences are paired, or Wilson's.
+"""95 % intervals: of shares, of means, and from bootstrap replicates, which are shared so that differences are paired.
 
 Must not know features or networks.
 """
@@ -6,6 +6,7 @@ Must not know features or networks.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +33,13 @@ class Interval:
 
     def __str__(self) -> str:
         return f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}]"
+
+    def percent(self, sign: str = "-", unit: str = "") -> str:
+        """Write a share in per cent; with the sign "+" a difference in points."""
+        if math.isnan(self.value):
+            return "–"
+        value, low, high = (f"{100 * each:{sign}.1f}" for each in (self.value, self.low, self.high))
+        return f"{value}{unit} [{low}, {high}]"
 
 
 @dataclass(frozen=True)
@@ -78,6 +86,13 @@ def spread(value: float, replicates: Array, least: float = -math.inf, most: floa
         return Interval(value, math.nan, math.nan)
     low, high = np.quantile(known, (0.025, 0.975)) - known.mean()
     return Interval(value, max(least, value + min(0.0, float(low))), min(most, value + max(0.0, float(high))))
+
+
+def mean_interval(values: Sequence[float], least: float, most: float) -> Interval:
+    """Return the mean of independent values within bounds, with the normal interval; of one value, with the bounds."""
+    value = float(np.mean(values))
+    half = Z * float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.inf
+    return Interval(value, max(least, value - half), min(most, value + half))
 
 
 def wilson(share: float, count: float) -> Interval:

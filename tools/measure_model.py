@@ -23,8 +23,9 @@ from bigain_cli.classification.elimination import Elimination
 from bigain_cli.classification.estimators import fitted_temperature, gap_softmax, probabilities
 from bigain_cli.classification.label_prompts import as_label_set, label_prompts
 from bigain_cli.compress import compressed
-from bigain_cli.evaluation.accuracy import calibration_error as ece
-from bigain_cli.evaluation.accuracy import chance_error, paired_interval
+from bigain_cli.evaluation.accuracy import paired_interval
+from bigain_cli.evaluation.calibration import calibration_error as ece
+from bigain_cli.evaluation.calibration import chance_error
 from bigain_cli.images import digest
 from bigain_cli.intervals import wilson
 from bigain_cli.noise_draws import Draws

@@ -55,7 +55,7 @@ def evaluate(
     budget: options.Budget = None,
     schedule: options.Schedule = "race",
     score: options.Score = None,
-    seed: Annotated[int, effort_option(metavar="N", help="Random seed of draws and chosen images.")] = 0,
+    seed: Annotated[int, more_option(metavar="N", help="Random seed of draws and chosen images.")] = 0,
     batch: options.Batch = None,
     records: Annotated[
         str | None, output_option(metavar="FILE.jsonl", help="Save each record as soon as it is made.")
@@ -68,8 +68,10 @@ def evaluate(
         output_option("--output", "-o", metavar="FILE", help="A .txt, .md or .json file, or a .html report."),
     ] = None,
     figure: Annotated[
-        str | None, output_option(metavar="FILE", help="Plot accuracy against cost, .png or .svg.")
+        str | None, output_option(metavar="FILE", help="Plot accuracy against cost and coverage, .png or .svg.")
     ] = None,
+    min_probability: options.MinProbability = None,
+    wide: options.Wide = False,
     generate: Annotated[
         int | None, effort_option(metavar="N", help="Generate and compare N images per spec, too.")
     ] = None,
@@ -105,6 +107,7 @@ def evaluate(
         rules=StoppingRules(schedule, confidence, draws, budget, None, score), seed=seed, batch=batch,
         records=records, resume=resume, format=options.chosen_format(formats, output, SUFFIXES, "--json or --markdown"),
         output=None if output == "-" else output, figure=figure, confusion=confusion, download=download, force=force,
+        min_probability=min_probability, wide=wide,
         generate=generated_images(generate, force, generating),
     )  # fmt: skip
     request.check()

@@ -7,13 +7,14 @@ import os
 from dataclasses import dataclass, fields
 from typing import Any
 
+from bigain_cli.classification.ranking import check_min_probability
 from bigain_cli.classification.stopping import StoppingRules
-from bigain_cli.cli.options import SUMMARY_SUFFIXES, check_machine
+from bigain_cli.cli.options import SUMMARY_SUFFIXES, check_machine, check_wide
 from bigain_cli.compress.spec import parse_specs
 from bigain_cli.errors import UsageError
 from bigain_cli.evaluation.generated_image_options import GeneratedImagesOptions
 from bigain_cli.evaluation.records import RecordFile
-from bigain_cli.outputs.plotting import figure_files
+from bigain_cli.outputs.plotting import RISK_COVERAGE, figure_files, file_beside
 from bigain_cli.outputs.whole_files import check_target
 from bigain_cli.registry import DEFAULT_FEATURE
 
@@ -45,6 +46,8 @@ class EvaluateRequest:
     confusion: bool
     download: bool
     force: bool
+    min_probability: float | None
+    wide: bool
     generate: GeneratedImagesOptions | None = None
 
     @property
@@ -57,6 +60,11 @@ class EvaluateRequest:
         """The files to plot."""
         return () if self.figure is None else figure_files(self.figure)
 
+    @property
+    def is_wide(self) -> bool:
+        """Whether tables have all columns: on request, and in a text file."""
+        return self.wide or (self.output is not None and self.format != "html")
+
     def check(self) -> None:
         """Refuse contradictions, files that cannot be written, and unknown devices and dtypes."""
         parse_specs(self.specs, self.against)
@@ -66,12 +74,15 @@ class EvaluateRequest:
         if self.limit == 0:
             self._check_without_images()
         RecordFile(self.records, self.resume, self.force)
-        targets = [name for name in (self.output, *self.figures) if name is not None]
+        beside = [file_beside(name, RISK_COVERAGE) for name in self.figures]
+        targets = [name for name in (self.output, *self.figures, *beside) if name is not None]
         for name in targets:
             if [*targets, self.records].count(name) > 1:
                 raise UsageError(name, "is named twice", "Name different files.")
             check_target(name, self.replace, self.resume)
         check_machine(self.device, self.dtype)
+        check_min_probability(self.min_probability)
+        check_wide(self.wide, self.format)
 
     def _check_without_images(self) -> None:
         """Refuse --limit 0 without --generate, and with options that only classification needs."""
@@ -79,7 +90,8 @@ class EvaluateRequest:
             raise UsageError(
                 "--limit 0", "nothing is classified, and without --generate nothing generated", "Leave it out."
             )
-        given = [name for name in ("records", "figure", "confusion", "per_class") if getattr(self, name)]
+        names = ("records", "figure", "confusion", "per_class", "min_probability")
+        given = [name for name in names if getattr(self, name)]
         given += [field.name for field in fields(StoppingRules) if getattr(self.rules, field.name) != field.default]
         for name in given:
             option = name.replace("_", "-")

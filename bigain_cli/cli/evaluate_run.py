@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import PurePath
@@ -17,8 +18,8 @@ from bigain_cli.cli.progress import ProgressBar
 from bigain_cli.errors import UsageError
 from bigain_cli.outputs.html_report import Html
 from bigain_cli.outputs.output_format import Layout, encode, opened
-from bigain_cli.outputs.plotting import rendered
-from bigain_cli.outputs.text import counted
+from bigain_cli.outputs.plotting import RISK_COVERAGE, file_beside, rendered
+from bigain_cli.outputs.text import counted, safe, spoken_time
 from bigain_cli.outputs.whole_files import open_target, write_whole
 
 TOP = 5  # labels per image in a report
@@ -29,6 +30,7 @@ def run_request(request: EvaluateRequest, messages: Messages) -> int:
     """Evaluate; return 1 if any image failed, else 0."""
     run = _start(request, messages)
     with _open_report(request, run) as report:
+        began = time.monotonic()
         _classify(run, request, messages, report)
         try:
             if request.generate is not None:
@@ -43,6 +45,8 @@ def run_request(request: EvaluateRequest, messages: Messages) -> int:
     if summary.failed:
         more = "; --json names them all" if len(summary.failed) > MOST_FAILURES else ""
         messages.error(f"{excluded(len(summary.failed))} for every spec{more}")
+    where = f" → {safe(request.output)}" if request.output is not None else ""
+    messages.closing(f"{summary.headline}, in {spoken_time(time.monotonic() - began)}{where}")
     return 1 if summary.failed else 0
 
 
@@ -64,9 +68,9 @@ def _start(request: EvaluateRequest, messages: Messages) -> Any:
         return load_model(request.model, request.device, request.dtype, messages)
 
     names = ("against", "labels", "templates", "limit", "per_class", "rules", "seed", "batch")
-    options = {name: getattr(request, name) for name in (*names, "records", "resume", "generate")}
-    options |= {"replace": request.force, "heatmaps": request.format == "html", "load": load}
-    run = evaluate(request.model, dataset, request.specs, **options)
+    options = {name: getattr(request, name) for name in (*names, "records", "resume", "generate", "min_probability")}
+    options |= {"replace": request.force, "heatmaps": request.format == "html"}
+    run = evaluate(load, dataset, request.specs, **options)
     if not request.specs and len(run.specs) == 1:
         messages.note(f"{request.model} recommends no compression, so there is nothing to compare; add -c SPEC")
     return run
@@ -75,9 +79,12 @@ def _start(request: EvaluateRequest, messages: Messages) -> Any:
 def _classify(run: Any, request: EvaluateRequest, messages: Messages, report: Html | None) -> None:
     """Classify, showing progress; records of an earlier run come first."""
     if request.resume:
-        _note_earlier_records(run, request, messages)
+        without = "; the report shows them without images" if request.format == "html" else ""
+        messages.recorded(str(request.records), counted(run.found.records, "record"), run.found.failures, without)
+        for note in run.notes_on_earlier_records():
+            messages.note(f"{request.records}: {note}")
     before = run.recorded
-    with ProgressBar(messages, "classifying", "records") as progress_bar:
+    with ProgressBar(messages, "classifying", "records", plan="the rest of " * bool(before) + run.plan) as progress_bar:
         try:
             for record in run.records:
                 if report is not None:
@@ -92,24 +99,9 @@ def _classify(run: Any, request: EvaluateRequest, messages: Messages, report: Ht
             raise
 
 
-def _note_earlier_records(run: Any, request: EvaluateRequest, messages: Messages) -> None:
-    """Note which records an earlier run left."""
-    found, path = run.found, str(request.records)
-    if found.repaired:
-        messages.note(f"{path}: the last line was incomplete; its image is classified again")
-    without = "; the report shows them without images" if request.format == "html" else ""
-    messages.recorded(path, counted(found.records, "record"), found.failures, without)
-    if found.others:
-        messages.note(f"{path}: {counted(found.others, 'record')} of other settings or images kept")
-    if found.unknown:
-        here = next((case.id for case in run.dataset.cases), "none")
-        why = f"images are called {found.unknown} there and {here} here"
-        messages.note(f"{path}: {why}; if they are the same, stop and name the dataset as before")
-
-
 def _generate(run: Any, request: EvaluateRequest, keep: str | None, messages: Messages) -> None:
     """Generate images, showing progress."""
-    with ProgressBar(messages, "generating", "images") as progress_bar:
+    with ProgressBar(messages, "generating", "images", plan=run.generation_plan) as progress_bar:
         try:
             for progress in run.images:
                 progress_bar.show(progress.done, progress.of)
@@ -138,10 +130,10 @@ def _write(request: EvaluateRequest, summary: Any, report: Html | None, messages
     from bigain_cli.evaluation.report import written
 
     if report is not None:
-        report.remark(written(summary, "table", request.confusion))
+        report.remark(written(summary, "table", request.confusion, request.is_wide))
         report.describe({**summary.about, "chosen": summary.chosen, "compressions": list(summary.failures)})
     elif request.limit != 0 or summary.image_quality is not None:
-        text = encode(written(summary, request.format, request.confusion) + "\n")
+        text = encode(written(summary, request.format, request.confusion, request.is_wide) + "\n")
         if request.output is None:
             typer.echo(text, nl=False)
         else:
@@ -151,5 +143,10 @@ def _write(request: EvaluateRequest, summary: Any, report: Html | None, messages
         return
     for name in request.figures:
         from bigain_cli.evaluation.chart import chart_of
+        from bigain_cli.evaluation.risk_coverage_chart import risk_coverage_chart
 
-        write_whole(name, rendered(chart_of(summary), PurePath(name).suffix[1:].lower()), request.replace)
+        charts = {name: chart_of(summary)}
+        if not summary.multilabel:
+            charts[file_beside(name, RISK_COVERAGE)] = risk_coverage_chart(summary)
+        for path, chart in charts.items():
+            write_whole(path, rendered(chart, PurePath(path).suffix[1:].lower()), request.replace)

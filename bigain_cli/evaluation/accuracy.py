@@ -1,4 +1,4 @@
-"""A spec's accuracy with 95 % intervals, its cost and calibration, and paired differences between two specs.
+"""A spec's accuracy with 95 % intervals, its cost, and paired differences between two specs.
 
 In: records; out: numbers. Must not know how records are made or printed.
 """
@@ -6,20 +6,15 @@ In: records; out: numbers. Must not know how records are made or printed.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from bigain_cli.evaluation.calibration import BINS, THRESHOLDS, Coverage, Flags, Record, calibration_of
 from bigain_cli.evaluation.records import COSTS
 from bigain_cli.intervals import Interval, Z, wilson
-
-BINS = 10
-SIMULATIONS = 200  # of the truth, to estimate the calibration error by chance
-Record = Mapping[str, Any]
-Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -28,20 +23,31 @@ class Accuracy:
 
     count: int
     top1: Interval
-    top5: Interval
+    top5: Interval | None  # None with five labels or fewer: it would be 1
     per_class: Interval  # the mean of the classes' accuracies
-    decided: Interval  # share of decided images
-    decided_right: Interval | None  # accuracy on decided images
+    settled: Interval  # share of settled images
+    settled_right: Interval | None  # accuracy on settled images
     draws: float
     evaluations: float
     seconds: float
     gflop: float
+    brier: Interval | None  # 0 to 2; None if records of an old version lack it
+    nll: Interval
     ece: float
     ece_by_chance: float  # its expected value if every probability were exact
+    risk_coverage: tuple[Coverage, ...]  # by threshold
+
+    @property
+    def headline(self) -> str:
+        """The share of right answers, as a phrase."""
+        return self.top1.percent(unit=" % right")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record."""
-        return {**fields_of(self), "gflop_evaluation": ratio(self.gflop, self.evaluations)}
+        found = fields_of(self)
+        aliases = {f"decided{more}": found[f"settled{more}"] for more in ("", "_right")}  # until the next minor version
+        levels = {"ece_bins": BINS, "risk_coverage": [each.to_dict() for each in self.risk_coverage]}
+        return {**found, **aliases, **levels, "gflop_evaluation": ratio(self.gflop, self.evaluations)}
 
 
 @dataclass(frozen=True)
@@ -72,23 +78,26 @@ def ratio(total: float, count: float) -> float | None:
     return total / count if count else None
 
 
-def accuracy_of(records: Sequence[Record]) -> Accuracy:
-    """Return the accuracy of a spec's records."""
+def accuracy_of(records: Sequence[Record], labels: int, thresholds: Sequence[float] = THRESHOLDS) -> Accuracy:
+    """Return the accuracy of a spec's records, of which each chooses one of so many labels."""
     count = len(records)
     right = correct(records)
-    decided = np.array([record["decided"] for record in records])
-    confidence = confidences(records)
+    settled = np.array([is_settled(record) for record in records])
     return Accuracy(
         count=count,
         top1=wilson(float(right.mean()), count),
-        top5=wilson(float(np.mean([record["rank"] <= 5 for record in records])), count),
+        top5=None if labels <= 5 else wilson(float(np.mean([record["rank"] <= 5 for record in records])), count),
         per_class=mean_of_classes(right, [record["truth"][0] for record in records]),
-        decided=wilson(float(decided.mean()), count),
-        decided_right=wilson(float(right[decided].mean()), int(decided.sum())) if decided.any() else None,
+        settled=wilson(float(settled.mean()), count),
+        settled_right=wilson(float(right[settled].mean()), int(settled.sum())) if settled.any() else None,
         **mean_costs(records),
-        ece=calibration_error(right, confidence),
-        ece_by_chance=chance_error(confidence),
+        **calibration_of(records, right, thresholds),
     )
+
+
+def is_settled(record: Record) -> bool:
+    """Return whether more draws would hardly change the answer; `decided` is the field's old name."""
+    return bool(record["settled"] if "settled" in record else record["decided"])
 
 
 def correct(records: Sequence[Record]) -> Flags:
@@ -96,12 +105,7 @@ def correct(records: Sequence[Record]) -> Flags:
     return np.array([record["label"] in record["truth"] for record in records])
 
 
-def confidences(records: Sequence[Record]) -> NDArray[np.float64]:
-    """Return the probability of each answer."""
-    return np.array([record["probability"] for record in records], dtype=float)
-
-
-def mean_costs(records: Sequence[Record]) -> dict[str, float]:
+def mean_costs(records: Sequence[Record]) -> dict[str, Any]:
     """Return the mean of each cost."""
     return {key: float(np.mean([record[key] for record in records])) for key in COSTS}
 
@@ -114,29 +118,6 @@ def mean_of_classes(right: Flags, truth: Sequence[str]) -> Interval:
     _, class_of, counts = np.unique(np.array(truth), return_inverse=True, return_counts=True)
     shares = np.bincount(class_of, weights=right) / counts
     return wilson(float(shares.mean()), len(counts) ** 2 / float((1 / counts).sum()))
-
-
-def calibration_error(right: Flags, confidence: NDArray[np.float64]) -> float:
-    """Return the expected calibration error over equally wide bins of probability."""
-    rows = reliability(right, confidence)
-    return float(sum(abs(row["right"] - row["sure"]) * row["count"] for row in rows) / len(right))
-
-
-def chance_error(confidence: NDArray[np.float64]) -> float:
-    """Return the expected calibration error if every probability were exact."""
-    truths = np.random.default_rng(0).random((SIMULATIONS, len(confidence))) < confidence
-    return float(np.mean([calibration_error(truth, confidence) for truth in truths]))
-
-
-def reliability(right: Flags, confidence: NDArray[np.float64]) -> list[dict[str, float]]:
-    """Return the mean probability and the accuracy of the answers in each bin of probability."""
-    bin_of = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    rows = []
-    for number in np.unique(bin_of):
-        inside = bin_of == number
-        accuracy, mean = float(right[inside].mean()), float(confidence[inside].mean())
-        rows.append({"from": number / BINS, "count": int(inside.sum()), "right": accuracy, "sure": mean})
-    return rows
 
 
 def confusion(records: Sequence[Record], names: Sequence[str]) -> list[list[int]]:

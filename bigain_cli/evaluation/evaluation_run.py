@@ -12,6 +12,7 @@ from typing import Any
 
 from bigain_cli.backbones.base import Backbone
 from bigain_cli.backbones.loading import as_backbone
+from bigain_cli.classification.ranking import check_min_probability
 from bigain_cli.classification.stopping import StoppingRules
 from bigain_cli.datasets.dataset import Dataset, choose, labels_for
 from bigain_cli.datasets.opening import open_dataset
@@ -22,10 +23,13 @@ from bigain_cli.evaluation.records import ExpectedRecords, RecordFile, fields_fo
 from bigain_cli.evaluation.summary import Summary, summarise
 from bigain_cli.labels import LabelSet
 from bigain_cli.outputs.plotting import can_map
+from bigain_cli.outputs.text import counted
+
+Loader = Callable[[Dataset, LabelSet], Backbone]  # from the chosen images and the labels
 
 
 def evaluate(
-    backbone: Backbone | str,
+    backbone: Backbone | str | Loader,
     dataset: str | Dataset,
     specs: str | Sequence[str] = ("none",),
     *,
@@ -42,15 +46,16 @@ def evaluate(
     replace: bool = False,
     generate: GeneratedImagesOptions | None = None,
     heatmaps: bool = False,
-    load: Callable[[Dataset, LabelSet], Backbone] | None = None,
+    min_probability: float | None = None,
 ) -> EvaluationRun:
     """Classify every chosen image under every spec; without specs, under none and the one the model recommends.
 
     Iterate over the result for records as they are made, or call its `summary()` at once. Differences are to the spec
     `against`, or to the first one. Records are kept in the file `records`, and `resume` continues it. With `generate`,
     images are also generated under every spec and compared with those of the whole dataset; with `limit=0` nothing
-    else is done. With `heatmaps`, results contain the image as the model sees it, and heatmaps. A name is loaded once
-    everything else is checked; `load`, if given, loads it, and is called with the chosen images and the labels.
+    else is done. With `heatmaps`, results contain the image as the model sees it, and heatmaps. The summary also counts
+    answers with at least `min_probability`. A name is loaded once everything else is checked; a function in its place
+    is called then, with the chosen images and the labels, and returns the backbone.
     """
     file = RecordFile(records, resume, replace)
     rules = rules or StoppingRules()
@@ -59,19 +64,20 @@ def evaluate(
     if generate is not None:
         images_per_class(generate, whole)
     chosen = choose(whole, limit, per_class, seed)
-    check_multilabel(chosen, rules)
+    check_multilabel(chosen, rules, min_probability)
     label_set, label_of_class = labels_for(chosen, labels)
-    backbone = as_backbone(backbone) if load is None else load(chosen, label_set)
+    check_min_probability(min_probability, [label.name for label in label_set.labels])
+    backbone = backbone(chosen, label_set) if callable(backbone) else as_backbone(backbone)
     specs = (specs,) if isinstance(specs, str) else tuple(specs) or tuple(dict.fromkeys(("none", backbone.compress)))
     maps = heatmaps and can_map(rules.score or backbone.score)
-    options = EvaluationOptions(specs, rules, seed, tuple(templates), batch, heatmaps, maps)
+    options = EvaluationOptions(specs, rules, seed, tuple(templates), batch, heatmaps, maps, min_probability)
     evaluator = Evaluator(backbone, chosen, label_set, label_of_class, options)
     baseline = evaluator.spec_name(against)
     generation = None
     if generate is not None:
         names = {name: str(spec) for name, spec in evaluator.specs.items()}
         generation = ImageGeneration(backbone, whole, evaluator.prompts(), names, generate, seed, batch)
-    return EvaluationRun(evaluator, baseline, file, generation, choice)
+    return EvaluationRun(evaluator, baseline, file, generation, choice, min_probability)
 
 
 class EvaluationRun:
@@ -84,8 +90,10 @@ class EvaluationRun:
         file: RecordFile,
         generation: ImageGeneration | None,
         choice: Mapping[str, Any],
+        min_probability: float | None,
     ) -> None:
         self._evaluator, self._against, self._file = evaluator, against, file
+        self._min_probability = min_probability
         self._generation, self._choice = generation, choice
         truths = {case.id: evaluator.truth_of(case) for case in evaluator.dataset.cases}
         self._expected = ExpectedRecords(evaluator.names_by_fingerprint(), truths)
@@ -113,6 +121,16 @@ class EvaluationRun:
         return tuple(self._evaluator.specs)
 
     @property
+    def plan(self) -> str:
+        """Return what the run takes, as a phrase."""
+        return self._evaluator.plan
+
+    @property
+    def generation_plan(self) -> str:
+        """Return what generating images takes, as a phrase."""
+        return "" if self._generation is None else self._generation.plan
+
+    @property
     def total(self) -> int:
         """Return how many records there will be, those of an earlier run included."""
         return len(self.dataset.cases) * len(self.specs)
@@ -128,13 +146,27 @@ class EvaluationRun:
         finished = (all(case.id in of_spec for of_spec in self._records.values()) for case in self.dataset.cases)
         return sum(itertools.takewhile(bool, finished))
 
+    def notes_on_earlier_records(self) -> Iterator[str]:
+        """Yield what a user should know about the records of an earlier run."""
+        if self.found.repaired:
+            yield "the last line was incomplete; its image is classified again"
+        if self.found.others:
+            yield f"{counted(self.found.others, 'record')} of other settings or images kept"
+        if self.found.unknown:
+            here = next((case.id for case in self.dataset.cases), "none")
+            why = f"images are called {self.found.unknown} there and {here} here"
+            yield f"{why}; if they are the same, stop and name the dataset as before"
+
     def summary(self, finish: bool = True) -> Summary:
         """Finish the run, unless `finish` is off, and return a summary of the records so far."""
         if finish:
             deque(self.records, maxlen=0)
             deque(self.images, maxlen=0)
         about, notes = self._evaluator.about(), self._evaluator.notes()
-        return summarise(self._records, self.labels, self._against, about, notes, self._choice, self._image_quality)
+        return summarise(
+            self._records, self.labels, self._against, about, notes, self._choice, self._image_quality,
+            self._min_probability,
+        )  # fmt: skip
 
     def _classify(self) -> Iterator[EvaluationRecord]:
         """Yield the records of an earlier run, then the missing ones, each once it is in the file."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,7 +22,9 @@ from bigain_cli.compress import Spec
 from bigain_cli.compress.spec import index_of_spec, parse_specs
 from bigain_cli.datasets.dataset import Case, Dataset
 from bigain_cli.errors import UsageError
+from bigain_cli.evaluation.calibration import squared_error
 from bigain_cli.labels import LabelSet
+from bigain_cli.outputs.text import counted
 
 AT_ONCE = 16  # images before the next spec's turn, so that a slow phase of the machine affects all specs alike
 TOP = 5
@@ -54,6 +56,7 @@ class EvaluationOptions:
     batch: int | None = None
     images: bool = False  # whether results contain the image as the model sees it
     heatmaps: bool = False  # and heatmaps of the evidence
+    min_probability: float | None = None  # below which an answer is "unsure"
 
 
 class Evaluator:
@@ -78,6 +81,15 @@ class Evaluator:
             if name in self.specs:
                 raise UsageError(f"-c {text}", f"{name} is given twice", "Keep one of them.")
             self.specs[name], self._runs[name] = spec, run
+
+    @property
+    def plan(self) -> str:
+        """What a run takes, as a phrase."""
+        run = next(iter(self._runs.values()))
+        specs = f" × {len(self.specs)} specs" if len(self.specs) > 1 else ""
+        most = max(run.most_evaluations for run in self._runs.values())
+        images = counted(len(self.dataset.cases), "image")
+        return f"{images}{specs} × at most {counted(most, 'evaluation')} on {run.machine}"
 
     def spec_name(self, text: str | None) -> str:
         """Return the full name of a spec; that of the first spec if there is no text."""
@@ -127,9 +139,18 @@ class Evaluator:
         results = (result for result in run.rankings(case.opened() for case in cases) if result.finished)
         for case in cases:
             started = time.monotonic()  # here, so that the consumer's time is not counted
-            result = next(results)
+            result = self._asked(next(results))
             seconds = round(time.monotonic() - started, 4)
             yield EvaluationRecord(name, self._record(case, result, seconds, run), result)
+
+    def _asked(self, result: Ranking | Failure) -> Ranking | Failure:
+        """Return a result whose answer is "unsure" below the least probability, which is not part of the fingerprint.
+
+        A summary counts by probability, so that records can be continued with another one.
+        """
+        if self._options.min_probability is None:
+            return result
+        return replace(result, settings={**result.settings, "min_probability": self._options.min_probability})
 
     def _record(self, case: Case, result: Ranking | Failure, seconds: float, run: Classification) -> dict[str, Any]:
         truth = self.truth_of(case)
@@ -140,7 +161,12 @@ class Evaluator:
         if self.dataset.multilabel:
             return record | {"evidence": evidence(result)}
         rank, found = next((rank, found) for rank, found in enumerate(result.ranked, 1) if found.label == truth[0])
-        return record | {"rank": rank, "truth_probability": significant(found.probability)}
+        brier = squared_error([each.probability for each in result.ranked], found.probability)
+        return record | {
+            "rank": rank,
+            "truth_probability": significant(found.probability),
+            "brier": significant(brier),
+        }
 
     def _classification(self, spec: Spec) -> Classification:
         options = self._options
@@ -158,10 +184,13 @@ class Evaluator:
         )
 
 
-def check_multilabel(dataset: Dataset, rules: StoppingRules) -> None:
+def check_multilabel(dataset: Dataset, rules: StoppingRules, min_probability: float | None = None) -> None:
     """Refuse a multilabel dataset where labels may get different draws, or where no image has a label."""
     if not dataset.multilabel:
         return
+    if min_probability is not None:
+        why = "images of this dataset have several labels, and probabilities sum to one over all of them"
+        raise UsageError("--min-probability", why, "Leave it out.")
     if rules.schedule != "fixed":
         why = "scores of several right labels compare only if all labels take all draws"
         raise UsageError(f"--schedule {rules.schedule}", why, "Use --schedule fixed.")

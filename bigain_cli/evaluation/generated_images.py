@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bigain_cli.backbones.base import Backbone
+from bigain_cli.backbones.base import Backbone, machine_of
 from bigain_cli.backbones.batch_sizes import automatic_batch_size, out_of_memory
 from bigain_cli.datasets.dataset import Case, Dataset, by_class, shuffled
 from bigain_cli.errors import BigainError, UsageError
@@ -28,6 +28,7 @@ from bigain_cli.generation.zoom import grid_zoom
 from bigain_cli.images import LoadedImage, crop_and_resize, read_or_error
 from bigain_cli.outputs.image_grid import ImageGrid, Section, about_square
 from bigain_cli.outputs.png import png
+from bigain_cli.outputs.text import counted
 from bigain_cli.registry import MEASURES
 
 SEED_STEP = 1_000_000  # between the first seeds of two classes
@@ -105,6 +106,14 @@ class ImageGeneration:
             if (kept := self._cache.read(self._file(number, name), self._settings_of(number, name))) is not None
         }
         self._real, self._other = self._real_features(dataset)
+
+    @property
+    def plan(self) -> str:
+        """What a run takes, as a phrase."""
+        images = counted(self._per_class * len(self._prompts), "image")
+        specs = f" × {len(self._specs)} specs" if len(self._specs) > 1 else ""
+        steps = next(iter(self._settings.values()))["steps"]
+        return f"{images}{specs} × {counted(steps, 'step')} on {machine_of(self._backbone)}"
 
     def events(self, against: str) -> Iterator[Progress | ImageQuality]:
         """Generate what is missing, spec after spec for each class, so that a slow phase affects all specs alike."""

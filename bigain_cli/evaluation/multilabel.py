@@ -15,8 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bigain_cli.evaluation.accuracy import (
-    Flags,
-    Record,
     fields_of,
     gained_and_lost,
     mcnemar,
@@ -24,6 +22,7 @@ from bigain_cli.evaluation.accuracy import (
     paired_interval,
     ratio,
 )
+from bigain_cli.evaluation.calibration import Flags, Record
 from bigain_cli.intervals import Array, Interval, resamples, spread, wilson
 
 RESAMPLES, SEED = 1000, 0
@@ -46,6 +45,11 @@ class MultilabelPrecision:
     firsts: NDArray[np.intp] = field(repr=False, compare=False)  # index of each image's first label
     hits: Flags = field(repr=False, compare=False)  # where it is right
     replicates: Array = field(repr=False, compare=False)  # of the mAP
+
+    @property
+    def headline(self) -> str:
+        """The precision, as a phrase."""
+        return self.mean_average.percent(unit=" % mAP")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record, without arrays."""

@@ -19,7 +19,8 @@ from bigain_cli.outputs.whole_files import IN_PLACE, check_target, name_write_er
 
 RecordsBySpec = dict[str, dict[str, dict[str, Any]]]  # by spec, then by id
 COSTS = ("draws", "evaluations", "seconds", "gflop")  # per image
-_SUMMARY_FIELDS = ("label", "truth", "error", "decided", "probability", "rank", "evidence", *COSTS)
+_ANSWER = ("label", "truth", "error", "settled", "decided", "probability", "rank", "evidence")
+_SUMMARY_FIELDS = (*_ANSWER, "truth_probability", "brier", *COSTS)
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,12 @@ import numpy as np
 from bigain_cli.evaluation.accuracy import (
     Accuracy,
     Difference,
-    Record,
     accuracy_of,
-    confidences,
     confusion,
     correct,
     difference,
-    reliability,
 )
+from bigain_cli.evaluation.calibration import THRESHOLDS, Record, confidences, reliability
 from bigain_cli.evaluation.generated_images import ImageQuality
 from bigain_cli.evaluation.multilabel import (
     MultilabelDifference,
@@ -29,6 +27,9 @@ from bigain_cli.evaluation.multilabel import (
     multilabel_difference,
     precision_of,
 )
+from bigain_cli.outputs.text import counted
+
+MOST_SHOWN = 3  # specs in a headline
 
 
 @dataclass(frozen=True)
@@ -47,16 +48,24 @@ class Summary:
     notes: Mapping[str, Sequence[str]]  # by spec: where it compresses less than its name says
     chosen: Mapping[str, Any]  # how the images were chosen
     image_quality: ImageQuality | None = None  # of images generated under the same specs
+    min_probability: float | None = None  # below which an answer is `unsure`
+
+    def __repr__(self) -> str:
+        return f"<Summary of {self.headline}>"
+
+    @property
+    def headline(self) -> str:
+        """The result in one phrase: how many images, and the accuracy of the first specs."""
+        shown = [f"{spec} {found.headline}" for spec, found in self.accuracies.items()]
+        more = [f"and {len(shown) - MOST_SHOWN} more specs"] if len(shown) > MOST_SHOWN else []
+        shares = [found.headline for found in self.accuracies.values()] if len(shown) == 1 else shown[:MOST_SHOWN]
+        failed = [f"{len(self.failed)} failed"] if self.accuracies or self.failed else ["nothing classified"]
+        return f"{counted(self.count + len(self.failed), 'image')}: {', '.join([*shares, *more, *failed])}"
 
     @property
     def multilabel(self) -> bool:
         """Return whether images may have several right labels."""
         return any(isinstance(accuracy, MultilabelPrecision) for accuracy in self.accuracies.values())
-
-    @property
-    def without_top5(self) -> bool:
-        """Return whether there are too few labels for a top-5 accuracy to mean anything."""
-        return len(self.names) <= 5
 
     def to_baseline(self, spec: str) -> Difference | MultilabelDifference | None:
         """Return a spec's difference to the baseline."""
@@ -71,7 +80,8 @@ class Summary:
         pairs = [each.to_dict() for each in self.differences]
         notes = {spec: list(found) for spec, found in self.notes.items()}
         counts = {"pictures": self.count, "failed": dict(self.failed)}
-        about = {**self.about, "notes": notes, "chosen": dict(self.chosen), **counts, "against": self.against}
+        asked = {} if self.min_probability is None else {"min_probability": self.min_probability}
+        about = {**self.about, "notes": notes, "chosen": dict(self.chosen), **asked, **counts, "against": self.against}
         found = {**about, "specs": specs, "differences": pairs}
         return found if self.image_quality is None else {**found, "generated": self.image_quality.to_dict()}
 
@@ -84,7 +94,6 @@ class Summary:
             return {}
         records = self.records[spec]
         return {
-            **({"top5": None} if self.without_top5 else {}),
             "labels": list(self.names),
             "confusion": self.confusion(spec),
             "reliability": reliability(correct(records), confidences(records)),
@@ -99,6 +108,7 @@ def summarise(
     notes: Mapping[str, Sequence[str]] | None = None,
     chosen: Mapping[str, Any] | None = None,
     image_quality: ImageQuality | None = None,
+    min_probability: float | None = None,
 ) -> Summary:
     """Compare specs on the images that all of them answered; `records` are by spec, then by id."""
     good = {spec: {id: r for id, r in found.items() if "error" not in r} for spec, found in records.items()}
@@ -109,11 +119,15 @@ def summarise(
     accuracies: dict[str, Accuracy | MultilabelPrecision] = {}
     pairs: list[Difference | MultilabelDifference] = []
     if common:
-        measure = precision_of if "evidence" in kept[against][0] else accuracy_of
-        accuracies = {spec: measure(found) for spec, found in kept.items()}
+        thresholds = [*THRESHOLDS, *([] if min_probability is None else [min_probability])]
+        multilabel = "evidence" in kept[against][0]
+        accuracies = {
+            spec: precision_of(found) if multilabel else accuracy_of(found, len(names), thresholds)
+            for spec, found in kept.items()
+        }
         pairs = [_difference(one, other, kept, accuracies) for one, other in _pairs(list(kept), against)]
     results = (len(common), failures, failed, accuracies, pairs, kept)
-    return Summary(about, against, *results, tuple(names), notes or {}, chosen or {}, image_quality)
+    return Summary(about, against, *results, tuple(names), notes or {}, chosen or {}, image_quality, min_probability)
 
 
 def _pairs(specs: Sequence[str], against: str) -> Iterator[tuple[str, str]]:

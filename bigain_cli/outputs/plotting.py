@@ -30,6 +30,7 @@ FALLBACKS = (  # families on Linux, macOS and Windows with the characters it lac
     *("Microsoft YaHei", "Yu Gothic", "Malgun Gothic", "Segoe UI", "Nirmala UI", "Leelawadee UI"),
 )
 DOTS = 110  # per inch
+RISK_COVERAGE = "risk-coverage"  # in the name of the second file of evaluate --figure
 _KINDS = (".png", ".svg")
 _OTHER_KINDS = (".pdf", ".jpg", ".jpeg", ".gif", ".webp", ".eps", ".ps", ".tif", ".tiff", ".bmp")
 
@@ -59,6 +60,12 @@ def figure_files(name: str) -> tuple[str, ...]:
         raise UsageError(f"--figure {name}", "is plotted as PNG or SVG only", "Write --figure chart.svg.")
     require_plotting("--figure")
     return (name,) if path.suffix.lower() in _KINDS else tuple(name + kind for kind in _KINDS)
+
+
+def file_beside(name: str, more: str) -> str:
+    """Return the file of a second figure: chart.png and chart-more.png."""
+    path = PurePath(name)
+    return str(path.with_name(f"{path.stem}-{more}{path.suffix}"))
 
 
 def colour_limit(*maps: NDArray) -> float:

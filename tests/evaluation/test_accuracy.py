@@ -13,17 +13,13 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from bigain_cli.evaluation.accuracy import (
-    SIMULATIONS,
     accuracy_of,
-    calibration_error,
-    chance_error,
     confusion,
     correct,
     difference,
     mcnemar,
     mean_of_classes,
     paired_interval,
-    reliability,
 )
 from bigain_cli.evaluation.chart import MARKERS, chart_of, side_by_side
 from bigain_cli.evaluation.multilabel import (
@@ -37,11 +33,11 @@ from bigain_cli.evaluation.summary import summarise
 from bigain_cli.intervals import wilson
 
 NAMES = ("cat", "dog", "emu")
-shares = st.sampled_from([0.0, 1.0]) | st.floats(1e-6, 1 - 1e-6)
 
 
 def record(number: int, truth: str = "cat", label: str = "cat", **changes: Any) -> dict[str, Any]:
-    plain = {"id": str(number), "label": label, "truth": [truth], "decided": True, "probability": 0.9, "rank": 1}
+    plain = {"id": str(number), "label": label, "truth": [truth], "settled": True, "probability": 0.9, "rank": 1}
+    plain |= {"truth_probability": 0.9, "brier": 0.02}
     return {**plain, "draws": 8, "evaluations": 24, "seconds": 0.5, "gflop": 2.0, **changes}
 
 
@@ -77,19 +73,6 @@ def test_a_difference_counts_images_by_who_was_right() -> None:
     assert found.agreement.value == pytest.approx(0.5) and found.interval.value == pytest.approx(1 / 6)
 
 
-@given(st.lists(st.tuples(st.booleans(), shares), min_size=1, max_size=60))
-def test_calibration_is_that_of_a_slow_loop(pairs: list[tuple[bool, float]]) -> None:
-    right, sure = np.array([pair[0] for pair in pairs]), np.array([pair[1] for pair in pairs])
-    total = 0.0
-    for number in range(10):
-        inside = [pair for pair in pairs if min(int(pair[1] * 10), 9) == number]
-        if inside:
-            share, given = (sum(each) / len(inside) for each in zip(*inside, strict=True))
-            total += abs(share - given) * len(inside) / len(pairs)
-    assert calibration_error(right, sure) == pytest.approx(total, abs=1e-9)
-    assert sum(row["count"] for row in reliability(right, sure)) == len(pairs)
-
-
 def test_the_mean_of_classes_is_not_the_mean_of_images() -> None:
     right = np.array([True] * 90 + [False] * 10)
     found = mean_of_classes(right, ["cat"] * 90 + ["dog"] * 10)
@@ -114,25 +97,35 @@ def test_the_interval_of_the_mean_of_classes_covers_it(sizes: list[int], share: 
     assert covered / 400 > 0.89, "Wilson's own, of so few of one class, is not better"
 
 
-NOISE = 4 * 0.25 / SIMULATIONS**0.5  # four standard errors: a single answer's error spreads by 0.25 at most
-
-
-@settings(max_examples=25, deadline=None)
-@given(st.lists(shares, min_size=1, max_size=40))
-def test_the_calibration_error_of_chance_alone_is_that_of_exact_probabilities(sure: list[float]) -> None:
-    found = chance_error(np.array(sure))
-    assert 0 <= found <= 0.5 + NOISE and (found == 0) == all(value in (0, 1) for value in sure)
-    assert chance_error(np.array(sure[:1])) == pytest.approx(2 * sure[0] * (1 - sure[0]), abs=NOISE)
-
-
 def test_an_accuracy_sums_records_up() -> None:
-    rows = [record(0), record(1, label="dog", rank=6, decided=False), record(2, truth="dog", label="dog", draws=16)]
-    found = accuracy_of(rows)
-    assert found.top1.value == pytest.approx(2 / 3) and found.top5.value == pytest.approx(2 / 3)
-    assert found.decided.value == pytest.approx(2 / 3) and found.decided_right is not None
-    assert found.decided_right.value == 1 and found.draws == pytest.approx(32 / 3)
-    assert accuracy_of([record(0, decided=False)]).decided_right is None
+    rows = [record(0), record(1, label="dog", rank=6, settled=False), record(2, truth="dog", label="dog", draws=16)]
+    found = accuracy_of(rows, labels=6)
+    assert found.top1.value == pytest.approx(2 / 3) and found.top5 is not None
+    assert found.top5.value == pytest.approx(2 / 3)
+    assert found.settled.value == pytest.approx(2 / 3) and found.settled_right is not None
+    assert found.settled_right.value == 1 and found.draws == pytest.approx(32 / 3)
+    assert accuracy_of([record(0, settled=False)], 6).settled_right is None
+    assert accuracy_of(rows, labels=5).top5 is None, "of five labels, the right one is always among the first five"
     assert confusion(rows, NAMES) == [[1, 1, 0], [0, 1, 0], [0, 0, 0]]
+
+
+def test_records_of_an_earlier_version_are_summed_up_as_they_were() -> None:
+    new = [record(number, settled=number % 3 > 0) for number in range(10)]
+    old = [{**row, "decided": row["settled"]} for row in new]
+    for row in old:
+        del row["settled"], row["brier"]
+    found, before = accuracy_of(new, 6), accuracy_of(old, 6)
+    assert (before.settled, before.settled_right) == (found.settled, found.settled_right) and found.settled.value == 0.6
+    assert before.brier is None and found.brier is not None
+    document = found.to_dict()
+    assert document["decided"] == document["settled"] and document["decided_right"] == document["settled_right"]
+
+
+def test_a_summary_is_described_in_a_line() -> None:
+    found = summarise({"a": by_id([record(n, label="cat" if n % 4 else "dog") for n in range(8)])}, NAMES, "a", {})
+    assert repr(found) == "<Summary of 8 images: 75.0 % right [40.9, 92.9], 0 failed>"
+    several = summarise({"a": by_id([multilabel(0, ["cat"], cat=1.0)])}, NAMES, "a", {})
+    assert repr(several) == "<Summary of 1 image: 100.0 % mAP [100.0, 100.0], 0 failed>"
 
 
 @settings(max_examples=60)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import time
@@ -36,9 +37,11 @@ def evaluate(photos: Path, *arguments: str, **options: Any) -> Any:
 def test_a_table_on_stdout_and_nothing_else(photos: Path) -> None:
     result = evaluate(photos, "-c", "none")
     text = result.out.decode()
-    assert result.code == 0 and result.err == ""
-    assert "recommends no compression" in evaluate(photos).err
+    assert result.code == 0 and "recommends no compression" in evaluate(photos).err
+    assert re.fullmatch(r"bigain: 12 images: 100.0 % right \[75.8, 100.0\], 0 failed, in \d\.\d s\n", result.err)
     assert "12 images, 3 labels" in text and "100.0 [75." in text and "none" in text
+    quiet = evaluate(photos, "-c", "none", "-q")
+    assert (quiet.code, quiet.out, quiet.err) == (0, result.out, "")
 
 
 def test_json_has_everything_and_markdown_the_tables(photos: Path, models: dict[str, Path], tmp_path: Path) -> None:
@@ -55,10 +58,39 @@ def test_json_has_everything_and_markdown_the_tables(photos: Path, models: dict[
     result = evaluate(photos, *network, "-o", str(target), "--confusion", "--figure", str(tmp_path / "chart"))
     assert result.code == 0 and result.out == b""
     text = target.read_text()
-    assert text.count("\n| --- |") == 5 and "McNemar p" in text and "### none: answers" in text
+    assert text.count("\n| --- |") == 7 and "McNemar p" in text and "### none: answers" in text
     assert (tmp_path / "chart.png").read_bytes()[:4] == b"\x89PNG"
     chart = (tmp_path / "chart.svg").read_bytes()
     assert b"GFLOP per image" in chart and b"of its difference to none, paired" in chart
+    assert b"answers given, % of images" in (tmp_path / "chart-risk-coverage.svg").read_bytes()
+
+
+def test_a_table_fits_eighty_columns_and_wide_has_the_rest(photos: Path, models: dict[str, Path]) -> None:
+    specs = ("-m", str(models["pixels"]), "-c", "none", "-c", "lgtm:0.5", "-c", "lgtm:0.5+iekvd:2@levels=all")
+    narrow, wide = (evaluate(photos, *specs, "--limit", "3", *more).out.decode() for more in ((), ("--wide",)))
+    rows = [line for line in narrow.splitlines() if "   " in line]
+    assert len(rows) > 15 and max(map(len, rows)) <= 80
+    assert "lgtm:0.5@share=level" not in "".join(rows) and "lgtm:0.5@share=level" in wide
+    for column in ("top-5 %", "class mean %", "of these right %", "McNemar p", "GFLOP/eval"):
+        assert column in wide and column not in narrow
+    refused = evaluate(photos, "--wide", "--json")
+    assert refused.code == 2 and "json has everything" in refused.err
+
+
+def test_answers_below_the_least_probability_are_unsure(photos: Path, tmp_path: Path) -> None:
+    records = ("--records", "r.jsonl")
+    result = evaluate(photos, "--min-probability", "0.9999", *records, "--json", cwd=tmp_path)
+    made = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
+    assert all(each["settings"]["min_probability"] == 0.9999 for each in made)
+    assert all(each["answer"] == ("unsure" if each["probability"] < 0.9999 else each["label"]) for each in made)
+    document = json.loads(result.out)
+    found = document["specs"]["none"]["risk_coverage"][-1]
+    sure = [each["truth"][0] == each["label"] for each in made if each["probability"] >= 0.9999]
+    assert (found["min_probability"], found["answered"], found["right"]) == (0.9999, len(sure), sum(sure))
+    again = evaluate(photos, "--min-probability", "0.6", *records, "--resume", "--json", cwd=tmp_path)
+    assert "12 records already recorded" in again.err, "records count under any least probability"
+    levels = [each["min_probability"] for each in json.loads(again.out)["specs"]["none"]["risk_coverage"]]
+    assert levels == [0.5, 0.6, 0.7, 0.9, 0.95]
 
 
 def test_a_spec_that_compresses_less_than_its_name_says_is_reported_with_its_numbers(
@@ -91,7 +123,7 @@ def test_a_broken_image_is_excluded_for_all_specs_and_reported(photos: Path, tmp
         result.code == 1
         and b"2 images" in result.out
         and "1 image failed and was excluded for every spec" in result.err
-        and b"1 image failed and was excluded" in result.out
+        and "1 image failed and was excluded" in " ".join(result.out.decode().split())
         and "broken.png: " in result.err
     )
     records = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
@@ -210,6 +242,7 @@ def test_a_dataset_under_another_name_is_pointed_out(photos: Path, tmp_path: Pat
         (("--json", "-o", "x.md"), "another format"),
         (("-l", "red,green"), "no label for the class 'blue'"),
         (("--download",), "no known dataset"),
+        (("--min-probability", "0"), "not a probability above 0"),
         (("--device", "tpu"), "not a device"),
         (("-o", "x.json", "--records", "nowhere/r.jsonl"), "does not exist"),
     ],
@@ -232,8 +265,10 @@ def test_a_report_shows_every_answer_with_what_would_have_been_right(photos: Pat
 
 
 def test_existing_files_stay(photos: Path, tmp_path: Path) -> None:
-    for name in ("r.jsonl", "s.json", "c.png"):
+    for name in ("r.jsonl", "s.json", "c.png", "d-risk-coverage.png"):
         (tmp_path / name).write_text("mine")
+    beside = evaluate(photos, "--figure", "d.png", cwd=tmp_path)
+    assert beside.code == 2 and "d-risk-coverage.png: exists" in beside.err and not (tmp_path / "d.png").exists()
     for arguments in (("--records", "r.jsonl"), ("-o", "s.json"), ("--figure", "c.png")):
         result = evaluate(photos, *arguments, cwd=tmp_path)
         assert result.code == 2 and "exists" in result.err

@@ -61,6 +61,8 @@ def test_records_are_those_of_classify_with_the_truth(network: Any) -> None:
             place = [standing.label for standing in ranking.ranked].index(record["truth"][0])
             assert record["rank"] == place + 1
             assert record["truth_probability"] == pytest.approx(ranking.ranked[place].probability)
+            squares = sum((each.probability - (each.label == record["truth"][0])) ** 2 for each in ranking.ranked)
+            assert record["brier"] == pytest.approx(squares)
             assert record["gflop"] > 0 and record["seconds"] >= 0
 
 
@@ -186,13 +188,14 @@ def test_a_model_is_loaded_once_everything_else_is_checked(colours: Any, tmp_pat
         "Use --schedule fixed": (coloured(multilabel=True), {}),
         "no image in it": (coloured(0), {}),
         "--records": (coloured(), {"resume": True}),
+        "--min-probability": (coloured(multilabel=True), {"rules": FIXED, "min_probability": 0.5}),
         "grows line by line": (coloured(), {"records": str(tmp_path / "records.csv")}),
     }
     for message, (dataset, options) in wrong.items():
         with pytest.raises(UsageError, match=message):
-            bigain.evaluate("colours", dataset, load=load, **options)
+            bigain.evaluate(load, dataset, **options)
     assert not loaded, "nothing is loaded for what is refused anyway"
-    summary = bigain.evaluate("colours", coloured(), rules=FIXED, limit=2, load=load).summary()
+    summary = bigain.evaluate(load, coloured(), rules=FIXED, limit=2).summary()
     assert summary.count == 2 and loaded == [(2, tuple(COLOURS))]
 
 
