@@ -16,6 +16,7 @@ from bigain_cli.cli.evaluate import evaluate
 from bigain_cli.cli.generate import generate
 from bigain_cli.cli.inspect import inspect
 from bigain_cli.cli.listing import list_things
+from bigain_cli.cli.offline import offline_option
 from bigain_cli.cli.options import PANELS
 from bigain_cli.cli.train import train
 from bigain_cli.version import __version__
@@ -61,6 +62,8 @@ class Verb(TyperCommand):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if any(param.name == "model" for param in self.params):
+            self.params.append(offline_option(PANELS[-1]))
         self.params.append(
             TyperOption(
                 param_decls=["--help-all"],

@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from bigain_cli.classification.ranking import check_min_probability
 from bigain_cli.classification.stopping import StoppingRules
+from bigain_cli.cli.offline import is_offline
 from bigain_cli.cli.options import check_machine
 from bigain_cli.compress import Spec
 from bigain_cli.errors import UsageError
@@ -107,16 +108,19 @@ class ClassifyRequest:
         if self.output is not None:
             check_target(self.output, self.force, self.resume)
 
-    def sources(self, open_files: ExitStack, only_names: bool = False) -> Iterator[Source]:
+    def sources(
+        self, open_files: ExitStack, only_names: bool = False, repeated: Callable[[str], None] | None = None
+    ) -> Iterator[Source]:
         """Yield every image lazily: those of the arguments first, then those of --files-from.
 
-        With `only_names`, an image on stdin is not read.
+        With `only_names`, an image on stdin is not read; `repeated` is called with an id that comes again.
         """
         paths: Iterator[str] = iter(())
         if self.files_from is not None:
             paths = read_paths(_open_list(self.files_from, open_files), self.null)
         image_stream = None if only_names or self.files_from == "-" else _stdin()
-        return find(itertools.chain(self.inputs, paths), self.recursive, image_stream)
+        inputs = itertools.chain(self.inputs, paths)
+        return find(inputs, self.recursive, image_stream, is_offline(), repeated)
 
 
 def _open_list(name: str, open_files: ExitStack) -> BinaryIO:

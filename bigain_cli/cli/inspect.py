@@ -13,10 +13,12 @@ from bigain_cli.backbones.model_locations import resolve
 from bigain_cli.cli import options
 from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.model_loading import load_model
+from bigain_cli.cli.offline import is_offline
 from bigain_cli.cli.options import effort_option, model_option, output_option
-from bigain_cli.compress import Spec, parse
+from bigain_cli.compress import Spec
 from bigain_cli.errors import UsageError
 from bigain_cli.images import Source, find, read
+from bigain_cli.inspection.checks import inspected_spec
 from bigain_cli.inspection.figure import as_text, figure_name, save_figures
 from bigain_cli.outputs.output_format import encode
 from bigain_cli.outputs.plotting import require_plotting
@@ -26,7 +28,7 @@ from bigain_cli.registry import DEFAULT_MODEL
 
 
 def inspect(
-    image: Annotated[str, typer.Argument(metavar="IMAGE", help="An image file.", show_default=False)],
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="An image file or a URL.", show_default=False)],
     compress: Annotated[
         str, model_option("--compress", "-c", metavar="SPEC", help="A compression (bigain list operators).")
     ] = "lgtm:0.5",
@@ -57,7 +59,7 @@ def inspect(
     of all that are kept, and of those that are merged away.
     """
     options.check_machine(device, dtype)
-    spec, timesteps, source = parse(compress), _read_timesteps(times), _find_image(image)
+    spec, timesteps, source = inspected_spec(compress), _read_timesteps(times), _find_image(image)
     _check_output(output, force, [figure_name(source.id, t) for t in timesteps])
     options.check_wide(wide, options.JSON if as_json else options.TEXT)
     messages, began = Messages.start(quiet), time.monotonic()
@@ -79,7 +81,7 @@ def _read_timesteps(text: str) -> list[int]:
 
 def _find_image(path: str) -> Source:
     """Return the image; refuse a folder of several."""
-    sources = list(find([path]))
+    sources = list(find([path], offline=is_offline()))
     if len(sources) != 1:
         raise UsageError(path, f"{len(sources)} images; only one can be inspected", "Name one file.")
     return sources[0]

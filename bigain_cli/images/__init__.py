@@ -1,4 +1,4 @@
-"""Find images and read them: paths, folders, globs, lists and stdin in; (id, upright RGB image) out, one at a time.
+"""Find images and read them: paths, folders, globs, URLs, stdin in; (id, upright RGB image) out, one at a time.
 
 Whatever is wrong with one input is an `InputError` and never stops the others. Must not know tensors.
 """
@@ -6,7 +6,7 @@ Whatever is wrong with one input is an `InputError` and never stops the others. 
 from bigain_cli.images.decoding import digest, read
 from bigain_cli.images.prefetch import ImageReader, LoadedImage, load_image, read_or_error
 from bigain_cli.images.rgb import center_crop, crop_and_resize
-from bigain_cli.images.sources import SUFFIXES, Images, OneImage, Source, find, read_paths, sources_of
+from bigain_cli.images.sources import SUFFIXES, Images, OneImage, Source, find, look_ahead, read_paths, sources_of
 
 __all__ = [
     "SUFFIXES",
@@ -20,6 +20,7 @@ __all__ = [
     "digest",
     "find",
     "load_image",
+    "look_ahead",
     "read",
     "read_or_error",
     "read_paths",

@@ -61,6 +61,15 @@ def read(source: Source) -> Image:
         return _decode(stream, source.id)
 
 
+def data_of(source: Source) -> bytes:
+    """Return the bytes of a source that is not a path: those it holds, or those behind its URL."""
+    if source.url is None:
+        return source.data or b""
+    from bigain_cli.images.fetching import fetch
+
+    return fetch(source.url)
+
+
 def digest(image: Image) -> bytes:
     """Return the fingerprint of an RGB image's content: blake2b of mode, size and pixels."""
     fingerprint = hashlib.blake2b(f"{image.mode} {image.width} {image.height} ".encode(), digest_size=32)
@@ -72,8 +81,8 @@ def digest(image: Image) -> bytes:
 @contextmanager
 def _open(source: Source) -> Iterator[BinaryIO]:
     """Open a source as a stream in which one can seek, and explain why it cannot be opened or read."""
-    if source.data is not None or source.path is None:
-        yield io.BytesIO(source.data or b"")
+    if source.path is None:
+        yield io.BytesIO(data_of(source))
         return
     try:
         with Path(source.path).open("rb") as file:

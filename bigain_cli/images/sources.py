@@ -1,4 +1,4 @@
-"""Turn files, folders, globs, lists of paths, stdin and images in memory into sources, lazily, in a fixed order.
+"""Turn files, folders, globs, URLs, lists of paths, stdin and images in memory into sources, lazily, in a fixed order.
 
 What cannot be found is a source with an `error`, at its position in the order.
 """
@@ -7,14 +7,16 @@ What cannot be found is a source with an `error`, at its position in the order.
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias, runtime_checkable
 
 from bigain_cli.errors import InputError, UsageError
+from bigain_cli.images.urls import check_url, is_url, without_credentials
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -26,12 +28,13 @@ SUFFIXES = frozenset(f".{name}" for name in f"{_SUPPORTED} {_REFUSED}".split())
 
 @dataclass(frozen=True)
 class Source:
-    """One input image: a path to read, the bytes of a file, or the reason why there is nothing to read."""
+    """One input image: a path to read, the bytes of a file, a URL, or the reason why there is nothing to read."""
 
     id: str
     path: str | None = None
     data: bytes | None = field(default=None, repr=False)
     error: InputError | None = None
+    url: str | None = field(default=None, repr=False)  # it may hold a password, which the id never does
 
 
 @runtime_checkable
@@ -123,14 +126,35 @@ def _not_an_image(id: str, given: object) -> UsageError:
     return UsageError(id, f"{type(given).__name__} is not a kind of image", hint)
 
 
-def find(inputs: Iterable[str], recursive: bool = False, stdin: BinaryIO | None = None) -> Iterator[Source]:
-    """Yield the sources that the inputs name, each id once, consuming no input before it is needed."""
+def find(
+    inputs: Iterable[str],
+    recursive: bool = False,
+    stdin: BinaryIO | None = None,
+    offline: bool = False,
+    repeated: Callable[[str], object] | None = None,
+) -> Iterator[Source]:
+    """Yield the sources that the inputs name, each id once, consuming no input before it is needed.
+
+    URLs are errors if `offline`; `repeated` is called with an id that is named once more.
+    """
     seen: set[str] = set()
     for given in inputs:
-        for source in _sources_of_input(given, recursive, stdin):
+        for source in _sources_of_input(given, recursive, stdin, offline):
             if source.id not in seen:
                 seen.add(source.id)
                 yield source
+            elif repeated is not None:
+                repeated(source.id)
+
+
+def look_ahead(sources: Iterator[Source]) -> tuple[Iterator[Source], bool]:
+    """Return all sources again, and whether any is not an error; looks no further than the first that is none."""
+    seen = []
+    for source in sources:
+        seen.append(source)
+        if source.error is None:
+            return itertools.chain(seen, sources), True
+    return iter(seen), False
 
 
 def read_paths(stream: BinaryIO, null: bool = False) -> Iterator[str]:
@@ -152,7 +176,7 @@ def _split(stream: BinaryIO, separator: bytes) -> Iterator[bytes]:
         yield rest
 
 
-def _sources_of_input(given: str, recursive: bool, stdin: BinaryIO | None) -> Iterator[Source]:
+def _sources_of_input(given: str, recursive: bool, stdin: BinaryIO | None, offline: bool = False) -> Iterator[Source]:
     """Yield the sources of one input."""
     if given == "-":
         yield _source_of_stdin(stdin)
@@ -160,6 +184,9 @@ def _sources_of_input(given: str, recursive: bool, stdin: BinaryIO | None) -> It
         yield from _sources_of_folder(given, recursive)
     elif os.path.lexists(given):
         yield Source(given, path=given)
+    elif is_url(given):
+        error = check_url(given, offline)
+        yield Source(without_credentials(given), url=None if error else given, error=error)
     elif glob.has_magic(given):
         yield from _sources_of_pattern(given, recursive)
     else:

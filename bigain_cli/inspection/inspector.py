@@ -18,11 +18,12 @@ from torch import Tensor
 from bigain_cli.backbones.base import Backbone
 from bigain_cli.backbones.loading import as_backbone
 from bigain_cli.classification.ranking import significant
-from bigain_cli.compress import Compression, Report, Spec, compressed, parse
+from bigain_cli.compress import Compression, Report, Spec, compressed
 from bigain_cli.compress.hooks import Observation
 from bigain_cli.compress.token_scores import laplacian
 from bigain_cli.errors import UsageError
 from bigain_cli.images import OneImage, center_crop, digest, load_image
+from bigain_cli.inspection.checks import inspected_spec
 from bigain_cli.noise_draws import Draws
 
 TIMES = (100, 500, 900)
@@ -88,7 +89,7 @@ def inspect(
     backbone: Backbone | str, image: OneImage, spec: str | Spec, times: Sequence[int] = TIMES, seed: int = 0
 ) -> Inspection:
     """Run a compressed network on an image at some timesteps, and return what its operators decide."""
-    backbone, spec = as_backbone(backbone), parse(spec)
+    spec, backbone = inspected_spec(spec), as_backbone(backbone)
     spec = spec.by_level() if backbone.has_prefix else spec
     _check(backbone, spec, times)
     image = load_image(image)
@@ -109,8 +110,6 @@ def inspect(
 
 def _check(backbone: Backbone, spec: Spec, times: Sequence[int]) -> None:
     """Refuse what cannot be inspected."""
-    if not spec:
-        raise UsageError("compression 'none'", "there is nothing to inspect", "Write -c lgtm:0.5, for example.")
     if not tuple(backbone.sites()):
         why = f"{backbone.name} has no network whose tokens could be merged"
         raise UsageError(f"compression '{spec}'", why, "Choose another model.")
