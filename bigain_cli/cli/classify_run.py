@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from bigain_cli.classification.missing_images import MissingImages
 from bigain_cli.classification.ranking import Failure, Ranking
+from bigain_cli.cli.classify_inputs import Inputs
 from bigain_cli.cli.classify_labels import check_labels, choose_labels, find_model, say_labels
 from bigain_cli.cli.classify_progress import ClassifyProgress
 from bigain_cli.cli.classify_request import ClassifyRequest
@@ -33,15 +35,14 @@ def run_request(request: ClassifyRequest, messages: Messages) -> int:
     model = find_model(request)
     labels = choose_labels(request, model, messages)
     request.check_output()
-    if labels is not None:
-        check_labels(request, labels, model)
+    competing = () if labels is None else check_labels(request, labels, model)
     folder = make_folder(request.heatmap) if request.heatmap is not None else None
     with ExitStack() as open_files:
-        found = request.sources(open_files)
-        run = _start(request, labels, messages)
+        inputs = Inputs(request, open_files)
+        run = MissingImages(competing) if inputs.all_missing else _start(request, labels, messages)
         done = _earlier_records(request, run.settings["fingerprint"], messages)
         first = ""
-        remaining = (source for source in found if source.id not in done.ids)
+        remaining = (source for source in inputs.sources if source.id not in done.ids)
         with (
             _note_on_interruption(request, messages),
             _open_writer(request, [label.name for label in run.competing]) as writer,
@@ -57,6 +58,7 @@ def run_request(request: ClassifyRequest, messages: Messages) -> int:
                     if isinstance(outcome, Failure):
                         first = first or outcome.message
                 progress.show(outcome)
+    inputs.note_repeats(messages)
     target = ", ".join(safe(each) for each in (request.output, folder and f"maps in {folder}") if each)
     messages.closing(progress.counts.sentence(progress.seconds(), request.min_probability, len(done.ids), target))
     failures, images = progress.counts.failed + done.failures, progress.counts.images + len(done.ids)

@@ -1,0 +1,39 @@
+"""The inputs of `classify`: whether any of them is there, and how many are named again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+from bigain_cli.cli.classify_request import ClassifyRequest
+from bigain_cli.cli.messages import Messages
+from bigain_cli.images import Source, look_ahead
+from bigain_cli.outputs.text import counted
+
+
+class Inputs:
+    """The images of a run, listed as they are needed."""
+
+    def __init__(self, request: ClassifyRequest, open_files: ExitStack) -> None:
+        self._repeats = 0
+        self.sources: Iterator[Source] = request.sources(open_files, repeated=self._repeat)
+        self.all_missing = False
+        if not request.resume and _can_be_listed(request):
+            self.sources, any_found = look_ahead(self.sources)
+            self.all_missing = not any_found
+
+    def _repeat(self, id: str) -> None:
+        self._repeats += 1
+
+    def note_repeats(self, messages: Messages) -> None:
+        """Say how many inputs were named again."""
+        if self._repeats:
+            was = "was" if self._repeats == 1 else "were"
+            messages.note(f"{counted(self._repeats, 'input')} {was} named more than once; each is classified once")
+
+
+def _can_be_listed(request: ClassifyRequest) -> bool:
+    """Return whether the inputs are there already: an image or a list on stdin may take its time."""
+    listed = request.files_from is None or os.path.isfile(request.files_from)
+    return listed and "-" not in request.inputs
