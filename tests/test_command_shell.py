@@ -132,7 +132,8 @@ REFUSALS = {
     "classify photo.jpg -l a,b -o old.jsonl": ["old.jsonl", "exists", "--resume"],
     "classify photo.jpg -l a,b --jsno": ["--jsno", "--json", "--help"],
     "classify photo.jpg --json --labels": ["--labels", "argument"],
-    "clasify photo.jpg": ["clasify", "classify"],
+    "clasify photo.jpg": ["clasify: no such verb. Did you mean classify? Verbs: classify, generate"],
+    "photograph": ["photograph: no such verb. Verbs: classify"],
     "list modles": ["modles", "models"],
 }
 
@@ -152,10 +153,39 @@ def test_a_real_process_refuses_alike(place: Path) -> None:
     assert result.err.startswith("bigain: gone.txt: no such label file") and result.err.count("\n") == 1
 
 
-def test_the_command_alone_shows_its_help_on_stderr() -> None:
+def shown_commands(text: str) -> list[list[str]]:
+    return [shlex.split(line) for line in text.splitlines() if line.startswith("  bigain ")]
+
+
+def test_the_command_alone_shows_how_to_begin() -> None:
     result = run()
-    assert (result.code, result.out) == (2, b"")
-    assert "Usage: bigain" in result.err and "classify" in result.err
+    assert (result.code, result.out) == (2, b"") and all(len(line) <= 80 for line in result.err.splitlines())
+    shown = shown_commands(result.err)
+    assert len(shown) >= 4 and "bigain --help" in result.err
+    for _, verb, *arguments in shown:
+        assert typer.main.get_command(app).commands[verb].make_context(verb, arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["photo.jpg"],
+        ["./a b's.jpg"],
+        ["gone.PNG"],
+        ["https://a.org/x?a=1&b=2"],
+        ["photos"],
+        ["*.png"],
+        ["photo.jpg", "photos", "-l", "red,blue"],
+    ],
+)
+def test_an_image_instead_of_a_verb_is_answered_with_commands(place: Path, arguments: list[str]) -> None:
+    ((code, out, err, heavy),) = answers([arguments], place)
+    assert (code, out, heavy) == (2, "", [])
+    first, *others = shown_commands(err)
+    assert first == ["bigain", "classify", *arguments]
+    assert len(others) == (len(arguments) == 1) and all(other[:3] == first for other in others)
+    for _, verb, *rest in (first, *others):
+        assert typer.main.get_command(app).commands[verb].make_context(verb, rest)
 
 
 def test_nothing_heavy_is_loaded_for_help_lists_and_plans(place: Path) -> None:

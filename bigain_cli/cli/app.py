@@ -8,14 +8,16 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperOption
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from bigain_cli.cli.bench import bench
 from bigain_cli.cli.classify import classify
 from bigain_cli.cli.evaluate import evaluate
+from bigain_cli.cli.first_steps import START, instead_of_a_verb
 from bigain_cli.cli.generate import generate
 from bigain_cli.cli.inspect import inspect
 from bigain_cli.cli.listing import list_things
+from bigain_cli.cli.messages import write_line
 from bigain_cli.cli.offline import offline_option
 from bigain_cli.cli.options import PANELS
 from bigain_cli.cli.train import train
@@ -23,8 +25,21 @@ from bigain_cli.version import __version__
 
 WIDEST_NAME = 24  # letters of an option beside its help; a longer one has a line of its own
 
+
+class Verbs(TyperGroup):
+    """The command's verbs; an image where a verb should stand is answered with commands to type."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the verb that the first word names."""
+        if args[0] not in self.commands:
+            write_line(instead_of_a_verb(args, self.commands))
+            raise typer.Exit(2)
+        return super().resolve_command(ctx, args)
+
+
 app = typer.Typer(
     name="bigain",
+    cls=Verbs,
     invoke_without_command=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -53,7 +68,7 @@ def bigain(
       bigain generate red -m colours -o red.png
     """
     if context.invoked_subcommand is None:
-        typer.echo(context.get_help(), err=True)
+        write_line(START)
         raise typer.Exit(2)
 
 
