@@ -14,9 +14,10 @@ from PIL import Image
 
 import bigain_cli as bigain
 from bigain_cli.cli import classify_progress, progress
-from bigain_cli.cli.classify_progress import ClassifyProgress, RunCounts
-from bigain_cli.cli.live_table import plain
+from bigain_cli.cli.classify_progress import ClassifyProgress
 from bigain_cli.cli.messages import Messages
+from bigain_cli.outputs.live_table import plain
+from bigain_cli.outputs.run_counts import RunCounts
 from bigain_cli.outputs.text import spoken_time
 
 SIX = ["red", "orange", "pink", "brown", "purple", "grey"]

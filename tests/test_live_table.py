@@ -13,9 +13,9 @@ from rich.console import Console
 import bigain_cli as bigain
 from bigain_cli.classification.ranking import RankedLabel
 from bigain_cli.cli import progress
-from bigain_cli.cli.live_table import WIDTH, bar, most_evaluations_left, table
 from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.progress import ProgressBar
+from bigain_cli.outputs.live_table import WIDTH, bar, most_evaluations_left, table
 from bigain_cli.outputs.text import clock
 
 LABELS = ["red", "orange", "pink", "brown", "purple", "grey"]

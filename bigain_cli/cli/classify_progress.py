@@ -3,50 +3,18 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import Any
 
-from bigain_cli.classification.ranking import UNSURE, Failure, Ranking
+from bigain_cli.classification.ranking import Failure, Ranking
 from bigain_cli.cli.input_count import InputCount
-from bigain_cli.cli.live_table import most_evaluations_left, plain, table
 from bigain_cli.cli.messages import Messages, write_line
 from bigain_cli.cli.progress import LONG, PAUSE, Display, progress_bar
+from bigain_cli.outputs.live_table import most_evaluations_left, plain, table
+from bigain_cli.outputs.run_counts import RunCounts
 from bigain_cli.outputs.text import clock, counted, spoken_time
 
 WATCH_PAUSE = 1.0  # seconds between an image's lines with --watch where there is no terminal
 FIRST_LOOK = 5.0  # seconds after which a run is judged by its evaluations, if no image is done yet
-
-
-@dataclass
-class RunCounts:
-    """How the images of a run came out."""
-
-    settled: int = 0
-    open: int = 0
-    failed: int = 0
-    unsure: int = 0
-
-    @property
-    def images(self) -> int:
-        """All of them."""
-        return self.settled + self.open + self.failed
-
-    def add(self, outcome: Ranking | Failure) -> None:
-        """Count a finished image."""
-        if isinstance(outcome, Failure):
-            self.failed += 1
-            return
-        self.settled += outcome.settled
-        self.open += not outcome.settled
-        self.unsure += outcome.answer == UNSURE != outcome.label
-
-    def sentence(self, seconds: float, min_probability: float | None, earlier: int, target: str) -> str:
-        """Return what the run has done, without those of an `earlier` run."""
-        counts = f"{self.settled} settled, {self.open} open, {self.failed} failed"
-        unsure = "" if min_probability is None else f", {self.unsure} {UNSURE} below {min_probability:g}"
-        before = f"; {earlier} recorded earlier" if earlier else ""
-        where = f" → {target}" if target else ""
-        return f"{counted(self.images, 'image')}: {counts}{unsure} in {spoken_time(seconds)}{before}{where}"
 
 
 class ClassifyProgress(Display):

@@ -1,0 +1,40 @@
+"""How the images of a run came out: counts, and the sentence that ends a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bigain_cli.classification.ranking import UNSURE, Failure, Ranking
+from bigain_cli.outputs.text import counted, spoken_time
+
+
+@dataclass
+class RunCounts:
+    """How the images of a run came out."""
+
+    settled: int = 0
+    open: int = 0
+    failed: int = 0
+    unsure: int = 0
+
+    @property
+    def images(self) -> int:
+        """All of them."""
+        return self.settled + self.open + self.failed
+
+    def add(self, outcome: Ranking | Failure) -> None:
+        """Count a finished image."""
+        if isinstance(outcome, Failure):
+            self.failed += 1
+            return
+        self.settled += outcome.settled
+        self.open += not outcome.settled
+        self.unsure += outcome.answer == UNSURE != outcome.label
+
+    def sentence(self, seconds: float, min_probability: float | None, earlier: int, target: str) -> str:
+        """Return what the run has done, without those of an `earlier` run."""
+        counts = f"{self.settled} settled, {self.open} open, {self.failed} failed"
+        unsure = "" if min_probability is None else f", {self.unsure} {UNSURE} below {min_probability:g}"
+        before = f"; {earlier} recorded earlier" if earlier else ""
+        where = f" → {target}" if target else ""
+        return f"{counted(self.images, 'image')}: {counts}{unsure} in {spoken_time(seconds)}{before}{where}"
