@@ -13,7 +13,7 @@ from bigain_cli.near_names import did_you_mean, listed
 from bigain_cli.outputs.text import safe
 
 OWN_LABELS = ("-l", "cat,dog", "-m", "sd1.5")
-NOTE = """Without -l and -m it knows ten classes, those of a small model that comes with it;
+NOTE = """Without -l and -m it knows the ten classes of a small model that comes with it;
 sd1.5 reads any labels, and is downloaded once (5.5 GB)."""
 START = f"""bigain classifies images with a diffusion model, and generates images with it.
 
