@@ -392,11 +392,6 @@ def test_the_list_of_verbs_cuts_nothing(place: Path) -> None:
     assert all(re.search(rf"^  {verb} +\S.*\w\.$", text, re.MULTILINE) for verb in [*VERBS, "list"])
 
 
-def test_completion_knows_the_verbs() -> None:
-    words = {"_BIGAIN_COMPLETE": "complete_bash", "COMP_WORDS": "bigain cl", "COMP_CWORD": "1"}
-    assert run(env=words).out.split() == [b"classify"]
-
-
 @pytest.mark.parametrize("offline", ["1", "0"])
 def test_a_model_that_cannot_be_had_is_one_readable_paragraph(place: Path, tmp_path: Path, offline: str) -> None:
     nowhere = {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": offline, "HF_ENDPOINT": "http://127.0.0.1:9"}

@@ -10,7 +10,7 @@ import typer
 
 from bigain_cli.backbones.model_locations import resolve
 from bigain_cli.benchmark.results import as_markdown, as_text, check_options, closing
-from bigain_cli.cli import options
+from bigain_cli.cli import completion, options
 from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.model_loading import load_model
 from bigain_cli.cli.options import JSON, MARKDOWN, TEXT, effort_option, model_option, more_option, output_option
@@ -34,6 +34,7 @@ def bench(
             "-c",
             metavar="SPEC",
             help="Time this beside none; repeatable (bigain list operators).",
+            autocompletion=completion.specs,
         ),
     ] = None,
     random_weights: Annotated[

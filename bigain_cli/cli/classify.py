@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from bigain_cli.classification.stopping import StoppingRules
-from bigain_cli.cli import options
+from bigain_cli.cli import completion, options
 from bigain_cli.cli.classify_request import ClassifyRequest
 from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.options import input_option, label_option, more_option, output_option
@@ -36,6 +36,7 @@ def classify(
             metavar="LABELS",
             help="A file, a preset (bigain list labels), or a,b,c.",
             show_default="the model's own classes",
+            autocompletion=completion.labels,
         ),
     ] = None,
     template: options.Template = None,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from bigain_cli.classification.stopping import StoppingRules
-from bigain_cli.cli import options
+from bigain_cli.cli import completion, options
 from bigain_cli.cli.evaluate_request import SUFFIXES, EvaluateRequest, generated_images
 from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.options import effort_option, input_option, label_option, model_option, more_option, output_option
@@ -31,14 +31,28 @@ def evaluate(
             metavar="SPEC",
             help="A compression; repeatable (bigain list operators).",
             show_default="none and the model's own",
+            autocompletion=completion.specs,
         ),
     ] = None,
     against: Annotated[
-        str | None, model_option(metavar="SPEC", help="Compare all with this one.", show_default="the first")
+        str | None,
+        model_option(
+            metavar="SPEC",
+            help="Compare all with this one.",
+            show_default="the first",
+            autocompletion=completion.specs,
+        ),
     ] = None,
     labels: Annotated[
         str | None,
-        label_option("--labels", "-l", metavar="LABELS", help="As for classify.", show_default="the dataset's own"),
+        label_option(
+            "--labels",
+            "-l",
+            metavar="LABELS",
+            help="As for classify.",
+            show_default="the dataset's own",
+            autocompletion=completion.labels,
+        ),
     ] = None,
     template: options.Template = None,
     model: options.Model = DEFAULT_MODEL,
@@ -79,7 +93,10 @@ def evaluate(
         str | None,
         more_option(metavar="NAME", help=f"For --generate: {', '.join(FEATURES)}.", show_default=DEFAULT_FEATURE),
     ] = None,
-    sampler: Annotated[str | None, more_option(metavar="NAME", help="Sampler for --generate.")] = None,
+    sampler: Annotated[
+        str | None,
+        more_option(metavar="NAME", help="Sampler for --generate.", autocompletion=completion.samplers),
+    ] = None,
     steps: Annotated[int | None, more_option(metavar="N", help="Sampling steps for --generate.")] = None,
     guidance: Annotated[float | None, more_option(metavar="W", help="Guidance scale for --generate.")] = None,
     keep: Annotated[

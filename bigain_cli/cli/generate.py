@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bigain_cli.cli import options
+from bigain_cli.cli import completion, options
 from bigain_cli.cli.generate_request import GenerateRequest, request_again
 from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.options import effort_option, input_option, more_option, output_option
@@ -50,7 +50,13 @@ def generate(
         effort_option(metavar="W", help="Guidance scale; 1: no guidance.", show_default="set by model"),
     ] = None,
     sampler: Annotated[
-        str | None, effort_option(metavar="NAME", help=f"{', '.join(SAMPLERS)}.", show_default="set by model")
+        str | None,
+        effort_option(
+            metavar="NAME",
+            help=f"{', '.join(SAMPLERS)}.",
+            show_default="set by model",
+            autocompletion=completion.samplers,
+        ),
     ] = None,
     batch: Annotated[
         int | None,

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from bigain_cli.backbones.model_locations import resolve
-from bigain_cli.cli import options
+from bigain_cli.cli import completion, options
 from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.model_loading import load_model
 from bigain_cli.cli.offline import is_offline
@@ -30,7 +30,14 @@ from bigain_cli.registry import DEFAULT_MODEL
 def inspect(
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="An image file or a URL.", show_default=False)],
     compress: Annotated[
-        str, model_option("--compress", "-c", metavar="SPEC", help="A compression (bigain list operators).")
+        str,
+        model_option(
+            "--compress",
+            "-c",
+            metavar="SPEC",
+            help="A compression (bigain list operators).",
+            autocompletion=completion.specs,
+        ),
     ] = "lgtm:0.5",
     model: options.Model = DEFAULT_MODEL,
     times: Annotated[

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from bigain_cli.cli import completion
 from bigain_cli.compress import Spec, parse
 from bigain_cli.errors import UsageError, check_known
 from bigain_cli.registry import DTYPES, SCHEDULES, SCORES
@@ -27,6 +28,7 @@ Model = Annotated[
         envvar="BIGAIN_MODEL",
         metavar="MODEL",
         help="A name (bigain list models), a hub id, a folder or a file.",
+        autocompletion=completion.models,
     ),
 ]
 Template = Annotated[
@@ -43,6 +45,7 @@ Compress = Annotated[
         metavar="SPEC",
         help="Compression: lgtm:0.7, iekvd:2@0.9, none, … (bigain list operators).",
         show_default="the model's own",
+        autocompletion=completion.specs,
     ),
 ]
 Merge = Annotated[float | None, model_option(metavar="RATIO", help="Merge tokens: short for -c lgtm:RATIO.")]
@@ -66,8 +69,18 @@ Draws = Annotated[
     ),
 ]
 Budget = Annotated[int | None, more_option(metavar="N", help="Maximum number of network evaluations per image.")]
-Schedule = Annotated[str, more_option(metavar="NAME", help=f"{', '.join(SCHEDULES)}.")]
-Score = Annotated[str | None, more_option(metavar="NAME", help=f"{', '.join(SCORES)}.", show_default="set by model")]
+Schedule = Annotated[
+    str, more_option(metavar="NAME", help=f"{', '.join(SCHEDULES)}.", autocompletion=completion.schedules)
+]
+Score = Annotated[
+    str | None,
+    more_option(
+        metavar="NAME",
+        help=f"{', '.join(SCORES)}.",
+        show_default="set by model",
+        autocompletion=completion.scores,
+    ),
+]
 Batch = Annotated[
     int | None,
     more_option(

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bigain_cli.cli import options
+from bigain_cli.cli import completion, options
 from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.options import effort_option, input_option, label_option, model_option, more_option, output_option
 from bigain_cli.cli.progress import ProgressBar
@@ -54,7 +54,10 @@ def train(
     size: Annotated[int | None, _recipe_option("size", model_option, "PIXELS")] = None,
     width: Annotated[int | None, _recipe_option("width", model_option, "N", _BY_ARCH)] = None,
     start: Annotated[
-        str | None, model_option("--from", metavar="MODEL", help="Start from this model's weights.")
+        str | None,
+        model_option(
+            "--from", metavar="MODEL", help="Start from this model's weights.", autocompletion=completion.models
+        ),
     ] = None,
     images: Annotated[int | None, _recipe_option("images", effort_option, "N")] = None,
     batch: Annotated[int | None, _recipe_option("batch", effort_option, "N")] = None,
