@@ -6,7 +6,6 @@ Reads only safetensors, refuses missing weights, runs no remote code, never uses
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from safetensors import SafetensorError
 
 from bigain_cli.backbones.model_card import CARD_FILE, TRAINING_FOLDER, ModelCard
 from bigain_cli.errors import ModelError
+from bigain_cli.json_text import read_json
 
 SAMPLES, SAMPLE_BYTES = 64, 4096  # of a weight file, for the identity
 FETCH_AGAIN = "Fetch or save the model again."
@@ -115,7 +115,7 @@ class DiffusersFolder:
 
     def _json(self, path: Path) -> dict[str, Any]:
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path.read_text(encoding="utf-8"))
         except FileNotFoundError as problem:
             hint = "A diffusers folder has one; save the whole pipeline."
             raise ModelError(str(path), "no such file", hint) from problem

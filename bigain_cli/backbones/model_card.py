@@ -16,6 +16,7 @@ from typing import Any
 
 from bigain_cli.backbones.model_locations import ModelLocation, is_present, model_folder
 from bigain_cli.errors import ModelError
+from bigain_cli.json_text import read_json
 from bigain_cli.labels.templates import default_template
 from bigain_cli.registry import DEFAULT_MODEL, MODELS
 
@@ -64,7 +65,7 @@ class ModelCard:
         if not path.exists():
             return ModelCard()
         try:
-            return ModelCard.from_dict(json.loads(path.read_text(encoding="utf-8")))
+            return ModelCard.from_dict(read_json(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError, AttributeError) as problem:
             raise ModelError(str(path), f"unreadable ({problem})", "Correct it, or remove it.") from problem
 
@@ -74,7 +75,7 @@ class ModelCard:
 
         The order of entries stays as it is written: that of the classes gives a table's labels their numbers.
         """
-        content = {name: value for name, value in json.loads(text).items() if name != "about"}
+        content = {name: value for name, value in read_json(text).items() if name != "about"}
         return json.dumps(content, ensure_ascii=False)
 
     @staticmethod

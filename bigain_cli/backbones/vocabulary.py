@@ -54,7 +54,7 @@ class ClassVocabulary:
             choices = "; ".join(f"{number} ({self.names[number]})" for number in ids)
             why = f"names several classes of this model: {choices}"
             raise UsageError(f"label {name!r}", why, "Use one of the numbers.")
-        if name.strip().isdecimal() and int(name) in self.names:
+        if name.strip().isdecimal() and len(name.strip()) <= 9 and int(name) in self.names:
             return int(name)
         why = f"not among the {len(self.names)} classes this model knows"
         raise UsageError(f"label {name!r}", why, self._hint(name))

@@ -81,7 +81,7 @@ def inspect(
 def _read_timesteps(text: str) -> list[int]:
     """Return the timesteps of --times, in order."""
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isascii() and part.isdecimal() for part in parts):
+    if not all(part.isascii() and part.isdecimal() and len(part) <= 9 for part in parts):
         raise UsageError(f"--times {text}", "not whole numbers with commas between them", "Write -t 100,500,900.")
     return sorted({int(part) for part in parts})
 

@@ -114,9 +114,16 @@ def _non_negative(value: str) -> float:
     return x
 
 
+def whole_number(value: str) -> int:
+    """Read a whole number of at most nine digits."""
+    if not (value.isascii() and value.isdigit() and len(value) <= 9):
+        raise ValueError(value)
+    return int(value)
+
+
 def _stride(value: str) -> tuple[int, int]:
     rows, columns = value.split("x")
-    if min(stride := (int(rows), int(columns))) < 1:
+    if min(stride := (whole_number(rows), whole_number(columns))) < 1:
         raise ValueError(value)
     return stride
 
@@ -124,7 +131,7 @@ def _stride(value: str) -> tuple[int, int]:
 def _levels(value: str) -> int | str:
     if value == "all":
         return value
-    if (level := int(value)) < 1:
+    if (level := whole_number(value)) < 1:
         raise ValueError(value)
     return level
 
@@ -133,7 +140,7 @@ def _blocks(value: str) -> tuple[int, ...]:
     picked: set[int] = set()
     for part in value.split(","):
         first, dash, last = part.partition("-")
-        span = range(int(first), int(last if dash else first) + 1)
+        span = range(whole_number(first), whole_number(last if dash else first) + 1)
         if not span or span[-1] > 9999:
             raise ValueError(value)
         picked.update(span)

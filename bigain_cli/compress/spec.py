@@ -18,6 +18,7 @@ from bigain_cli.compress.operators import (
     finite_number,
     format_number,
     operator_info,
+    whole_number,
 )
 from bigain_cli.errors import UsageError
 from bigain_cli.near_names import did_you_mean
@@ -178,10 +179,13 @@ def _term(piece: str, text: str) -> Term:
 
 def _amount(amount: str, name: str, info: OperatorInfo, text: str) -> float:
     if info.amount == "factor":
-        if not (amount.isascii() and amount.isdigit() and int(amount) >= 1):
-            hint = f"Write a whole number from 1 up: {name}:2 keeps one key in four."
-            raise UsageError(f"compression '{text}'", f"'{amount}' is no factor for '{name}'", hint)
-        return int(amount)
+        try:
+            if (factor := whole_number(amount)) >= 1:
+                return factor
+        except ValueError:
+            pass
+        hint = f"Write a whole number from 1 up: {name}:2 keeps one key in four."
+        raise UsageError(f"compression '{text}'", f"'{amount}' is no factor for '{name}'", hint)
     try:
         ratio = finite_number(amount)
     except ValueError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 from bigain_cli.datasets.dataset import Case, Dataset
 from bigain_cli.errors import UsageError
 from bigain_cli.images import SUFFIXES, Source, find
+from bigain_cli.json_text import read_json
 
 
 def open_image_folder(path: str) -> Dataset:
@@ -97,7 +97,7 @@ def _check_tensors(path: str, jpegs: Tensor, offsets: Tensor, labels: Tensor, cl
 def _class_names(path: str, metadata: dict[str, str]) -> tuple[str, ...]:
     text = metadata.get("classes", "")
     try:
-        names = json.loads(text)
+        names = read_json(text)
     except ValueError:
         names = text.split(",")
     names = [str(name).strip() for name in names] if isinstance(names, list) else []

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,6 +18,7 @@ from bigain_cli.datasets.folders import open_image_folder, source_case
 from bigain_cli.datasets.known_datasets import DATASETS, DatasetInfo
 from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.images import Source
+from bigain_cli.json_text import read_json
 from bigain_cli.near_names import did_you_mean
 from bigain_cli.registry import attribute
 
@@ -97,7 +97,7 @@ def open_coco(name: str, folder: str, entry: DatasetInfo, download: bool) -> Dat
         raise UsageError(f"--download {name}", "COCO is fetched by hand", UNPACK)
     path = os.path.join(folder, ANNOTATIONS)
     try:
-        document = json.loads(Path(path).read_bytes())
+        document = read_json(Path(path).read_bytes())
         categories = sorted(document["categories"], key=lambda category: category["id"])
         numbers = {category["id"]: number for number, category in enumerate(categories)}
         names = tuple(category["name"] for category in categories)

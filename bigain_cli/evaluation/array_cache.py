@@ -17,6 +17,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from bigain_cli.errors import UsageError
+from bigain_cli.json_text import read_json
 from bigain_cli.outputs.whole_files import write_whole
 
 Arrays = dict[str, Any]
@@ -46,7 +47,7 @@ class ArrayCache:
         try:
             with np.load(path) as file:
                 arrays = dict(file)
-            why = _changed_setting(json.loads(str(arrays.pop("settings"))), settings)
+            why = _changed_setting(read_json(str(arrays.pop("settings"))), settings)
         except _BROKEN:
             why = "cannot be read"
         if not why:

@@ -5,7 +5,6 @@ In: a path, and what identifies this run's records; out: records by spec. Torch-
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bigain_cli.errors import UsageError
+from bigain_cli.json_text import read_json
 from bigain_cli.outputs.json import line
 from bigain_cli.outputs.resume import read_recorded_ids
 from bigain_cli.outputs.whole_files import IN_PLACE, check_target, name_write_errors, open_target
@@ -101,7 +101,7 @@ class RecordFile:
         """Yield every record with its spec, or with None if it has other settings."""
         if self._path is not None and Path(self._path).exists():
             with Path(self._path).open("rb") as file:
-                for record in map(json.loads, file):
+                for record in map(read_json, file):
                     fingerprint = (record.get("settings") or {}).get("fingerprint", "")
                     yield expected.names_by_fingerprint.get(fingerprint), record
 

@@ -6,6 +6,7 @@ None leaves a choice to the model. Torch-free.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ def size_text(size: tuple[int, int] | None) -> str:
 def read_size(text: str) -> tuple[int, int]:
     """Read WIDTHxHEIGHT, or one number for a square."""
     sides = text.lower().replace("×", "x").split("x")
-    if len(sides) > 2 or not all(side.strip().isascii() and side.strip().isdigit() for side in sides):
+    if len(sides) > 2 or not all(re.fullmatch(r"\s*[0-9]{1,6}\s*", side) for side in sides):
         raise UsageError(f"--size {text}", "not WIDTHxHEIGHT in pixels", "Write it as 512x768, or 512 for a square.")
     return int(sides[0]), int(sides[-1])
 

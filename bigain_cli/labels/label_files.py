@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bigain_cli.errors import UsageError
+from bigain_cli.json_text import read_json
 
 HEADER = ("prompt", "classname", "classidx")
 _JSON_SHAPE = 'Write ["cat", "dog"] or {"cat": ["a cat", "a kitten"]}.'
@@ -50,13 +51,13 @@ def from_list(text: str, origin: str) -> tuple[Label, ...]:
 def from_json(text: str, origin: str) -> tuple[Label, ...]:
     """Read `["cat", "dog"]` or `{"cat": "a cat", "dog": ["a dog", "a puppy"]}`."""
     try:
-        document = json.loads(text, object_pairs_hook=_Pairs)
+        document = read_json(text, object_pairs=_Pairs)
     except json.JSONDecodeError as error:
         raise UsageError(
             f"{origin}, line {error.lineno}", f"not valid JSON ({error.msg})", "Correct the file."
         ) from error
-    except RecursionError as error:
-        raise UsageError(origin, "nested too deeply", _JSON_SHAPE) from error
+    except ValueError as error:
+        raise UsageError(origin, str(error), _JSON_SHAPE) from error
     if not isinstance(document, list):
         raise UsageError(origin, "neither an object nor an array", _JSON_SHAPE)
     is_object = isinstance(document, _Pairs)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bigain_cli.errors import UsageError
+from bigain_cli.json_text import read_json
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -54,7 +55,7 @@ def settings_of(path: str) -> dict[str, Any]:
         hint = "Only images of bigain generate carry theirs, and editors and chats often drop them."
         raise UsageError(path, "no settings in it", hint)
     try:
-        settings = json.loads(text)
+        settings = read_json(text)
     except ValueError as problem:
         raise UsageError(path, f"its settings are broken ({problem})", "Give an unaltered image.") from problem
     if not isinstance(settings, dict):

@@ -5,13 +5,13 @@ Reads line by line, and keeps only the ids of records that have the run's finger
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bigain_cli.errors import UsageError
+from bigain_cli.json_text import read_json
 from bigain_cli.outputs.whole_files import IN_PLACE
 
 
@@ -67,8 +67,8 @@ def _read(path: str, fingerprint: str) -> tuple[RecordedIds, int]:
 def _parsed(line: bytes) -> dict[str, Any] | None:
     """Return a line's record, or None if it is not one."""
     try:
-        record = json.loads(line.decode())
-    except (ValueError, RecursionError):
+        record = read_json(line.decode())
+    except ValueError:
         return None
     has_id = isinstance(record, dict) and isinstance(record.get("id"), str)
     return record if has_id and isinstance(record.get("settings", {}), dict | None) else None

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bigain_cli.errors import BigainError, UsageError
+from bigain_cli.json_text import read_json
 from bigain_cli.outputs.whole_files import replacing
 
 
@@ -45,7 +46,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint."""
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = json.loads(file.metadata()["training"])
+            metadata = read_json(file.metadata()["training"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         return Checkpoint(tensors, **metadata)
     except FileNotFoundError as problem:

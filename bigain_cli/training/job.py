@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from bigain_cli.errors import UsageError
+from bigain_cli.json_text import read_json
 from bigain_cli.labels.templates import fill
 from bigain_cli.training.output_folder import checkpoint_of, foreign_file, holds_training
 from bigain_cli.training.recipe import TEMPLATES, Recipe
@@ -197,7 +197,7 @@ def read_synonyms(path: str) -> dict[str, list[str]]:
     """Read other names of classes from a JSON file."""
     hint = 'Write {"automobile": ["car"]}.'
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        content = read_json(Path(path).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as problem:
         raise UsageError(f"--synonyms {path}", f"cannot be read ({problem})", hint) from problem
     if not isinstance(content, dict) or not all(map(_is_names, content.values())):

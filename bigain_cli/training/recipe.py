@@ -124,15 +124,15 @@ def _read(path: str) -> dict[str, Any]:
     """Read a recipe file; refuse keys that a recipe does not have, and values of another type."""
     try:
         found = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, RecursionError) as problem:  # the last one for deep nesting
         hint = "bigain train --recipe-template prints one to begin with."
         raise UsageError(f"--recipe {path}", f"cannot be read ({problem})", hint) from problem
     for key, value in found.items():
         if key not in KEYS:
             raise UsageError(f"{path}, {key}", "not a key of a recipe", did_you_mean(key, KEYS))
-        if KEYS[key] is float and type(value) is int:
+        if KEYS[key] is float and type(value) is int and abs(value) < 2**63:
             found[key] = float(value)
-        elif type(value) is not KEYS[key]:
+        elif type(value) is not KEYS[key] or (type(value) is int and abs(value) >= 2**63):
             raise UsageError(f"{path}, {key} = {value!r}", f"not of type {KEYS[key].__name__}", "Change its value.")
     return found
 

@@ -7,7 +7,6 @@ weights. Must not know the training.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from bigain_cli.backbones.model_card import ModelCard
 from bigain_cli.backbones.model_locations import resolve
 from bigain_cli.errors import ModelError, UsageError
+from bigain_cli.json_text import read_json
 from bigain_cli.training.networks import TrainableBackbone, TrainableUNet, dit_config, unet_config
 from bigain_cli.training.recipe import Recipe
 
@@ -90,7 +90,7 @@ def _check_shape(source: WarmStart, recipe: Recipe) -> None:
         raise UsageError(what, f"is a {arch}, and this training is not", f"Add --arch {arch}.")
     file = source.folder / ("unet" if recipe.arch == "unet" else "transformer") / "config.json"
     try:
-        source_config = json.loads(file.read_text(encoding="utf-8"))
+        source_config = read_json(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as problem:
         raise ModelError(what, f"incomplete ({file.name}: {problem})", "Restore it, or leave --from out.") from problem
     config = unet_config(recipe) if recipe.arch == "unet" else dit_config(recipe, 0)
@@ -104,7 +104,7 @@ def _check_shape(source: WarmStart, recipe: Recipe) -> None:
 def _copy_text_encoder(source: WarmStart, trainable: TrainableUNet) -> None:
     """Copy a text encoder's weights: the words' by name, the positions' as far as the source has them."""
     weights = _read_tensors(source.folder / "text_encoder")
-    content = json.loads((source.folder / "tokenizer" / "tokenizer.json").read_text(encoding="utf-8"))
+    content = read_json((source.folder / "tokenizer" / "tokenizer.json").read_text(encoding="utf-8"))
     source_ids: dict[str, int] = content["model"]["vocab"]
     ids: dict[str, int] = trainable.tokenizer.get_vocab()
     initial = trainable.text_encoder.state_dict()
