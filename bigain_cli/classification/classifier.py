@@ -197,7 +197,8 @@ class Classification:
         draws = Draws(self._seed, image.digest, backbone.latent_shape, backbone.timestep_range, grid)
         latent, elimination = backbone.encode(image.image), self._new_elimination()
         model_input = center_crop(image.image, size) if self._with_images else None
-        return ImageRun(index, image.id, latent, draws, elimination, started, model_input, self._empty_prompt)
+        empty = self._empty_prompt
+        return ImageRun(index, image.id, latent, draws, elimination, started, model_input, empty, image.damage)
 
     def _new_elimination(self) -> Elimination:
         names, temperature = [label.name for label in self.competing], temperature_of(self.rules, self.backbone)
@@ -228,7 +229,7 @@ class Classification:
         seconds = image_run.seconds() if self._timing else None
         finished = image_run.finished(self.rules.deadline)
         ranking = image_run.elimination.ranking(image_run.id, self.settings, seconds, finished)
-        return replace(ranking, evidence=image_run.evidence()) if finished else ranking
+        return replace(ranking, evidence=image_run.evidence(), damage=image_run.damage) if finished else ranking
 
     def _adopt_dtype(self) -> None:
         """Use the backbone's dtype: this run, or another one on the same backbone, may have had to leave float16."""

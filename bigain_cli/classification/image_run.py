@@ -47,6 +47,7 @@ class ImageRun:
     started: float  # time.monotonic() when the image was started
     image: Image | None = None  # as the model sees it, for outputs
     empty_prompt: EmptyPrompt | None = None  # for heatmaps
+    damage: str = ""  # of the image file
     heatmap_sums: HeatmapSums = field(default_factory=HeatmapSums)
 
     @property

@@ -76,6 +76,7 @@ class Ranking:
     seconds: float | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     evidence: ImageEvidence | None = field(default=None, compare=False)
+    damage: str = ""  # why a part of the image's pixels was made up, if it was
 
     def __repr__(self) -> str:
         verdict = "settled" if self.settled else f"open between {len(self.contenders)} labels"
@@ -134,6 +135,8 @@ class Ranking:
         record["evaluations"] = self.evaluations
         if self.seconds is not None:
             record["seconds"] = round(self.seconds, 3)
+        if self.damage:
+            record["damaged"] = True
         record["settings"] = dict(self.settings)
         return record
 

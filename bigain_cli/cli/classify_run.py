@@ -41,7 +41,7 @@ def run_request(request: ClassifyRequest, messages: Messages) -> int:
         inputs = Inputs(request, open_files)
         run = MissingImages(competing) if inputs.all_missing else _start(request, labels, messages)
         done = _earlier_records(request, run.settings["fingerprint"], messages)
-        first = ""
+        first, damaged = "", list[str]()
         remaining = (source for source in inputs.sources if source.id not in done.ids)
         with (
             _note_on_interruption(request, messages),
@@ -57,8 +57,13 @@ def run_request(request: ClassifyRequest, messages: Messages) -> int:
                         writer.write(outcome.to_dict(request.top_labels), outcome)
                     if isinstance(outcome, Failure):
                         first = first or outcome.message
+                    elif outcome.damage:
+                        damaged.append(f"{outcome.id}: {outcome.damage}")
                 progress.show(outcome)
     inputs.note_repeats(messages)
+    if damaged:
+        several = counted(len(damaged), "image")
+        messages.note(f"damaged, and decoded only in part: {several} (the first: {safe(damaged[0])})")
     target = ", ".join(safe(each) for each in (request.output, folder and f"maps in {folder}") if each)
     messages.closing(progress.counts.sentence(progress.seconds(), request.min_probability, len(done.ids), target))
     failures, images = progress.counts.failed + done.failures, progress.counts.images + len(done.ids)

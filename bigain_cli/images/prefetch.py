@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bigain_cli.errors import BigainError, InputError, UsageError
-from bigain_cli.images.decoding import digest, read
+from bigain_cli.images.decoding import Decoded, digest, read_and_check
 from bigain_cli.images.sources import Found, OneImage, sources_of
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class LoadedImage:
     id: str
     image: Image
     digest: bytes
+    damage: str = ""  # what its decoder had to make up a part of it for
 
 
 Item = LoadedImage | tuple[str, InputError]  # the text is the image's id
@@ -83,8 +84,8 @@ def read_or_error(source: Found) -> Item:
     """Read one image, or return its id and what is wrong with it, whatever its decoder raises."""
     id = source[0] if isinstance(source, tuple) else source.id
     try:
-        image = source[1].convert("RGB") if isinstance(source, tuple) else read(source)
-        return LoadedImage(id, image, digest(image))
+        found = Decoded(source[1].convert("RGB")) if isinstance(source, tuple) else read_and_check(source)
+        return LoadedImage(id, found.image, digest(found.image), found.damage)
     except InputError as problem:
         return id, problem
     except BigainError:

@@ -28,11 +28,12 @@ SUFFIXES = frozenset(f".{name}" for name in f"{_SUPPORTED} {_REFUSED}".split())
 
 @dataclass(frozen=True)
 class Source:
-    """One input image: a path to read, the bytes of a file, a URL, or the reason why there is nothing to read."""
+    """One input image: a path, a file's bytes, a stream to read once, a URL, or the reason why there is none."""
 
     id: str
     path: str | None = None
     data: bytes | None = field(default=None, repr=False)
+    stream: BinaryIO | None = field(default=None, repr=False)
     error: InputError | None = None
     url: str | None = field(default=None, repr=False)  # it may hold a password, which the id never does
 
@@ -195,11 +196,11 @@ def _sources_of_input(given: str, recursive: bool, stdin: BinaryIO | None, offli
 
 
 def _source_of_stdin(stdin: BinaryIO | None) -> Source:
-    """Read one image's bytes from stdin."""
+    """Return stdin as one image, which is read when the image is."""
     if stdin is None:
         why, hint = "stdin is not available here", "A file of that name is ./-"
         return Source("-", error=InputError("not-found", "-", why, hint))
-    return Source("-", data=stdin.read())
+    return Source("-", stream=stdin)
 
 
 def _sources_of_pattern(pattern: str, recursive: bool) -> Iterator[Source]:
