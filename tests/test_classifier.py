@@ -16,6 +16,7 @@ import bigain_cli as bigain
 from bigain_cli.backbones.devices import PrecisionWarning
 from bigain_cli.backbones.gaussian_mixture import load_colours
 from bigain_cli.backbones.model_locations import model_folder
+from bigain_cli.classification import classifier
 from bigain_cli.classification.classifier import Classification
 from bigain_cli.errors import UsageError
 from bigain_cli.registry import MODELS
@@ -176,7 +177,17 @@ def test_templates_and_prompts_are_averaged_per_draw(models, images) -> None:
     assert scores(given) == scores(both)
 
 
-def test_open_records_name_the_contenders(models, images) -> None:
+def test_labels_with_equal_embeddings_are_refused_by_name(models, images) -> None:
+    backbone = bigain.load(str(models["pixels"]), device="cpu")
+    for labels in ({"cat": "a cat", "dog": ["a dog", "a cat"]}, ["cat", "dog"]):
+        assert bigain.Classification(backbone, labels)
+    for labels in ({"x": "a dog", "cat": "a cat", "pet": "A  cat"}, {"cat": ["a", "b"], "pet": ["B", "A"]}):
+        with pytest.raises(bigain.UsageError, match=r"labels 'cat' and 'pet': .* cannot tell them apart: .* equal"):
+            bigain.Classification(backbone, labels)
+
+
+def test_open_records_name_the_contenders(models, images, monkeypatch) -> None:
+    monkeypatch.setattr(classifier, "refuse_equal_labels", lambda *_: None)
     backbone = bigain.load(str(models["pixels"]), device="cpu")
     same = {"cat": "a cat", "dog": "a cat"}
     record = next(bigain.classify(backbone, images[:1], same, rules=bigain.StoppingRules(draws=16))).to_dict()

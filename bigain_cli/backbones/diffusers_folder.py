@@ -5,24 +5,31 @@ Reads only safetensors, refuses missing weights, runs no remote code, never uses
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
-from bigain_cli.backbones.model_card import CARD_FILE, TRAINING_FOLDER, ModelCard
+from bigain_cli.backbones.file_digests import FileDigests
+from bigain_cli.backbones.folder_checks import (
+    FETCH_AGAIN,
+    check_network,
+    check_tokenizer,
+    files_of,
+    fit_tokenizer,
+    read_object,
+)
+from bigain_cli.backbones.load_errors import load_errors
+from bigain_cli.backbones.model_card import CARD_FILE, ModelCard
 from bigain_cli.errors import ModelError
-from bigain_cli.json_text import read_json
 
-SAMPLES, SAMPLE_BYTES = 64, 4096  # of a weight file, for the identity
-FETCH_AGAIN = "Fetch or save the model again."
+PARTS = ("scheduler", "text_encoder", "tokenizer", "transformer", "unet", "vae")
+PART_FILES = (".json", ".safetensors", ".txt")
 
 
 @dataclass(frozen=True)
@@ -33,12 +40,20 @@ class DiffusersFolder:
     folder: Path
     device: torch.device
     dtype: torch.dtype
+    digests: FileDigests = field(default=FileDigests(), kw_only=True)
 
     @cached_property
     def index(self) -> dict[str, Any]:
         """Return model_index.json, or nothing if the folder has none."""
         path = self.folder / "model_index.json"
-        return self._json(path) if path.exists() else {}
+        return read_object(path) if path.exists() else {}
+
+    def declared(self, part: str, default: str) -> str:
+        """Return the class of a part that model_index.json names."""
+        entry = self.index.get(part, [None, default])
+        if not isinstance(entry, list) or len(entry) != 2:
+            raise ModelError(f"{self.name}/model_index.json", f"its entry {part} is not [library, class]", FETCH_AGAIN)
+        return str(entry[1])
 
     @cached_property
     def card(self) -> ModelCard:
@@ -51,11 +66,12 @@ class DiffusersFolder:
 
     def config(self, part: str) -> dict[str, Any]:
         """Return a part's configuration."""
-        return self._json(self.folder / part / ("scheduler_config.json" if part == "scheduler" else "config.json"))
+        return read_object(self.folder / part / ("scheduler_config.json" if part == "scheduler" else "config.json"))
 
     def network(self, part: str, kind: Any, dtype: torch.dtype | None = None) -> Any:
         """Load a network with all its weights, ready for inference."""
         variant = self._variant(part)
+        check_network(f"{self.name}/{part}", self.folder / part)
         with self._load_errors(part), quiet():
             model, info = kind.from_pretrained(
                 self.folder / part,
@@ -74,7 +90,7 @@ class DiffusersFolder:
         """Load the tokenizer and the CLIP text encoder."""
         from transformers import CLIPTextModel, CLIPTokenizer
 
-        declared = self.index.get("text_encoder", [None, "CLIPTextModel"])[1]
+        declared = self.declared("text_encoder", "CLIPTextModel")
         if declared != "CLIPTextModel" or self.has("text_encoder_2"):
             hint = "Stable Diffusion 1.x and 2.x have a CLIPTextModel."
             raise ModelError(self.name, f"text encoder {declared} is not supported", hint)
@@ -82,25 +98,26 @@ class DiffusersFolder:
             if not self.has(part):
                 hint = "A text-conditioned model needs it; save the whole pipeline."
                 raise ModelError(f"{self.name}/{part}", "no such folder", hint)
+        check_tokenizer(f"{self.name}/tokenizer", self.folder / "tokenizer")
         with self._load_errors("tokenizer"), quiet():
             tokenizer = CLIPTokenizer.from_pretrained(self.folder / "tokenizer", local_files_only=True)
         encoder = self.network("text_encoder", CLIPTextModel)
-        tokenizer.model_max_length = min(tokenizer.model_max_length, encoder.config.max_position_embeddings)
+        with self._load_errors("tokenizer"):
+            fit_tokenizer(self.name, tokenizer, encoder.config)
         return tokenizer, encoder
 
     @property
     def identity(self) -> str:
-        """Return a digest of the configurations and of evenly spaced samples of all weights."""
-        digest = hashlib.blake2b(digest_size=8)
-        parts = (path for path in self.folder.glob("*/*") if path.parent.name != TRAINING_FOLDER)
-        for path in sorted([*self.folder.glob("*.json"), *parts]):
-            if path == self.folder / CARD_FILE:
-                digest.update(ModelCard.text_for_identity(path.read_text(encoding="utf-8")).encode())
-            elif path.suffix == ".json":
-                digest.update(path.read_bytes())
-            elif path.suffix == ".safetensors":
-                add_samples(digest, path)
-        return digest.hexdigest()
+        """Return a digest of every byte of the weights, the tokenizer and the configurations."""
+        files = [(f"{part}/{path.name}", path) for part in PARTS if self.has(part) for path in self._files(part)]
+        if (index := self.folder / "model_index.json").exists():
+            files.append((index.name, index))
+        card = self.folder / CARD_FILE
+        text = ModelCard.text_for_identity(card.read_text(encoding="utf-8")) if card.exists() else ""
+        return self.digests.combined(files, text)
+
+    def _files(self, part: str) -> list[Path]:
+        return [path for path in files_of(self.folder / part) if path.suffix in PART_FILES]
 
     def _variant(self, part: str) -> str | None:
         """Choose between plain weights and, if there is nothing else, the fp16 variant; refuse pickles."""
@@ -113,36 +130,11 @@ class DiffusersFolder:
         why = f"only pickled weights ({pickles[0]})" if pickles else "no .safetensors weights in it"
         raise ModelError(f"{self.name}/{part}", why, "Save the model again with safe_serialization=True.")
 
-    def _json(self, path: Path) -> dict[str, Any]:
-        try:
-            content = read_json(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as problem:
-            hint = "A diffusers folder has one; save the whole pipeline."
-            raise ModelError(str(path), "no such file", hint) from problem
-        except (OSError, ValueError) as problem:
-            raise ModelError(str(path), f"unreadable ({problem})", FETCH_AGAIN) from problem
-        if not isinstance(content, dict):
-            raise ModelError(str(path), "not a JSON object", FETCH_AGAIN)
-        return content
-
     @contextmanager
     def _load_errors(self, part: str) -> Iterator[None]:
         """Turn the errors of loading a part into a `ModelError`."""
-        try:
+        with load_errors(f"{self.name}/{part}"):
             yield
-        except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as problem:
-            reason = " ".join(str(problem).split())[:300]
-            raise ModelError(f"{self.name}/{part}", f"cannot be loaded ({reason})", FETCH_AGAIN) from problem
-
-
-def add_samples(digest: Any, path: Path) -> None:
-    """Add a file's name, size and evenly spaced pieces to a digest: two sets of weights differ almost everywhere."""
-    size = path.stat().st_size
-    digest.update(f"{path.name} {size}".encode())
-    with path.open("rb") as file:
-        for number in range(SAMPLES):
-            file.seek(size * number // SAMPLES)
-            digest.update(file.read(SAMPLE_BYTES))
 
 
 @contextmanager

@@ -6,19 +6,24 @@ In: the parts of a diffusers folder; out: the backbone contract. Must not know l
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bigain_cli.backbones.base import Conditions
 from bigain_cli.backbones.diffusers_folder import DiffusersFolder, quiet
+from bigain_cli.backbones.folder_checks import FETCH_AGAIN, whole_number
 from bigain_cli.backbones.latents import ImageCodec
+from bigain_cli.backbones.load_errors import run_errors
 from bigain_cli.backbones.network_backbone import NetworkBackbone
 from bigain_cli.backbones.noise_schedule import NoiseSchedule, noise_schedule
 from bigain_cli.backbones.vocabulary import ClassVocabulary
 from bigain_cli.errors import ModelError
 
 GUIDANCE = 4.0  # of DiT's authors
+DEFAULTS = {"sample_size": 32, "patch_size": 2, "num_attention_heads": 16, "attention_head_dim": 72}  # of diffusers
+MOST_EMBEDDINGS = 1 << 27
 
 
 class LabelDiT(NetworkBackbone):
@@ -45,7 +50,8 @@ class LabelDiT(NetworkBackbone):
 
     def noise(self, noisy: Tensor, t: Tensor, conditions: Conditions, shared: None = None) -> Tensor:
         """Return ε̂, without the learned variance."""  # [b c h w]
-        output = self.network(noisy.to(self.dtype), timestep=t, class_labels=conditions.rows, return_dict=False)[0]
+        with run_errors(self.name):
+            output = self.network(noisy.to(self.dtype), timestep=t, class_labels=conditions.rows, return_dict=False)[0]
         return self.process.to_noise(output[:, : noisy.shape[1]], noisy, t)
 
     def compute_prefix(self, noisy: Tensor, t: Tensor) -> None:
@@ -66,13 +72,27 @@ def load_dit(parts: DiffusersFolder) -> LabelDiT:
     if not names:
         hint = "Add the class names, as the published DiT has."
         raise ModelError(parts.name, "model_index.json has no id2label", hint)
-    ids = {int(number): str(name) for number, name in names.items()}
-    rows = config["num_embeds_ada_norm"]
+    try:
+        ids = {int(number): str(name) for number, name in names.items()}
+    except (AttributeError, TypeError, ValueError) as problem:
+        hint = 'It is a table such as {"207": "golden retriever"}.'
+        raise ModelError(parts.name, f"id2label in model_index.json is broken ({problem})", hint) from problem
+    rows = whole_number(f"{parts.name}/transformer/config.json", config, "num_embeds_ada_norm")
     if max(ids) >= rows or min(ids) < 0:
         raise ModelError(parts.name, f"id2label names class {max(ids)}, the network has {rows}", "Correct id2label.")
+    _refuse_huge(f"{parts.name}/transformer/config.json", config)
     network = parts.network("transformer", DiTTransformer2DModel)
     table = next(module for name, module in network.named_modules() if name.endswith("class_embedder.embedding_table"))
     unconditional = rows if table.num_embeddings > rows else None
-    codec = ImageCodec.load(parts, channels=config["in_channels"])
+    channels = whole_number(f"{parts.name}/transformer/config.json", config, "in_channels")
+    codec = ImageCodec.load(parts, channels)
     process = noise_schedule(parts.config("scheduler"), parts.device)
     return LabelDiT(parts, network, codec, process, ClassVocabulary(ids, unconditional))
+
+
+def _refuse_huge(what: str, config: dict[str, Any]) -> None:
+    """Refuse a table of position embeddings without measure: it is computed before any weight is read."""
+    keys = ("sample_size", "patch_size", "num_attention_heads", "attention_head_dim")
+    size, patch, heads, width = (whole_number(what, {**DEFAULTS, **config}, key) for key in keys)
+    if (size // patch) ** 2 * heads * width > MOST_EMBEDDINGS:
+        raise ModelError(what, f"{(size // patch) ** 2} positions of {heads * width} numbers are too many", FETCH_AGAIN)

@@ -6,6 +6,7 @@ depends on others. Must not know networks other than the VAE.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +57,12 @@ class ImageCodec:
         if vae.config.latent_channels != channels:
             reason = f"the VAE makes {vae.config.latent_channels} channels, the network takes {channels}"
             raise ModelError(parts.name, reason, "Use the VAE that belongs to the model.")
+        for key in ("scaling_factor", "shift_factor"):
+            value = getattr(vae.config, key)
+            if value is not None and (not isinstance(value, int | float) or not math.isfinite(value)):
+                raise ModelError(f"{parts.name}/vae/config.json", f"{key} is no number", "Save the VAE again.")
+        if not vae.config.scaling_factor:
+            raise ModelError(f"{parts.name}/vae/config.json", "scaling_factor is missing", "Save the VAE again.")
         return ImageCodec(vae, parts.device)
 
     @property

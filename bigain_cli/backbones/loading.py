@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 from bigain_cli.backbones.base import Backbone
 from bigain_cli.backbones.devices import choose_device, choose_dtype
 from bigain_cli.backbones.diffusers_folder import DiffusersFolder
+from bigain_cli.backbones.file_digests import FileDigests
+from bigain_cli.backbones.load_errors import load_errors
 from bigain_cli.backbones.model_locations import fetch, resolve
 from bigain_cli.backbones.single_file import open_single_file
 from bigain_cli.errors import ModelError, UsageError
 from bigain_cli.registry import BACKBONES, CLOSED_FORMS, DEFAULT_MODEL, attribute
 
+CACHE = "~/.cache/bigain"
 NETWORKS = {"unet": "UNet2DConditionModel", "transformer": "DiTTransformer2DModel"}  # unless model_index.json names it
 
 
-def load(model: str = DEFAULT_MODEL, device: str = "auto", dtype: str = "auto") -> Backbone:
-    """Load a backbone: an alias, a hub id, a diffusers folder, or a single .safetensors file."""
+def load(
+    model: str = DEFAULT_MODEL, device: str = "auto", dtype: str = "auto", cache: str | Path | None = CACHE
+) -> Backbone:
+    """Load a backbone: an alias, a hub id, a diffusers folder, or a single .safetensors file.
+
+    Digests of large files are kept in the folder `cache`, so that their bytes are not read again; None keeps nothing.
+    """
     location = resolve(model)
     torch_device = choose_device(device)
     torch_dtype = choose_dtype(dtype, torch_device)
@@ -25,10 +35,13 @@ def load(model: str = DEFAULT_MODEL, device: str = "auto", dtype: str = "auto") 
         if dtype not in ("auto", "float32"):
             raise UsageError(f"--dtype {dtype}", f"{model} is a closed form in float32", "Leave out --dtype.")
         return cast(Backbone, attribute(CLOSED_FORMS[location.where].load)(torch_device))
-    if location.kind == "file":
-        return assemble(open_single_file(location.name, Path(location.where), torch_device, torch_dtype))
-    folder = fetch(location) if location.kind == "hub" else Path(location.where)
-    return assemble(DiffusersFolder(location.name, folder, torch_device, torch_dtype))
+    digests = FileDigests(None if cache is None else Path(os.path.expanduser(cache)) / "digests")
+    with load_errors(f"model {location.name}"):
+        if location.kind == "file":
+            file = open_single_file(location.name, Path(location.where), torch_device, torch_dtype)
+            return assemble(replace(file, digests=digests))
+        folder = fetch(location) if location.kind == "hub" else Path(location.where)
+        return assemble(DiffusersFolder(location.name, folder, torch_device, torch_dtype, digests=digests))
 
 
 def as_backbone(model: str | Backbone) -> Backbone:
@@ -49,7 +62,7 @@ def assemble(parts: DiffusersFolder) -> Backbone:
         if (parts.folder / "config.json").is_file():
             hint = f"This looks like one part of a model: try -m {parts.folder.resolve().parent}."
         raise ModelError(f"model {parts.name}", "no U-Net and no transformer in it", hint)
-    network = parts.index.get(part, [None, NETWORKS[part]])[1]
+    network = parts.declared(part, NETWORKS[part])
     if network not in BACKBONES:
         hint = "Supported: Stable Diffusion 1.x and 2.x, and DiT."
         raise ModelError(f"model {parts.name}", f"{network} is not supported", hint)

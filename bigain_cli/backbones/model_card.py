@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bigain_cli.backbones.card_checks import check_card
 from bigain_cli.backbones.model_locations import ModelLocation, is_present, model_folder
 from bigain_cli.errors import ModelError
 from bigain_cli.json_text import read_json
@@ -65,6 +65,8 @@ class ModelCard:
         if not path.exists():
             return ModelCard()
         try:
+            if not path.is_file():
+                raise ValueError("not a file")
             return ModelCard.from_dict(read_json(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError, AttributeError) as problem:
             raise ModelError(str(path), f"unreadable ({problem})", "Correct it, or remove it.") from problem
@@ -76,11 +78,13 @@ class ModelCard:
         The order of entries stays as it is written: that of the classes gives a table's labels their numbers.
         """
         content = {name: value for name, value in read_json(text).items() if name != "about"}
-        return json.dumps(content, ensure_ascii=False)
+        return json.dumps(content)
 
     @staticmethod
     def from_dict(content: dict[str, Any]) -> ModelCard:
         """Make a card of JSON's values, or refuse them."""
+        if not isinstance(content, dict):
+            raise TypeError("not a JSON object")
         known = {entry.name for entry in dataclasses.fields(ModelCard)}
         if unknown := sorted(content.keys() - known):
             raise ValueError(f"unknown entry {unknown[0]!r}")
@@ -91,13 +95,7 @@ class ModelCard:
         low, high = values.get("times", (0.0, 1.0))
         values["times"] = (float(low), float(high))
         card = ModelCard(**values)
-        if not (
-            0 <= low < high <= 1
-            and (card.temperature is None or 0 < card.temperature < math.inf)
-            and card.patch >= 1
-            and (card.draws is None or card.draws >= 1)
-        ):
-            raise ValueError("times must rise within 0 … 1, temperature, patch and draws be positive")
+        check_card(card)
         return card
 
     def to_json(self) -> str:

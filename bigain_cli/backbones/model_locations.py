@@ -5,11 +5,13 @@ Must not import torch, so that `--dry-run`, `list` and usage errors answer at on
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from bigain_cli.backbones.folder_checks import has_vocabulary
 from bigain_cli.errors import ModelError
 from bigain_cli.near_names import did_you_mean
 from bigain_cli.registry import MODELS, Model
@@ -33,11 +35,11 @@ class ModelLocation:
 
 def resolve(name: str) -> ModelLocation:
     """Find out what a model name means; a model's path wins over an alias, an alias over a hub id."""
-    path, what = Path(name).expanduser(), f"model {name}"
+    path, what = _path_of(name), f"model {name}"
     signs = ("model_index.json", "unet", "transformer")
-    if path.is_dir() and (name not in MODELS or any((path / sign).exists() for sign in signs)):
+    if os.path.isdir(path) and (name not in MODELS or any((path / sign).exists() for sign in signs)):
         return ModelLocation(name, "folder", str(path))
-    if path.is_file():
+    if os.path.isfile(path):
         if path.suffix == ".safetensors":
             return ModelLocation(name, "file", str(path))
         raise ModelError(what, "not a .safetensors file", "Only safetensors weights are read; pickles can run code.")
@@ -54,6 +56,14 @@ def resolve(name: str) -> ModelLocation:
         return ModelLocation(name, "hub", name)
     why = "neither a known alias, a path, nor a hub id (owner/name)"
     raise ModelError(what, why, did_you_mean(name, MODELS))
+
+
+def _path_of(name: str) -> Path:
+    """Return the path that a name may be; a home of nobody, and what no path can hold, stays as it is."""
+    try:
+        return Path(os.path.expanduser(name))
+    except ValueError:
+        return Path(name)
 
 
 def model_folder(model: Model) -> Path:
@@ -106,10 +116,11 @@ def fetch(location: ModelLocation) -> Path:
 
 
 def _is_complete(folder: Path) -> bool:
-    """Tell whether every network of the snapshot has its weights."""
+    """Tell whether every network of the snapshot has its weights, and a text encoder its tokenizer's vocabulary."""
     networks = [folder / part for part in NETWORKS if (folder / part / "config.json").exists()]
     complete = all(any(network.glob("*.safetensors")) for network in networks)
-    return (folder / "model_index.json").is_file() and bool(networks) and complete
+    readable = not (folder / "text_encoder").is_dir() or has_vocabulary(folder / "tokenizer")
+    return (folder / "model_index.json").is_file() and bool(networks) and complete and readable
 
 
 def _unreachable(location: ModelLocation, problem: Exception) -> ModelError:

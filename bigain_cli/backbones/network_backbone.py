@@ -6,7 +6,6 @@ enters. Must not know families.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,8 +15,12 @@ from torch import Tensor, nn
 from bigain_cli.backbones.base import described
 from bigain_cli.backbones.diffusers_folder import DiffusersFolder
 from bigain_cli.backbones.latents import ImageCodec
+from bigain_cli.backbones.load_errors import run_errors
 from bigain_cli.backbones.noise_schedule import NoiseSchedule
 from bigain_cli.compress.sites import Site, sites_of
+from bigain_cli.errors import ModelError
+
+LARGEST_LATENT = 1024  # positions along a side: 8,192 pixels with Stable Diffusion's VAE
 
 
 class NetworkBackbone:
@@ -37,7 +40,7 @@ class NetworkBackbone:
         self.schedule = parts.config("scheduler")
         self.scale, self.patch = codec.scale, codec.patch
         config: Any = network.config
-        self.latent_shape = (config.in_channels, *_pair(config.sample_size))
+        self.latent_shape = (config.in_channels, *_pair(parts.name, config.sample_size))
 
     __repr__ = described
 
@@ -53,11 +56,13 @@ class NetworkBackbone:
 
     def encode(self, image: Image) -> Tensor:
         """Return the VAE's mean, or the pixels."""  # [c h w]
-        return self.codec.encode(image, self.latent_shape)
+        with run_errors(self.name):
+            return self.codec.encode(image, self.latent_shape)
 
     def decode(self, latents: Tensor) -> list[Image]:
         """Return the VAE's images, or the pixels."""
-        return self.codec.decode(latents)
+        with run_errors(self.name):
+            return self.codec.decode(latents)
 
     def mix(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """Return x_t."""
@@ -68,5 +73,10 @@ class NetworkBackbone:
         return sites_of(self.network)
 
 
-def _pair(size: int | Sequence[int]) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else (size[0], size[1])
+def _pair(name: str, size: Any) -> tuple[int, int]:
+    """Return the height and width of latents."""
+    sides = [size, size] if isinstance(size, int) else list(size) if isinstance(size, list | tuple) else []
+    if len(sides) != 2 or not all(isinstance(side, int) and 1 <= side <= LARGEST_LATENT for side in sides):
+        why = f"sample_size is {size!r}, not one or two whole numbers up to {LARGEST_LATENT}"
+        raise ModelError(name, why, "Correct it in the network's config.json.")
+    return sides[0], sides[1]

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bigain_cli.backbones.load_errors import reason_of
 from bigain_cli.errors import ModelError
 
 # ε̂ from what was predicted, with x_t = a x + s ε.
@@ -35,7 +36,7 @@ class NoiseSchedule:
     @staticmethod
     def of(alphas: Tensor, prediction: str, device: torch.device) -> NoiseSchedule:
         """Make the process of a schedule ᾱ, taking the roots in float64."""
-        if prediction not in TO_NOISE:
+        if not isinstance(prediction, str) or prediction not in TO_NOISE:
             raise ModelError(f"prediction type {prediction}", "not supported", f"Known: {', '.join(TO_NOISE)}.")
         exact = alphas.double()
         return NoiseSchedule(exact.sqrt().float().to(device), (1 - exact).sqrt().float().to(device), prediction)
@@ -65,6 +66,7 @@ class NoiseSchedule:
 
 
 BETAS = ("beta_start", "beta_schedule", "trained_betas")
+MOST_STEPS = 100_000
 SCHEDULE_KEYS = ("num_train_timesteps", "beta_end", "rescale_betas_zero_snr", *BETAS)
 
 
@@ -72,14 +74,20 @@ def noise_schedule(scheduler_config: dict[str, Any], device: torch.device) -> No
     """Read the forward process from a diffusers scheduler's configuration, whatever sampler it was saved for."""
     from diffusers import DDPMScheduler
 
-    name = scheduler_config.get("_class_name", "")
+    name = str(scheduler_config.get("_class_name", ""))
     has_betas = any(key in scheduler_config for key in BETAS)
     if "Flow" in name or "EDM" in name or not has_betas:
         hint = "U-Nets and DiTs that were trained with a known beta schedule are supported."
         raise ModelError("noise schedule", f"{name or 'its scheduler'} has no betas", hint)
     known = {key: scheduler_config[key] for key in SCHEDULE_KEYS if scheduler_config.get(key) is not None}
+    hint = "U-Nets and DiTs use the known beta schedules."
+    steps = known.get("num_train_timesteps", 1)
+    if not isinstance(steps, int) or not 1 <= steps <= MOST_STEPS:
+        raise ModelError("noise schedule", f"num_train_timesteps is {steps!r}; at most {MOST_STEPS}", hint)
     try:
         alphas: Tensor = vars(DDPMScheduler(**known))["alphas_cumprod"]
-    except (NotImplementedError, TypeError, ValueError) as problem:
-        raise ModelError("noise schedule", str(problem), "U-Nets and DiTs use the known beta schedules.") from problem
+    except Exception as problem:  # whatever the values make the scheduler raise
+        raise ModelError("noise schedule", reason_of(problem), hint) from problem
+    if alphas.ndim != 1 or not bool(((alphas >= 0) & (alphas <= 1)).all()):
+        raise ModelError("noise schedule", "its betas leave no share of the image between 0 and 1", hint)
     return NoiseSchedule.of(alphas, scheduler_config.get("prediction_type") or "epsilon", device)

@@ -6,7 +6,6 @@ not name missing ones, and leaves the weights in the mapped file: here they are 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -19,7 +18,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from bigain_cli.backbones.diffusers_folder import DiffusersFolder, add_samples, quiet
+from bigain_cli.backbones.diffusers_folder import DiffusersFolder, quiet
+from bigain_cli.backbones.folder_checks import check_tokenizer, files_of, fit_tokenizer, has_vocabulary
 from bigain_cli.backbones.single_file_configs import CLIP, PREFIXES, SUPPORTED, Header, read_configs
 from bigain_cli.errors import ModelError
 
@@ -67,6 +67,7 @@ class SingleFile(DiffusersFolder):
 
         config = self.configs["text_encoder"]
         pad = "!" if self.configs["unet"]["use_linear_projection"] else "<|endoftext|>"
+        check_tokenizer(f"{self.name}/tokenizer", self.tokenizer)
         with self._load_errors("tokenizer"), quiet():
             # set on loading, as in a diffusers folder: the tokens of a prompt's own "!" depend on it
             tokenizer = CLIPTokenizer.from_pretrained(self.tokenizer, local_files_only=True, pad_token=pad)
@@ -74,18 +75,17 @@ class SingleFile(DiffusersFolder):
             why = f"the tokenizer has {len(tokenizer)} pieces, the text encoder knows {config['vocab_size']}"
             beside = self.folder.resolve().parent / "tokenizer"
             raise ModelError(f"model {self.name}", why, f"Put the tokenizer that belongs to it in {beside}.")
-        tokenizer.model_max_length = min(tokenizer.model_max_length, config["max_position_embeddings"])
-        return tokenizer, self._load("text_encoder", lambda: CLIPTextModel(CLIPTextConfig(**config)), self.dtype)
+        encoder = self._load("text_encoder", lambda: CLIPTextModel(CLIPTextConfig(**config)), self.dtype)
+        with self._load_errors("tokenizer"):
+            fit_tokenizer(self.name, tokenizer, encoder.config)
+        return tokenizer, encoder
 
     @property
     def identity(self) -> str:
-        """Return a digest of the configurations, the tokenizer and evenly spaced samples of the file."""
-        digest = hashlib.blake2b(json.dumps(self.configs, sort_keys=True).encode(), digest_size=8)
-        for path in sorted(self.tokenizer.iterdir()):
-            if path.suffix in (".json", ".txt"):
-                digest.update(path.read_bytes())
-        add_samples(digest, self.folder)
-        return digest.hexdigest()
+        """Return a digest of the configurations, and of every byte of the tokenizer and of the file."""
+        tokenizer = [path for path in files_of(self.tokenizer) if path.suffix in (".json", ".txt")]
+        files = [*((f"tokenizer/{path.name}", path) for path in tokenizer), ("weights", self.folder)]
+        return self.digests.combined(files, json.dumps(self.configs, sort_keys=True))
 
     def _load(self, part: str, make: Callable[[], nn.Module], dtype: torch.dtype) -> nn.Module:
         """Make an empty network and put the weights into it: none may be missing, none unknown."""
@@ -157,7 +157,7 @@ def tokenizer_folder(name: str, path: Path) -> Path:
         except Exception as problem:  # noqa: BLE001 — the last one, of the download, is reported
             reason = problem
         else:
-            if not cached or any((folder / file).is_file() for file in ("vocab.json", "tokenizer.json")):
+            if not cached or has_vocabulary(folder):
                 return folder
     raise ModelError(
         f"model {name}",

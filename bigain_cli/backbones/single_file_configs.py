@@ -201,7 +201,7 @@ def _spread(header: Header) -> float:
 def _latent_size(header: Header, unet: Config, prediction: str, scale: int) -> int | list[int]:
     """Return the recorded size [h, w] if the network can halve it; else 768 or 512 pixels by name or prediction."""
     step = scale * 2 ** (len(unet["block_out_channels"]) - 1)
-    recorded = re.fullmatch(r"(\d+)x(\d+)", header.metadata.get("modelspec.resolution", ""))
+    recorded = re.fullmatch(r"([0-9]{1,4})x([0-9]{1,4})", header.metadata.get("modelspec.resolution", ""))
     width, height = map(int, recorded.groups()) if recorded else (0, 0)
     if min(width, height) > 0 and width % step == height % step == 0:
         return [height // scale, width // scale]

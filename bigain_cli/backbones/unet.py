@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from bigain_cli.backbones.base import Conditions
 from bigain_cli.backbones.diffusers_folder import DiffusersFolder, quiet
+from bigain_cli.backbones.folder_checks import whole_number
 from bigain_cli.backbones.latents import ImageCodec
+from bigain_cli.backbones.load_errors import load_errors, run_errors
 from bigain_cli.backbones.network_backbone import NetworkBackbone
 from bigain_cli.backbones.noise_schedule import NoiseSchedule, noise_schedule
 from bigain_cli.backbones.prefix_cache import PrefixCache, run_prefix, use_cached
@@ -65,25 +67,28 @@ class TextUNet(NetworkBackbone):
         rows = []
         for start in range(0, len(prompts), PROMPT_BATCH):
             texts = list(prompts[start : start + PROMPT_BATCH])
-            with quiet():
+            with load_errors(f"{self.name}/tokenizer"), quiet():
                 ids = self.tokenizer(texts, padding="max_length", max_length=most).input_ids
             _refuse_long(texts, ids, most)
-            rows.append(encoder(torch.tensor(ids, device=encoder.device))[0].to(self.device, self.dtype))
+            with run_errors(f"{self.name}/text_encoder"):
+                rows.append(encoder(torch.tensor(ids, device=encoder.device))[0].to(self.device, self.dtype))
         return Conditions(torch.cat(rows))
 
     def noise(self, noisy: Tensor, t: Tensor, conditions: Conditions, shared: PrefixCache | None = None) -> Tensor:
         """Return ε̂."""  # [b c h w]
-        if shared is None:
-            output = self._forward(noisy, t, conditions.rows)
-        else:
-            with use_cached(self.network, shared):
+        with run_errors(self.name):
+            if shared is None:
                 output = self._forward(noisy, t, conditions.rows)
+            else:
+                with use_cached(self.network, shared):
+                    output = self._forward(noisy, t, conditions.rows)
         return self.process.to_noise(output[:, : noisy.shape[1]], noisy, t)
 
     def compute_prefix(self, noisy: Tensor, t: Tensor) -> PrefixCache:
         """Run the part of the network before the first attention to the text."""
         text = self._empty.expand(len(noisy), -1, -1)
-        return run_prefix(self.network, text, lambda: self._forward(noisy, t, text))
+        with run_errors(self.name):
+            return run_prefix(self.network, text, lambda: self._forward(noisy, t, text))
 
     @property
     def has_prefix(self) -> bool:
@@ -112,6 +117,8 @@ def load_unet(parts: DiffusersFolder) -> TextUNet:
     from diffusers import UNet2DConditionModel
 
     config = parts.config("unet")
+    for key in ("in_channels", "out_channels"):
+        whole_number(f"{parts.name}/unet/config.json", config, key)
     _refuse_unsupported(parts.name, config)
     process = noise_schedule(parts.config("scheduler"), parts.device)
     tokenizer, text_encoder = parts.text()

@@ -20,6 +20,7 @@ from bigain_cli.backbones.devices import leave_float16
 from bigain_cli.backbones.loading import as_backbone
 from bigain_cli.classification.denoising import DenoisingErrors, SharedComputation, checked_batch_size
 from bigain_cli.classification.elimination import Elimination
+from bigain_cli.classification.equal_labels import refuse_equal_labels
 from bigain_cli.classification.heatmaps import pixel_errors_of
 from bigain_cli.classification.image_run import EmptyPrompt, ImageRun, OrderedResults
 from bigain_cli.classification.label_prompts import Labels, as_label_set, label_prompts, own_labels
@@ -103,6 +104,7 @@ class Classification:
         score = self.rules.score or DEFAULT_SCORE
         pixel_errors = pixel_errors_of(score, backbone.patch) if maps else None
         shared_computation, conditions = SharedComputation(backbone, share_prefix), self._conditions()
+        refuse_equal_labels(backbone.name, self.competing, conditions.rows)
         draws = 1 if self.rules.deadline is not None else SCHEDULES[self.rules.schedule].block
         batch = checked_batch_size(batch, backbone, draws * len(conditions))
         self._denoising = DenoisingErrors(

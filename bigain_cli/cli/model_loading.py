@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,10 +21,16 @@ def load_model(model: str, device: str, dtype: str, messages: Messages) -> Any:
     with shown_loading(model, messages):
         from bigain_cli.backbones.loading import load
 
-        backbone = load(model, device, dtype)
+        backbone = load(model, device, dtype, cache_folder())
     kind = str(backbone.dtype).removeprefix("torch.")
     messages.detail(f"model: {model} on {backbone.device} in {kind}, loaded in {time.monotonic() - started:.1f} s")
     return backbone
+
+
+def cache_folder() -> str:
+    """Return the folder for what is kept between runs, as the XDG base directories say."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return os.path.join(base if os.path.isabs(base) else "~/.cache", "bigain")
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from bigain_cli.backbones.devices import leave_float16
 from bigain_cli.backbones.loading import as_backbone
 from bigain_cli.compress import Compression, Spec, parse
 from bigain_cli.compress.patching import compressed_or_not
-from bigain_cli.errors import BigainError
+from bigain_cli.errors import BigainError, check_known
 from bigain_cli.generation.generated_image import GeneratedImage
 from bigain_cli.generation.options import GenerationOptions, check_prompts, latent_shape
 from bigain_cli.generation.samplers import DEFAULT_SAMPLER, SAMPLERS
@@ -165,6 +165,7 @@ class Generation:
         """Fill in the model's choice for each option that is None."""
         default = self.backbone.sampling
         sampler = options.sampler or default.sampler or DEFAULT_SAMPLER
+        check_known("sampler", sampler, SAMPLERS)
         default_steps = default.steps if sampler == default.sampler else None
         return dataclasses.replace(
             options,

@@ -82,7 +82,7 @@ def size_text(size: tuple[int, int] | None) -> str:
 def read_size(text: str) -> tuple[int, int]:
     """Read WIDTHxHEIGHT, or one number for a square."""
     sides = text.lower().replace("×", "x").split("x")
-    if len(sides) > 2 or not all(re.fullmatch(r"\s*[0-9]{1,6}\s*", side) for side in sides):
+    if len(sides) > 2 or not all(re.fullmatch(r" *[0-9]{1,6} *", side) for side in sides):
         raise UsageError(f"--size {text}", "not WIDTHxHEIGHT in pixels", "Write it as 512x768, or 512 for a square.")
     return int(sides[0]), int(sides[-1])
 

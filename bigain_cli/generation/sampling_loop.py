@@ -18,6 +18,7 @@ from torch import Tensor
 from bigain_cli.backbones.base import Backbone, Conditions
 from bigain_cli.backbones.devices import repeatable
 from bigain_cli.backbones.diffusers_folder import quiet
+from bigain_cli.backbones.load_errors import load_errors, run_errors
 from bigain_cli.compress import Compression
 from bigain_cli.errors import UsageError
 from bigain_cli.generation.samplers import SAMPLERS
@@ -84,8 +85,9 @@ def make_scheduler(backbone: Backbone, name: str, steps: int) -> Any:
         if steps == backbone.timesteps:
             config["timestep_spacing"] = "trailing"  # the only way to take every step; others take some twice
         accepted = inspect.signature(kind.__init__).parameters
-        scheduler = kind(**{key: value for key, value in config.items() if key in accepted})
-        scheduler.set_timesteps(steps)  # on the CPU: reading a time must not wait for the device
+        with load_errors(f"{backbone.name}/scheduler"):
+            scheduler = kind(**{key: value for key, value in config.items() if key in accepted})
+            scheduler.set_timesteps(steps)  # on the CPU: reading a time must not wait for the device
     if scheduler.timesteps.max() > backbone.timesteps - 1:
         why = "with its offset this model's schedule ends before the first of them"
         raise UsageError(f"--steps {steps}", why, f"Use at most {backbone.timesteps // 2}, or choose another sampler.")
@@ -110,7 +112,8 @@ class SamplingLoop:
         self._scheduler = make_scheduler(backbone, sampler, steps)
         scheduler_clips = "clip_sample" in self._scheduler.config
         clips = backbone.schedule.get("clip_sample", False) and not scheduler_clips
-        self._range = float(backbone.schedule.get("clip_sample_range", 1.0)) if clips else None
+        with load_errors(f"{backbone.name}/scheduler"):
+            self._range = float(backbone.schedule.get("clip_sample_range", 1.0)) if clips else None
 
     def __len__(self) -> int:
         return len(self._scheduler.timesteps)
@@ -127,12 +130,14 @@ class SamplingLoop:
 
     @torch.inference_mode()
     def _step(self, latents: Tensor, time: Tensor, number: int, predict: Predict, extra: dict[str, Any]) -> Tensor:
-        noisy = self._scheduler.scale_model_input(latents, time)
+        with run_errors(f"{self._backbone.name}/scheduler"):
+            noisy = self._scheduler.scale_model_input(latents, time)
         t = torch.full((len(latents),), time.item(), device=latents.device)
         noise = predict(noisy, t, number)
         if self._range is not None:
             noise = self._clip(noise, noisy, t, self._range)
-        result: Tensor = self._scheduler.step(noise, time, latents, **extra, return_dict=False)[0]
+        with run_errors(f"{self._backbone.name}/scheduler"):
+            result: Tensor = self._scheduler.step(noise, time, latents, **extra, return_dict=False)[0]
         return result
 
     def _clip(self, noise: Tensor, noisy: Tensor, t: Tensor, limit: float) -> Tensor:

@@ -1,0 +1,40 @@
+"""Labels that a model cannot tell apart: their prompts have the same embeddings, to the bit.
+
+So it is with two spellings of one word, and with a tokenizer that does not belong to the model. The scores of such
+labels are tied exactly, and their order would mean nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from bigain_cli.classification.label_prompts import LabelPrompts
+from bigain_cli.errors import UsageError
+
+
+def refuse_equal_labels(model: str, competing: Sequence[LabelPrompts], rows: Tensor) -> None:
+    """Refuse labels of which one has the embeddings of another; `rows` are those of all prompts, label by label."""
+    seen: dict[tuple[bytes, ...], LabelPrompts] = {}
+    start = 0
+    for label in competing:
+        end = start + len(label.texts)
+        embeddings = rows[start:end]
+        start = end
+        if embeddings.is_floating_point() and not bool(embeddings.isfinite().all()):
+            continue  # an overflow: it is computed again in another dtype
+        other = seen.setdefault(tuple(sorted(map(_digest, embeddings))), label)
+        if other is not label:
+            why = f"{model} cannot tell them apart: {other.texts[0]!r} and {label.texts[0]!r} have equal embeddings"
+            hint = (
+                "Keep one of them, or write them otherwise; if it is so with all labels, check the model's tokenizer."
+            )
+            raise UsageError(f"labels {other.name!r} and {label.name!r}", why, hint)
+
+
+def _digest(row: Tensor) -> bytes:
+    values = row.reshape(-1).cpu().contiguous().view(torch.uint8)
+    return hashlib.blake2b(values.numpy().tobytes(), digest_size=16).digest()
