@@ -45,7 +45,7 @@ class FileDigests:
             _state(path, path.stat()) == state
             and time.time_ns() - max(before.st_mtime_ns, before.st_ctime_ns) > SETTLED
         ):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):
                 _write(place, json.dumps({"file": state, "digest": found}))
         return found
 
