@@ -18,7 +18,18 @@ PACKAGE = Path(__file__).parents[1] / "bigain_cli"
 TABLE = re.findall(r"^\| (`.+?) \|", (PACKAGE.parent / "CONTRIBUTING.md").read_text(), re.M)
 ROOMS = [room for row in TABLE for room in re.findall(r"`(\w+)/?`", row) if room != "alias"]
 # What `--help`, usage errors, `list` and `--dry-run` may import: rooms, and single files of other rooms.
-LIGHT_ROOMS = ["near_names", "errors", "version", "registry", "lazy_names", "json_text", "images", "labels", "outputs", "cli"]
+LIGHT_ROOMS = [
+    "near_names",
+    "errors",
+    "version",
+    "registry",
+    "lazy_names",
+    "json_text",
+    "images",
+    "labels",
+    "outputs",
+    "cli",
+]
 LIGHT_FILES = [
     "backbones.model_card",
     "backbones.model_locations",

@@ -20,7 +20,7 @@ from bigain_cli.backbones import file_digests, folder_checks
 from bigain_cli.backbones.diffusers_folder import DiffusersFolder
 from bigain_cli.backbones.file_digests import FileDigests, digest_of
 from bigain_cli.backbones.model_locations import is_present, resolve
-from bigain_cli.cli.options import cache_folder
+from bigain_cli.cli.model_loading import cache_folder
 from bigain_cli.errors import ModelError
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"

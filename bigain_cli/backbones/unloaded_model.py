@@ -5,14 +5,15 @@ In: a place of weights; out: what the JSON files there say. Must not import torc
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bigain_cli.backbones.folder_checks import read_object
 from bigain_cli.backbones.model_card import ModelCard
 from bigain_cli.backbones.model_locations import NETWORKS, ModelLocation, cached_snapshot
 from bigain_cli.backbones.vocabulary import ClassVocabulary, PromptVocabulary
+from bigain_cli.errors import ModelError
 from bigain_cli.registry import CLOSED_FORMS, MODELS, attribute
 
 
@@ -51,8 +52,8 @@ def _vocabulary(folder: Path, card: ModelCard) -> ClassVocabulary | PromptVocabu
     if part != "transformer":
         return None
     try:
-        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
-        names = {int(number): str(name) for number, name in index["id2label"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        names = dict(read_object(folder / "model_index.json")["id2label"])
+        names = {int(number): str(name) for number, name in names.items()}
+    except (ModelError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return ClassVocabulary(names, unconditional=None) if names else None
