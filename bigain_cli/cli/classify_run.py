@@ -105,9 +105,9 @@ def _stamp(output: str | None) -> tuple[int, int] | None:
 
 def _start(request: ClassifyRequest, labels: LabelSet | None, messages: Messages) -> Any:
     """Load the model and encode the labels' prompts."""
+    backbone = load_model(request.model, request.device, request.dtype, messages)
     from bigain_cli.classification.classifier import Classification
 
-    backbone = load_model(request.model, request.device, request.dtype, messages)
     with_images = OUTPUTS[request.format].images
     run = Classification(
         backbone,

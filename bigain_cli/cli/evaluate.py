@@ -82,7 +82,7 @@ def evaluate(
         output_option("--output", "-o", metavar="FILE", help="A .txt, .md or .json file, or a .html report."),
     ] = None,
     figure: Annotated[
-        str | None, output_option(metavar="FILE", help="Plot accuracy against cost and coverage, .png or .svg.")
+        str | None, output_option(metavar="FILE", help="Plot accuracy by cost and by coverage, .png or .svg.")
     ] = None,
     min_probability: options.MinProbability = None,
     wide: options.Wide = False,
@@ -102,7 +102,7 @@ def evaluate(
     keep: Annotated[
         str | None, more_option(metavar="DIR", help="Folder for the images of --generate, to continue from.")
     ] = None,
-    confusion: Annotated[bool, output_option("--confusion", help="Add the confusion matrix.")] = False,
+    confusion: Annotated[bool, more_option("--confusion", help="Add the confusion matrix.")] = False,
     download: Annotated[bool, input_option("--download", help="Download the dataset if it is not there.")] = False,
     force: options.Force = False,
     quiet: options.Quiet = False,

@@ -48,9 +48,9 @@ def run_request(request: GenerateRequest, messages: Messages) -> int:
 
 def _start(request: GenerateRequest, messages: Messages) -> Any:
     """Load the model, and encode the prompts."""
+    backbone = load_model(request.model, request.device, request.dtype, messages)
     from bigain_cli.generation.generator import Generation
 
-    backbone = load_model(request.model, request.device, request.dtype, messages)
     if request.previous is not None:
         request.previous.check_weights(request.model, backbone.identity)
     generation = Generation(backbone, request.prompts, request.options, request.count)

@@ -38,7 +38,7 @@ def chart_of(summary: Summary) -> Figure:
     colours = _plot_points(axes, summary, positions, shares)
     axes.set_xlabel("GFLOP per image" if counted else "evaluations per image")
     axes.set_ylabel("mean average precision, %" if summary.multilabel else "top-1 accuracy, %")
-    axes.set_title(_title(summary), fontsize=11, parse_math=False)
+    axes.set_title(chart_title(summary), fontsize=11, parse_math=False)
     figure.supxlabel(_note(summary, positions != costs), fontsize=8, color="#5c6168", parse_math=False)
     axes.set_xlim(min(*costs, *positions) - margin, max(*costs, *positions) + margin)
     axes.grid(alpha=0.3)
@@ -66,7 +66,8 @@ def _plot_points(axes: Any, summary: Summary, positions: Sequence[float], shares
     return colours
 
 
-def _title(summary: Summary) -> str:
+def chart_title(summary: Summary) -> str:
+    """Return a figure's title."""
     about = summary.about
     dataset = PurePath(about["dataset"]).name or about["dataset"]
     return title_text(f"{about['model']} on {dataset}, n = {summary.count}", 80)

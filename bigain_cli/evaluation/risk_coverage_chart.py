@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from bigain_cli.evaluation.accuracy import Accuracy, correct
 from bigain_cli.evaluation.calibration import Flags, Probabilities, confidences
+from bigain_cli.evaluation.chart import COLOURS, MARKERS, chart_title
 from bigain_cli.evaluation.summary import Summary
 from bigain_cli.intervals import Interval, wilson
 from bigain_cli.outputs.plotting import title_text
@@ -20,7 +21,6 @@ from bigain_cli.outputs.plotting import title_text
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MARKERS = "osD^vPX*<>ph"
 FEWEST = 10  # answers that a line begins with: of fewer, each moves it by more than ten points
 
 
@@ -28,29 +28,29 @@ def risk_coverage_chart(summary: Summary) -> Figure:
     """Plot all specs of a summary of images with one right label."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 4.9 + 0.1 * len(summary.accuracies)), layout="constrained")
+    figure = Figure(figsize=(8, 4.8 + 0.1 * len(summary.accuracies)), layout="constrained")
     axes = figure.subplots()
-    for marker, (spec, found) in zip(itertools.cycle(MARKERS), summary.accuracies.items(), strict=False):
+    for (spec, found), marker, colour in zip(
+        summary.accuracies.items(), itertools.cycle(MARKERS), itertools.cycle(COLOURS), strict=False
+    ):
         assert isinstance(found, Accuracy)
         records = summary.records[spec]
         shares, accuracies = risk_coverage_curve(correct(records), confidences(records))
-        (line,) = axes.plot(shares, [each.value for each in accuracies], label=title_text(spec, 60), linewidth=1.4)
+        axes.plot(shares, [each.value for each in accuracies], color=colour, label=title_text(spec, 60), linewidth=1.4)
         if spec == summary.against:
             low, high = [each.low for each in accuracies], [each.high for each in accuracies]
-            axes.fill_between(shares, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
-        _add_marks(axes, found, marker, line.get_color(), named=spec == summary.against)
+            axes.fill_between(shares, low, high, color=colour, alpha=0.15, linewidth=0)
+        _add_marks(axes, found, marker, colour, named=spec == summary.against)
     axes.set(xlim=(0, 1.02), xlabel="answers given, % of images", ylabel="of these right, %")
     axes.set_ylim(max(-0.02, axes.get_ylim()[0]), 1.02)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda share, _: f"{100 * share:.0f}")
-    about = summary.about
-    axes.set_title(title_text(f"{about['model']} on {about['dataset']}, n = {summary.count}", 80), fontsize=10)
-    words = (
-        f"Marks: only answers with at least this probability. Shaded: 95 % interval of {title_text(summary.against)}."
-    )
-    axes.annotate(words, (0.01, 0.01), xycoords="axes fraction", fontsize=7, alpha=0.8)
+    axes.set_title(chart_title(summary), fontsize=11, parse_math=False)
     axes.grid(alpha=0.3)
-    figure.legend(loc="outside lower center", ncols=2, fontsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    note = f"Marks: answers with at least this probability. Shaded: 95 % interval of {title_text(summary.against)}."
+    figure.supxlabel(note, fontsize=8, color="#5c6168", parse_math=False)
+    axes.legend(fontsize=8, frameon=False)
     return figure
 
 

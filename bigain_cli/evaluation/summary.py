@@ -57,10 +57,13 @@ class Summary:
     def headline(self) -> str:
         """The result in one phrase: how many images, and the accuracy of the first specs."""
         shown = [f"{spec} {found.headline}" for spec, found in self.accuracies.items()]
+        failed = [f"{len(self.failed)} failed"]
         more = [f"and {len(shown) - MOST_SHOWN} more specs"] if len(shown) > MOST_SHOWN else []
         shares = [found.headline for found in self.accuracies.values()] if len(shown) == 1 else shown[:MOST_SHOWN]
-        failed = [f"{len(self.failed)} failed"] if self.accuracies or self.failed else ["nothing classified"]
-        return f"{counted(self.count + len(self.failed), 'image')}: {', '.join([*shares, *more, *failed])}"
+        found = [f"{counted(self.count + len(self.failed), 'image')}: " + ", ".join([*shares, *more, *failed])]
+        if self.image_quality is not None:
+            found.append(f"{counted(self.image_quality.about['pictures'], 'image')} generated under each spec")
+        return "; ".join(found if self.accuracies or self.failed else found[1:] or ["nothing classified"])
 
     @property
     def multilabel(self) -> bool:

@@ -61,7 +61,7 @@ def test_json_has_everything_and_markdown_the_tables(photos: Path, models: dict[
     assert text.count("\n| --- |") == 7 and "McNemar p" in text and "### none: answers" in text
     assert (tmp_path / "chart.png").read_bytes()[:4] == b"\x89PNG"
     chart = (tmp_path / "chart.svg").read_bytes()
-    assert b"GFLOP per image" in chart and b"of its difference to none, paired" in chart
+    assert b"GFLOP per image" in chart and b"of its difference to none (dashed line), paired" in chart
     assert b"answers given, % of images" in (tmp_path / "chart-risk-coverage.svg").read_bytes()
 
 

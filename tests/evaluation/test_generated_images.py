@@ -104,7 +104,8 @@ def test_it_continues_what_was_kept_and_with_nothing_else(models, photos, tmp_pa
     assert "none-000.npz: was made with another guidance (4.0, now 1.0). --force to replace it" in changed.err
     assert "2 of 4 parts" not in whole.out.decode()
     half = generate(models, photos, "-c", "none", *specs[:-1], "--generate", "12")
-    assert "2 of 2 parts, and their times, are of an earlier run" in half.out.decode()
+    assert "2 of 2 parts, and their times, are of an earlier run" in " ".join(half.out.decode().split())
+    assert "12 images generated under each spec, in " in half.err.splitlines()[-1]
     (tmp_path / "none-000.npz").write_bytes(b"half a file")
     assert "none-000.npz: cannot be read" in generate(models, photos, "-c", "none", *specs).err
     assert generate(models, photos, "-c", "none", *specs, "--force").code == 0
