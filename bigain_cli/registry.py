@@ -68,6 +68,7 @@ class Output:
     suffixes: tuple[str, ...]
     images: bool = False  # whether it contains the images
     top: int = 1  # labels for each image, by default
+    needs: str = ""  # a library, which the extra of the format's name installs
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,13 @@ OUTPUTS = {
     ),
     "csv": Output("bigain_cli.outputs.csv_tsv:Csv", "comma-separated columns", (".csv",)),
     "tsv": Output("bigain_cli.outputs.csv_tsv:Tsv", "tab-separated columns, never quoted", (".tsv",)),
+    "parquet": Output(
+        "bigain_cli.outputs.parquet:Parquet",
+        "typed columns for pandas, polars or DuckDB",
+        (".parquet",),
+        top=5,
+        needs="pyarrow",
+    ),
     "html": Output(
         "bigain_cli.outputs.html_report:Html", "one page with images and heatmaps", (".html", ".htm"), True, 5
     ),

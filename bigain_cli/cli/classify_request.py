@@ -17,6 +17,7 @@ from bigain_cli.cli.options import check_machine
 from bigain_cli.compress import Spec
 from bigain_cli.errors import UsageError
 from bigain_cli.images import Source, find, read_paths
+from bigain_cli.outputs.output_format import require_format
 from bigain_cli.outputs.plotting import require_plotting
 from bigain_cli.outputs.whole_files import IN_PLACE, check_target
 from bigain_cli.registry import OUTPUTS
@@ -74,6 +75,7 @@ class ClassifyRequest:
                 raise UsageError(what, why, hint)
         if quiet and self.watch:
             raise UsageError("--quiet --watch", "one writes nothing, the other a table", "Choose one.")
+        require_format(self.format, f"-o {self.output}")
         if self.heatmap is not None:
             require_plotting("--heatmap")
         check_machine(self.device, self.dtype)

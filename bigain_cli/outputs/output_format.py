@@ -5,13 +5,16 @@ A writer is built with a `Layout`; formats use the part of it that they need.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO, TypeVar
 
 from bigain_cli.classification.ranking import Failure, Ranking
+from bigain_cli.errors import UsageError
 from bigain_cli.outputs.whole_files import name_write_errors
+from bigain_cli.registry import OUTPUTS
 
 Record = dict[str, Any]
 
@@ -48,6 +51,13 @@ class OutputFormat:
     def close(self, complete: bool = True) -> None:
         """End the output and flush it; the stream stays open. Not `complete`: the run was stopped before its end."""
         self._stream.flush()
+
+
+def require_format(name: str, what: str) -> None:
+    """Refuse a format whose library is not installed."""
+    library = OUTPUTS[name].needs
+    if library and importlib.util.find_spec(library) is None:
+        raise UsageError(what, f"{library} writes it, and it is not installed", f"pip install 'bigain[{name}]'")
 
 
 W = TypeVar("W", bound=OutputFormat)
