@@ -6,8 +6,9 @@ Reads only safetensors, refuses missing weights, runs no remote code, never uses
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +27,7 @@ from bigain_cli.backbones.folder_checks import (
 )
 from bigain_cli.backbones.load_errors import load_errors
 from bigain_cli.backbones.model_card import CARD_FILE, ModelCard
+from bigain_cli.backbones.prompt_embeddings import EMBEDDINGS_FILE, read_embeddings
 from bigain_cli.errors import ModelError
 
 PARTS = ("scheduler", "text_encoder", "tokenizer", "transformer", "unet", "vae")
@@ -106,12 +108,17 @@ class DiffusersFolder:
             fit_tokenizer(self.name, tokenizer, encoder.config)
         return tokenizer, encoder
 
+    def known_prompts(self) -> dict[str, torch.Tensor]:
+        """Return the embeddings of prompts that are kept beside the text encoder, computed on a CPU in float32."""
+        return read_embeddings(self.folder)
+
     @property
     def identity(self) -> str:
         """Return a digest of every byte of the weights, the tokenizer and the configurations."""
         files = [(f"{part}/{path.name}", path) for part in PARTS if self.has(part) for path in self._files(part)]
-        if (index := self.folder / "model_index.json").exists():
-            files.append((index.name, index))
+        for path in (self.folder / "model_index.json", self.folder / EMBEDDINGS_FILE):
+            if path.exists():
+                files.append((path.name, path))
         card = self.folder / CARD_FILE
         text = ModelCard.text_for_identity(card.read_text(encoding="utf-8")) if card.exists() else ""
         return self.digests.combined(files, text)
@@ -139,17 +146,26 @@ class DiffusersFolder:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence diffusers and transformers; what matters is raised as an error."""
+    """Silence diffusers, and transformers if it is in use; what matters is raised as an error."""
     from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
 
-    levels = diffusers_logging.get_verbosity(), transformers_logging.get_verbosity()
-    diffusers_logging.set_verbosity(logging.CRITICAL)
-    transformers_logging.set_verbosity(logging.CRITICAL)
-    transformers_logging.disable_progress_bar()
+    with ExitStack() as silenced:
+        silenced.enter_context(_critical(diffusers_logging))
+        if sys.modules.get("transformers"):
+            from transformers.utils import logging as transformers_logging
+
+            silenced.enter_context(_critical(transformers_logging))
+            transformers_logging.disable_progress_bar()
+            silenced.callback(transformers_logging.enable_progress_bar)
+        yield
+
+
+@contextmanager
+def _critical(library: Any) -> Iterator[None]:
+    """Let a library report what is critical, and nothing else."""
+    level = library.get_verbosity()
+    library.set_verbosity(logging.CRITICAL)
     try:
         yield
     finally:
-        diffusers_logging.set_verbosity(levels[0])
-        transformers_logging.set_verbosity(levels[1])
-        transformers_logging.enable_progress_bar()
+        library.set_verbosity(level)

@@ -80,6 +80,10 @@ class RandomWeightsFolder(DiffusersFolder):
         length = config.get("max_position_embeddings", CONTEXT)
         return StubTokenizer(length), StubTextEncoder(self.configs["unet"]["cross_attention_dim"], self.device)
 
+    def known_prompts(self) -> dict[str, Tensor]:
+        """Return nothing: the folder's text encoder is not used."""
+        return {}
+
     @property
     def scale(self) -> int:
         """Return the number of pixels along a side of one latent position."""

@@ -15,14 +15,14 @@ from bigain_cli.backbones.base import Conditions
 from bigain_cli.backbones.diffusers_folder import DiffusersFolder, quiet
 from bigain_cli.backbones.folder_checks import whole_number
 from bigain_cli.backbones.latents import ImageCodec
-from bigain_cli.backbones.load_errors import load_errors, run_errors
+from bigain_cli.backbones.load_errors import run_errors
 from bigain_cli.backbones.network_backbone import NetworkBackbone
 from bigain_cli.backbones.noise_schedule import NoiseSchedule, noise_schedule
 from bigain_cli.backbones.prefix_cache import PrefixCache, run_prefix, use_cached
+from bigain_cli.backbones.prompt_encoder import PromptEncoder
 from bigain_cli.backbones.vocabulary import PromptVocabulary
-from bigain_cli.errors import ModelError, UsageError
+from bigain_cli.errors import ModelError
 
-PROMPT_BATCH = 32
 POOLED = ("addition_embed_type", "text")  # the text embedding once more, pooled and added to the time embedding
 GUIDANCE = 7.5  # of Stable Diffusion's authors
 # Stable Diffusion's oldest folders omit these; diffusers' pipeline sets them in the same way.
@@ -47,11 +47,10 @@ class TextUNet(NetworkBackbone):
         network: nn.Module,
         codec: ImageCodec,
         process: NoiseSchedule,
-        tokenizer: Any,
-        text_encoder: Any,
+        prompt_encoder: PromptEncoder,
     ) -> None:
         super().__init__(parts, network, codec, process, GUIDANCE)
-        self.tokenizer, self.text_encoder = tokenizer, text_encoder
+        self._prompt_encoder = prompt_encoder
         if codec.vae is not None:
             self.schedule = self.schedule | LATENT_SCHEDULE
         card = parts.card
@@ -60,19 +59,10 @@ class TextUNet(NetworkBackbone):
         self._empty = self.condition([""]).rows
 
     def condition(self, prompts: Sequence[str]) -> Conditions:
-        """Return text embeddings [k n d], computed a few at a time."""
+        """Return text embeddings [k n d]."""
         if self._prompt_vocabulary is not None:
             prompts = [self._prompt_vocabulary.normalise(prompt) for prompt in prompts]
-        encoder, most = self.text_encoder, self.tokenizer.model_max_length
-        rows = []
-        for start in range(0, len(prompts), PROMPT_BATCH):
-            texts = list(prompts[start : start + PROMPT_BATCH])
-            with load_errors(f"{self.name}/tokenizer"), quiet():
-                ids = self.tokenizer(texts, padding="max_length", max_length=most).input_ids
-            _refuse_long(texts, ids, most)
-            with run_errors(f"{self.name}/text_encoder"):
-                rows.append(encoder(torch.tensor(ids, device=encoder.device))[0].to(self.device, self.dtype))
-        return Conditions(torch.cat(rows))
+        return Conditions(self._prompt_encoder.encode(prompts))
 
     def noise(self, noisy: Tensor, t: Tensor, conditions: Conditions, shared: PrefixCache | None = None) -> Tensor:
         """Return ε̂."""  # [b c h w]
@@ -105,7 +95,7 @@ class TextUNet(NetworkBackbone):
         """Compute in another dtype from now on; the VAE keeps float32."""
         with quiet():
             self.network.to(dtype)
-            self.text_encoder.to(dtype)
+            self._prompt_encoder.to(dtype)
         self._empty = self._empty.to(dtype)
 
     def _forward(self, noisy: Tensor, t: Tensor, text: Tensor) -> Tensor:
@@ -121,10 +111,10 @@ def load_unet(parts: DiffusersFolder) -> TextUNet:
         whole_number(f"{parts.name}/unet/config.json", config, key)
     _refuse_unsupported(parts.name, config)
     process = noise_schedule(parts.config("scheduler"), parts.device)
-    tokenizer, text_encoder = parts.text()
+    prompt_encoder = PromptEncoder(parts)
     network = parts.network("unet", UNet2DConditionModel)
     codec = ImageCodec.load(parts, config["in_channels"], parts.card.patch)
-    return TextUNet(parts, network, codec, process, tokenizer, text_encoder)
+    return TextUNet(parts, network, codec, process, prompt_encoder)
 
 
 def _refuse_unsupported(name: str, config: dict[str, Any]) -> None:
@@ -137,10 +127,3 @@ def _refuse_unsupported(name: str, config: dict[str, Any]) -> None:
         raise ModelError(name, reason, "Use the text-to-image model of the same family.")
     if config.get("sample_size") is None:
         raise ModelError(name, "unet/config.json gives no sample_size", "Add the latent size, for example 64.")
-
-
-def _refuse_long(texts: Sequence[str], ids: Sequence[Sequence[int]], most: int) -> None:
-    """Refuse a prompt that the text encoder would cut off."""
-    for text, row in zip(texts, ids, strict=True):
-        if len(row) > most:
-            raise UsageError(f"prompt {text!r}", f"{len(row)} tokens; this text encoder reads {most}", "Shorten it.")
