@@ -42,6 +42,7 @@ def bench(
     ] = False,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
+    threads: options.Threads = None,
     size: Annotated[
         int | None, effort_option(metavar="PIXELS", help="Side of the images.", show_default="set by model")
     ] = None,

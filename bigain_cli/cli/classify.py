@@ -46,6 +46,7 @@ def classify(
     model: options.Model = DEFAULT_MODEL,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
+    threads: options.Threads = None,
     compress: options.Compress = None,
     merge: options.Merge = None,
     kv: options.Kv = None,

@@ -58,6 +58,7 @@ def evaluate(
     model: options.Model = DEFAULT_MODEL,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
+    threads: options.Threads = None,
     limit: Annotated[
         int | None, input_option(min=0, metavar="N", help="Number of images; 0: only generate.", show_default="all")
     ] = None,

@@ -17,6 +17,7 @@ from types import FrameType
 from typing import NoReturn
 
 from bigain_cli.cli.messages import write_line
+from bigain_cli.cli.threads import sleep_while_waiting
 from bigain_cli.errors import BigainError
 
 INTERRUPTED, TERMINATED = 130, 143
@@ -30,6 +31,7 @@ class Terminated(KeyboardInterrupt):
 def main() -> NoReturn:
     """Run the command and end the process with its exit code."""
     gc.set_threshold(*GC_THRESHOLDS)
+    sleep_while_waiting()
     _exit_at_once(run_command())
 
 

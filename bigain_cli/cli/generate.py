@@ -18,7 +18,7 @@ from bigain_cli.generation.zoom import as_zoom
 from bigain_cli.registry import DEFAULT_MODEL
 
 # What may be given with --again; everything else is in the image.
-WITH_AGAIN = {"again", "output", "force", "model", "device", "as_jsonl", "quiet", "verbose"}
+WITH_AGAIN = {"again", "output", "force", "model", "device", "threads", "as_jsonl", "quiet", "verbose"}
 
 
 def generate(
@@ -39,6 +39,7 @@ def generate(
     model: options.Model = DEFAULT_MODEL,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
+    threads: options.Threads = None,
     compress: options.Compress = None,
     merge: options.Merge = None,
     kv: options.Kv = None,
@@ -128,7 +129,7 @@ def _check_with_again(given: set[str]) -> None:
     """Refuse options that would contradict the image's own settings."""
     for name in sorted(given - WITH_AGAIN):
         what = "a prompt" if name == "prompts" else f"--{name.replace('_', '-')}"
-        hint = "Only -o, --force, -m, --device and --jsonl go with it."
+        hint = "Only -o, --force, -m, --device, --threads and --jsonl go with it."
         raise UsageError(f"--again with {what}", "the image says how it was generated", hint)
 
 

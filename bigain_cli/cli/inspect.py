@@ -45,6 +45,7 @@ def inspect(
     ] = "100,500,900",
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
+    threads: options.Threads = None,
     seed: Annotated[int, effort_option(metavar="N", help="Random seed of the noise.")] = 0,
     output: Annotated[
         str | None, output_option("--output", "-o", metavar="DIR", help="Folder for a PNG of each timestep.")

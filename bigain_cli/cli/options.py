@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from bigain_cli.cli import completion
+from bigain_cli.cli.threads import use_threads
 from bigain_cli.compress import Spec, parse
 from bigain_cli.errors import UsageError, check_known
 from bigain_cli.registry import DTYPES, SCHEDULES, SCORES
@@ -37,6 +38,16 @@ Template = Annotated[
 ]
 Device = Annotated[str, model_option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps.")]
 Dtype = Annotated[str, more_option(metavar="DTYPE", help="auto, float32, float16 or bfloat16.")]
+Threads = Annotated[  # set by its callback, before torch is loaded
+    int | None,
+    more_option(
+        min=1,
+        metavar="N",
+        help="CPU threads; another number can change the last digits.",
+        show_default="one per core",
+        callback=use_threads,
+    ),
+]
 Compress = Annotated[
     str | None,
     model_option(

@@ -72,6 +72,7 @@ def train(
         bool, effort_option("--recipe-template", help="Print a recipe with these options, and exit.")
     ] = False,
     device: options.Device = "auto",
+    threads: options.Threads = None,
     validation: Annotated[
         int | None,
         more_option(min=0, metavar="N", help="Validation images to classify at the end.", show_default=str(VALIDATION)),
