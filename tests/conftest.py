@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,3 +47,41 @@ def images() -> list[tuple[str, Image.Image]]:
     noise = [generator.normal(128, 40 + 9 * number, (31 - number, 20 + 3 * number)) for number in range(5)]
     grey = [Image.fromarray(np.clip(values, 0, 255).astype(np.uint8)) for values in noise]
     return [(f"{number}.png", image.convert("RGB").rotate(90 * number)) for number, image in enumerate(grey)]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A browser, where there is one."""
+    sync = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("no Chromium on this machine")
+    with sync.sync_playwright() as play:
+        started = play.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def visit(browser: Any, tmp_path: Path) -> Iterator[Callable[[str], Any]]:
+    """Open a page in the browser; no request may leave it and no error may be raised in it."""
+    path = tmp_path / "page.html"
+    context = browser.new_context(viewport={"width": 400, "height": 800}, color_scheme="light")
+    requests: list[str] = []
+    problems: list[str] = []
+    view = context.new_page()
+    view.on("request", lambda request: requests.append(request.url))
+    view.on("pageerror", lambda error: problems.append(str(error)))
+    view.on("console", lambda message: problems.append(message.text))
+    view.on("dialog", lambda dialog: (problems.append(dialog.message), dialog.dismiss()))
+
+    def opened(text: str) -> Any:
+        path.write_text(text)
+        view.goto(path.as_uri())
+        return view
+
+    yield opened
+    view.wait_for_timeout(50)
+    assert [url for url in requests if not url.startswith("data:")] == [path.as_uri()]
+    assert problems == []
+    context.close()

@@ -8,26 +8,24 @@ import hashlib
 import html
 import io
 import re
-import shutil
-from collections.abc import Iterator
-from html.parser import HTMLParser
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from matplotlib import colormaps
+from pages import EVIL, QUOTES, Structure, faults, names
 from PIL import Image
 
 from bigain_cli.classification.ranking import EvidenceMap, Failure, ImageEvidence, RankedLabel, Ranking
 from bigain_cli.outputs import Layout
-from bigain_cli.outputs.html_article import map_thumbnail, thumbnail, verdict_of
+from bigain_cli.outputs.html_article import rank_of, state_of, verdict_of
+from bigain_cli.outputs.html_comparison import ComparisonHtml
 from bigain_cli.outputs.html_report import Html
 from bigain_cli.outputs.interval_bars import axis_ends, beyond, fraction
 from bigain_cli.outputs.plotting import DIVERGING, colour_limit
+from bigain_cli.outputs.thumbnails import map_thumbnail, thumbnail
 
-EVIL = "<script>document.title='owned'</script>"
-QUOTES = "\"'><img src=x onerror=alert(1)>${style}"
 LINK = "http://example.invalid/x.png"
 
 
@@ -66,38 +64,12 @@ def page(results: list[Ranking | Failure], complete: bool = True, reject: bool =
     return stream.getvalue().decode()
 
 
-class Structure(HTMLParser):
-    """Collects start tags, and complains about ends that fit no start."""
-
-    VOID = ("meta", "input", "img", "path")
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, Any]]] = []
-        self.open: list[str] = []
-        self.feed(text)
-        assert not self.open, self.open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def all(self, name: str) -> list[dict[str, Any]]:
-        return [attributes for tag, attributes in self.tags if tag == name]
-
-
 def test_a_page_is_complete_and_ordered_and_contains_no_outside_code() -> None:
     text = page(RESULTS)
     found = Structure(text)
     states = [article["class"] for article in found.all("article")]
-    assert states == ["failed", "undecided", *["decided"] * 4]
+    assert states == ["failed", "open", *["settled"] * 4]
+    assert '<p class="counts">4 settled, 1 open, 1 failed</p>' in text
     assert len(found.all("script")) == len(found.all("style")) == 1
     assert not any(name.startswith("on") or name == "style" for _, attributes in found.tags for name in attributes)
     assert all(image["src"].startswith("data:image/") for image in found.all("img"))
@@ -119,7 +91,9 @@ def test_the_policy_allows_the_code_of_the_page_and_no_other() -> None:
 
 
 def image_of(figure: dict[str, Any]) -> Image.Image:
-    return Image.open(io.BytesIO(base64.b64decode(figure["src"].partition(",")[2]))).convert("RGB")
+    """Return a picture of the page over white paper."""
+    seen = Image.open(io.BytesIO(base64.b64decode(figure["src"].partition(",")[2]))).convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen).convert("RGB")
 
 
 def test_the_page_of_a_stopped_run_begins_with_a_notice() -> None:
@@ -141,26 +115,13 @@ def test_settings_name_every_label_and_whether_none_is_one() -> None:
         assert not any(set("<>\"'") & set(each) for each in found)
         assert "<dt>labels (6)</dt>" in settings and "<dt>reject</dt><dd>on</dd>" in settings
         assert "<dt>reject</dt><dd>off</dd>" in page(results, reject=False)
-    writer, stream = Html(Layout(LABELS)), io.BytesIO()
+    writer, stream = ComparisonHtml(Layout(LABELS)), io.BytesIO()
     writer.open(stream)
     writer.describe({"templates": ["a {}.", "the {}."], "compression": {"sites": 3, "saved": 0.5}, "score": "l1"})
     writer.close()
     text = stream.getvalue().decode().partition("<dl>")[2]
     assert re.findall("<li>(.*?)</li>", text)[:4] == ["a {}.", "the {}.", "sites: 3", "saved: 0.5"]
     assert "<dt>score</dt><dd>l1</dd>" in text
-
-
-def test_a_remark_keeps_its_lines_and_is_escaped() -> None:
-    writer, stream = Html(), io.BytesIO()
-    writer.open(stream)
-    writer.remark(f"spec  top-1\n{EVIL}\u202e  50")
-    writer.describe({"model": QUOTES, EVIL: {QUOTES: [EVIL]}})
-    writer.close()
-    text = stream.getvalue().decode()
-    Structure(text)
-    assert EVIL not in text and QUOTES not in text
-    remark = re.search("<pre[^>]*>(.*?)</pre>", text, re.S)[1]
-    assert html.unescape(remark) == f"spec  top-1\n{EVIL}\\u202e  50"
 
 
 def test_the_maps_of_an_image_have_one_scale() -> None:
@@ -218,64 +179,35 @@ def test_thumbnails_are_small_and_maps_are_white_at_zero() -> None:
     assert thumbnail(Image.new("RGB", (32, 32))).url.startswith("data:image/png")
     values = np.zeros((8, 8))
     values[0, 0], values[7, 7] = 1.0, -1.0
-    data = base64.b64decode(map_thumbnail(values, 1.0).url.partition(",")[2])
-    pixels = Image.open(io.BytesIO(data)).convert("RGB")
+    pixels = image_of({"src": map_thumbnail(values, 1.0).url})
     red, white, blue = (pixels.getpixel(place) for place in ((0, 0), (3, 3), (7, 7)))
     assert min(white) > 240 and red[0] > 2 * red[2] and blue[2] > 2 * blue[0]
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    sync = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        pytest.skip("no Chromium on this machine")
-    with sync.sync_playwright() as play:
-        started = play.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        yield started
-        started.close()
+def test_an_answer_is_unsure_where_the_record_says_so() -> None:
+    result = dataclasses.replace(ranking("a.png"), settings={"min_probability": 0.9})
+    text = page([result, ranking("b.png")])
+    assert '<bdi>unsure</bdi> <span class="p"><bdi>cat</bdi> 0.60</span>' in text
+    assert '<option value="unsure">unsure (1)</option>' in text and '<option value="cat">cat (1)</option>' in text
 
 
-@pytest.fixture
-def view(browser: Any, tmp_path: Path) -> Iterator[Any]:
-    """Open the report; no request may leave it and no error may be raised in it."""
-    path = tmp_path / "report.html"
-    path.write_text(page(RESULTS))
-    context = browser.new_context(viewport={"width": 400, "height": 800}, color_scheme="light")
-    requests: list[str] = []
-    problems: list[str] = []
-    view = context.new_page()
-    view.on("request", lambda request: requests.append(request.url))
-    view.on("pageerror", lambda error: problems.append(str(error)))
-    view.on("console", lambda message: problems.append(message.text))
-    view.on("dialog", lambda dialog: (problems.append(dialog.message), dialog.dismiss()))
-    view.goto(path.as_uri())
-    yield view
-    view.wait_for_timeout(50)
-    assert [url for url in requests if not url.startswith("data:")] == [path.as_uri()]
-    assert problems == []
-    context.close()
-
-
-def names(view: Any) -> list[str]:
-    return view.eval_on_selector_all("article:not([hidden])", "all => all.map(each => each.dataset.name)")
-
-
-def test_a_browser_sorts_and_filters(view: Any) -> None:
-    given = [result.id for result in RESULTS]
-    assert names(view)[:2] == [given[3], given[2]], "failed and undecided images come first"
+def test_a_browser_sorts_and_filters(visit: Callable[[str], Any]) -> None:
+    view, given = visit(page(RESULTS)), [result.id for result in RESULTS]
+    assert names(view)[:2] == [given[3], given[2]], "failed and open images come first"
     view.select_option("#order", "gap")
     assert names(view)[:3] == [EVIL, "10.png", "b.png"]
     view.select_option("#order", "name")
     assert names(view).index("10.png") > names(view).index("9\\u202egnp.exe"), "numbers count as numbers"
-    view.select_option("#state", "decided")
+    view.select_option("#order", "sure")
+    assert names(view)[0] == "9\\u202egnp.exe" and names(view)[-1] == given[3]
+    view.select_option("#state", "settled")
     assert len(names(view)) == 4 and view.text_content("#count") == "4 of 6 shown"
     view.select_option("#label", "owl")
     assert names(view) == ["a.png"]
     view.fill("#find", "no such text")
     assert names(view) == [] and view.is_visible("#nothing")
     view.fill("#find", "TRUNCATED")
-    assert names(view) == [], "an error, which no decided image has"
+    assert names(view) == [], "an error, which no settled image has"
     view.select_option("#state", "")
     view.select_option("#label", "")
     assert names(view) == [given[3]], "error texts are searched, too"
@@ -286,7 +218,9 @@ def test_a_browser_sorts_and_filters(view: Any) -> None:
     assert names(view) == [EVIL]
 
 
-def test_a_browser_shows_the_dark_theme_and_handles_keys_and_runs_no_outside_code(view: Any) -> None:
+def test_a_browser_shows_the_dark_theme_and_handles_keys(visit: Callable[[str], Any]) -> None:
+    view = visit(page(RESULTS))
+
     def background() -> list[int]:
         return [
             int(number)
@@ -305,10 +239,20 @@ def test_a_browser_shows_the_dark_theme_and_handles_keys_and_runs_no_outside_cod
     for _ in range(2):
         view.keyboard.press("j")
     assert view.evaluate("document.activeElement.dataset.name") == EVIL
+    view.keyboard.press("k")
+    assert view.evaluate("document.activeElement.dataset.state") == "failed"
     view.keyboard.press("/")
     assert view.evaluate("document.activeElement.id") == "find"
     assert view.title() == "6 images · bigain report"
-    assert view.evaluate("document.documentElement.scrollWidth") == 400, "nothing is wider than the page"
+
+
+def test_every_map_lies_on_the_image_too_and_nothing_is_small_pale_or_too_wide(visit: Callable[[str], Any]) -> None:
+    view = visit(page(RESULTS))
+    pairs = "all => all.map(each => [...each.children].map(image => [image.src.length, image.clientWidth]))"
+    found = view.eval_on_selector_all(".overlay", pairs)
+    assert len(found) == 2 and all(photo[1] == over[1] > 80 and photo[0] != over[0] for photo, over in found)
+    view.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
+    assert faults(view) == []
 
 
 @pytest.mark.parametrize(
@@ -316,10 +260,18 @@ def test_a_browser_shows_the_dark_theme_and_handles_keys_and_runs_no_outside_cod
     [
         ({"label": "cat", "truth": ["cat"]}, "right"),
         ({"label": "cat", "truth": ["dog"]}, "wrong"),
+        ({"label": "cat", "answer": "unsure", "truth": ["cat"]}, "unsure"),
+        ({"label": "unsure", "answer": "unsure", "truth": ["unsure"]}, "right"),
         ({"label": "none", "truth": ["dog", "emu"], "evidence": {"cat": -0.2, "dog": -0.1, "emu": -0.3}}, "right"),
         ({"label": "cat", "truth": ["cat"], "evidence": {"cat": 0.1, "dog": 0.2}}, "wrong"),
     ],
 )
 def test_a_verdict_agrees_with_the_summary(record: dict[str, Any], verdict: str) -> None:
-    assert verdict_of(record) == {"verdict": verdict}
-    assert verdict_of({"label": "cat"}) == verdict_of({"truth": ["cat"]}) == {}
+    assert verdict_of(record) == verdict
+    assert verdict_of({"label": "cat"}) == verdict_of({"truth": ["cat"]}) == ""
+
+
+def test_records_of_an_older_version_have_the_same_states() -> None:
+    old, new = ({"label": "a", "truth": ["a"], name: True} for name in ("decided", "settled"))
+    assert state_of(old) == state_of(new) == "settled" and rank_of(old) == rank_of(new)
+    assert state_of({**old, "decided": False}) == "open" and state_of({"error": {}}) == "failed"

@@ -16,7 +16,7 @@ from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.model_loading import load_model
 from bigain_cli.cli.progress import ProgressBar
 from bigain_cli.errors import UsageError
-from bigain_cli.outputs.html_report import Html
+from bigain_cli.outputs.html_comparison import ComparisonHtml
 from bigain_cli.outputs.output_format import Layout, encode, opened
 from bigain_cli.outputs.plotting import RISK_COVERAGE, file_beside, rendered
 from bigain_cli.outputs.text import counted, safe, spoken_time
@@ -76,7 +76,7 @@ def _start(request: EvaluateRequest, messages: Messages) -> Any:
     return run
 
 
-def _classify(run: Any, request: EvaluateRequest, messages: Messages, report: Html | None) -> None:
+def _classify(run: Any, request: EvaluateRequest, messages: Messages, report: ComparisonHtml | None) -> None:
     """Classify, showing progress; records of an earlier run come first."""
     if request.resume:
         without = "; the report shows them without images" if request.format == "html" else ""
@@ -114,23 +114,23 @@ def _generate(run: Any, request: EvaluateRequest, keep: str | None, messages: Me
 
 
 @contextmanager
-def _open_report(request: EvaluateRequest, run: Any) -> Iterator[Html | None]:
+def _open_report(request: EvaluateRequest, run: Any) -> Iterator[ComparisonHtml | None]:
     """Open the HTML report, if that is the format; after an interruption it is complete, and says so."""
     if request.format != "html" or request.output is None:
         yield None
         return
     names = (*run.labels, *((NONE,) if run.dataset.multilabel else ()))
-    report = Html(Layout(names, TOP, reject=run.dataset.multilabel))
+    report = ComparisonHtml(Layout(names, TOP, reject=run.dataset.multilabel))
     with open_target(request.output, request.replace) as stream, opened(report, stream, request.output):
         yield report
 
 
-def _write(request: EvaluateRequest, summary: Any, report: Html | None, messages: Messages) -> None:
+def _write(request: EvaluateRequest, summary: Any, report: ComparisonHtml | None, messages: Messages) -> None:
     """Write the summary to the report, the file or stdout, and the figure."""
-    from bigain_cli.evaluation.report import written
+    from bigain_cli.evaluation.report import sections, written
 
     if report is not None:
-        report.remark(written(summary, "table", request.confusion, request.is_wide))
+        report.summarise(sections(summary, request.confusion, wide=True))
         report.describe({**summary.about, "chosen": summary.chosen, "compressions": list(summary.failures)})
     elif request.limit != 0 or summary.image_quality is not None:
         text = encode(written(summary, request.format, request.confusion, request.is_wide) + "\n")

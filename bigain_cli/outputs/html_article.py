@@ -1,80 +1,87 @@
-"""What the report shows of one record: images, ranked labels with interval bars, or the error.
+"""What a page shows of one record: the answer, maps, ranked labels with interval bars, or the error.
 
-In: a record and its result; out: the values of `page/article.html.j2`, which escapes them. Must not know the page.
+In: a record and its result; out: the values of the templates, which escape them. Must not know the page.
 """
 
 from __future__ import annotations
 
-import base64
-import io
-from dataclasses import dataclass
 from math import isnan
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from PIL import Image as PIL
-from PIL.Image import Image, Resampling
-
-from bigain_cli.classification.ranking import Failure, RankedLabel, Ranking
+from bigain_cli.classification.ranking import UNSURE, Failure, ImageEvidence, RankedLabel, Ranking
 from bigain_cli.outputs.interval_bars import axis_ends, beyond, fraction
 from bigain_cli.outputs.output_format import Record
-from bigain_cli.outputs.plotting import DIVERGING, colour_limit
+from bigain_cli.outputs.plotting import colour_limit
 from bigain_cli.outputs.table import gap_text
 from bigain_cli.outputs.text import counted
+from bigain_cli.outputs.thumbnails import map_thumbnail, thumbnail
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-STATES = ("failed", "undecided", "decided")  # as the page orders them
-SIDE = 160  # pixels of a thumbnail's longer side at most
-LOSSLESS = 64  # pixels of the longer side up to which it is a PNG, because JPEG blurs what is enlarged
-
-
-@dataclass(frozen=True)
-class Thumbnail:
-    """A small image as a data URL."""
-
-    url: str
-    width: int
-    height: int
+STATES = ("failed", "open", "settled")  # as the page orders them
+VERDICTS = ("wrong", UNSURE, "right")  # so, too
 
 
 def state_of(record: Record) -> str:
-    """Return a record's state."""
+    """Return a record's state; in older records `settled` has another name."""
     if "error" in record:
         return "failed"
-    return "decided" if record["decided"] else "undecided"
+    return "settled" if record.get("settled", record.get("decided")) else "open"
 
 
-def verdict_of(record: Record) -> dict[str, str]:
+def answer_of(record: Record) -> str:
+    """Return a record's answer: its label unless that is too improbable; none if it failed."""
+    return str(record.get("answer", record.get("label", "")))
+
+
+def verdict_of(record: Record) -> str:
     """Return whether the answer is right, if the truth is known; with evidence for each label, the best counts."""
     if "truth" not in record or "label" not in record:
-        return {}
+        return ""
+    if answer_of(record) == UNSURE != record["label"]:
+        return UNSURE
     evidence = record.get("evidence")
     answer = max(evidence, key=evidence.__getitem__) if evidence else record["label"]
-    return {"verdict": "right" if answer in record["truth"] else "wrong"}
+    return "right" if answer in record["truth"] else "wrong"
 
 
-def article_values(record: Record, result: Ranking | Failure | None, number: int, top: int) -> dict[str, Any]:
-    """Return the values of a record's article; those in `data` are what the page sorts and filters by."""
+def rank_of(record: Record) -> int:
+    """Return the place of a record's article: failures first, then wrong answers, then open ones."""
+    state, verdict = state_of(record), verdict_of(record)
+    if state == "failed":
+        return 0
+    return 1 + STATES.index(state) + (len(STATES) * VERDICTS.index(verdict) if verdict else 0)
+
+
+def photo_of(result: Ranking | Failure | None) -> dict[str, Any] | None:
+    """Return the image as the model sees it."""
+    evidence = _evidence(result)
+    return {"image": thumbnail(evidence.image), "about": result.id} if evidence is not None and result else None
+
+
+def has_maps(result: Ranking | Failure | None) -> bool:
+    """Return whether a result has maps."""
+    evidence = _evidence(result)
+    return evidence is not None and bool(evidence.maps)
+
+
+def answer_values(record: Record, result: Ranking | Failure | None, top: int) -> dict[str, Any]:
+    """Return the values of what is shown of an answer; those in `data` are what the page sorts and filters by."""
+    state = state_of(record)
     data = {
-        "n": number,
-        "state": state_of(record),
-        "name": record["id"],
-        "label": record.get("label"),
-        "p": record.get("probability"),
-        "gap": record.get("gap"),
-        "evals": record.get("evaluations"),
-        "verdict": "",
-        **verdict_of(record),
+        "state": state,
+        "rank": rank_of(record),
+        "label": answer_of(record),
+        "p": record.get("probability", ""),
+        "gap": "" if record.get("gap") is None else record["gap"],
+        "evals": record.get("evaluations", ""),
+        "verdict": verdict_of(record),
     }
-    data = {key: "" if value is None else value for key, value in data.items()}
-    values = {"record": record, "state": data["state"], "data": data}
-    if "error" in record:
+    values = {"record": record, "state": state, "data": data, "answer": data["label"]}
+    if state == "failed":
         return values
     ranking = result if isinstance(result, Ranking) else None
     return {
         **values,
-        **_images(ranking),
+        **_maps(ranking),
         "rows": _rows(record, ranking, top),
         "gap": gap_text(record),
         "draws": counted(record["draws"], "draw"),
@@ -82,23 +89,23 @@ def article_values(record: Record, result: Ranking | Failure | None, number: int
     }
 
 
-def _images(ranking: Ranking | None) -> dict[str, Any]:
-    """Return the image and its maps, and the end of the maps' common scale."""
+def _evidence(result: Ranking | Failure | None) -> ImageEvidence | None:
+    return result.evidence if isinstance(result, Ranking) else None
+
+
+def _maps(ranking: Ranking | None) -> dict[str, Any]:
+    """Return an image's maps, and the end of their common scale."""
     if ranking is None or ranking.evidence is None:
-        return {"figures": [], "scale": ""}
+        return {"maps": [], "scale": ""}
     maps = ranking.evidence.maps
     limit = colour_limit(*(evidence.map for evidence in maps))
-    figures = [_figure(thumbnail(ranking.evidence.image), ranking.id)]
+    figures = []
     for evidence in maps:
         against = "the empty prompt" if evidence.against is None else evidence.against
         about = f"where the evidence for {ranking.label} against {against} lies"
-        figures.append(_figure(map_thumbnail(evidence.map, limit), about, against, f"{evidence.gap:.2g}"))
-    return {"figures": figures, "scale": f"{limit:.2g}" if maps else ""}
-
-
-def _figure(image: Thumbnail, about: str, against: str = "", total: str = "") -> dict[str, Any]:
-    coarse = max(image.width, image.height) < 96
-    return {"image": image, "about": about, "against": against, "sum": total, "coarse": coarse}
+        image = map_thumbnail(evidence.map, limit)
+        figures.append({"image": image, "about": about, "against": against, "sum": f"{evidence.gap:.2g}"})
+    return {"maps": figures, "scale": f"{limit:.2g}" if maps else ""}
 
 
 def _rows(record: Record, ranking: Ranking | None, top: int) -> list[dict[str, Any]]:
@@ -134,33 +141,3 @@ def _bar(ranked: RankedLabel, ends: tuple[float, float]) -> dict[str, str]:
         "high": x(mean + half_width),
         "mark": marks[beyond(mean, ends)],
     }
-
-
-def thumbnail(image: Image) -> Thumbnail:
-    """Shrink an image."""
-    small = image.copy()
-    small.thumbnail((SIDE, SIDE), Resampling.LANCZOS)
-    if max(small.size) <= LOSSLESS:
-        return _encoded(small, "PNG", optimize=True)
-    return _encoded(small, "JPEG", quality=80, optimize=True)
-
-
-def map_thumbnail(values: NDArray, limit: float) -> Thumbnail:
-    """Colour a map on a scale from −`limit` to `limit`, with white for zero."""
-    import numpy as np
-    from matplotlib import colormaps
-
-    levels = np.rint((values / limit).clip(-1, 1) * 127 + 127).astype(np.uint8)  # 127 is zero
-    image = PIL.fromarray(levels, "L")
-    image.thumbnail((SIDE, SIDE), Resampling.BOX)
-    image = PIL.frombytes("P", image.size, image.tobytes())
-    palette = colormaps[DIVERGING](np.linspace(0, 1, 255))[:, :3]
-    image.putpalette((palette * 255).round().astype(np.uint8).tobytes())
-    return _encoded(image, "PNG", optimize=True)
-
-
-def _encoded(image: Image, form: str, **options: bool | int) -> Thumbnail:
-    buffer = io.BytesIO()
-    image.save(buffer, form, **options)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return Thumbnail(f"data:image/{form.lower()};base64,{data}", *image.size)
