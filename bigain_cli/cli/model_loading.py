@@ -19,8 +19,11 @@ def load_model(model: str, device: str, dtype: str, messages: Messages) -> Any:
     """Load a backbone, show that it is loaded or downloaded, and report how long it took."""
     started = time.monotonic()
     with shown_loading(model, messages):
+        from bigain_cli.backbones.light_import import import_networks
         from bigain_cli.backbones.loading import load
 
+        if resolve(model).kind in ("folder", "hub"):
+            import_networks()
         backbone = load(model, device, dtype, cache_folder())
     kind = str(backbone.dtype).removeprefix("torch.")
     messages.detail(f"model: {model} on {backbone.device} in {kind}, loaded in {time.monotonic() - started:.1f} s")
