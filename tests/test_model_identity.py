@@ -19,8 +19,10 @@ from safetensors.torch import load_file, save_file
 from bigain_cli.backbones import file_digests, folder_checks
 from bigain_cli.backbones.diffusers_folder import DiffusersFolder
 from bigain_cli.backbones.file_digests import FileDigests, digest_of
+from bigain_cli.backbones.load_errors import run_errors
 from bigain_cli.backbones.model_locations import is_present, resolve
 from bigain_cli.cli.model_loading import cache_folder
+from bigain_cli.compress.hooks import PlansComplete
 from bigain_cli.errors import ModelError
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -294,3 +296,15 @@ def test_a_snapshot_without_a_vocabulary_is_not_complete(folder: Path, tmp_path:
     assert is_present(model, tmp_path)
     (snapshot / "tokenizer" / "tokenizer.json").unlink()
     assert not is_present(model, tmp_path)
+
+
+def test_only_errors_of_libraries_are_turned_into_errors_of_the_model() -> None:
+    """An exception of our own may end a pass early; too little memory halves a batch."""
+    for passed in (PlansComplete(), AssertionError("x"), MemoryError(), RuntimeError("CUDA out of memory")):
+        with pytest.raises(type(passed)) as caught, run_errors("m"):
+            raise passed
+        assert caught.value is passed
+    for turned in (RuntimeError("a\nb"), IndexError("x"), ZeroDivisionError(), Exception("bare"), TypeError("x")):
+        with pytest.raises(ModelError, match="m: cannot be run") as refusal, run_errors("m"):
+            raise turned
+        assert "\n" not in str(refusal.value) and refusal.value.__cause__ is turned

@@ -9,6 +9,7 @@ from bigain_cli.backbones.batch_sizes import out_of_memory
 from bigain_cli.backbones.folder_checks import FETCH_AGAIN
 from bigain_cli.errors import BigainError, ModelError
 
+OUR_OWN = "bigain_cli."
 SPEAKING = ("OSError", "ValueError", "RuntimeError", "SafetensorError")  # their messages need not name their kind
 
 
@@ -28,13 +29,16 @@ def load_errors(what: str) -> Iterator[None]:
 
 @contextmanager
 def run_errors(what: str) -> Iterator[None]:
-    """Do the same while a model runs whose configuration does not fit it; too little memory is passed on."""
+    """Do the same while a model runs whose configuration does not fit it.
+
+    Passed on are too little memory, a failed assertion, and all exceptions of our own, some of which end a pass early.
+    """
     try:
         yield
-    except (BigainError, AssertionError):
+    except AssertionError:
         raise
     except Exception as problem:
-        if _wants_memory(problem):
+        if _wants_memory(problem) or type(problem).__module__.startswith(OUR_OWN):
             raise
         raise ModelError(what, f"cannot be run ({reason_of(problem)})", FETCH_AGAIN) from problem
 
