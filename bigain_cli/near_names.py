@@ -48,7 +48,7 @@ def _rank(name: str, other: str) -> int | None:
 
 
 def _has_words(text: str, part: str) -> bool:
-    """Return whether one name stands in another as whole words."""
+    """Return whether one name occurs in another as whole words."""
     return re.search(rf"(?<!\w){re.escape(part)}(?!\w)", text) is not None
 
 

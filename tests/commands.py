@@ -127,7 +127,7 @@ def _oven() -> _Oven:
 
 
 def warm(*arguments: str | Path, **options: Any) -> Result:
-    """Run a command; `stdout` and `stderr` name a terminal to write to instead of a file that is read back."""
+    """Run a command; `stdout` and `stderr` name files or terminals to write to, maybe the same one."""
     return _oven()(*arguments, **options)
 
 
@@ -157,7 +157,8 @@ def _become(request: dict[str, Any]) -> None:
         os.environ.update(request["env"])
         for number, path in enumerate(request["streams"]):
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOCTTY if number else os.O_RDONLY
-            os.dup2(os.open(path, flags), number)
+            shared = number == 2 and path == request["streams"][1]
+            os.dup2(1 if shared else os.open(path, flags), number)
         sys.argv = ["bigain", *request["arguments"]]
         code = run_command()
     except BaseException:  # noqa: BLE001 (the last line of a process)

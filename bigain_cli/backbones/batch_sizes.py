@@ -68,6 +68,6 @@ def batch_sizes(count: int, batch: int, device: torch.device) -> list[int]:
 
 
 def out_of_memory(problem: RuntimeError) -> bool:
-    """Tell whether an operation failed for want of memory, on any device."""
+    """Tell whether an operation failed because memory ran out, on any device."""
     signs = ("can't allocate memory", "out of memory", "ALLOC_FAILED")  # of the CPU, of MPS, of cuBLAS
     return isinstance(problem, torch.OutOfMemoryError) or any(sign in str(problem) for sign in signs)

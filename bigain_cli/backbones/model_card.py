@@ -132,7 +132,7 @@ def list_models(cache: Path) -> list[dict[str, Any]]:
 
 
 def model_pages() -> Iterator[str]:
-    """Yield the model cards of the package's own models, as they stand beside the weights."""
+    """Yield the model cards of the package's own models, which are beside the weights."""
     for name, model in MODELS.items():
         if model.folder:
             yield (model_folder(model) / "README.md").read_text(encoding="utf-8").replace("# ", f"# {name}: ", 1)

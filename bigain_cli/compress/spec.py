@@ -55,7 +55,7 @@ class Term:
 
     @property
     def shared(self) -> bool:
-        """Say whether one plan may serve all labels of a draw."""
+        """Say whether one plan may be used for all labels of a draw."""
         return self.merges and self.plan == "shared" and self.variant != "unshared"
 
     @property

@@ -75,7 +75,7 @@ class TrainingJob:
                 hint = "Give a folder of class folders, or a .safetensors file."
                 raise UsageError(str(source), "no such folder or file", hint)
             if os.path.isdir(source) and self.path.resolve().is_relative_to(Path(source).resolve()):
-                why = f"inside {source}, where it would pass for a class"
+                why = f"inside {source}, where it would count as a class"
                 raise UsageError(str(self.path), why, "Name a folder elsewhere.")
 
     def _check_folder(self, resume: bool, replace: bool) -> None:

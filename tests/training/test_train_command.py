@@ -276,7 +276,7 @@ USAGE: dict[str, tuple[tuple[str, ...], str]] = {
     "other things": (("photos", "-o", "taken"), "taken: holds other things (notes.txt, …). Name a new folder."),
     "a data set": (("photos", "-o", "data", "--force"), "data: holds other things (training/cat, …)"),
     "another's model": (("photos", "-o", "foreign", "--force"), "foreign: holds other things (model_index.json, …)"),
-    "inside": (("photos", "-o", "photos/model"), "photos/model: inside photos, where it would pass for a class"),
+    "inside": (("photos", "-o", "photos/model"), "photos/model: inside photos, where it would count as a class"),
     "the same": (("photos", "-o", "photos/", "--force"), "inside photos"),
     "no checkpoint": (("photos", "-o", "m", "--resume"), "--resume: no checkpoint in m to continue from"),
     "resume force": (("photos", "-o", "m", "--resume", "--force"), "--resume --force: one continues the training"),
