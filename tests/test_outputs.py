@@ -354,8 +354,9 @@ def test_resuming_after_a_cut_anywhere_keeps_whole_records(
     mine = [entry for entry in entries[:kept] if entry["settings"]["fingerprint"] == "f1"]
     firsts = {entry["id"]: entry for entry in reversed(mine)}
     failures = sum("error" in entry for entry in firsts.values())
-    assert found == RecordedIds(frozenset(firsts), failures, kept - len(mine), repaired=cut != ends[kept])
-    assert read_recorded_ids(str(path), "f1") == RecordedIds(found.ids, found.failures, found.others, repaired=False)
+    answers = {id: entry.get("answer") for id, entry in firsts.items()}
+    assert found == RecordedIds(answers, failures, kept - len(mine), repaired=cut != ends[kept])
+    assert read_recorded_ids(str(path), "f1") == RecordedIds(answers, found.failures, found.others, repaired=False)
 
 
 def test_resuming_counts_the_records_of_a_file(tmp_path: Path) -> None:
@@ -364,7 +365,7 @@ def test_resuming_counts_the_records_of_a_file(tmp_path: Path) -> None:
     assert not path.exists()
     entries = [ranking("a"), failure("b"), failure("c", "f2"), ranking("a"), failure("b"), {"id": "d", "error": {}}]
     path.write_bytes(written(JsonLines(), entries))
-    assert read_recorded_ids(str(path), "f1") == RecordedIds(frozenset({"a", "b"}), failures=1, others=2)
+    assert read_recorded_ids(str(path), "f1") == RecordedIds({"a": "cat", "b": None}, failures=1, others=2)
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,10 @@ def classify(
     heatmap: Annotated[
         str | None, output_option(metavar="DIR", help="Plot which parts support the label, a PNG per image.")
     ] = None,
+    sort_into: Annotated[
+        str | None, more_option(metavar="DIR", help="Copy each image into a folder of its label's name.")
+    ] = None,
+    link: Annotated[bool, more_option("--link", help="Make links for --sort-into, not copies.")] = False,
     watch: Annotated[bool, output_option("--watch", help="Show a live table of the labels on stderr.")] = False,
     timing: Annotated[bool, more_option("--timing", help="Add seconds to each record of --json or --jsonl.")] = False,
     dry_run: Annotated[bool, more_option("--dry-run", help="Only count images, labels and evaluations.")] = False,
@@ -103,6 +107,7 @@ def classify(
         format=options.chosen_format(formats, output, SUFFIXES, "or a flag such as --jsonl"),
         output=None if output == "-" else output, top=top, resume=resume, force=force,
         heatmap=heatmap, watch=watch, timing=timing, min_probability=min_probability, wide=wide,
+        sort_into=sort_into, link=link,
     )  # fmt: skip
     request.check(quiet)
     messages = Messages.start(quiet, verbose)

@@ -17,6 +17,7 @@ from bigain_cli.cli.options import check_machine
 from bigain_cli.compress import Spec
 from bigain_cli.errors import UsageError
 from bigain_cli.images import Source, find, read_paths
+from bigain_cli.outputs.label_folders import check_sorting
 from bigain_cli.outputs.output_format import require_format
 from bigain_cli.outputs.plotting import require_plotting
 from bigain_cli.outputs.whole_files import IN_PLACE, check_target
@@ -54,6 +55,8 @@ class ClassifyRequest:
     watch: bool
     min_probability: float | None
     wide: bool
+    sort_into: str | None
+    link: bool
 
     @property
     def can_resume(self) -> bool:
@@ -97,7 +100,9 @@ class ClassifyRequest:
         yield resume and self.force, "--resume --force", "one keeps the file, the other replaces it", "Choose one."
         from_stdin = resume and "-" in self.inputs
         yield from_stdin, "--resume", "an image on stdin has no name to recognise it by", "Put the image in a file."
-        yield self.force and output is None, "--force", "replaces a file, and none is named", "Add -o FILE."
+        nothing = self.force and output is None and self.sort_into is None
+        yield nothing, "--force", "replaces a file, and none is named", "Add -o FILE."
+        yield self.link and self.sort_into is None, "--link", "is about sorted images", "Add --sort-into DIR."
         timed = self.format in ("json", "jsonl")
         yield self.timing and not timed, "--timing", "only records of --json and --jsonl hold seconds", "Add --jsonl."
         table = self.format == "table"
@@ -109,6 +114,8 @@ class ClassifyRequest:
         """Refuse an output file that cannot or should not be written."""
         if self.output is not None:
             check_target(self.output, self.force, self.resume)
+        if self.sort_into is not None:
+            check_sorting(self.sort_into, self.inputs, self.recursive, self.force or self.resume)
 
     def sources(
         self, open_files: ExitStack, only_names: bool = False, repeated: Callable[[str], None] | None = None

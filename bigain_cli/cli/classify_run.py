@@ -18,8 +18,10 @@ from bigain_cli.cli.classify_request import ClassifyRequest
 from bigain_cli.cli.input_count import InputCount
 from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.model_loading import load_model
+from bigain_cli.images import Source
 from bigain_cli.labels import LabelSet
 from bigain_cli.outputs.heatmap_figure import save_heatmap
+from bigain_cli.outputs.label_folders import LabelFolders
 from bigain_cli.outputs.output_format import Layout, OutputFormat, opened
 from bigain_cli.outputs.plotting import can_map
 from bigain_cli.outputs.resume import RecordedIds, read_recorded_ids
@@ -42,7 +44,10 @@ def run_request(request: ClassifyRequest, messages: Messages) -> int:
         run = MissingImages(competing) if inputs.all_missing else _start(request, labels, messages)
         done = _earlier_records(request, run.settings["fingerprint"], messages)
         first, damaged = "", list[str]()
-        remaining = (source for source in inputs.sources if source.id not in done.ids)
+        sorting = _label_folders(request, [label.name for label in run.competing])
+        remaining: Iterator[Source] = (source for source in inputs.sources if source.id not in done.ids)
+        if sorting is not None:
+            remaining = sorting.watch(inputs.sources, done.answers)
         with (
             _note_on_interruption(request, messages),
             _open_writer(request, [label.name for label in run.competing]) as writer,
@@ -54,6 +59,8 @@ def run_request(request: ClassifyRequest, messages: Messages) -> int:
                     with progress.cleared():
                         if folder is not None and isinstance(outcome, Ranking):
                             save_heatmap(folder, outcome)  # before the record: a recorded image is not classified again
+                        if sorting is not None:
+                            sorting.add(outcome.id, outcome.answer if isinstance(outcome, Ranking) else None)
                         writer.write(outcome.to_dict(request.top_labels), outcome)
                     if isinstance(outcome, Failure):
                         first = first or outcome.message
@@ -61,6 +68,8 @@ def run_request(request: ClassifyRequest, messages: Messages) -> int:
                         damaged.append(f"{outcome.id}: {outcome.damage}")
                 progress.show(outcome)
     inputs.note_repeats(messages)
+    if sorting is not None:
+        messages.note(str(sorting))
     if damaged:
         several = counted(len(damaged), "image")
         messages.note(f"damaged, and decoded only in part: {several} (the first: {safe(damaged[0])})")
@@ -77,6 +86,10 @@ def _report_failures(request: ClassifyRequest, messages: Messages, failures: int
         example = f" (the first: {safe(first)})" if first and request.output is not None else ""
         messages.error(f"{failures} of {counted(images, 'image')} failed; {where}{example}")
     return 1 if failures else 0
+
+
+def _label_folders(request: ClassifyRequest, labels: list[str]) -> LabelFolders | None:
+    return None if request.sort_into is None else LabelFolders(request.sort_into, labels, request.link)
 
 
 @contextmanager

@@ -4,6 +4,8 @@ Whatever is wrong with one input is an `InputError` and never stops the others. 
 """
 
 from bigain_cli.images.decoding import digest, read
+from bigain_cli.images.formats import suffix_of
+from bigain_cli.images.opening import held
 from bigain_cli.images.prefetch import ImageReader, LoadedImage, load_image, read_or_error
 from bigain_cli.images.rgb import center_crop, crop_and_resize
 from bigain_cli.images.sources import SUFFIXES, Images, OneImage, Source, find, look_ahead, read_paths, sources_of
@@ -19,10 +21,12 @@ __all__ = [
     "crop_and_resize",
     "digest",
     "find",
+    "held",
     "load_image",
     "look_ahead",
     "read",
     "read_or_error",
     "read_paths",
     "sources_of",
+    "suffix_of",
 ]

@@ -25,6 +25,7 @@ _SIGNATURES = {
     "ICO": rb"\x00\x00\x01\x00",
     "QOI": rb"qoif",
 }
+_SUFFIXES = {"JPEG": ".jpg", "JPEG2000": ".jp2", "TIFF": ".tif"}  # of others, the name
 _OTHER_KINDS = {
     "a HEIC image, which is not supported": rb".{4}ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)",
     "a web page": rb"\s*<(?:!doctype html|html)",
@@ -44,6 +45,12 @@ def format_of(head: bytes, name: str) -> str:
             return kind
     why = f"not an image but {_other_kind(head)}"
     raise InputError("not-an-image", name, why, "Convert it to JPEG or PNG")
+
+
+def suffix_of(data: bytes) -> str:
+    """Return the usual suffix of an image with these bytes."""
+    kind = format_of(data[:HEAD], "image")
+    return _SUFFIXES.get(kind, f".{kind.lower()}")
 
 
 def is_truncated(kind: str, stream: BinaryIO) -> bool:

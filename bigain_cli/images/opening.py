@@ -37,6 +37,17 @@ def opened(source: Source) -> Iterator[BinaryIO]:
         raise _open_error(source.id, source.path, error) from error
 
 
+def held(source: Source) -> Source:
+    """Return a source that can be read twice: a file as it is, anything else with its bytes or its error."""
+    if source.error is not None or (source.path is not None and os.path.isfile(source.path)):
+        return source
+    try:
+        with opened(source) as stream:
+            return Source(source.id, data=stream.read())
+    except InputError as error:
+        return Source(source.id, error=error)
+
+
 def _data_of(source: Source) -> bytes:
     """Return the bytes of a source that is not a path: those it holds, or those behind its URL."""
     if source.url is None:

@@ -6,6 +6,7 @@ Reads line by line, and keeps only the ids of records that have the run's finger
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,15 @@ from bigain_cli.outputs.whole_files import IN_PLACE
 class RecordedIds:
     """What a file holds: ids with this fingerprint, failures among them, records of other settings, a repaired end."""
 
-    ids: frozenset[str] = field(default_factory=frozenset, repr=False)
+    answers: Mapping[str, str | None] = field(default_factory=dict, repr=False)  # by id; None: it failed
     failures: int = 0
     others: int = 0
     repaired: bool = False
+
+    @property
+    def ids(self) -> Collection[str]:
+        """The ids that are recorded."""
+        return self.answers.keys()
 
 
 def read_recorded_ids(path: str, fingerprint: str) -> RecordedIds:
@@ -45,7 +51,7 @@ def read_recorded_ids(path: str, fingerprint: str) -> RecordedIds:
 
 def _read(path: str, fingerprint: str) -> tuple[RecordedIds, int]:
     """Return what is recorded, and where the file must end: a byte after its end if only a newline is missing."""
-    ids: set[str] = set()
+    answers: dict[str, str | None] = {}
     failures = others = size = end = 0
     with Path(path).open("rb") as file:
         for number, line in enumerate(file, 1):
@@ -58,10 +64,10 @@ def _read(path: str, fingerprint: str) -> tuple[RecordedIds, int]:
                 raise UsageError(f"{path}, line {number}", "not a record of a run", "Remove the line or the file.")
             if (record.get("settings") or {}).get("fingerprint") != fingerprint:
                 others += 1
-            elif record["id"] not in ids:
-                ids.add(record["id"])
+            elif record["id"] not in answers:
+                answers[record["id"]] = record.get("answer", record.get("label"))
                 failures += "error" in record
-    return RecordedIds(frozenset(ids), failures, others, repaired=end != size), end
+    return RecordedIds(answers, failures, others, repaired=end != size), end
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
