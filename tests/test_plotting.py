@@ -198,7 +198,7 @@ def test_the_command_writes_a_report(tmp_path: Path, monkeypatch, capsysbinary) 
         assert run_command_line([*command, *options]) == 0
         text = Path("report.html").read_text()
         assert text.count("<img") == images and "&lt;i&gt;red.png" in text and "<i>red" not in text
-        assert ("Maps:" in text) == (images == 3)
+        assert ("Maps, on the image and alone:" in text) == (images == 3)
 
 
 def test_a_name_too_long_for_the_file_system_is_shortened() -> None:

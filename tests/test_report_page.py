@@ -186,7 +186,13 @@ def test_thumbnails_are_small_and_maps_are_white_at_zero() -> None:
 
 def test_an_answer_is_unsure_where_the_record_says_so() -> None:
     result = dataclasses.replace(ranking("a.png"), settings={"min_probability": 0.9})
-    text = page([result, ranking("b.png")])
+    writer, stream = Html(Layout(LABELS, top=5, min_probability=0.9)), io.BytesIO()
+    writer.open(stream)
+    for each in (result, ranking("b.png")):
+        writer.write(each.to_dict(5), each)
+    writer.close()
+    text = stream.getvalue().decode()
+    assert "2 settled, 0 open, 0 failed, 1 unsure below 0.9" in text
     assert '<bdi>unsure</bdi> <span class="p"><bdi>cat</bdi> 0.60</span>' in text
     assert '<option value="unsure">unsure (1)</option>' in text and '<option value="cat">cat (1)</option>' in text
 

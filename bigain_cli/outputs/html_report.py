@@ -10,7 +10,7 @@ import tempfile
 from collections import Counter
 from typing import Any
 
-from bigain_cli.classification.ranking import Failure, Ranking
+from bigain_cli.classification.ranking import UNSURE, Failure, Ranking
 from bigain_cli.outputs.html_article import STATES, answer_of, answer_values, has_maps, photo_of, state_of
 from bigain_cli.outputs.html_page import from_template, head_and_foot, setting_rows
 from bigain_cli.outputs.output_format import PLAIN, Layout, OutputFormat, Record, encode
@@ -57,10 +57,13 @@ class Html(OutputFormat):
     def _values(self) -> dict[str, Any]:
         """Return the values of `page/report.html.j2`."""
         counts = {state: self._states[state] for state in STATES}
+        words = [f"{counts[state]} {state}" for state in reversed(STATES)]
+        if (least := self._layout.min_probability) is not None:
+            words.append(f"{self._labels[UNSURE]} {UNSURE} below {least:g}")
         return {
             "kind": "report",
             "total": counted(sum(counts.values()), "image"),
-            "counts": ", ".join(f"{counts[state]} {state}" for state in reversed(STATES)),
+            "counts": ", ".join(words),
             "model": self._settings.get("model"),
             "sections": (),
             "has_maps": self._has_maps,

@@ -103,6 +103,7 @@ document.addEventListener("keydown", (event) => {
 addEventListener("beforeprint", () => { // on paper they cannot be opened
   for (const each of document.querySelectorAll("details.more")) each.open = true;
 });
+if (matchMedia("(max-width: 40rem)").matches) for (const part of document.querySelectorAll(".part")) part.open = false;
 for (const map of [...document.querySelectorAll("img.map")]) overlay(map);
 if (order.value !== "rank" || spec?.value) chooseSpec(); // a browser may have kept an earlier choice
 filter();
