@@ -49,7 +49,7 @@ def files(folder: Path) -> list[str]:
 def test_an_image_is_written_and_can_be_generated_again_to_the_same_bytes(command: Command, tmp_path: Path) -> None:
     first = command("red", *FAST, "--seed", "3", "--sampler", "euler-a", "--guidance", "2", "-o", "red.png")
     assert (first.code, first.out) == (0, b"red.png\n")
-    assert re.fullmatch(r"bigain: 1 image in \d\.\d s → red.png\n", first.err)
+    assert re.fullmatch(r"bigain: 1 image in [\d.]+ s → red.png\n", first.err)
     said = settings(tmp_path / "red.png")
     assert {"version", "model", "weights", "dtype", "compress", "sampler", "libraries", "batch"} < said.keys()
     assert (said["prompt"], said["seed"], said["steps"], said["size"]) == ("red", 3, 4, [8, 8])
@@ -88,7 +88,7 @@ def test_a_grid_too_can_be_generated_again(arguments: tuple[str, ...], command: 
     made = command(*arguments, *FAST, "--grid", "-o", "grid.png")
     assert made.code == 0 and ("enlarged 16 times in the grid" in made.err) == ("--zoom" not in arguments)
     again = command("--again", "grid.png")
-    assert (again.out, again.err) == (b"grid-0.png\n", "")
+    assert again.out == b"grid-0.png\n" and again.err.count("\n") == 1
     assert (tmp_path / "grid.png").read_bytes() == (tmp_path / "grid-0.png").read_bytes()
 
 
@@ -102,7 +102,7 @@ def test_a_grid_of_an_earlier_version_is_generated_again_as_it_was(command: Comm
 
 def test_an_enlarged_image_says_so_and_is_the_librarys(command: Command, tmp_path: Path) -> None:
     made = command("red", *FAST, "--zoom", "8", "-o", "large.png", "--jsonl")
-    assert extent(tmp_path / "large.png") == (64, 64) and made.err == ""
+    assert extent(tmp_path / "large.png") == (64, 64) and made.err.count("\n") == 1
     assert settings(tmp_path / "large.png")["zoom"] == made.records[0]["settings"]["zoom"] == "8"
     (sample,) = bigain.generate("colours", "red", steps=4)
     assert sample.enlarged(8).png() == (tmp_path / "large.png").read_bytes()

@@ -259,7 +259,11 @@ def test_a_single_file_is_the_same_model_as_its_folder(kind: str, saved) -> None
     single = load(str(saved[kind] / "model.safetensors"), device="cpu")
     folder = load(str(saved[kind] / "diffusers"), device="cpu")
     assert single.latent_shape == folder.latent_shape and single.timestep_range == folder.timestep_range
-    networks = {"network": lambda b: b.network, "vae": lambda b: b.codec.vae, "text": lambda b: b.text_encoder}
+    networks = {
+        "network": lambda b: b.network,
+        "vae": lambda b: b.codec.vae,
+        "text": lambda b: b.prompt_encoder.text_encoder,
+    }
     for network in networks.values():
         mine, theirs = network(single).state_dict(), network(folder).state_dict()
         assert mine.keys() == theirs.keys()
@@ -274,7 +278,7 @@ def test_a_single_file_is_the_same_model_as_its_folder(kind: str, saved) -> None
 
 def test_the_two_generations_fill_up_prompts_differently(saved) -> None:
     for kind, pad in (("sd1", 189), ("sd2", 0)):
-        tokenizer: Any = load(str(saved[kind] / "model.safetensors"), device="cpu").tokenizer  # type: ignore[attr-defined]
+        tokenizer: Any = load(str(saved[kind] / "model.safetensors"), device="cpu").prompt_encoder.tokenizer  # type: ignore[attr-defined]
         assert tokenizer("a", padding="max_length", max_length=5).input_ids[-2:] == [pad, pad]
 
 

@@ -21,7 +21,9 @@ from doc_pages import FENCE, ROOT, Step, pages, steps, written
 ENVIRONMENT = {"BIGAIN_MODEL": "mini", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 ENVIRONMENT |= {"COLUMNS": "80", "LC_ALL": "C.UTF-8", "NO_COLOR": "1"}
 # What a slow machine shows, and a fast one does not: how far a run is, and what it will take.
-PROGRESS = re.compile(r"^bigain: (?:\d+/\d+ |\d+ images? (?:so far|× at most)).*\n", re.M)
+PROGRESS = re.compile(
+    r"^bigain: (?:\d+/\d+ .*|\d+ images? so far.*|.*, (?:about|at most) [\d.]+ (?:s|min|h|days))\n", re.M
+)
 Run = Callable[[str, Path], str]  # from a command and the folder to run it in to what it prints
 
 

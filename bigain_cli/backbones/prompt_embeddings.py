@@ -15,6 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from bigain_cli.json_text import read_json
+
 EMBEDDINGS_FILE = "prompts.safetensors"
 PARTS = ("text_encoder", "tokenizer")
 
@@ -29,7 +31,7 @@ def read_embeddings(folder: Path) -> dict[str, Tensor]:
             about = file.metadata() or {}
             if about.get("made_from") != _digest(folder):
                 return {}
-            return dict(zip(json.loads(about["prompts"]), file.get_tensor("embeddings"), strict=True))
+            return dict(zip(read_json(about["prompts"]), file.get_tensor("embeddings"), strict=True))
     except (OSError, ValueError, KeyError, SafetensorError):
         return {}
 

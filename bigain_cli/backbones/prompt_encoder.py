@@ -50,6 +50,16 @@ class PromptEncoder:
         self._dtype, self._known = dtype, {}
         self._text[1].to(dtype)
 
+    @property
+    def text_encoder(self) -> Any:
+        """The text encoder, which is loaded if it is not yet."""
+        return self._text[1]
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer, which is loaded with the text encoder."""
+        return self._text[0]
+
     @cached_property
     def _text(self) -> tuple[Any, Any]:
         return self._parts.text()

@@ -50,7 +50,7 @@ class TextUNet(NetworkBackbone):
         prompt_encoder: PromptEncoder,
     ) -> None:
         super().__init__(parts, network, codec, process, GUIDANCE)
-        self._prompt_encoder = prompt_encoder
+        self.prompt_encoder = prompt_encoder
         if codec.vae is not None:
             self.schedule = self.schedule | LATENT_SCHEDULE
         card = parts.card
@@ -62,7 +62,7 @@ class TextUNet(NetworkBackbone):
         """Return text embeddings [k n d]."""
         if self._prompt_vocabulary is not None:
             prompts = [self._prompt_vocabulary.normalise(prompt) for prompt in prompts]
-        return Conditions(self._prompt_encoder.encode(prompts))
+        return Conditions(self.prompt_encoder.encode(prompts))
 
     def noise(self, noisy: Tensor, t: Tensor, conditions: Conditions, shared: PrefixCache | None = None) -> Tensor:
         """Return ε̂."""  # [b c h w]
@@ -95,7 +95,7 @@ class TextUNet(NetworkBackbone):
         """Compute in another dtype from now on; the VAE keeps float32."""
         with quiet():
             self.network.to(dtype)
-            self._prompt_encoder.to(dtype)
+            self.prompt_encoder.to(dtype)
         self._empty = self._empty.to(dtype)
 
     def _forward(self, noisy: Tensor, t: Tensor, text: Tensor) -> Tensor:

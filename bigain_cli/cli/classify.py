@@ -10,7 +10,7 @@ from bigain_cli.classification.stopping import StoppingRules
 from bigain_cli.cli import completion, options
 from bigain_cli.cli.classify_request import ClassifyRequest
 from bigain_cli.cli.messages import Messages
-from bigain_cli.cli.options import input_option, label_option, more_option, output_option
+from bigain_cli.cli.options import effort_option, input_option, label_option, more_option, output_option
 from bigain_cli.registry import DEFAULT_MODEL, OUTPUTS
 
 SUFFIXES = {suffix: name for name, entry in OUTPUTS.items() for suffix in entry.suffixes}
@@ -59,7 +59,7 @@ def classify(
     ] = None,
     schedule: options.Schedule = "race",
     score: options.Score = None,
-    seed: Annotated[int, more_option(metavar="N", help="Random seed of the noise draws.")] = 0,
+    seed: Annotated[int, effort_option(metavar="N", help="Random seed of the noise draws.")] = 0,
     batch: options.Batch = None,
     output: Annotated[
         str | None, output_option("--output", "-o", metavar="FILE", help="Output file; its suffix sets the format.")

@@ -70,7 +70,7 @@ MinProbability = Annotated[
         "--min-probability", metavar="P", help="Answer 'unsure' when the best label's probability is below P."
     ),
 ]
-Wide = Annotated[bool, output_option("--wide", help="Print every column, whatever the terminal's width.")]
+Wide = Annotated[bool, more_option("--wide", help="Print every column, whatever the terminal's width.")]
 Draws = Annotated[
     int | None,
     effort_option(

@@ -48,7 +48,7 @@ def train(
     ] = None,
     template: Annotated[
         list[str] | None,
-        label_option("--template", "-t", metavar="TEXT", help='Prompt, as "a photo of a {}."; repeatable.'),
+        more_option("--template", "-t", metavar="TEXT", help='Prompt, as "a photo of a {}."; repeatable.'),
     ] = None,
     arch: Annotated[str | None, _recipe_option("arch", model_option, "NAME")] = None,
     size: Annotated[int | None, _recipe_option("size", model_option, "PIXELS")] = None,

@@ -307,7 +307,10 @@ USAGE: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "from": (("photos", "-o", "m", "--from", "sd1.5"), "--from sd1.5: not a backbone made by bigain train"),
     "from a shape": (("photos", "-o", "m", "--from", "mini", "--width", "16"), "--from mini: has another block_out"),
-    "in the held-out": (("photos", "--held-out", "data", "-o", "data/m"), "data/m: inside data, where it would pass"),
+    "in the held-out": (
+        ("photos", "--held-out", "data", "-o", "data/m"),
+        "data/m: inside data, where it would count as a class",
+    ),
     "synonyms": (("photos", "-o", "m", "--synonyms", "gone"), "--synonyms gone: cannot be read"),
     "synonym": (("photos", "-o", "m", "--synonyms", "list.json"), "--synonyms list.json: not a table of lists"),
 }

@@ -35,7 +35,11 @@ REFUSALS: dict[str, tuple[dict[str, Any], dict[str, bool], str]] = {
     "a user's file, replaced": ({"folder": "mine"}, {"replace": True}, r"mine: holds other things \(README.md, …\)"),
     "a data set": ({"folder": "data"}, {"replace": True}, r"data: holds other things \(training/cat, …\)"),
     "a backbone": ({"folder": "trained"}, {}, "trained: holds a backbone already"),
-    "inside the images": ({"folder": "photos/model"}, {}, "photos/model: inside photos, where it would pass"),
+    "inside the images": (
+        {"folder": "photos/model"},
+        {},
+        "photos/model: inside photos, where it would count as a class",
+    ),
     "the images": ({"folder": "photos", "images": Path("photos")}, {"replace": True}, "photos: inside photos"),
     "inside the held-out": ({"folder": "data/m", "held_out": "data"}, {}, "data/m: inside data, where it would"),
     "a file": ({"folder": "mine/README.md"}, {}, "mine/README.md: a file, not a folder"),
