@@ -38,7 +38,7 @@ def caught_messages() -> Iterator[list[Message]]:
     try:
         yield messages
     finally:
-        _listeners.remove(messages)
+        _listeners.pop()
         for setter, handler in zip(setters, before, strict=True):
             setter(handler)
 
