@@ -377,7 +377,8 @@ OTHER_MEANING = {
     "--sampler",
     "--guidance",
     "--batch",
-}  # in evaluate for --generate only; in train a recipe's
+    "--seed",
+}  # in evaluate for --generate only, and of chosen images; in train a recipe's
 
 
 def test_an_option_is_in_the_usual_help_of_all_verbs_or_of_none(place: Path) -> None:
