@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bigain_cli.classification import estimators
-from bigain_cli.classification.confidence import Confidence, half_widths, paired_gaps
 from bigain_cli.classification.ranking import RankedLabel, Ranking
 from bigain_cli.classification.stopping import StoppingRules
 from bigain_cli.registry import DEFAULT_SCORE, SCHEDULES, SCORES, attribute
@@ -36,8 +35,7 @@ class Elimination:
         self.schedule = SCHEDULES[rules.schedule]
         self._keep = attribute(self.schedule.keep)
         score = SCORES[rules.score or DEFAULT_SCORE]
-        self._score, self.additive = attribute(score.losses), score.additive
-        self._confidence = Confidence(rules.confidence, rules.least, score.floor, score.bounded)
+        self._score, self._floor, self.additive = attribute(score.losses), score.floor, score.additive
         self._ties = np.argsort(np.argsort(np.asarray(labels, dtype=object)))
         self._errors = np.empty((0, len(labels)))
         self._dropped_at = np.full(len(labels), np.iinfo(np.int64).max)  # draws at which a label was dropped
@@ -77,7 +75,7 @@ class Elimination:
         self.evaluations += len(errors) * self.cost
         losses = self._losses()
         leader = estimators.leader_of(losses, self.remaining, self._ties)
-        kept = self._keep(losses, self.remaining, leader, self._confidence)
+        kept = self._keep(losses, self.remaining, leader, self.rules.confidence, self._floor)
         self._dropped_at[self.remaining & ~kept] = self.draws
         self.remaining = kept
 
@@ -90,7 +88,7 @@ class Elimination:
         losses = self._losses()
         leader, order = self._ordered(losses)
         contenders = self._contenders(losses, leader)
-        probabilities = estimators.probabilities(losses, leader, self.temperature, self._confidence.floor)
+        probabilities = estimators.probabilities(losses, leader, self.temperature, self._floor)
         counts = (~np.isnan(losses)).sum(axis=0)
         gaps, errors, half_widths = self._gaps(losses, leader)
         ranked = tuple(
@@ -147,7 +145,7 @@ class Elimination:
     def _ordered(self, losses: estimators.Table) -> tuple[int, NDArray[np.int64]]:
         """Return the leader, and all labels in order; the first two have every draw."""
         leader = estimators.leader_of(losses, self.remaining, self._ties)
-        gaps = paired_gaps(losses, leader).means
+        gaps = self._gaps(losses, leader)[0]
         dropped = np.where(self.remaining, 0, np.where(self._dropped_at == self.draws, 1, 2))
         return leader, np.lexsort((self._ties, gaps, dropped))
 
@@ -158,9 +156,10 @@ class Elimination:
         """Return the labels that do not differ significantly from the leader; without a test, by the race."""
         if self._keep in (estimators.race, estimators.ttest):
             return self.remaining
-        return estimators.contenders(losses, self.remaining, leader, self._confidence)
+        return estimators.race(losses, self.remaining, leader, self.rules.confidence, self._floor)
 
     def _gaps(self, losses: estimators.Table, leader: int) -> tuple[estimators.Table, ...]:
         """Return each label's gap to the leader, its standard error, and half the width of its interval."""
-        gaps = paired_gaps(losses, leader, self._confidence.floor)
-        return gaps.means, gaps.errors, half_widths(losses, leader, self._confidence)
+        means, spread, counts = estimators.paired_differences(losses, leader, self._floor)
+        alpha = estimators.alpha_per_label(self.rules.confidence, len(self.labels))
+        return means, estimators.standard_error(spread, counts), estimators.half_width(spread, counts, alpha)
