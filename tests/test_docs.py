@@ -27,7 +27,7 @@ from bigain_cli.generation.samplers import SAMPLERS
 from bigain_cli.labels import presets
 
 PAGES = {str(page.relative_to(ROOT)): page.read_text() for page in doc_pages.pages()}
-SLOW = "README docs/reading-answers docs/recipes docs/evaluate docs/output-format docs/compress"  # their transcripts
+SLOW = "README docs/reading-answers docs/recipes docs/output-format docs/compress"  # their transcripts
 OTHER_PROGRAMS = {"--index-url", "--torch-backend", "--unshared"}  # options that are not bigain's
 COMMAND: Any = typer.main.get_command(app)
 CLOCK = re.compile(r"\b\d+(?:\.\d+)? ?(?:s|ms|min|h|days)\b|\b\d+(?::\d\d)+\b")
