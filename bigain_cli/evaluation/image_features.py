@@ -118,8 +118,8 @@ def in_batches(images: Iterable[Image], size: int, rows: Callable[[Sequence[Imag
     return np.concatenate([rows(part)[: len(part)] for part in parts]) if parts else np.zeros((0, 0), np.float32)
 
 
-class _StopForward(Exception):
-    """Ends a forward pass at the block."""
+class _StopForward(BaseException):
+    """Ends a forward pass at the block; it is no error, so that no handler of errors on the way reports it."""
 
     def __init__(self, output: Tensor) -> None:
         super().__init__()
