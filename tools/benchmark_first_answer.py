@@ -2,9 +2,9 @@
 
     python tools/benchmark_first_answer.py [IMAGE] [--model mini] [--labels cifar10] [--rounds 7]
 
-Each round runs `python -c "import torch"`, the command, and the image's evaluations alone (in this process, which has
-done them before); medians of all rounds are printed. The clock needs a machine that does nothing else; seconds of the
-CPU with OMP_NUM_THREADS=1 bear company better.
+Each round runs `python -c "import torch"`, the command, and the image's evaluations alone, in a process that has done
+them before; medians of all rounds are printed. The clock needs a machine that does nothing else; seconds of the CPU
+with OMP_NUM_THREADS=1 bear company better.
 """
 
 from __future__ import annotations
@@ -35,42 +35,41 @@ def timed(work: Callable[[], Any]) -> Seconds:
     return Seconds(time.perf_counter() - started, sum(os.times()[:4]) - before)
 
 
-def process(*arguments: str) -> Callable[[], Any]:
-    """Return a run of Python, with compiled modules, as installed ones are."""
+def python(*arguments: str) -> bytes:
+    """Run Python with compiled modules, as installed ones are, and return its output."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    command = [sys.executable, *arguments]
-    return lambda: subprocess.run(command, check=True, capture_output=True, env=environment)
+    return subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.PIPE, env=environment).stdout
 
 
-def evaluations(image: str, model: str, labels: str) -> Callable[[], Any]:
-    """Return the work of ranking the labels for the image, once everything is loaded."""
-    import bigain_cli as bigain
+def evaluations(image: str, model: str, labels: str) -> Seconds:
+    """Return the seconds of ranking the labels for the image for the second time, as the command does it."""
+    from bigain_cli.cli.threads import sleep_while_waiting
+
+    sleep_while_waiting()  # before torch is imported
+    from bigain_cli.backbones.loading import load
     from bigain_cli.classification.classifier import Classification
     from bigain_cli.images import Source, read
 
-    run, pixels = Classification(bigain.load(model), labels), read(Source(image, path=image))
-    return lambda: list(run.rankings([(image, pixels)]))
+    run, pixels = Classification(load(model), labels), read(Source(image, path=image))
+    _, second = (timed(lambda: list(run.rankings([(image, pixels)]))) for _ in range(2))
+    return second
+
+
+def one_round(image: str, model: str, labels: str) -> list[Seconds]:
+    """Return the seconds of the three, and the first answer without its evaluations over `import torch`."""
+    chosen = (image, "--model", model, "--labels", labels)
+    torch = timed(lambda: python("-c", "import torch"))
+    whole = timed(lambda: python("-m", "bigain_cli", "classify", *chosen, "--quiet"))
+    part = Seconds(*map(float, python(__file__, *chosen, "--evaluations").split()))
+    return [torch, whole, part, Seconds(*((w - p) / t for t, w, p in zip(torch, whole, part, strict=True)))]
 
 
 def measure(image: str, model: str, labels: str, rounds: int) -> dict[str, Seconds]:
-    """Return the medians of the three, and of each round's first answer without evaluations over `import torch`."""
-    work = {
-        "import torch, seconds": process("-c", "import torch"),
-        "the command, seconds": process("-m", "bigain_cli", "classify", image, "-m", model, "-l", labels),
-        "its evaluations, seconds": evaluations(image, model, labels),
-    }
-    for each in work.values():
-        each()  # files are in the system's cache from now on, and modules are compiled
-    found = [[timed(each) for each in work.values()] for _ in range(rounds)]
-    columns = dict(zip(work, zip(*found, strict=True), strict=True))
-    columns["(command − evaluations) / import torch"] = tuple(map(start_over_import, found))
-    return {name: Seconds(*map(statistics.median, zip(*rows, strict=True))) for name, rows in columns.items()}
-
-
-def start_over_import(row: list[Seconds]) -> Seconds:
-    """Return a round's ratio."""
-    torch, command, own = row
-    return Seconds(*((whole - part) / unit for unit, whole, part in zip(torch, command, own, strict=True)))
+    """Return medians, after a round in which files come into the system's cache and modules are compiled."""
+    names = ("import torch, s", "the command, s", "its evaluations, s", "(command − evaluations) / import torch")
+    rows = [one_round(image, model, labels) for _ in range(1 + rounds)][1:]
+    columns = zip(names, zip(*rows, strict=True), strict=True)
+    return {name: Seconds(*map(statistics.median, zip(*column, strict=True))) for name, column in columns}
 
 
 def main() -> None:
@@ -80,7 +79,11 @@ def main() -> None:
     parser.add_argument("--model", default="mini")
     parser.add_argument("--labels", default="cifar10")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--evaluations", action="store_true", help="print the seconds of the evaluations alone")
     asked = parser.parse_args()
+    if asked.evaluations:
+        print(*evaluations(asked.image, asked.model, asked.labels))
+        return
     with TemporaryDirectory() as folder:
         found = measure(asked.image or some_image(Path(folder)), asked.model, asked.labels, asked.rounds)
     print(f"{'medians of ' + str(asked.rounds) + ' rounds':40}{'clock':>8}{'CPU':>8}")
