@@ -50,4 +50,5 @@ from bigain_cli.training.job import TrainingProgress as TrainingProgress
 from bigain_cli.training.job import TrainingResumed as TrainingResumed
 from bigain_cli.training.job import ValidationProgress as ValidationProgress
 from bigain_cli.training.recipe import Recipe as Recipe
+from bigain_cli.training.resuming import resumed_job as resumed_job
 from bigain_cli.training.trainer import train as train

@@ -50,6 +50,7 @@ LIGHT_FILES = [
     "generation.zoom",
     "training.output_folder",
     "training.recipe",
+    "training.resuming",
 ]
 HEAVY = {"torch", "numpy", "diffusers", "transformers"}
 SEPARATE = [

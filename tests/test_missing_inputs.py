@@ -86,6 +86,13 @@ def test_inspect_refuses_what_it_cannot_show(place: Path) -> None:
         assert (found_code, out, heavy) == (code, "", []) and words in err and err.count("\n") == 1
 
 
+def test_evaluate_refuses_a_dataset_that_is_not_there(place: Path) -> None:
+    refusals = {"gone": "no such folder or file", "petz:gone": "Did you mean pets?", "empty": "empty"}
+    found = answers([["evaluate", name, "-m", "mini"] for name in refusals], place)
+    for words, (code, out, err, heavy) in zip(refusals.values(), found, strict=True):
+        assert (code, out, heavy) == (2, "", []) and words in err and err.count("\n") == 1
+
+
 def test_repeated_inputs_are_classified_once_and_said(place: Path) -> None:
     (place / "list.txt").write_text("photo.jpg\n./photo.jpg\nphoto.jpg\n")
     done = warm("classify", "photo.jpg", "--files-from", "list.txt", *LABELS, "--jsonl", cwd=place)

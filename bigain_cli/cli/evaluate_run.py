@@ -53,11 +53,11 @@ def run_request(request: EvaluateRequest, messages: Messages) -> int:
 def _start(request: EvaluateRequest, messages: Messages) -> Any:
     """Open the dataset, load the model, and return the run."""
     from bigain_cli.datasets.opening import open_dataset
-    from bigain_cli.evaluation.evaluation_run import evaluate
 
-    dataset = open_dataset(request.dataset, request.download)
+    dataset = open_dataset(request.dataset, request.download)  # refused before anything heavy is loaded
     if request.confusion and dataset.multilabel:
         raise UsageError("--confusion", "images of this dataset have several labels", "Leave it out.")
+    from bigain_cli.evaluation.evaluation_run import evaluate
 
     def load(chosen: Any, labels: Any) -> Any:
         """Load the model, once everything else is checked."""

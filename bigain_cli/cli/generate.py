@@ -104,7 +104,7 @@ def generate(
     options.check_machine(device, dtype)
     options.check_output(output, "horse.png")
     if again is not None:
-        given = _on_command_line(context)
+        given = options.on_command_line(context)
         _check_with_again(given)
         request = request_again(again, model if "model" in given else None, device, output, force, as_jsonl)
     else:
@@ -131,9 +131,3 @@ def _check_with_again(given: set[str]) -> None:
         what = "a prompt" if name == "prompts" else f"--{name.replace('_', '-')}"
         hint = "Only -o, --force, -m, --device, --threads and --jsonl go with it."
         raise UsageError(f"--again with {what}", "the image says how it was generated", hint)
-
-
-def _on_command_line(context: typer.Context) -> set[str]:
-    """Return the names of the parameters that are on the command line."""
-    sources = {name: context.get_parameter_source(name) for name in context.params}
-    return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}

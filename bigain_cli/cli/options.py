@@ -156,3 +156,9 @@ def check_wide(wide: bool, form: str) -> None:
     """Refuse --wide where everything is written anyway."""
     if wide and form in (JSON, MARKDOWN):
         raise UsageError("--wide", "is about the table", f"Leave it out: {form} has everything.")
+
+
+def on_command_line(context: typer.Context) -> set[str]:
+    """Return the names of the parameters that are on the command line."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}

@@ -26,7 +26,8 @@ from bigain_cli.training.job import (
     read_synonyms,
 )
 from bigain_cli.training.output_folder import missing_folders, remove_empty_folders
-from bigain_cli.training.recipe import ABOUT, TEMPLATES, WIDTHS, Recipe, load_recipe
+from bigain_cli.training.recipe import ABOUT, WIDTHS, Recipe, given_values, load_recipe
+from bigain_cli.training.resuming import resumed_job
 
 
 def _recipe_option(name: str, option: Any, metavar: str, default: str | None = None) -> Any:
@@ -39,6 +40,7 @@ _DATA = "A folder with a folder of images per class, or safetensors with jpeg, o
 
 
 def train(
+    context: typer.Context,
     data: Annotated[str | None, typer.Argument(metavar="[DATA]", help=_DATA, rich_help_panel="Input")] = None,
     held_out: Annotated[
         str, input_option(metavar="SHARE|PATH", help="Validation images: a share of each class, or other data.")
@@ -80,7 +82,7 @@ def train(
     output: Annotated[
         str | None, output_option("--output", "-o", metavar="FOLDER", help="Where to write the backbone.")
     ] = None,
-    resume: Annotated[bool, output_option("--resume", help="Continue from the last checkpoint.")] = False,
+    resume: Annotated[bool, output_option("--resume", help="Continue -o FOLDER with its own settings.")] = False,
     force: Annotated[bool, output_option("--force", help="Start again in a folder that holds a backbone.")] = False,
     every: Annotated[int, more_option(min=1, metavar="N", help="Images between checkpoints and samples.")] = 50_000,
     quiet: options.Quiet = False,
@@ -97,18 +99,28 @@ def train(
     options.check_output(output, "mymodel")
     given: dict[str, Any] = {"arch": arch, "size": size, "width": width, "images": images, "batch": batch}
     given |= {"rate": rate, "precision": precision, "seed": seed}
-    chosen = load_recipe(recipe, {key: value for key, value in given.items() if value is not None})
+    given = {key: value for key, value in given.items() if value is not None}
     if recipe_template:
-        typer.echo(chosen.to_toml(), nl=False)
+        typer.echo(load_recipe(recipe, given).to_toml(), nl=False)
         return 0
-    if data is None:
-        raise UsageError("no data", "there is nothing to train on", "Give a folder of class folders.")
     if output is None:
         raise UsageError("no output", "nowhere to write the backbone", "Add -o FOLDER.")
-    job = TrainingJob(
-        chosen, data, output, _share_or_path(held_out), read_synonyms(synonyms) if synonyms else {},
-        template or TEMPLATES, device=device, every=every, validation=validation, start=start or "",
-    )  # fmt: skip
+    asked: dict[str, Any] = {
+        "images": data,
+        "held_out": _share_or_path(held_out),
+        "every": every,
+        "device": device,
+        "start": start,
+    }
+    asked |= {"templates": template, "validation": validation, "synonyms": synonyms and read_synonyms(synonyms)}
+    unasked = {"held_out", "every", "device"} - options.on_command_line(context)
+    asked = {name: value for name, value in asked.items() if value is not None and name not in unasked}
+    if resume and not force:
+        job = resumed_job(output, given_values(recipe, given), asked)
+    elif data is None:
+        raise UsageError("no data", "there is nothing to train on", "Give a folder of class folders.")
+    else:
+        job = TrainingJob(load_recipe(recipe, given), folder=output, **asked)
     job.check(resume, force)  # answers without torch
     return _run(job, resume, force, Messages.start(quiet, verbose))
 
@@ -131,7 +143,8 @@ def _run(job: TrainingJob, resume: bool, force: bool, messages: Messages) -> int
         prompt = _report(train(job, resume, force), machine, messages)
     except KeyboardInterrupt:
         if job.checkpoint.is_file():
-            messages.note(f"{job.path} holds the last checkpoint: repeat the command with --resume (without --force)")
+            command = f"bigain train --resume -o {shlex.quote(str(job.path))}"
+            messages.note(f"{job.path} holds the last checkpoint; continue with: {command}")
         else:
             messages.note("there is no checkpoint yet: repeat the command to start again")
             remove_empty_folders(job.path, new_folders)

@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 from PIL.Image import Image
 
 from bigain_cli.errors import InputError, UsageError
@@ -80,6 +79,8 @@ def choose(dataset: Dataset, limit: int | None, per_class: int | None, seed: int
 
 def shuffled(cases: Sequence[Case], seed: int) -> list[Case]:
     """Return cases in the order in which the seed chooses them."""
+    import numpy as np  # what is not there is refused without it
+
     order = np.random.Generator(np.random.PCG64([CHOICE_STREAM, seed % SEEDS])).permutation(len(cases))
     return [cases[number] for number in order]
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import itertools
 import os
+from typing import TYPE_CHECKING
 
-import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from bigain_cli.datasets.dataset import Case, Dataset
 from bigain_cli.errors import UsageError
 from bigain_cli.images import SUFFIXES, Source, find
 from bigain_cli.json_text import read_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def open_image_folder(path: str) -> Dataset:
@@ -80,7 +82,7 @@ def _check_tensors(path: str, jpegs: Tensor, offsets: Tensor, labels: Tensor, cl
     """Refuse tensors that cannot be images and their labels."""
     bounds, numbers = offsets.double(), labels.double()
     broken = (
-        (jpegs.dtype != torch.uint8 or jpegs.ndim != 1, "jpeg is not one row of bytes"),
+        (str(jpegs.dtype) != "torch.uint8" or jpegs.ndim != 1, "jpeg is not one row of bytes"),
         (offsets.is_floating_point() or offsets.ndim != 1 or not len(offsets), "offsets is not a row of integers"),
         (labels.is_floating_point() or labels.ndim != 1, "labels is not a row of integers"),
         (len(offsets) != len(labels) + 1, f"{len(offsets)} offsets do not fit {len(labels)} labels"),

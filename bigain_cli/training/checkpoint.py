@@ -30,6 +30,7 @@ class Checkpoint:
     seconds: float
     words: dict[str, Any] = field(default_factory=dict)  # names of classes, templates, and the model to start from
     start: dict[str, Any] | None = None  # facts about that model
+    options: dict[str, Any] = field(default_factory=dict)  # of the job: where its images are, and so on
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from bigain_cli.errors import UsageError
 from bigain_cli.json_text import read_json
 from bigain_cli.labels.templates import fill
-from bigain_cli.training.output_folder import checkpoint_of, foreign_file, holds_training
+from bigain_cli.training.output_folder import checkpoint_of, foreign_file, holds_training, require_checkpoint
 from bigain_cli.training.recipe import TEMPLATES, Recipe
 
 if TYPE_CHECKING:
@@ -82,9 +82,7 @@ class TrainingJob:
         """Refuse a folder without a checkpoint to resume, or with other things in it."""
         folder = self.path
         if resume:
-            if not self.checkpoint.is_file():
-                why = f"no checkpoint in {folder} to continue from"
-                raise UsageError("--resume", why, "Leave out --resume to start.")
+            require_checkpoint(folder)
         elif folder.is_dir() and holds_training(folder):
             if not replace:
                 hint = "--resume to continue, --force to start again."

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bigain_cli.backbones.model_card import TRAINING_FOLDER, ModelCard
+from bigain_cli.errors import UsageError
 
 INDEX, README = "model_index.json", "README.md"
 PARTS = ("scheduler", "text_encoder", "tokenizer", "transformer", "unet")
@@ -18,6 +19,13 @@ TRAINING_FILES = (CHECKPOINT, f".{CHECKPOINT}.part", "samples-*.png", ".bigain-*
 def checkpoint_of(folder: Path) -> Path:
     """Return where the checkpoint of a training is, or will be."""
     return folder / TRAINING_FOLDER / CHECKPOINT
+
+
+def require_checkpoint(folder: Path) -> None:
+    """Refuse to resume where there is nothing to continue from."""
+    if not checkpoint_of(folder).is_file():
+        why = f"no checkpoint in {folder} to continue from"
+        raise UsageError("--resume", why, "Leave out --resume to start.")
 
 
 def holds_training(folder: Path) -> bool:

@@ -96,6 +96,11 @@ KEYS = {key.name: type(key.default) for key in dataclasses.fields(Recipe)}
 Named = Callable[[str, Any], str]  # from a key and its value to their name in errors
 
 
+def given_values(path: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a recipe's file and of options, which override it, without any defaults."""
+    return {**({} if path is None else _read(path)), **given}
+
+
 def load_recipe(path: str | None, given: Mapping[str, Any]) -> Recipe:
     """Make a recipe from a file and from the values of options, which override it."""
     found = {} if path is None else _read(path)

@@ -41,6 +41,7 @@ from bigain_cli.training.job import (
 )
 from bigain_cli.training.networks import make_noise_schedule, make_trainable
 from bigain_cli.training.output_folder import remove_checkpoints
+from bigain_cli.training.resuming import options_record
 from bigain_cli.training.tokenizer import make_vocabulary
 from bigain_cli.training.training_loop import SYNC_EVERY, Step, Training
 from bigain_cli.training.validation import Validation, prompt_of_each_class, validate
@@ -150,7 +151,7 @@ def _take_steps(job: TrainingJob, training: Training, vocabulary: PromptVocabula
         if last or step.number % SYNC_EVERY == 0 or progress.seconds_since > REPORT_SECONDS:
             yield progress.report(step)
         if last or step.number % steps_between == 0:
-            save_checkpoint(job.checkpoint, training.checkpoint())
+            save_checkpoint(job.checkpoint, dataclasses.replace(training.checkpoint(), options=options_record(job)))
             _write_backbone(job, training, vocabulary)
             yield CheckpointSaved(
                 recipe.images_after(step.number), _write_samples(job, vocabulary, step) if job.previews else ""

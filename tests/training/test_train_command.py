@@ -132,14 +132,14 @@ def test_ctrl_c_says_how_to_continue_and_leaves_a_model(bigain: Forks, place: Pa
     done = bigain.kill(signal.SIGINT)
     assert done.code == 130 and done.out == b"" and "Traceback" not in done.err
     assert (
-        "holds the last checkpoint: repeat the command with --resume (without --force)\nbigain: interrupted\n"
+        f"holds the last checkpoint; continue with: bigain train --resume -o {tmp_path / 'x'}\nbigain: interrupted\n"
         in done.err
     )
     found = bigain(
         "classify", "photos/cat/00.png", "-l", "cat,dog", "-m", str(tmp_path / "x"), "--draws", "2", cwd=place
     )
     assert found.code == 0, found.err
-    assert bigain(*command, "--resume", "-q", cwd=place).err == ""
+    assert bigain("train", "--resume", "-o", str(tmp_path / "x"), "-q", cwd=tmp_path).err == ""
     assert load_checkpoint(tmp_path / "x" / "training" / "checkpoint.safetensors").step == 8
 
 
@@ -206,8 +206,8 @@ def refused(result: commands.Result, *texts: str) -> None:
     ("changes", "texts"),
     [
         (("--recipe", "deep.toml", "--rate", "0.01"), ("other settings (depth 4 → 3; rate 0.001 → 0.01)", "--force")),
-        (("--held-out", "0.5"), ("made on other images", "the same --held-out too")),
-        (("--from", "mini"), ("other --synonyms, --template or --from",)),
+        (("--held-out", "0.5"), ("other settings (held-out 0.1 → 0.5)", "--force")),
+        (("--from", "mini"), ("other settings (from random weights → mini)",)),
     ],
 )
 def test_resuming_otherwise_is_refused(
