@@ -5,6 +5,7 @@ In: a place of weights; out: what the JSON files there say. Must not import torc
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,14 @@ class UnloadedModel:
         """Whether the model has classes of its own, or may turn out to have some once it is downloaded."""
         known = MODELS.get(self.location.name)
         return self.vocabulary is not None or (known is not None and known.has_classes)
+
+    def refuse_unknown(self, prompts: Iterable[str]) -> None:
+        """Refuse prompts that a closed vocabulary does not know; the empty one, no condition, is left to the model."""
+        for prompt in filter(str.strip, prompts):
+            if isinstance(self.vocabulary, ClassVocabulary):
+                self.vocabulary.find(prompt)
+            elif self.vocabulary is not None:
+                self.vocabulary.normalise(prompt)
 
 
 def read_unloaded(location: ModelLocation, cache: Path) -> UnloadedModel:

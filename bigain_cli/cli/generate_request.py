@@ -5,6 +5,9 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
+from bigain_cli.backbones.model_locations import resolve
+from bigain_cli.backbones.unloaded_model import read_unloaded
+from bigain_cli.cli.listing import hub_cache
 from bigain_cli.errors import UsageError
 from bigain_cli.generation.image_paths import STDOUT, check_paths, image_paths
 from bigain_cli.generation.options import GenerationOptions
@@ -40,7 +43,7 @@ class GenerateRequest:
         return self.grid and (self.previous is None or self.previous.zoom is not None)
 
     def check(self) -> None:
-        """Refuse paths that cannot or should not be written."""
+        """Refuse paths that cannot or should not be written, and prompts that the model does not know."""
         paths = self.paths
         if paths != [STDOUT]:
             check_paths(paths, self.output, self.force)
@@ -48,6 +51,8 @@ class GenerateRequest:
             raise UsageError("-o - --jsonl", "both go to stdout", "Write the image to a file: -o FILE.png.")
         elif sys.stdout.isatty():
             raise UsageError("-o -", "a terminal shows no images", "Pipe it on, or write to a file: -o FILE.png.")
+        if self.previous is None:
+            read_unloaded(resolve(self.model), hub_cache()).refuse_unknown(self.prompts)
 
 
 def request_again(
