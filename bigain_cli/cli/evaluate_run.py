@@ -13,7 +13,7 @@ import typer
 from bigain_cli.classification.label_prompts import NONE
 from bigain_cli.cli.evaluate_request import EvaluateRequest
 from bigain_cli.cli.messages import Messages
-from bigain_cli.cli.model_loading import load_model
+from bigain_cli.cli.model_loading import load_model, shown_wait
 from bigain_cli.cli.progress import ProgressBar
 from bigain_cli.errors import UsageError
 from bigain_cli.outputs.html_comparison import ComparisonHtml
@@ -57,7 +57,8 @@ def _start(request: EvaluateRequest, messages: Messages) -> Any:
     dataset = open_dataset(request.dataset, request.download)  # refused before anything heavy is loaded
     if request.confusion and dataset.multilabel:
         raise UsageError("--confusion", "images of this dataset have several labels", "Leave it out.")
-    from bigain_cli.evaluation.evaluation_run import evaluate
+    with shown_wait(f"loading {request.model}", messages):
+        from bigain_cli.evaluation.evaluation_run import evaluate
 
     def load(chosen: Any, labels: Any) -> Any:
         """Load the model, once everything else is checked."""

@@ -43,11 +43,24 @@ def shown_loading(model: str, messages: Messages) -> Iterator[None]:
     with Display(messages) as display:
         if location.kind == "hub" and not is_present(location, hub_cache()):
             _announce_download(location, display)
-        elif display.on_terminal:
-            from rich.text import Text
-
-            display.update(Text(f"loading {model} …", style="dim"))
+        else:
+            _display(f"loading {model} …", display)
         yield
+
+
+@contextmanager
+def shown_wait(what: str, messages: Messages) -> Iterator[None]:
+    """Say on a terminal what takes a while before the first progress."""
+    with Display(messages) as display:
+        _display(f"{what} …", display)
+        yield
+
+
+def _display(line: str, display: Display) -> None:
+    if display.on_terminal:
+        from rich.text import Text
+
+        display.update(Text(line, style="dim"))
 
 
 def _announce_download(location: ModelLocation, display: Display) -> None:

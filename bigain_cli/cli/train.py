@@ -11,6 +11,7 @@ import typer
 
 from bigain_cli.cli import completion, options
 from bigain_cli.cli.messages import Messages
+from bigain_cli.cli.model_loading import shown_wait
 from bigain_cli.cli.options import effort_option, input_option, label_option, model_option, more_option, output_option
 from bigain_cli.cli.progress import ProgressBar
 from bigain_cli.errors import UsageError
@@ -134,13 +135,14 @@ def _share_or_path(held_out: str) -> float | str:
 
 def _run(job: TrainingJob, resume: bool, force: bool, messages: Messages) -> int:
     """Train, showing progress; print the folder at the end."""
-    from bigain_cli.backbones.devices import choose_device
-    from bigain_cli.training.trainer import train
+    with shown_wait("loading torch", messages):
+        from bigain_cli.backbones.devices import choose_device
+        from bigain_cli.training.trainer import train
 
     new_folders = missing_folders(job.path)
     machine = f"{choose_device(job.device)} in {job.recipe.precision}"
     try:
-        prompt = _report(train(job, resume, force), machine, messages)
+        prompt = _report(_started(job, train(job, resume, force), messages), machine, messages)
     except KeyboardInterrupt:
         if job.checkpoint.is_file():
             command = f"bigain train --resume -o {shlex.quote(str(job.path))}"
@@ -152,6 +154,14 @@ def _run(job: TrainingJob, resume: bool, force: bool, messages: Messages) -> int
     typer.echo(job.path)
     messages.closing(f"try it: bigain generate {shlex.quote(prompt)} -m {shlex.quote(str(job.path))}")
     return 0
+
+
+def _started(job: TrainingJob, events: Iterator[Event], messages: Messages) -> Iterator[Event]:
+    """Say on a terminal what is read until the first event."""
+    with shown_wait(f"loading {job.start} and reading images" if job.start else "reading images", messages):
+        first = next(events)
+    yield first
+    yield from events
 
 
 def _report(events: Iterator[Event], machine: str, messages: Messages) -> str:
