@@ -448,7 +448,8 @@ def test_more_rounds_take_as_much_longer_as_they_say(tmp_path: Path) -> None:
     whole, reported = [], []
     for rounds in (2, 32):
         started = time.perf_counter()
-        found = patiently("-m", "mini", "-c", "iekvd:2", "--labels", "10", "--draws", "8", "--rounds", str(rounds), cwd=tmp_path)
+        size = ("--labels", "10", "--draws", "8", "--rounds", str(rounds))
+        found = patiently("-m", "mini", "-c", "iekvd:2", *size, cwd=tmp_path)
         whole.append(time.perf_counter() - started)
         turns_taken = sum(sum(row["seconds"]) for row in found["timings"])
         assert turns_taken == pytest.approx(found["seconds"]["timing"], rel=0.02)
