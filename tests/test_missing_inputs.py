@@ -26,7 +26,6 @@ def place(tmp_path: Path) -> Path:
 
 MISSING = {
     "gone.jpg": {"gone.jpg": "not-found"},
-    "empty": {"empty": "no-images"},
     "*.png": {"*.png": "no-match"},
     "ftp://a.org/x.jpg": {"ftp://a.org/x.jpg": "unsupported-url"},
     "https://me:secret@a.org/x.jpg": {"https://a.org/x.jpg": "offline"},
@@ -43,6 +42,15 @@ def test_nothing_is_loaded_for_what_is_not_there(place: Path) -> None:
         assert all(record.keys() == {"id", "error"} for record in records)
         assert (code, heavy) == (1 if kinds else 0, []), (line, err)
         assert f"{len(kinds)} failed in " in err and "secret" not in out + err
+
+
+def test_folders_without_an_image_are_refused(place: Path) -> None:
+    (place / "above" / "below").mkdir(parents=True)
+    requests = [["classify", *folders, *LABELS, "--jsonl"] for folders in (["empty"], ["empty", "above"], ["above"])]
+    found = answers(requests, place)
+    assert all((code, out, heavy) == (2, "", []) for code, out, _, heavy in found)
+    assert all("no image file in this folder" in err and err.count("\n") == 1 for _, _, err, _ in found)
+    assert ["-r" in err for _, _, err, _ in found] == [False, False, True], "only where there are subfolders"
 
 
 @pytest.mark.parametrize("suffix", ["json", "csv", "tsv", "txt", "html"])
@@ -77,7 +85,7 @@ def test_wrong_labels_are_refused_first(place: Path) -> None:
 def test_inspect_refuses_what_it_cannot_show(place: Path) -> None:
     refusals = {
         ("gone.jpg",): (1, "gone.jpg: no such file or folder"),
-        ("empty",): (1, "no image file in this folder"),
+        ("empty",): (2, "no image file in this folder"),
         ("photo.jpg", "-c", "none"): (2, "compression 'none': there is nothing to inspect"),
         ("https://a.org/x.jpg",): (1, "offline mode is on"),
     }

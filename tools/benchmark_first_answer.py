@@ -4,7 +4,7 @@
 
 Each round runs `python -c "import torch"`, the command, and the image's evaluations alone, in a process that has done
 them before; medians of all rounds are printed. The clock needs a machine that does nothing else; seconds of the CPU
-with OMP_NUM_THREADS=1 bear company better.
+with OMP_NUM_THREADS=1 suffer less from other processes.
 """
 
 from __future__ import annotations

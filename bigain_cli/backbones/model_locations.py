@@ -140,7 +140,7 @@ def _reason(problem: Exception) -> str:
     reasons = (
         (errors.GatedRepoError, "the hub wants you to log in and accept the model's terms first"),
         (errors.RepositoryNotFoundError, "the hub has no such model, or it is private"),
-        (errors.OfflineModeIsEnabled, "offline mode is on (HF_HUB_OFFLINE)"),
+        (errors.OfflineModeIsEnabled, "offline mode is on (--offline or HF_HUB_OFFLINE)"),
         (errors.LocalEntryNotFoundError, "the hub cannot be reached (no network?)"),
     )
     for kind, reason in reasons:

@@ -164,7 +164,7 @@ def check_min_probability(least: float | None, labels: Sequence[str] = ()) -> No
     if least is None:
         return
     if not 0 < least <= 1:
-        raise UsageError(f"--min-probability {least:g}", "not a probability above 0", "0.9 answers only when sure.")
+        raise UsageError(f"--min-probability {least:g}", "must be above 0 and at most 1", "0.9 answers only when sure.")
     if UNSURE in labels:
         hint = "Give the label another name."
         raise UsageError(f"--min-probability with the label {UNSURE!r}", "that is the answer below it", hint)

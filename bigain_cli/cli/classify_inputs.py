@@ -8,6 +8,7 @@ from contextlib import ExitStack
 
 from bigain_cli.cli.classify_request import ClassifyRequest
 from bigain_cli.cli.messages import Messages
+from bigain_cli.errors import UsageError
 from bigain_cli.images import Source, look_ahead
 from bigain_cli.outputs.text import counted
 
@@ -22,6 +23,8 @@ class Inputs:
         if not request.resume and _can_be_listed(request):
             self.sources, any_found = look_ahead(self.sources)
             self.all_missing = not any_found
+            if self.all_missing:
+                self.sources = _not_only_empty_folders([*self.sources])
 
     def _repeat(self, id: str) -> None:
         self._repeats += 1
@@ -31,6 +34,14 @@ class Inputs:
         if self._repeats:
             was = "was" if self._repeats == 1 else "were"
             messages.note(f"{counted(self._repeats, 'input')} {was} named more than once; each is classified once")
+
+
+def _not_only_empty_folders(sources: list[Source]) -> Iterator[Source]:
+    """Refuse a run over folders that hold no image; anything else that is missing gets a record of its own."""
+    errors = [source.error for source in sources if source.error is not None]
+    if errors and all(error.kind == "no-images" for error in errors):
+        raise UsageError(errors[0].what, errors[0].why, f"{errors[0].hint}.".replace("..", "."))
+    return iter(sources)
 
 
 def _can_be_listed(request: ClassifyRequest) -> bool:

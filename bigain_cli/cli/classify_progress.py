@@ -8,7 +8,7 @@ from typing import Any
 from bigain_cli.classification.ranking import Failure, Ranking
 from bigain_cli.cli.input_count import InputCount
 from bigain_cli.cli.messages import Messages, write_line
-from bigain_cli.cli.progress import LONG, PAUSE, Display, progress_bar
+from bigain_cli.cli.progress import LONG, MEASURED, PAUSE, Display, progress_bar
 from bigain_cli.outputs.live_table import most_evaluations_left, plain, table
 from bigain_cli.outputs.run_counts import RunCounts
 from bigain_cli.outputs.text import clock, counted, spoken_time
@@ -30,6 +30,8 @@ class ClassifyProgress(Display):
         self._left: dict[str, int] = {}  # most evaluations that images in progress still need
         self._line_times: dict[str, float] = {}  # when an image in progress last had a line
         self._noted, self._is_announced = self.began, False
+        self._first: tuple[float, int] | None = None  # when the first draws were done, and their evaluations
+        self._done_evaluations = 0  # of the finished images
 
     def show(self, outcome: Ranking | Failure) -> None:
         """Show a result, or the ranking so far of an image in progress."""
@@ -40,6 +42,8 @@ class ClassifyProgress(Display):
             if not outcome.finished:
                 self._in_progress[outcome.id] = (outcome.draws, outcome.evaluations)
                 self._left[outcome.id] = most_evaluations_left(outcome, before)
+            else:
+                self._done_evaluations += outcome.evaluations
         if outcome.finished:
             self.counts.add(outcome)
         self._announce()
@@ -54,13 +58,14 @@ class ClassifyProgress(Display):
             self.messages.note(", ".join(filter(None, (self._done(), *self._rates(), self._time_left()))))
 
     def _announce(self) -> None:
-        """Say once what the run will take, if it is long."""
-        total, seconds, done = self._count.total, self.seconds(), self.counts.settled + self.counts.open
-        if self._is_announced or total is None or not (done or seconds > FIRST_LOOK) or not self._evaluations:
+        """Say once what the run will take, if it is long; its start, and waiting for an image, are left out."""
+        total, done, now = self._count.total, self.counts.settled + self.counts.open, time.monotonic()
+        began, before = self._first = self._first or (now, self._evaluations)
+        seconds, evaluations = now - began, self._evaluations - before
+        if self._is_announced or total is None or not evaluations or seconds < (MEASURED if done else FIRST_LOOK):
             return
-        expected = total * self._most * seconds / self._evaluations
-        if done:
-            expected = total * seconds / self.counts.images
+        each = self._done_evaluations / done if done else self._most
+        expected = total * each * seconds / evaluations
         if expected > LONG:
             self._is_announced = True
             bound = "about" if done else "at most"

@@ -74,9 +74,10 @@ def run_request(request: ClassifyRequest, messages: Messages) -> int:
         several = counted(len(damaged), "image")
         messages.note(f"damaged, and decoded only in part: {several} (the first: {safe(damaged[0])})")
     target = ", ".join(safe(each) for each in (request.output, folder and f"maps in {folder}") if each)
-    messages.closing(progress.counts.sentence(progress.seconds(), request.min_probability, len(done.ids), target))
     failures, images = progress.counts.failed + done.failures, progress.counts.images + len(done.ids)
-    return _report_failures(request, messages, failures, images, first)
+    code = _report_failures(request, messages, failures, images, first)
+    messages.closing(progress.counts.sentence(progress.seconds(), request.min_probability, len(done.ids), target))
+    return code
 
 
 def _report_failures(request: ClassifyRequest, messages: Messages, failures: int, images: int, first: str) -> int:

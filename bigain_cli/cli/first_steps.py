@@ -13,8 +13,9 @@ from bigain_cli.near_names import did_you_mean, listed
 from bigain_cli.outputs.text import safe
 
 OWN_LABELS = ("-l", "cat,dog", "-m", "sd1.5")
-NOTE = """Without -l and -m it knows the ten classes of a small model that comes with it;
-sd1.5 reads any labels, and is downloaded once (5.5 GB)."""
+EMBEDDED = "Without -l and -m it knows the ten classes of a small model that comes with it"
+NOTE = f"""{EMBEDDED};
+sd1.5 reads any labels, needs a GPU, and is downloaded once (about 4.3 GB)."""
 START = f"""bigain classifies images with a diffusion model, and generates images with it.
 
   bigain classify photo.jpg
@@ -35,7 +36,8 @@ def instead_of_a_verb(arguments: Sequence[str], verbs: Collection[str]) -> str:
     lines = [("bigain", "classify", *arguments)]
     lines += [(*lines[0], *(("-o", "report.html") if os.path.isdir(name) else OWN_LABELS))] * given_alone
     commands = "\n".join(f"  {safe(shlex.join(line))}" for line in lines)
-    note = f"\n\n{NOTE}" if given_alone else ""
+    note = f"\n\n{EMBEDDED}." if os.path.isdir(name) else f"\n\n{NOTE}"
+    note *= given_alone
     return f"bigain: {safe(name)} is no verb. To classify it:\n\n{commands}{note}"
 
 

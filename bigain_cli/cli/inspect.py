@@ -90,6 +90,8 @@ def _read_timesteps(text: str) -> list[int]:
 def _find_image(path: str) -> Source:
     """Return the image; refuse a folder of several."""
     sources = list(find([path], offline=is_offline()))
+    if sources[0].error is not None and os.path.isdir(path):
+        raise UsageError(path, sources[0].error.why, "Name one file.")
     if len(sources) != 1:
         raise UsageError(path, f"{len(sources)} images; only one can be inspected", "Name one file.")
     return sources[0]

@@ -75,6 +75,7 @@ class ProgressBar(Display):
         super().__init__(messages)
         self._doing, self._unit, self._before, self._plan = doing, unit, before, plan
         self._noted = self.began
+        self._first: tuple[float, float] | None = None  # when the first steps were done, and how many
 
     def show(self, done: float, of: float, note: str = "") -> None:
         """Show that so many steps are done, with a note."""
@@ -82,11 +83,7 @@ class ProgressBar(Display):
         pace = (done - self._before) / max(now - self.began, 1e-9)
         left = f"{clock((of - done) / pace) if pace > 0 else '-:--'} left"
         count = f"{done:.0f}/{of:.0f} {self._unit}"
-        if self._plan and pace > 0 and now - self.began > MEASURED:
-            expected = (of - self._before) / pace
-            if expected > LONG:
-                self.messages.note(f"{self._plan}, about {spoken_time(expected)}")
-            self._plan = ""
+        self._announce(done, of, now)
         if self.on_terminal:
             if self.due(urgent=done >= of):
                 share = done / of if of else 1.0
@@ -94,6 +91,16 @@ class ProgressBar(Display):
         elif now - self._noted > PAUSE:
             self._noted = now
             self.messages.note(", ".join(filter(None, (count, note, left))))
+
+    def _announce(self, done: float, of: float, now: float) -> None:
+        """Say once what the run will take, if it is long; its start, when everything is slower, says little."""
+        began, before = self._first = self._first or (now, done)
+        if not self._plan or done <= before or now - began <= MEASURED:
+            return
+        expected = began - self.began + (of - before) * (now - began) / (done - before)
+        if expected > LONG:
+            self.messages.note(f"{self._plan}, about {spoken_time(expected)}")
+        self._plan = ""
 
 
 def progress_bar(before: str, share: float, after: str) -> Any:

@@ -241,7 +241,9 @@ def _sources_of_folder(folder: str, recursive: bool) -> Iterator[Source]:
         empty = False
         yield source
     if empty:
-        hint = "Name another folder, or the files themselves" if recursive else "To include its subfolders, add -r"
+        hint = "Name another folder, or the files themselves"
+        if not recursive and any(map(_is_folder, _entries(folder)[0])):
+            hint = "To include its subfolders, add -r (--recursive)"
         yield Source(folder, error=InputError("no-images", folder, "no image file in this folder", hint))
 
 

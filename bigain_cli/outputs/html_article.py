@@ -9,7 +9,7 @@ from math import isnan
 from typing import Any
 
 from bigain_cli.classification.ranking import UNSURE, Failure, ImageEvidence, RankedLabel, Ranking
-from bigain_cli.outputs.interval_bars import axis_ends, beyond, fraction
+from bigain_cli.outputs.interval_bars import axis_ends, beyond, fraction, in_order
 from bigain_cli.outputs.output_format import Record
 from bigain_cli.outputs.plotting import colour_limit
 from bigain_cli.outputs.table import gap_text
@@ -111,7 +111,9 @@ def _maps(ranking: Ranking | None) -> dict[str, Any]:
 def _rows(record: Record, ranking: Ranking | None, top: int) -> list[dict[str, Any]]:
     """Return the first labels, with interval bars if the whole ranking is given."""
     entries = record["top"][:top]
-    ranked: list[RankedLabel | None] = list(ranking.ranked[:top]) if ranking is not None else [None] * len(entries)
+    ranked: list[RankedLabel | None] = [None] * len(entries)
+    if ranking is not None:
+        ranked = [*in_order(ranking.ranked[:top])]
     ends = axis_ends([each for each in ranked if each is not None])
     return [
         {

@@ -134,6 +134,7 @@ class ComparisonHtml(OutputFormat):
             "labels": sorted(labels.items()),
             "states": {state: states[state] for state in STATES},
             "verdicts": {verdict: verdicts[verdict] for verdict in VERDICTS if verdicts[verdict]},
+            "is_calibrated": "temperature" in self._settings,
             "specs": list(self._specs),
             "settings": setting_rows(self._settings, self._layout),
         }

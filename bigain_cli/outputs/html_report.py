@@ -65,6 +65,7 @@ class Html(OutputFormat):
             "total": counted(sum(counts.values()), "image"),
             "counts": ", ".join(words),
             "model": self._settings.get("model"),
+            "is_calibrated": "temperature" in self._settings,
             "sections": (),
             "has_maps": self._has_maps,
             "labels": sorted(self._labels.items()),

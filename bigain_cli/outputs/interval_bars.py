@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isnan
+from dataclasses import replace
+from math import inf, isnan
 
 from bigain_cli.classification.ranking import RankedLabel
 
 _WIDTH = 4  # times the runner-up's far end: eliminated labels beyond are cut off
 _MARGIN = 0.04
+
+
+def in_order(ranked: Sequence[RankedLabel]) -> list[RankedLabel]:
+    """Return labels with gaps that never fall, as their scores never rise; the leader is first."""
+    placed: list[RankedLabel] = []
+    furthest = -inf
+    for each in ranked:
+        if not isnan(each.gap):
+            furthest = max(furthest, each.gap)
+            each = replace(each, gap=furthest)
+        placed.append(each)
+    return placed
 
 
 def axis_ends(ranked: Sequence[RankedLabel]) -> tuple[float, float]:

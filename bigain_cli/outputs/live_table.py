@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from bigain_cli.classification.ranking import RankedLabel, Ranking
-from bigain_cli.outputs.interval_bars import axis_ends, beyond, fraction
+from bigain_cli.outputs.interval_bars import axis_ends, beyond, fraction, in_order
 from bigain_cli.outputs.table import gap_text
 from bigain_cli.outputs.text import counted, safe
 
@@ -37,7 +37,7 @@ def table(ranking: Ranking) -> Any:
     grid.add_column("prob", justify="right")
     grid.add_column("gap to the leader", no_wrap=True)
     grid.add_column("draws", justify="right")
-    first = ranking.ranked[:MOST_LABELS]
+    first = in_order(ranking.ranked[:MOST_LABELS])
     ends = axis_ends(first)
     for number, ranked in enumerate(first):
         style = ("bold" if number == 0 else "") if ranked.is_contender else "bright_black"

@@ -40,6 +40,9 @@ def _with_short_names(sections: Sequence[ReportSection]) -> Iterator[ReportSecti
         short[head] = short_names([row[0] for each in alike for row in each.rows], room)
     for each in sections:
         yield replace(each, rows=[[short[each.head[0]][row[0]], *row[1:]] for row in each.rows])
+    names = {brief: name for known in short.values() for name, brief in known.items() if brief != name}
+    if names:
+        yield ReportSection(text="; ".join(f"{brief} is {name}" for brief, name in names.items()) + ".")
 
 
 def as_markdown(sections: Iterable[ReportSection]) -> str:

@@ -157,7 +157,7 @@ def _problems(
     yield patch not in PATCHES, "patch", "not supported", "Use 1, 2 or 4."
     multiple = patch * (4 if arch == "unet" else 1)
     bad_size = size < 2 * multiple or size % multiple != 0
-    yield bad_size, "size", f"must be a multiple of {multiple}, at least twice", "Try 32 or 64."
+    yield bad_size, "size", f"must be a multiple of {multiple}, from {2 * multiple} on", "Try 32 or 64."
     unit = 16 if arch == "dit" else 8
     bad_width = width < unit or width % unit != 0
     yield bad_width, "width", f"must be a multiple of {unit}", f"Try {WIDTHS.get(arch, 32)}."

@@ -242,7 +242,7 @@ def test_a_dataset_under_another_name_is_pointed_out(photos: Path, tmp_path: Pat
         (("--json", "-o", "x.md"), "another format"),
         (("-l", "red,green"), "no label for the class 'blue'"),
         (("--download",), "no known dataset"),
-        (("--min-probability", "0"), "not a probability above 0"),
+        (("--min-probability", "0"), "must be above 0 and at most 1"),
         (("--device", "tpu"), "not a device"),
         (("-o", "x.json", "--records", "nowhere/r.jsonl"), "does not exist"),
     ],
