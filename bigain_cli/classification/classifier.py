@@ -188,7 +188,8 @@ class Classification:
             if isinstance(item, LoadedImage):
                 running.append(self._start(item, results.reserve()))
             else:
-                results.add(results.reserve(), Failure(item[0], item[1].kind, str(item[1]), self.settings))
+                failure = Failure(item.id, item.error.kind, str(item.error), self.settings, sha256=item.sha256)
+                results.add(results.reserve(), failure)
                 if not running:
                     return
 
@@ -200,7 +201,8 @@ class Classification:
         latent, elimination = backbone.encode(image.image), self._new_elimination()
         model_input = center_crop(image.image, size) if self._with_images else None
         empty = self._empty_prompt
-        return ImageRun(index, image.id, latent, draws, elimination, started, model_input, empty, image.damage)
+        run = ImageRun(index, image.id, latent, draws, elimination, started, model_input, empty)
+        return replace(run, damage=image.damage, sha256=image.sha256)
 
     def _new_elimination(self) -> Elimination:
         names, temperature = [label.name for label in self.competing], temperature_of(self.rules, self.backbone)
@@ -226,12 +228,14 @@ class Classification:
     ) -> Ranking | Failure:
         if not image_run.is_finite(errors):
             message = f"{image_run.id}: the network returned no numbers (NaN or infinity). Try --dtype float32."
-            return Failure(image_run.id, "not-finite", message, self.settings)
+            return Failure(image_run.id, "not-finite", message, self.settings, sha256=image_run.sha256)
         image_run.add_errors(errors, sums)
         seconds = image_run.seconds() if self._timing else None
         finished = image_run.finished(self.rules.deadline)
         ranking = image_run.elimination.ranking(image_run.id, self.settings, seconds, finished)
-        return replace(ranking, evidence=image_run.evidence(), damage=image_run.damage) if finished else ranking
+        if not finished:
+            return ranking
+        return replace(ranking, evidence=image_run.evidence(), damage=image_run.damage, sha256=image_run.sha256)
 
     def _adopt_dtype(self) -> None:
         """Use the backbone's dtype: this run, or another one on the same backbone, may have had to leave float16."""

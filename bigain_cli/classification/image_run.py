@@ -48,6 +48,7 @@ class ImageRun:
     image: Image | None = None  # as the model sees it, for outputs
     empty_prompt: EmptyPrompt | None = None  # for heatmaps
     damage: str = ""  # of the image file
+    sha256: str | None = None  # of the image file
     heatmap_sums: HeatmapSums = field(default_factory=HeatmapSums)
 
     @property

@@ -77,6 +77,7 @@ class Ranking:
     settings: dict[str, Any] = field(default_factory=dict)
     evidence: ImageEvidence | None = field(default=None, compare=False)
     damage: str = ""  # why a part of the image's pixels was made up, if it was
+    sha256: str | None = field(default=None, compare=False)  # of the image's file, if it has one
 
     def __repr__(self) -> str:
         verdict = "settled" if self.settled else f"open between {len(self.contenders)} labels"
@@ -137,6 +138,8 @@ class Ranking:
             record["seconds"] = round(self.seconds, 3)
         if self.damage:
             record["damaged"] = True
+        if self.sha256 is not None:
+            record["sha256"] = self.sha256
         record["settings"] = dict(self.settings)
         return record
 
@@ -150,10 +153,13 @@ class Failure:
     message: str
     settings: dict[str, Any] = field(default_factory=dict)
     finished: bool = True
+    sha256: str | None = field(default=None, compare=False)  # of the image's file; "": that could not be read
 
     def to_dict(self, top: int | None = 5) -> dict[str, Any]:
         """Return the error record; `top` is unused, so that results can be called alike."""
         record: dict[str, Any] = {"id": self.id, "error": {"kind": self.kind, "message": self.message}}
+        if self.sha256 is not None:
+            record["sha256"] = self.sha256
         if self.settings:
             record["settings"] = dict(self.settings)
         return record

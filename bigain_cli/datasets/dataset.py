@@ -28,6 +28,7 @@ class Case:
     id: str
     truth: tuple[int, ...]
     open: Callable[[], Image | Source]
+    source: Source | None = None  # if that is where it comes from
 
     def opened(self) -> Source | tuple[str, Image]:
         """Return the image with its id, or its source; if it cannot be read, a source with the error."""

@@ -28,7 +28,7 @@ def open_image_folder(path: str) -> Dataset:
 
 def source_case(source: Source, *classes: int) -> Case:
     """Return a source as a case of these classes."""
-    return Case(source.id, classes, lambda: source)
+    return Case(source.id, classes, lambda: source, source)
 
 
 def _read_folder(path: str) -> Dataset:

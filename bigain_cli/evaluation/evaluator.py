@@ -23,6 +23,7 @@ from bigain_cli.compress.spec import index_of_spec, parse_specs
 from bigain_cli.datasets.dataset import Case, Dataset
 from bigain_cli.errors import UsageError
 from bigain_cli.evaluation.calibration import squared_error
+from bigain_cli.images import sha256_of
 from bigain_cli.labels import LabelSet
 from bigain_cli.outputs.text import counted
 
@@ -155,6 +156,8 @@ class Evaluator:
     def _record(self, case: Case, result: Ranking | Failure, seconds: float, run: Classification) -> dict[str, Any]:
         truth = self.truth_of(case)
         record = {**result.to_dict(TOP), "id": case.id, "truth": truth}
+        if case.source is not None and case.source.data is not None:  # of a dataset in one file
+            record["sha256"] = sha256_of(case.source)
         if isinstance(result, Failure):
             return record
         record |= {"seconds": seconds, "gflop": significant(run.gflop * result.evaluations, 6)}

@@ -4,6 +4,7 @@ Whatever is wrong with one input is an `InputError` and never stops the others. 
 """
 
 from bigain_cli.images.decoding import digest, read
+from bigain_cli.images.file_digests import is_replaced, replaced_files, sha256_of
 from bigain_cli.images.formats import suffix_of
 from bigain_cli.images.opening import held
 from bigain_cli.images.prefetch import ImageReader, LoadedImage, load_image, read_or_error
@@ -22,11 +23,14 @@ __all__ = [
     "digest",
     "find",
     "held",
+    "is_replaced",
     "load_image",
     "look_ahead",
     "read",
     "read_or_error",
     "read_paths",
+    "replaced_files",
+    "sha256_of",
     "sources_of",
     "suffix_of",
 ]

@@ -10,11 +10,12 @@ import queue
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bigain_cli.errors import BigainError, InputError, UsageError
 from bigain_cli.images.decoding import Decoded, digest, read_and_check
-from bigain_cli.images.sources import Found, OneImage, sources_of
+from bigain_cli.images.file_digests import sha256_of
+from bigain_cli.images.sources import Found, OneImage, Source, sources_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,9 +31,18 @@ class LoadedImage:
     image: Image
     digest: bytes
     damage: str = ""  # what its decoder had to make up a part of it for
+    sha256: str | None = None  # of its file, if it has one
 
 
-Item = LoadedImage | tuple[str, InputError]  # the text is the image's id
+class FailedImage(NamedTuple):
+    """The id of an image that cannot be read, and why."""
+
+    id: str
+    error: InputError
+    sha256: str | None = None  # of its file; "": that could not be read
+
+
+Item = LoadedImage | FailedImage
 
 
 class ImageReader:
@@ -82,16 +92,22 @@ class ImageReader:
 
 def read_or_error(source: Found) -> Item:
     """Read one image, or return its id and what is wrong with it, whatever its decoder raises."""
-    id = source[0] if isinstance(source, tuple) else source.id
+    id, sha256 = (source[0], None) if isinstance(source, tuple) else (source.id, _sha256_of_file(source))
     try:
         found = Decoded(source[1].convert("RGB")) if isinstance(source, tuple) else read_and_check(source)
-        return LoadedImage(id, found.image, digest(found.image), found.damage)
+        return LoadedImage(id, found.image, digest(found.image), found.damage, sha256)
     except InputError as problem:
-        return id, problem
+        return FailedImage(id, problem, sha256)
     except BigainError:
         raise
     except Exception as problem:  # noqa: BLE001 — one bad file must not end the run
-        return id, InputError("unreadable-image", id, f"{type(problem).__name__}: {problem}")
+        broken = InputError("unreadable-image", id, f"{type(problem).__name__}: {problem}")
+        return FailedImage(id, broken, sha256)
+
+
+def _sha256_of_file(source: Source) -> str | None:
+    """Return the digest of a source's file; a record of bytes in memory has none, as one of an array has none."""
+    return None if source.data is not None else sha256_of(source)
 
 
 def load_image(image: OneImage) -> Image:
@@ -101,6 +117,6 @@ def load_image(image: OneImage) -> Image:
         why = f"{'several images' if found else 'no image'} where one is needed"
         raise UsageError("image", why, "Give one path, PIL image or array.")
     [item] = found
-    if isinstance(item, tuple):
-        raise item[1]
+    if isinstance(item, FailedImage):
+        raise item.error
     return item.image
