@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tiny_models
 import torch
+from forks import Forks
 from PIL import Image
 
 torch.set_num_threads(1)
@@ -85,3 +86,11 @@ def visit(browser: Any, tmp_path: Path) -> Iterator[Callable[[str], Any]]:
     assert [url for url in requests if not url.startswith("data:")] == [path.as_uri()]
     assert problems == []
     context.close()
+
+
+@pytest.fixture(scope="session")
+def bigain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    """Return what runs the command."""
+    forks = Forks(tmp_path_factory.mktemp("streams"))
+    yield forks
+    forks.close()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import pty
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -14,6 +17,7 @@ from typing import Any
 import commands
 import pytest
 from commands import LABELS, run, start
+from forks import Forks
 
 SLOWLY = ("--schedule", "fixed", "--draws", "48")
 COUNT = 30
@@ -133,6 +137,69 @@ def test_an_interrupted_report_says_so(place: Path, tmp_path: Path) -> None:
     text = (tmp_path / "part.html").read_text()
     assert code == 143 and f"Interrupted: {text.count('<article')} images recorded." in text
     assert 3 <= text.count("<article") <= COUNT and text.endswith("</html>\n")
+
+
+@pytest.mark.skipif(shutil.which("setsid") is None, reason="nothing gives a process a terminal of its own")
+def test_a_run_whose_terminal_is_closed_keeps_its_results(place: Path, tmp_path: Path) -> None:
+    command = ("classify", "photos", *LABELS, *SLOWLY, "-o", str(tmp_path / "x.json"))
+    ours, its = pty.openpty()
+    with start(*command, cwd=place, prefix=("setsid", "--ctty"), stdin=its, stdout=its, stderr=its) as process:
+        os.close(its)
+        seen = b""
+        while f"3/{COUNT + 1}".encode() not in seen:
+            seen += os.read(ours, 1 << 16)
+        os.close(ours)
+        assert process.wait(60) == 128 + signal.SIGHUP
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+    assert len(json.loads((tmp_path / "x.json").read_bytes())) >= 3
+
+
+def test_nohup_is_obeyed(place: Path, tmp_path: Path) -> None:
+    command = ("classify", "photos/00.png", *LABELS, *SLOWLY, "-o", str(tmp_path / "x.json"))
+    with start(*command, cwd=place, prefix=("nohup",)) as process:
+        while not list(tmp_path.iterdir()):
+            time.sleep(0.01)
+        process.send_signal(signal.SIGHUP)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 0 and b"hung up" not in err
+    assert len(json.loads((tmp_path / "x.json").read_bytes())) == 1
+
+
+def test_a_second_run_is_refused_and_a_deleted_file_noticed(place: Path, tmp_path: Path, bigain: Forks) -> None:
+    target = tmp_path / "x.jsonl"
+    command = ("classify", "photos", *LABELS, "--schedule", "fixed", "--draws", "256", "-o", str(target), "--resume")
+    bigain.start(*command, cwd=place)
+    while not target.exists() or not target.read_bytes():
+        time.sleep(0.005)
+    os.kill(bigain.pid, signal.SIGSTOP)  # so that it cannot end before the second one has begun
+    second = commands.warm(*command, cwd=place)
+    assert (second.code, second.out) == (2, b"")
+    assert (
+        second.err
+        == f"bigain: {target}: another bigain is writing it. Wait until that has ended, or name another file.\n"
+    )
+    target.unlink()
+    os.kill(bigain.pid, signal.SIGCONT)
+    first = bigain.result()
+    assert first.code == 1 and f"bigain: {target}: was deleted while it was being written. It is in " in first.err
+    assert [path.name for path in tmp_path.iterdir()] == ["x-2.jsonl"]
+    rest = commands.warm(*command[:-2], str(tmp_path / "x-2.jsonl"), "--resume", cwd=place)
+    assert rest.code == 1 and (tmp_path / "x-2.jsonl").read_bytes().count(b"\n") == COUNT + 1
+
+
+@pytest.mark.parametrize("suffix", ["html", "json", "csv", "jsonl"])
+def test_a_full_disk_ends_a_run_with_the_name_of_the_file(
+    place: Path, tmp_path: Path, bigain: Forks, suffix: str
+) -> None:
+    target = tmp_path / f"x.{suffix}"
+    target.write_text("")
+    command = ("classify", "photos", *LABELS, "--schedule", "fixed", "--draws", "8", "-o", str(target), "--force")
+    done = bigain(*command, cwd=place, limit=2_000)
+    assert done.code == 1 and f"bigain: {target}: cannot be written (File too large). Check the disk.\n" in done.err
+    assert [path.name for path in tmp_path.iterdir()] == [target.name]
+    left = target.read_bytes()
+    assert (left == b"") != (suffix == "jsonl")
+    assert all(json.loads(line)["id"] for line in left.splitlines())
 
 
 def test_interrupting_a_run_that_waits_for_paths_ends_it(place: Path) -> None:

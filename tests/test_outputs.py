@@ -21,10 +21,11 @@ from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.outputs import Layout
 from bigain_cli.outputs.csv_tsv import COLUMNS, Csv, Tsv
 from bigain_cli.outputs.json import Json, JsonLines
+from bigain_cli.outputs.renamed_file import replacing
 from bigain_cli.outputs.resume import RecordedIds, read_recorded_ids
 from bigain_cli.outputs.table import Table
 from bigain_cli.outputs.text import cell_width, safe, shortened
-from bigain_cli.outputs.whole_files import open_target, replacing
+from bigain_cli.outputs.whole_files import open_target
 
 settings.register_profile("unhurried", deadline=None)  # a busy machine is no failure
 settings.load_profile("unhurried")

@@ -22,9 +22,10 @@ from bigain_cli.classification.ranking import EvidenceMap, ImageEvidence, Ranked
 from bigain_cli.cli.app import run_command_line
 from bigain_cli.errors import UsageError
 from bigain_cli.outputs import plotting
+from bigain_cli.outputs.file_names import file_name
 from bigain_cli.outputs.heatmap_figure import heatmap_figure, save_heatmap
 from bigain_cli.outputs.plotting import DIVERGING, rendered, require_plotting, title_text, transparent_colours
-from bigain_cli.outputs.whole_files import file_name, make_folder, save_file
+from bigain_cli.outputs.whole_files import make_folder, save_file
 
 IDS = [
     "a.jpg",

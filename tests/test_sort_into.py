@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from bigain_cli.errors import InputError, UsageError
 from bigain_cli.images import Source
+from bigain_cli.outputs.file_names import folder_name
 from bigain_cli.outputs.label_folders import LabelFolders, check_sorting
-from bigain_cli.outputs.whole_files import folder_name
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import nullcontext
 from typing import Annotated, Any
 
 import typer
@@ -18,7 +19,7 @@ from bigain_cli.cli.progress import ProgressBar
 from bigain_cli.compress import Spec, parse
 from bigain_cli.outputs.output_format import encode
 from bigain_cli.outputs.text import safe
-from bigain_cli.outputs.whole_files import check_target, write_whole
+from bigain_cli.outputs.whole_files import open_target
 from bigain_cli.registry import DEFAULT_MODEL
 from bigain_cli.version import __version__
 
@@ -88,17 +89,15 @@ def bench(
     formats = {JSON: as_json, MARKDOWN: as_markdown}
     chosen = options.chosen_format(formats, output, options.SUMMARY_SUFFIXES, "--json or --markdown")
     options.check_wide(wide, chosen)
-    if output is not None:
-        check_target(output, force)
     settings = {**counts, "size": size, "prefix": prefix, "compile": compile}
     messages = Messages.start(quiet)
-    found = _run(messages, (model, device, dtype), random_weights, specs, settings)
-    whole = wide or output is not None
-    text = encode((as_text(found, whole) if chosen == TEXT else FORMATS[chosen](found)) + "\n")
-    if output is None:
-        typer.echo(text, nl=False)
-    else:
-        write_whole(output, text, force)
+    with nullcontext() if output is None else open_target(output, force) as stream:
+        found = _run(messages, (model, device, dtype), random_weights, specs, settings)
+        text = encode((as_text(found, wide or stream is not None) if chosen == TEXT else FORMATS[chosen](found)) + "\n")
+        if stream is None:
+            typer.echo(text, nl=False)
+        else:
+            stream.write(text)
     messages.closing(closing(found) + (f" → {safe(output)}" if output is not None else ""))
     return 0
 

@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from bigain_cli.classification.missing_images import MissingImages
 from bigain_cli.classification.ranking import Failure, Ranking
@@ -25,6 +25,7 @@ from bigain_cli.outputs.label_folders import LabelFolders
 from bigain_cli.outputs.output_format import Layout, OutputFormat, opened
 from bigain_cli.outputs.plotting import can_map
 from bigain_cli.outputs.resume import RecordedIds, read_recorded_ids
+from bigain_cli.outputs.shield import SHIELD
 from bigain_cli.outputs.text import counted, safe
 from bigain_cli.outputs.whole_files import make_folder, open_target
 from bigain_cli.registry import OUTPUTS, attribute
@@ -40,17 +41,18 @@ def run_request(request: ClassifyRequest, messages: Messages) -> int:
     competing = () if labels is None else check_labels(request, labels, model)
     folder = make_folder(request.heatmap) if request.heatmap is not None else None
     with ExitStack() as open_files:
+        open_files.enter_context(_note_on_interruption(request, messages))
+        stream = _open_target(request, open_files)
         inputs = Inputs(request, open_files)
         run = MissingImages(competing) if inputs.all_missing else _start(request, labels, messages)
         done = _earlier_records(request, run.settings["fingerprint"], messages)
-        first, damaged = "", list[str]()
-        sorting = _label_folders(request, [label.name for label in run.competing])
+        first, damaged, names = "", list[str](), [label.name for label in run.competing]
+        sorting = _label_folders(request, names)
         remaining: Iterator[Source] = (source for source in inputs.sources if source.id not in done.ids)
         if sorting is not None:
             remaining = sorting.watch(inputs.sources, done.answers)
         with (
-            _note_on_interruption(request, messages),
-            _open_writer(request, [label.name for label in run.competing]) as writer,
+            opened(_writer(request, names), stream, request.output or "stdout") as writer,
             InputCount(request, done.ids) as count,
             ClassifyProgress(messages, request.watch, count, run.most_evaluations, run.machine) as progress,
         ):
@@ -61,7 +63,8 @@ def run_request(request: ClassifyRequest, messages: Messages) -> int:
                             save_heatmap(folder, outcome)  # before the record: a recorded image is not classified again
                         if sorting is not None:
                             sorting.add(outcome.id, outcome.answer if isinstance(outcome, Ranking) else None)
-                        writer.write(outcome.to_dict(request.top_labels), outcome)
+                        with SHIELD:
+                            writer.write(outcome.to_dict(request.top_labels), outcome)
                     if isinstance(outcome, Failure):
                         first = first or outcome.message
                     elif outcome.damage:
@@ -101,7 +104,8 @@ def _note_on_interruption(request: ClassifyRequest, messages: Messages) -> Itera
     try:
         yield
     except KeyboardInterrupt:
-        if request.can_resume and _stamp(output) and os.path.getsize(str(output)):
+        is_new = request.resume or _stamp(output) != before
+        if request.can_resume and is_new and _stamp(output) and os.path.getsize(str(output)):
             no_force = " (and no --force)" if request.force else ""
             messages.note(f"{output} has the results so far; continue with --resume{no_force}")
         elif not request.can_resume and _stamp(output) != before:  # it may not have: after a second interruption
@@ -148,11 +152,14 @@ def _earlier_records(request: ClassifyRequest, fingerprint: str, messages: Messa
     """Read the records of an earlier run, and report how many there are."""
     if not request.resume or request.output is None:
         return RecordedIds()
-    done = read_recorded_ids(request.output, fingerprint)
+    done = read_recorded_ids(request.output, fingerprint).current()
     if done.repaired:
         messages.note(f"{request.output}: the last line was incomplete; its image is classified again")
     if done.ids:
         messages.recorded(request.output, counted(len(done.ids), "image"), done.failures)
+    if done.replaced:
+        images = f"{counted(done.replaced, 'image')} changed since then"
+        messages.note(f"{request.output}: {images}; classified again, and the new record counts")
     if done.others:
         messages.note(f"{request.output}: {counted(done.others, 'record')} of other settings kept")
     return done
@@ -165,16 +172,18 @@ def _width(request: ClassifyRequest) -> int | None:
     return max(shutil.get_terminal_size().columns, NARROWEST) if sys.stdout.isatty() else WIDTH
 
 
-@contextmanager
-def _open_writer(request: ClassifyRequest, names: list[str]) -> Iterator[OutputFormat]:
-    """Open the output, and close it so that it is valid even after an interruption."""
+def _open_target(request: ClassifyRequest, open_files: ExitStack) -> BinaryIO:
+    """Open the output before anything heavy is loaded, so that what cannot be written is known at once."""
+    if request.output is None:
+        return sys.stdout.buffer
+    return cast(BinaryIO, open_files.enter_context(open_target(request.output, request.force, request.resume)))
+
+
+def _writer(request: ClassifyRequest, names: list[str]) -> OutputFormat:
+    """Return the writer of the format."""
     colour = request.output is None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     layout = Layout(
         tuple(names), request.top_labels or 1, colour, request.reject, _width(request), request.min_probability
     )
     writer: OutputFormat = attribute(OUTPUTS[request.format].writer)(layout)
-    with ExitStack() as open_files:
-        stream = sys.stdout.buffer
-        if request.output is not None:
-            stream = open_files.enter_context(open_target(request.output, request.force, request.resume))
-        yield open_files.enter_context(opened(writer, stream, request.output or "stdout"))
+    return writer

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import PurePath
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import typer
 
@@ -19,6 +19,7 @@ from bigain_cli.errors import UsageError
 from bigain_cli.outputs.html_comparison import ComparisonHtml
 from bigain_cli.outputs.output_format import Layout, encode, opened
 from bigain_cli.outputs.plotting import RISK_COVERAGE, file_beside, rendered
+from bigain_cli.outputs.shield import SHIELD
 from bigain_cli.outputs.text import counted, safe, spoken_time
 from bigain_cli.outputs.whole_files import open_target, write_whole
 
@@ -28,16 +29,23 @@ MOST_FAILURES = 3  # that are named one by one
 
 def run_request(request: EvaluateRequest, messages: Messages) -> int:
     """Evaluate; return 1 if any image failed, else 0."""
-    run = _start(request, messages)
-    with _open_report(request, run) as report:
+    with ExitStack() as open_files:
+        stream: BinaryIO | None = (
+            None  # opened before anything heavy is loaded, so that what cannot be written is known at once
+        )
+        if request.output is not None:
+            stream = cast(BinaryIO, open_files.enter_context(open_target(request.output, request.replace)))
+        run = _start(request, messages)
+        report = open_files.enter_context(_open_report(request, run, stream))
         began = time.monotonic()
         _classify(run, request, messages, report)
         try:
             if request.generate is not None:
                 _generate(run, request, request.generate.keep, messages)
         finally:  # the classification's results are written even if generation fails
-            summary = run.summary(finish=False)
-            _write(request, summary, report, messages)
+            with SHIELD:
+                summary = run.summary(finish=False)
+                _write(request, summary, report, stream, messages)
     from bigain_cli.evaluation.report import excluded
 
     for message in list(summary.failed.values())[:MOST_FAILURES]:
@@ -89,7 +97,8 @@ def _classify(run: Any, request: EvaluateRequest, messages: Messages, report: Co
         try:
             for record in run.records:
                 if report is not None:
-                    report.write(record.record, record.result)
+                    with SHIELD:
+                        report.write(record.record, record.result)
                 if not record.earlier:
                     progress_bar.show(run.recorded - before, run.total - before)
         except KeyboardInterrupt:
@@ -115,18 +124,20 @@ def _generate(run: Any, request: EvaluateRequest, keep: str | None, messages: Me
 
 
 @contextmanager
-def _open_report(request: EvaluateRequest, run: Any) -> Iterator[ComparisonHtml | None]:
+def _open_report(request: EvaluateRequest, run: Any, stream: BinaryIO | None) -> Iterator[ComparisonHtml | None]:
     """Open the HTML report, if that is the format; after an interruption it is complete, and says so."""
-    if request.format != "html" or request.output is None:
+    if request.format != "html" or stream is None:
         yield None
         return
     names = (*run.labels, *((NONE,) if run.dataset.multilabel else ()))
     report = ComparisonHtml(Layout(names, TOP, reject=run.dataset.multilabel))
-    with open_target(request.output, request.replace) as stream, opened(report, stream, request.output):
+    with opened(report, stream, str(request.output)):
         yield report
 
 
-def _write(request: EvaluateRequest, summary: Any, report: ComparisonHtml | None, messages: Messages) -> None:
+def _write(
+    request: EvaluateRequest, summary: Any, report: ComparisonHtml | None, stream: BinaryIO | None, messages: Messages
+) -> None:
     """Write the summary to the report, the file or stdout, and the figure."""
     from bigain_cli.evaluation.report import sections, written
 
@@ -135,10 +146,10 @@ def _write(request: EvaluateRequest, summary: Any, report: ComparisonHtml | None
         report.describe({**summary.about, "chosen": summary.chosen, "compressions": list(summary.failures)})
     elif request.limit != 0 or summary.image_quality is not None:
         text = encode(written(summary, request.format, request.confusion, request.is_wide) + "\n")
-        if request.output is None:
+        if stream is None:
             typer.echo(text, nl=False)
         else:
-            write_whole(request.output, text, request.replace)
+            stream.write(text)
     if request.figures and not summary.accuracies:
         messages.note("no image was classified under all specs, so there is no figure")
         return

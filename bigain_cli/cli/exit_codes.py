@@ -1,7 +1,7 @@
 """`main` runs the command and turns every outcome into an exit code.
 
 0 good (a closed pipe, too), 1 some inputs failed or a file could not be written, 2 usage, 130 interrupted by Ctrl-C,
-143 terminated.
+143 terminated (SIGTERM), 129 hung up (SIGHUP).
 """
 
 from __future__ import annotations
@@ -10,22 +10,17 @@ import atexit
 import contextlib
 import gc
 import os
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 from typing import NoReturn
 
 from bigain_cli.cli.messages import write_line
+from bigain_cli.cli.signals import EndingSignal, catch_signals, release_signals
 from bigain_cli.cli.threads import sleep_while_waiting
 from bigain_cli.errors import BigainError
 
-INTERRUPTED, TERMINATED = 130, 143
+INTERRUPTED = 130
 GC_THRESHOLDS = (20_000, 50, 100)  # the usual ones cost a second while modules are imported
-
-
-class Terminated(KeyboardInterrupt):
-    """The process was terminated (SIGTERM)."""
 
 
 def main() -> NoReturn:
@@ -38,18 +33,19 @@ def main() -> NoReturn:
 def run_command() -> int:
     """Run the command and return its exit code, after the last output."""
     _replace_closed_streams()
-    signal.signal(signal.SIGTERM, _raise_terminated)
-    code = _run_and_catch()
+    catch_signals()
     try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _redirect_to_null(1)
-    except OSError as problem:
-        code = _report(f"bigain: stdout: {problem.strerror}", 1)
-        _redirect_to_null(1)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # all is written: no traceback from here on
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        code = _run_and_catch()
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _redirect_to_null(1)
+        except OSError as problem:
+            code = _report(f"bigain: stdout: {problem.strerror}", 1)
+            _redirect_to_null(1)
+    except EndingSignal as end:  # while the last words were said
+        code = end.code
+    release_signals()
     return code
 
 
@@ -69,7 +65,7 @@ def _replace_closed_streams() -> None:
             setattr(sys, name, Path(os.devnull).open("r" if name == "stdin" else "w"))  # noqa: SIM115 (until the end)
 
 
-def _run_and_catch() -> int:
+def _run() -> int:
     import typer
 
     from bigain_cli.cli.app import run_command_line
@@ -83,13 +79,18 @@ def _run_and_catch() -> int:
         stop = "" if message.endswith((".", "?")) else "."
         command = getattr(getattr(problem, "ctx", None), "command_path", "bigain")
         return _report(f"bigain: {message}{stop} See: {command} --help", problem.exit_code)
+
+
+def _run_and_catch() -> int:
+    try:
+        return _run()
     except BrokenPipeError:
         _redirect_to_null(1)
         return 0
     except BigainError as problem:
         return _report(f"bigain: {problem}", problem.exit_code)
-    except Terminated:
-        return _report("bigain: terminated", TERMINATED)
+    except EndingSignal as end:
+        return _report(f"bigain: {end.word}", end.code)
     except KeyboardInterrupt:
         return _report("bigain: interrupted", INTERRUPTED)
     except OSError as problem:
@@ -108,7 +109,3 @@ def _report(message: str, code: int) -> int:
 def _redirect_to_null(stream: int) -> None:
     """Redirect a standard stream, so that the last flush does not meet a closed pipe."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
-
-
-def _raise_terminated(number: int, frame: FrameType | None) -> None:
-    raise Terminated

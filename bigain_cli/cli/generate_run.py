@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +22,7 @@ from bigain_cli.generation.zoom import Zoom
 from bigain_cli.outputs.json import line
 from bigain_cli.outputs.output_format import encode
 from bigain_cli.outputs.text import counted, safe, spoken_time
-from bigain_cli.outputs.whole_files import make_folder, write_whole
+from bigain_cli.outputs.whole_files import held, make_folder, write_whole
 
 
 def run_request(request: GenerateRequest, messages: Messages) -> int:
@@ -30,11 +31,15 @@ def run_request(request: GenerateRequest, messages: Messages) -> int:
     generation = _start(request, messages)
     from bigain_cli.generation.generator import GenerationProgress
 
-    if (folder := os.path.dirname(request.paths[0])) and not os.path.isdir(folder):
+    first = request.paths[0]
+    if (folder := os.path.dirname(first)) and not os.path.isdir(folder):
         make_folder(folder)
     writer = _Writer(request, _zoom(request, generation.options.size, messages))
     began = time.monotonic()
-    with ProgressBar(messages, "generating", "steps", plan=generation.plan) as progress:
+    with (
+        nullcontext() if first == STDOUT else held(first),
+        ProgressBar(messages, "generating", "steps", plan=generation.plan) as progress,
+    ):
         for event in generation.events():
             if isinstance(event, GenerationProgress):
                 progress.show(event.done, event.of)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import Annotated, Any
 
 import typer
@@ -142,7 +142,8 @@ def _run(job: TrainingJob, resume: bool, force: bool, messages: Messages) -> int
     new_folders = missing_folders(job.path)
     machine = f"{choose_device(job.device)} in {job.recipe.precision}"
     try:
-        prompt = _report(_started(job, train(job, resume, force), messages), machine, messages)
+        with closing(train(job, resume, force)) as events:
+            prompt = _report(_started(job, events, messages), machine, messages)
     except KeyboardInterrupt:
         if job.checkpoint.is_file():
             command = f"bigain train --resume -o {shlex.quote(str(job.path))}"

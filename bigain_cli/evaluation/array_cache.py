@@ -18,6 +18,7 @@ import numpy as np
 
 from bigain_cli.errors import UsageError
 from bigain_cli.json_text import read_json
+from bigain_cli.outputs.part_folders import remove_leftovers
 from bigain_cli.outputs.whole_files import write_whole
 
 Arrays = dict[str, Any]
@@ -35,6 +36,7 @@ class ArrayCache:
             except OSError as problem:
                 why = f"cannot be made ({problem.strerror})"
                 raise UsageError(f"--keep {folder}", why, "Name another folder.") from problem
+            remove_leftovers(self._folder.resolve())
 
     def __bool__(self) -> bool:
         return self._folder is not None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from bigain_cli.backbones.base import Backbone
@@ -21,6 +22,7 @@ from bigain_cli.evaluation.generated_image_options import GeneratedImagesOptions
 from bigain_cli.evaluation.generated_images import ImageGeneration, ImageQuality, Progress
 from bigain_cli.evaluation.records import ExpectedRecords, RecordFile, fields_for_summary
 from bigain_cli.evaluation.summary import Summary, summarise
+from bigain_cli.images import sha256_of
 from bigain_cli.labels import LabelSet
 from bigain_cli.outputs.plotting import can_map
 from bigain_cli.outputs.text import counted
@@ -57,8 +59,7 @@ def evaluate(
     answers with at least `min_probability`. A name is loaded once everything else is checked; a function in its place
     is called then, with the chosen images and the labels, and returns the backbone.
     """
-    file = RecordFile(records, resume, replace)
-    rules = rules or StoppingRules()
+    file, rules = RecordFile(records, resume, replace), rules or StoppingRules()
     choice = {"limit": limit, "per_class": per_class, "seed": seed}
     whole = open_dataset(dataset) if isinstance(dataset, str) else dataset
     if generate is not None:
@@ -67,6 +68,7 @@ def evaluate(
     check_multilabel(chosen, rules, min_probability)
     label_set, label_of_class = labels_for(chosen, labels)
     check_min_probability(min_probability, [label.name for label in label_set.labels])
+    file.hold()
     backbone = backbone(chosen, label_set) if callable(backbone) else as_backbone(backbone)
     specs = (specs,) if isinstance(specs, str) else tuple(specs) or tuple(dict.fromkeys(("none", backbone.compress)))
     maps = heatmaps and can_map(rules.score or backbone.score)
@@ -96,7 +98,9 @@ class EvaluationRun:
         self._min_probability = min_probability
         self._generation, self._choice = generation, choice
         truths = {case.id: evaluator.truth_of(case) for case in evaluator.dataset.cases}
-        self._expected = ExpectedRecords(evaluator.names_by_fingerprint(), truths)
+        sources = {case.id: case.source for case in evaluator.dataset.cases if case.source is not None}
+        sha256 = cache(lambda id: sha256_of(sources[id]) if id in sources else None)
+        self._expected = ExpectedRecords(evaluator.names_by_fingerprint(), truths, sha256)
         self._records, self.found = file.read(self._expected)
         self._image_quality: ImageQuality | None = None
         self.records: Iterator[EvaluationRecord] = self._classify()
@@ -150,6 +154,9 @@ class EvaluationRun:
         """Yield what a user should know about the records of an earlier run."""
         if self.found.repaired:
             yield "the last line was incomplete; its image is classified again"
+        if self.found.replaced:
+            records = counted(self.found.replaced, "record")
+            yield f"{records} of images that changed since then; classified again, and the new record counts"
         if self.found.others:
             yield f"{counted(self.found.others, 'record')} of other settings or images kept"
         if self.found.unknown:

@@ -6,16 +6,18 @@ In: a path, and what identifies this run's records; out: records by spec. Torch-
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bigain_cli.errors import UsageError
+from bigain_cli.images import is_replaced
 from bigain_cli.json_text import read_json
 from bigain_cli.outputs.json import line
 from bigain_cli.outputs.resume import read_recorded_ids
-from bigain_cli.outputs.whole_files import IN_PLACE, check_target, name_write_errors, open_target
+from bigain_cli.outputs.target_stream import TargetStream
+from bigain_cli.outputs.whole_files import IN_PLACE, check_target, open_target
 
 RecordsBySpec = dict[str, dict[str, dict[str, Any]]]  # by spec, then by id
 COSTS = ("draws", "evaluations", "seconds", "gflop")  # per image
@@ -30,6 +32,7 @@ class RecordsFound:
     records: int = 0
     failures: int = 0  # among the records
     others: int = 0  # records of other settings or images
+    replaced: int = 0  # records of images that are other ones now
     repaired: bool = False  # whether the last line was incomplete, and was removed
     unknown: str = ""  # if there are no records: the id of a record with these settings that the dataset lacks
 
@@ -40,6 +43,7 @@ class ExpectedRecords:
 
     names_by_fingerprint: Mapping[str, str]
     truths: Mapping[str, Sequence[str]]
+    sha256: Callable[[str], str | None] = lambda id: None  # of an image as it is now
 
 
 class RecordFile:
@@ -47,6 +51,9 @@ class RecordFile:
 
     def __init__(self, path: str | None, resume: bool = False, replace: bool = False) -> None:
         self._path, self._resume, self._replace = path, resume, replace
+        self._open_file = ExitStack()
+        self._stream: TargetStream | None = None
+        self._last: dict[tuple[str, str], int] = {}  # where each spec's last record of an image is
         if path is None:
             if resume:
                 raise UsageError("--resume", "continues records, and none are named", "Add --records FILE.jsonl.")
@@ -57,45 +64,55 @@ class RecordFile:
             raise UsageError("--resume --force", "one keeps the records, the other replaces them", "Choose one.")
         check_target(path, replace, resume)
 
+    def hold(self) -> None:
+        """Open the file; from now on no other process may write it."""
+        if self._path is not None and self._stream is None:
+            self._stream = self._open_file.enter_context(open_target(self._path, self._replace, self._resume))
+
     def read(self, expected: ExpectedRecords) -> tuple[RecordsBySpec, RecordsFound]:
-        """Return what a summary needs of the records of an earlier run; remove an incomplete last line."""
+        """Return what a summary needs of the records of an earlier run; remove an incomplete last line.
+
+        Of several records of an image the last one counts, and none if another image has its name now.
+        """
+        self.hold()
         records: RecordsBySpec = {name: {} for name in expected.names_by_fingerprint.values()}
         if self._path is None or not self._resume:
             return records, RecordsFound()
         repaired = read_recorded_ids(self._path, "").repaired
-        others, unknown = 0, ""
-        for spec, record in self._lines(expected):
+        others, unknown, sha256 = 0, "", dict[tuple[str, str], str | None]()
+        for number, (spec, record) in enumerate(self._lines(expected)):
             if spec is not None and record["id"] in expected.truths:
                 self._check(record, expected.truths[record["id"]])
                 records[spec][record["id"]] = fields_for_summary(record)
+                key = spec, record["id"]
+                self._last[key], sha256[key] = number, record.get("sha256")
             else:
                 others += 1
                 unknown = unknown or (record["id"] if spec is not None else "")
+        replaced = [key for key, digest in sha256.items() if is_replaced(digest, expected.sha256(key[1]))]
+        for spec, id in replaced:
+            del records[spec][id], self._last[spec, id]
         found = [record for of_spec in records.values() for record in of_spec.values()]
         failures = sum("error" in record for record in found)
-        return records, RecordsFound(len(found), failures, others, repaired, "" if found else unknown)
+        return records, RecordsFound(len(found), failures, others, len(replaced), repaired, "" if found else unknown)
 
     def earlier(self, expected: ExpectedRecords) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield the whole records of an earlier run, each with its spec."""
-        for spec, record in self._lines(expected) if self._resume else ():
-            if spec is not None and record["id"] in expected.truths:
+        for number, (spec, record) in enumerate(self._lines(expected)) if self._resume else ():
+            if spec is not None and self._last.get((spec, record["id"])) == number:
                 yield spec, record
 
     @contextmanager
-    def writer(self) -> Iterator[Callable[[dict[str, Any]], None]]:
+    def writer(self) -> Iterator[Callable[[dict[str, Any]], object]]:
         """Yield a function that appends a record, and returns once it is in the file."""
         if self._path is None:
             yield lambda record: None
             return
-        path = self._path
-        with open_target(path, self._replace, self._resume) as stream:
-
-            def write(record: dict[str, Any]) -> None:
-                with name_write_errors(path):
-                    stream.write(line(record) + b"\n")
-                    stream.flush()
-
-            yield write
+        self.hold()
+        with self._open_file:
+            stream = self._stream
+            assert stream is not None
+            yield lambda record: stream.write(line(record) + b"\n")
 
     def _lines(self, expected: ExpectedRecords) -> Iterator[tuple[str | None, dict[str, Any]]]:
         """Yield every record with its spec, or with None if it has other settings."""

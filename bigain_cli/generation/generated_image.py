@@ -11,7 +11,7 @@ from bigain_cli.errors import UsageError
 from bigain_cli.generation.zoom import Zoom, as_zoom, grid_zoom
 from bigain_cli.outputs.image_grid import ImageGrid, Section, about_square
 from bigain_cli.outputs.png import check_pixels, png, tiled
-from bigain_cli.outputs.whole_files import write_whole
+from bigain_cli.outputs.whole_files import check_target, write_whole
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -124,4 +124,5 @@ def _columns(prompts: Sequence[str], count: int) -> int:
 def _save(data: bytes, path: str | Path, replace: bool) -> None:
     if Path(path).suffix.lower() != ".png":
         raise UsageError(str(path), "only PNG files are written", "Name a .png file.")
+    check_target(str(path), replace)
     write_whole(str(path), data, replace)

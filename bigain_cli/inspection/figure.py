@@ -7,9 +7,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bigain_cli.outputs.file_names import file_name
 from bigain_cli.outputs.plotting import aspect_of, rendered, show_image, title_text
 from bigain_cli.outputs.text import COLUMNS, aligned, shortened
-from bigain_cli.outputs.whole_files import file_name, save_file
+from bigain_cli.outputs.whole_files import save_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bigain_cli.classification.ranking import EvidenceMap, ImageEvidence, Ranking
+from bigain_cli.outputs.file_names import file_name
 from bigain_cli.outputs.plotting import (
     DIVERGING,
     aspect_of,
@@ -16,7 +17,7 @@ from bigain_cli.outputs.plotting import (
     transparent_colours,
 )
 from bigain_cli.outputs.text import counted
-from bigain_cli.outputs.whole_files import file_name, save_file
+from bigain_cli.outputs.whole_files import save_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

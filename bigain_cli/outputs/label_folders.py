@@ -20,8 +20,11 @@ from urllib.parse import unquote, urlsplit
 from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.images import SUFFIXES, Source, held, suffix_of
 from bigain_cli.images.urls import is_url
+from bigain_cli.outputs.file_names import folder_name, with_digest
+from bigain_cli.outputs.part_folders import remove_leftovers
+from bigain_cli.outputs.renamed_file import replacing
 from bigain_cli.outputs.text import counted
-from bigain_cli.outputs.whole_files import check_folder, folder_name, replacing, with_digest
+from bigain_cli.outputs.whole_files import check_folder
 
 
 class LabelFolders:
@@ -57,6 +60,7 @@ class LabelFolders:
             return
         with self._lock:
             folder = self._folder / self._names.setdefault(answer, folder_name(answer))
+            remove_leftovers(folder.resolve())
             name = _name_of(source)
             target = folder / name
             if self._owners.get(target, id) != id or (os.path.lexists(target) and not self._is_there(source, target)):

@@ -13,7 +13,8 @@ from typing import Any, BinaryIO, TypeVar
 
 from bigain_cli.classification.ranking import Failure, Ranking
 from bigain_cli.errors import UsageError
-from bigain_cli.outputs.whole_files import name_write_errors
+from bigain_cli.outputs.shield import SHIELD
+from bigain_cli.outputs.target_stream import WriteError, name_write_errors
 from bigain_cli.registry import OUTPUTS
 
 Record = dict[str, Any]
@@ -67,18 +68,20 @@ W = TypeVar("W", bound=OutputFormat)
 def opened(writer: W, stream: BinaryIO, target: str) -> Iterator[W]:
     """Open a writer, and close it so that its output is valid however the work ends.
 
-    A write that fails raises an error with the target's name; nothing is written after it.
+    A write that fails raises an error with the target's name; nothing is written after it. A signal waits until the
+    end is written.
     """
     with name_write_errors(target):
         writer.open(stream)
         try:
             yield writer
-        except OSError:
+        except BaseException as problem:
+            if not isinstance(problem, OSError) and not (isinstance(problem, WriteError) and problem.what == target):
+                with SHIELD:
+                    writer.close(complete=False)
             raise
-        except BaseException:
-            writer.close(complete=False)
-            raise
-        writer.close()
+        with SHIELD:
+            writer.close()
 
 
 def encode(text: str) -> bytes:

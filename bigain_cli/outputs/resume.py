@@ -7,28 +7,41 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from bigain_cli.errors import UsageError
+from bigain_cli.images import replaced_files
 from bigain_cli.json_text import read_json
 from bigain_cli.outputs.whole_files import IN_PLACE
 
 
 @dataclass(frozen=True)
 class RecordedIds:
-    """What a file holds: ids with this fingerprint, failures among them, records of other settings, a repaired end."""
+    """What a file holds: ids with this fingerprint, failures among them, records of other settings, a repaired end.
+
+    Of several records of an id the last one counts.
+    """
 
     answers: Mapping[str, str | None] = field(default_factory=dict, repr=False)  # by id; None: it failed
     failures: int = 0
     others: int = 0
     repaired: bool = False
+    sha256: Mapping[str, str | None] = field(default_factory=dict, repr=False, compare=False)  # of the images, by id
+    replaced: int = 0  # images that are other ones now, and no longer among the answers
 
     @property
     def ids(self) -> Collection[str]:
         """The ids that are recorded."""
         return self.answers.keys()
+
+    def current(self) -> RecordedIds:
+        """Return what is recorded of images that are still those at their paths; others are classified again."""
+        gone = replaced_files(self.sha256)
+        answers = {id: answer for id, answer in self.answers.items() if id not in gone}
+        failures = sum(answer is None for answer in answers.values())
+        return replace(self, answers=answers, failures=failures, replaced=len(gone))
 
 
 def read_recorded_ids(path: str, fingerprint: str) -> RecordedIds:
@@ -52,7 +65,8 @@ def read_recorded_ids(path: str, fingerprint: str) -> RecordedIds:
 def _read(path: str, fingerprint: str) -> tuple[RecordedIds, int]:
     """Return what is recorded, and where the file must end: a byte after its end if only a newline is missing."""
     answers: dict[str, str | None] = {}
-    failures = others = size = end = 0
+    sha256: dict[str, str | None] = {}
+    others = size = end = 0
     with Path(path).open("rb") as file:
         for number, line in enumerate(file, 1):
             size += len(line)
@@ -64,10 +78,11 @@ def _read(path: str, fingerprint: str) -> tuple[RecordedIds, int]:
                 raise UsageError(f"{path}, line {number}", "not a record of a run", "Remove the line or the file.")
             if (record.get("settings") or {}).get("fingerprint") != fingerprint:
                 others += 1
-            elif record["id"] not in answers:
-                answers[record["id"]] = record.get("answer", record.get("label"))
-                failures += "error" in record
-    return RecordedIds(answers, failures, others, repaired=end != size), end
+            else:
+                answers[record["id"]] = None if "error" in record else record.get("answer", record.get("label"))
+                sha256[record["id"]] = record.get("sha256")
+    failures = sum(answer is None for answer in answers.values())
+    return RecordedIds(answers, failures, others, repaired=end != size, sha256=sha256), end
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.json_text import read_json
-from bigain_cli.outputs.whole_files import replacing
+from bigain_cli.outputs.renamed_file import replacing
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class Checkpoint:
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write the file whole or not at all; its temporary name is fixed, so that killed runs leave one file at most."""
+    """Write the file whole or not at all."""
     metadata = {name: value for name, value in vars(checkpoint).items() if name != "tensors"}
     try:
-        with replacing(path, str(path), f".{path.name}.part") as temporary:
+        with replacing(path, str(path)) as temporary:
             save_file(checkpoint.tensors, temporary, {"training": json.dumps(metadata)})
     except (OSError, SafetensorError) as problem:
         raise BigainError(str(path), f"the checkpoint cannot be written ({problem})", "Check the disk.") from problem

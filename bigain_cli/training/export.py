@@ -21,6 +21,7 @@ from torch import Tensor
 from bigain_cli.backbones.diffusers_folder import quiet
 from bigain_cli.backbones.model_card import CARD_FILE, ModelCard
 from bigain_cli.errors import BigainError
+from bigain_cli.outputs.shield import SHIELD
 from bigain_cli.outputs.text import counted
 from bigain_cli.training.networks import SCHEDULE, TrainableUNet
 from bigain_cli.training.output_folder import INDEX, NEW, PARTS, README
@@ -121,7 +122,8 @@ def _replace_parts(new: Path, folder: Path) -> None:
     names = sorted((path.name for path in new.iterdir()), key=lambda name: name == INDEX)
     stale = [name for name in PARTS if name not in names]  # of another architecture
     try:
-        _move_parts(new, folder, names, stale)
+        with SHIELD:
+            _move_parts(new, folder, names, stale)
     except KeyboardInterrupt:
         _move_parts(new, folder, names, stale)  # the rest takes milliseconds, and half a model cannot be loaded
         raise

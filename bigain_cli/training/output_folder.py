@@ -8,12 +8,13 @@ from pathlib import Path
 
 from bigain_cli.backbones.model_card import TRAINING_FOLDER, ModelCard
 from bigain_cli.errors import UsageError
+from bigain_cli.outputs.part_folders import PREFIX, SUFFIX
 
 INDEX, README = "model_index.json", "README.md"
 PARTS = ("scheduler", "text_encoder", "tokenizer", "transformer", "unet")
 NEW = ".new"  # holds the parts of a backbone until all are written
 CHECKPOINT = "checkpoint.safetensors"
-TRAINING_FILES = (CHECKPOINT, f".{CHECKPOINT}.part", "samples-*.png", ".bigain-*.part")
+TRAINING_FILES = (CHECKPOINT, f".{CHECKPOINT}.part", "samples-*.png", f"{PREFIX}*{SUFFIX}")
 
 
 def checkpoint_of(folder: Path) -> Path:
@@ -61,6 +62,7 @@ def remove_checkpoints(folder: Path) -> None:
     """Remove an earlier training's checkpoint and sample grids, and nothing else."""
     for pattern in TRAINING_FILES:
         for path in (folder / TRAINING_FOLDER).glob(pattern):
-            path.unlink(missing_ok=True)
+            if not path.is_dir():
+                path.unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # it does not exist, or holds something else
         (folder / TRAINING_FOLDER).rmdir()

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from bigain_cli.errors import BigainError, ModelError, UsageError
 from bigain_cli.generation.generated_image import arrange
 from bigain_cli.generation.generator import generate
 from bigain_cli.outputs.png import png
-from bigain_cli.outputs.whole_files import write_whole
+from bigain_cli.outputs.whole_files import held, write_whole
 from bigain_cli.training.checkpoint import load_checkpoint, save_checkpoint
 from bigain_cli.training.export import training_facts, write_backbone
 from bigain_cli.training.image_tensors import LabelledImages, load_images, split
@@ -52,7 +54,7 @@ REPORT_SECONDS = 10.0  # seconds of training after which progress is reported, h
 COLUMNS, ROWS, STEPS, GUIDANCE = 8, 10, 20, 2.0  # of a grid of samples
 
 
-def train(job: TrainingJob, resume: bool = False, replace: bool = False) -> Iterator[Event]:
+def train(job: TrainingJob, resume: bool = False, replace: bool = False) -> Generator[Event, None, None]:
     """Train to the end and yield events; `resume` or `replace` what an earlier training left in the folder.
 
     Unsuitable data, folders and options are refused by the call itself, before anything is read or written.
@@ -62,10 +64,19 @@ def train(job: TrainingJob, resume: bool = False, replace: bool = False) -> Iter
     ...     print(event)
     """
     job.check(resume, replace)
-    return _train(job, resume)
+    return _train_alone(job, resume)
 
 
-def _train(job: TrainingJob, resume: bool) -> Iterator[Event]:
+def _train_alone(job: TrainingJob, resume: bool) -> Generator[Event, None, None]:
+    """Train while no other process may train in the same folder."""
+    with ExitStack() as holding:
+        hold = cache(lambda: holding.enter_context(held(str(job.checkpoint), str(job.path))))
+        if job.checkpoint.parent.is_dir():
+            hold()
+        yield from _train(job, resume, hold)
+
+
+def _train(job: TrainingJob, resume: bool, hold: Callable[[], None]) -> Iterator[Event]:
     device = _choose_device(job)
     start = _find_start(job) if job.start and not resume else None  # refused before all images are read
     images, held_out = yield from _read_images(job)
@@ -89,6 +100,7 @@ def _train(job: TrainingJob, resume: bool) -> Iterator[Event]:
     else:
         remove_checkpoints(job.path)
     _make_folder(job.checkpoint.parent)
+    hold()
     yield from _take_steps(job, training, vocabulary)
     validation = None
     if held_out and job.validation != 0:

@@ -16,8 +16,8 @@ import commands
 import numpy as np
 import pytest
 import train_cases as cases
+from forks import Forks
 from PIL import Image
-from train_cases import Forks
 
 from bigain_cli.training.checkpoint import load_checkpoint
 from bigain_cli.training.image_tensors import load_images

@@ -1,0 +1,59 @@
+"""The signals that end a run: each becomes an exception, which is raised where the run is, or after a write that waits.
+
+A hangup that is ignored from the start (`nohup`) stays ignored.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from types import FrameType
+
+from bigain_cli.outputs.shield import SHIELD
+
+WORDS = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "hung up"}
+SAME = 2.0  # seconds in which another signal asks for nothing that is not being done already
+
+
+class EndingSignal(KeyboardInterrupt):
+    """A signal asks the process to end."""
+
+    def __init__(self, number: int) -> None:
+        self.word, self.code = WORDS[signal.Signals(number).name], 128 + number
+
+
+class _Handler:
+    """Raises the exception."""
+
+    def __init__(self) -> None:
+        self._raised = -SAME
+        self._terminals = {number for number in (1, 2) if os.isatty(number)}
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if time.monotonic() - self._raised < SAME or SHIELD.puts_off(number):
+            return
+        self._raised = time.monotonic()
+        for terminal in self._terminals:
+            if not os.isatty(terminal):  # it is closed, and what is written to it would be an error
+                os.dup2(os.open(os.devnull, os.O_WRONLY), terminal)
+        raise EndingSignal(number)
+
+
+def catch_signals() -> None:
+    """Raise an `EndingSignal` for each, from now on."""
+    handler = _Handler()
+    for number in _known():
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
+def release_signals() -> None:
+    """Let signals end the process at once: all is written."""
+    for number in _known():
+        if isinstance(signal.getsignal(number), _Handler):
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _known() -> list[signal.Signals]:
+    return [signal.Signals[name] for name in WORDS if name in signal.Signals.__members__]
