@@ -1,0 +1,18 @@
+"""Runs that are killed at random moments: nothing is torn, nothing lost, and nothing left after the next start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from kills import HOW, Suite
+
+KILLS = 60  # by hand more: see kills.py
+
+
+@pytest.mark.slow
+def test_random_kills_tear_nothing_lose_nothing_and_leave_nothing(tmp_path: Path) -> None:
+    tally = Suite(tmp_path / "suite", seed=0).run(KILLS)
+    assert tally.problems == []
+    assert {name.rpartition(": ")[2] for name in tally.kills} == set(HOW)
+    assert {name.split()[0] for name in tally.kills} == {"classify", "generate", "evaluate", "train"}
