@@ -223,7 +223,7 @@ def test_every_key_of_a_record_is_explained(tmp_path: Path) -> None:
     run = warm("classify", "teal.png", "-l", "red,green,blue", "--jsonl", "--timing", "--draws", "4", cwd=tmp_path)
     (record,) = run.records
     keys = {*record, *record["settings"], *record["top"][0]}
-    explained = set(re.findall(r"`([a-z_]+)`", PAGES["docs/output-format.md"]))
+    explained = set(re.findall(r"`([a-z_0-9]+)`", PAGES["docs/output-format.md"]))
     assert "contenders" in keys and not keys - explained, keys - explained
 
 
