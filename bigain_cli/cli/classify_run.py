@@ -149,7 +149,7 @@ def _earlier_records(request: ClassifyRequest, fingerprint: str, messages: Messa
     if not request.resume or request.output is None:
         return RecordedIds()
     done = read_recorded_ids(request.output, fingerprint)
-    if done.repaired:
+    if done.torn:
         messages.note(f"{request.output}: the last line was incomplete; its image is classified again")
     if done.ids:
         messages.recorded(request.output, counted(len(done.ids), "image"), done.failures)

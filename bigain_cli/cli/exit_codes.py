@@ -1,7 +1,7 @@
 """`main` runs the command and turns every outcome into an exit code.
 
-0 good (a closed pipe, too), 1 some inputs failed or a file could not be written, 2 usage, 130 interrupted by Ctrl-C,
-143 terminated.
+0 good (a closed pipe, too), 1 some inputs failed or a file could not be written, 2 usage, 70 a bug of ours,
+130 interrupted by Ctrl-C, 143 terminated.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import gc
 import os
 import signal
 import sys
+import threading
+import traceback
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -20,7 +22,8 @@ from bigain_cli.cli.messages import write_line
 from bigain_cli.cli.threads import sleep_while_waiting
 from bigain_cli.errors import BigainError
 
-INTERRUPTED, TERMINATED = 130, 143
+BUG, INTERRUPTED, TERMINATED = 70, 130, 143
+LONGEST_REASON = 300  # letters of a bug's message
 GC_THRESHOLDS = (20_000, 50, 100)  # the usual ones cost a second while modules are imported
 
 
@@ -39,6 +42,7 @@ def run_command() -> int:
     """Run the command and return its exit code, after the last output."""
     _replace_closed_streams()
     signal.signal(signal.SIGTERM, _raise_terminated)
+    threading.excepthook = lambda failed: _report_bug(failed.exc_value)
     code = _run_and_catch()
     try:
         sys.stdout.flush()
@@ -95,6 +99,19 @@ def _run_and_catch() -> int:
     except OSError as problem:
         name = f"{problem.filename}: " if problem.filename else ""
         return _report(f"bigain: {name}{problem.strerror or problem}", 1)
+    except MemoryError:
+        return _report("bigain: out of memory: the command needs more than there is. Ask for less at once.", 1)
+    except Exception as problem:  # noqa: BLE001 — the last net, so that nobody meets a traceback
+        return _report_bug(problem)
+
+
+def _report_bug(problem: BaseException | None) -> int:
+    """Say that this should not have happened; with --debug, also where."""
+    if "--debug" in sys.argv:
+        _report("".join(traceback.format_exception(problem)).rstrip(), BUG)
+    text = " ".join(str(problem).split())[:LONGEST_REASON]
+    reason = f"{type(problem).__name__}: {text}" if text else type(problem).__name__
+    return _report(f"bigain: this is a bug in bigain: {reason} (--debug shows where)", BUG)
 
 
 def _report(message: str, code: int) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 
 from bigain_cli.backbones.base import Backbone
 from bigain_cli.backbones.loading import as_backbone
+from bigain_cli.classification.label_prompts import NONE
 from bigain_cli.classification.ranking import check_min_probability
 from bigain_cli.classification.stopping import StoppingRules
 from bigain_cli.datasets.dataset import Dataset, choose, labels_for
@@ -96,7 +97,9 @@ class EvaluationRun:
         self._min_probability = min_probability
         self._generation, self._choice = generation, choice
         truths = {case.id: evaluator.truth_of(case) for case in evaluator.dataset.cases}
-        self._expected = ExpectedRecords(evaluator.names_by_fingerprint(), truths)
+        multilabel = evaluator.dataset.multilabel
+        labels = frozenset((*self.labels, *([NONE] if multilabel else ())))
+        self._expected = ExpectedRecords(evaluator.names_by_fingerprint(), truths, labels, multilabel)
         self._records, self.found = file.read(self._expected)
         self._image_quality: ImageQuality | None = None
         self.records: Iterator[EvaluationRecord] = self._classify()

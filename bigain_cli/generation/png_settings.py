@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bigain_cli.errors import UsageError
-from bigain_cli.generation.options import GenerationOptions, size_text
+from bigain_cli.generation.options import GenerationOptions, check_images, size_text
 from bigain_cli.generation.zoom import Zoom, as_zoom
+from bigain_cli.limits import MOST_IMAGES, check_counts
 from bigain_cli.outputs.png import settings_of
 from bigain_cli.version import __version__
 
@@ -22,6 +23,7 @@ TYPES: Mapping[str, tuple[type, ...]] = {
     "size": (list,),
     "prompts": (list,),
 }
+LISTS: Mapping[str, tuple[type, int, int]] = {"size": (int, 2, 2), "prompts": (str, 1, MOST_IMAGES)}
 UNALTERED = "Give an unaltered image of bigain generate."
 
 
@@ -103,8 +105,23 @@ def read_previous(path: str) -> PreviousImage:
 
 
 def check_types(path: str, settings: Mapping[str, Any]) -> None:
-    """Refuse settings of a type that `generate` never writes."""
+    """Refuse settings of a type that `generate` never writes, and numbers that nothing can be made with."""
     for name, types in TYPES.items():
         value = settings.get(name)
         if name in settings and (not isinstance(value, types) or isinstance(value, bool)):
-            raise UsageError(path, f"its setting {name!r} cannot be {value!r}", UNALTERED)
+            raise UsageError(path, f"its setting {name!r} cannot be {_short(value)}", UNALTERED)
+    for name, (kind, fewest, most) in LISTS.items():
+        value = settings.get(name, [])
+        plain = all(isinstance(each, kind) and not isinstance(each, bool) for each in value)
+        if name in settings and not (plain and fewest <= len(value) <= most):
+            raise UsageError(path, f"its setting {name!r} cannot be {_short(value)}", UNALTERED)
+    try:
+        check_counts(**{name: settings.get(name) for name in ("steps", "seed", "batch", "count")})
+        check_images(len(settings.get("prompts", [0])), settings.get("count", 1))
+    except UsageError as problem:
+        raise UsageError(path, f"its settings cannot be used: {problem.what} is {problem.why}", UNALTERED) from problem
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:80]} …"

@@ -9,10 +9,10 @@ import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from bigain_cli.errors import UsageError
-from bigain_cli.json_text import read_json
+from bigain_cli.outputs.record_checks import fingerprint_of, problem_of
+from bigain_cli.outputs.record_lines import record_lines
 from bigain_cli.outputs.whole_files import IN_PLACE
 
 
@@ -23,7 +23,8 @@ class RecordedIds:
     answers: Mapping[str, str | None] = field(default_factory=dict, repr=False)  # by id; None: it failed
     failures: int = 0
     others: int = 0
-    repaired: bool = False
+    repaired: bool = False  # whether the end of the file was mended
+    torn: bool = field(default=False, compare=False)  # because its last record was incomplete
 
     @property
     def ids(self) -> Collection[str]:
@@ -52,32 +53,22 @@ def read_recorded_ids(path: str, fingerprint: str) -> RecordedIds:
 def _read(path: str, fingerprint: str) -> tuple[RecordedIds, int]:
     """Return what is recorded, and where the file must end: a byte after its end if only a newline is missing."""
     answers: dict[str, str | None] = {}
-    failures = others = size = end = 0
-    with Path(path).open("rb") as file:
-        for number, line in enumerate(file, 1):
-            size += len(line)
-            record = _parsed(line)
-            if record is None and not line.endswith(b"\n"):
-                break  # an incomplete last line
-            end = size + (not line.endswith(b"\n"))
-            if record is None:
-                raise UsageError(f"{path}, line {number}", "not a record of a run", "Remove the line or the file.")
-            if (record.get("settings") or {}).get("fingerprint") != fingerprint:
-                others += 1
-            elif record["id"] not in answers:
-                answers[record["id"]] = record.get("answer", record.get("label"))
-                failures += "error" in record
-    return RecordedIds(answers, failures, others, repaired=end != size), end
-
-
-def _parsed(line: bytes) -> dict[str, Any] | None:
-    """Return a line's record, or None if it is not one."""
-    try:
-        record = read_json(line.decode())
-    except ValueError:
-        return None
-    has_id = isinstance(record, dict) and isinstance(record.get("id"), str)
-    return record if has_id and isinstance(record.get("settings", {}), dict | None) else None
+    failures = others = end = 0
+    whole, torn = True, False
+    for line in record_lines(path):
+        whole, torn = line.whole, line.torn
+        end = end if torn else line.end + (not whole)
+        record = line.record
+        if record is None:
+            continue
+        if fingerprint_of(record) != fingerprint:
+            others += 1
+        elif why := problem_of(record):
+            raise UsageError(f"{path}, line {line.number}", why, "Remove the line or the file.")
+        elif record["id"] not in answers:
+            answers[record["id"]] = record.get("answer", record.get("label"))
+            failures += "error" in record
+    return RecordedIds(answers, failures, others, repaired=not whole, torn=torn), end
 
 
 def _repair(path: str, end: int) -> None:

@@ -6,6 +6,7 @@ JSON Lines grow in place, line by line; anything else is written under a tempora
 # os.path returns False where pathlib raises: names that are too long, folders without permission.
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -91,6 +92,8 @@ def check_target(path: str, force: bool = False, append: bool = False) -> None:
     folder = target.parent
     if os.path.isdir(target):
         raise UsageError(path, "a folder, not a file", "Name a file in it.")
+    if os.path.islink(target) and _leads_to_itself(target):
+        raise UsageError(path, "a link that leads to itself", "Remove it, or name another file.")
     if not os.path.isdir(folder):
         why = "is not a folder" if os.path.exists(folder) else "does not exist"
         raise UsageError(path, f"the folder {folder} {why}", f"Make it first: mkdir -p {folder}")
@@ -126,6 +129,14 @@ def name_write_errors(path: str) -> Iterator[None]:
         raise
     except OSError as error:
         raise BigainError(path, f"cannot be written ({error.strerror})", "Check the disk.") from error
+
+
+def _leads_to_itself(target: Path) -> bool:
+    try:
+        os.stat(target)
+    except OSError as problem:
+        return problem.errno == errno.ELOOP
+    return False
 
 
 def _is_special(target: Path) -> bool:
