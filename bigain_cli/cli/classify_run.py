@@ -18,6 +18,7 @@ from bigain_cli.cli.classify_request import ClassifyRequest
 from bigain_cli.cli.input_count import InputCount
 from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.model_loading import load_model
+from bigain_cli.cli.terminal import coloured
 from bigain_cli.images import Source
 from bigain_cli.labels import LabelSet
 from bigain_cli.outputs.heatmap_figure import save_heatmap
@@ -174,7 +175,7 @@ def _open_writer(request: ClassifyRequest, names: list[str]) -> Iterator[OutputF
     )
     writer: OutputFormat = attribute(OUTPUTS[request.format].writer)(layout)
     with ExitStack() as open_files:
-        stream = sys.stdout.buffer
+        stream = coloured(sys.stdout.buffer) if request.format == "table" else sys.stdout.buffer
         if request.output is not None:
             stream = open_files.enter_context(open_target(request.output, request.force, request.resume))
         yield open_files.enter_context(opened(writer, stream, request.output or "stdout"))

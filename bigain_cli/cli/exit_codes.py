@@ -19,8 +19,10 @@ from types import FrameType
 from typing import NoReturn
 
 from bigain_cli.cli.messages import write_line
+from bigain_cli.cli.terminal import guard_terminal
 from bigain_cli.cli.threads import sleep_while_waiting
 from bigain_cli.errors import BigainError
+from bigain_cli.outputs.text import safe
 
 BUG, INTERRUPTED, TERMINATED = 70, 130, 143
 LONGEST_REASON = 300  # letters of a bug's message
@@ -41,6 +43,7 @@ def main() -> NoReturn:
 def run_command() -> int:
     """Run the command and return its exit code, after the last output."""
     _replace_closed_streams()
+    guard_terminal()
     signal.signal(signal.SIGTERM, _raise_terminated)
     threading.excepthook = lambda failed: _report_bug(failed.exc_value)
     code = _run_and_catch()
@@ -86,19 +89,19 @@ def _run_and_catch() -> int:
         message = problem.format_message()
         stop = "" if message.endswith((".", "?")) else "."
         command = getattr(getattr(problem, "ctx", None), "command_path", "bigain")
-        return _report(f"bigain: {message}{stop} See: {command} --help", problem.exit_code)
+        return _report(f"bigain: {_short(safe(message))}{stop} See: {command} --help", problem.exit_code)
     except BrokenPipeError:
         _redirect_to_null(1)
         return 0
     except BigainError as problem:
-        return _report(f"bigain: {problem}", problem.exit_code)
+        return _report(f"bigain: {safe(str(problem))}", problem.exit_code)
     except Terminated:
         return _report("bigain: terminated", TERMINATED)
     except KeyboardInterrupt:
         return _report("bigain: interrupted", INTERRUPTED)
     except OSError as problem:
         name = f"{problem.filename}: " if problem.filename else ""
-        return _report(f"bigain: {name}{problem.strerror or problem}", 1)
+        return _report(f"bigain: {safe(f'{name}{problem.strerror or problem}')}", 1)
     except MemoryError:
         return _report("bigain: out of memory: the command needs more than there is. Ask for less at once.", 1)
     except Exception as problem:  # noqa: BLE001 — the last net, so that nobody meets a traceback
@@ -109,9 +112,15 @@ def _report_bug(problem: BaseException | None) -> int:
     """Say that this should not have happened; with --debug, also where."""
     if "--debug" in sys.argv:
         _report("".join(traceback.format_exception(problem)).rstrip(), BUG)
-    text = " ".join(str(problem).split())[:LONGEST_REASON]
+    text = _short(" ".join(str(problem).split()))
     reason = f"{type(problem).__name__}: {text}" if text else type(problem).__name__
     return _report(f"bigain: this is a bug in bigain: {reason} (--debug shows where)", BUG)
+
+
+def _short(text: str) -> str:
+    """Return a message without its middle if it is very long, such as one that repeats a number of many digits."""
+    half = LONGEST_REASON // 2
+    return text if len(text) <= LONGEST_REASON else f"{text[:half]} … {text[-half:]}"
 
 
 def _report(message: str, code: int) -> int:

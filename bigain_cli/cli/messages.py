@@ -6,6 +6,8 @@ import sys
 import warnings
 from typing import TextIO
 
+from bigain_cli.outputs.text import safe, safe_lines
+
 
 class Messages:
     """Writes notes on stderr; `quiet` keeps errors only, `verbose` adds how the options were understood."""
@@ -21,17 +23,17 @@ class Messages:
         return messages
 
     def note(self, message: str) -> None:
-        """Write something the user should know."""
+        """Write something the user should know, in one line: names may hold ends of lines."""
         if not self.quiet:
-            write_line(f"bigain: {message}")
+            write_line(f"bigain: {safe(message)}")
 
     def closing(self, sentence: str) -> None:
         """Write what a run has done, as its last words."""
         self.note(sentence)
 
     def error(self, message: str) -> None:
-        """Write what went wrong, even with `quiet`."""
-        write_line(f"bigain: {message}")
+        """Write what went wrong in one line, even with `quiet`."""
+        write_line(f"bigain: {safe(message)}")
 
     def recorded(self, path: str, count: str, failures: int, others: str = "") -> None:
         """Write how many records a file holds already."""
@@ -57,6 +59,6 @@ class Messages:
 
 
 def write_line(message: str) -> None:
-    """Write a line to stderr at once; letters that the terminal lacks are escaped."""
-    sys.stderr.write(message.encode(errors="backslashreplace").decode() + "\n")
+    """Write lines to stderr at once; what would move a terminal's cursor, and letters that it lacks, are escaped."""
+    sys.stderr.write(safe_lines(message).encode(errors="backslashreplace").decode() + "\n")
     sys.stderr.flush()

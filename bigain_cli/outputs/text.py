@@ -122,6 +122,11 @@ def spoken_size(size: int) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
+def safe_lines(text: str) -> str:
+    """Do the same as `safe`, but leave the text's own ends of lines and tabs."""
+    return _UNSAFE.sub(lambda match: match[0] if match[0] in "\n\t" else safe(match[0]), text)
+
+
 def safe(text: str) -> str:
     """Escape the characters that would move a terminal's cursor or reorder its text."""
     return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)

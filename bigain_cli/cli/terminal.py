@@ -1,0 +1,50 @@
+"""Standard output on a terminal: names in any format are made safe. Files and pipes get the bytes as they are."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import Any, BinaryIO
+
+from bigain_cli.outputs.text import safe_lines
+
+
+class SafeTerminal(io.BufferedIOBase):
+    """A stream of UTF-8 text to a terminal on which control characters but ends of lines and tabs are escaped."""
+
+    def __init__(self, terminal: BinaryIO) -> None:
+        self.terminal = terminal  # for what has made names safe itself, and writes colours
+
+    def write(self, data: Any) -> int:
+        """Write text."""
+        self.terminal.write(safe_lines(bytes(data).decode(errors="backslashreplace")).encode())
+        return len(data)
+
+    def flush(self) -> None:
+        """Write everything to the terminal."""
+        self.terminal.flush()
+
+    def writable(self) -> bool:
+        """Return true."""
+        return True
+
+    def isatty(self) -> bool:
+        """Return true."""
+        return True
+
+    def fileno(self) -> int:
+        """Return the number of the file."""
+        return self.terminal.fileno()
+
+
+def guard_terminal() -> None:
+    """Let whatever is printed on a terminal pass through a `SafeTerminal`."""
+    if sys.stdout.isatty() and not isinstance(sys.stdout.buffer, SafeTerminal):
+        sys.stdout.flush()
+        safe = SafeTerminal(sys.stdout.buffer)
+        sys.stdout = io.TextIOWrapper(safe, encoding="utf-8", errors="backslashreplace", line_buffering=True)  # type: ignore[type-var]
+
+
+def coloured(stream: BinaryIO) -> BinaryIO:
+    """Return the terminal itself, for a format that writes colours and makes names safe."""
+    return stream.terminal if isinstance(stream, SafeTerminal) else stream
