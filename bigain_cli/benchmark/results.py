@@ -16,7 +16,7 @@ from bigain_cli.errors import UsageError
 from bigain_cli.limits import check_counts
 from bigain_cli.outputs.report_sections import wrapped
 from bigain_cli.outputs.text import COLUMNS as TERMINAL
-from bigain_cli.outputs.text import aligned, counted, markdown, spoken_time
+from bigain_cli.outputs.text import aligned, counted, markdown, plain_markdown, spoken_time
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ def as_text(result: Result, wide: bool = False) -> str:
 
 def as_markdown(result: Result) -> str:
     """Return Markdown for a document."""
-    lines = [f"{line}  " for line in _settings_lines(result)]
+    lines = [f"{plain_markdown(line)}  " for line in _settings_lines(result)]
     return "\n".join([*lines, "", markdown(tuple(COLUMNS), _rows(result, COLUMNS))])
 
 

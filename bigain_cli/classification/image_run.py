@@ -49,6 +49,7 @@ class ImageRun:
     empty_prompt: EmptyPrompt | None = None  # for heatmaps
     damage: str = ""  # of the image file
     heatmap_sums: HeatmapSums = field(default_factory=HeatmapSums)
+    spent: float = 0.0  # seconds: its own encoding, and its share of the rounds that it was in
 
     @property
     def pending(self) -> int:

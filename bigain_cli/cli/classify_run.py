@@ -171,8 +171,9 @@ def _open_writer(request: ClassifyRequest, names: list[str]) -> Iterator[OutputF
     """Open the output, and close it so that it is valid even after an interruption."""
     colour = request.output is None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     layout = Layout(
-        tuple(names), request.top_labels or 1, colour, request.reject, _width(request), request.min_probability
-    )
+        tuple(names), request.top_labels or 1, colour, request.reject, _width(request), request.min_probability,
+        request.raw_csv,
+    )  # fmt: skip
     writer: OutputFormat = attribute(OUTPUTS[request.format].writer)(layout)
     with ExitStack() as open_files:
         stream = coloured(sys.stdout.buffer) if request.format == "table" else sys.stdout.buffer

@@ -77,8 +77,15 @@ class PreviousImage:
         options |= {"--steps": settings["steps"], "--guidance": settings["guidance"], "--seed": settings["seed"]}
         options |= {"--size": size_text(settings["size"]), "-m": model, "-n": self.count}
         options |= {"--zoom": self.zoom or ""}
-        words = [str(word) for pair in options.items() if pair[1] != "" for word in pair]
-        return shlex.join(["bigain", "generate", *self.prompts, *words, *["--grid"] * self.is_grid])
+        words = [word for name, value in options.items() if value != "" for word in _option(name, str(value))]
+        return shlex.join(["bigain", "generate", *words, *["--grid"] * self.is_grid, "--", *self.prompts])
+
+
+def _option(name: str, value: str) -> tuple[str, ...]:
+    """Return the words of an option; a value that looks like an option itself is joined to its name."""
+    if not value.startswith("-"):
+        return name, value
+    return (f"{name}={value}",) if name.startswith("--") else (f"{name}{value}",)
 
 
 def read_previous(path: str) -> PreviousImage:

@@ -15,6 +15,9 @@ _UNSAFE = re.compile(  # control characters, line and paragraph ends, marks that
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 
+_MARKUP = re.compile(r"[\\`*_~<>|\[\]$&]")
+_WEB_ADDRESS = re.compile(r"\b(https?|ftp|www)([:.])", re.IGNORECASE)  # which readers make links of
+
 JOINER, WIDENING = "\u200d", "\ufe0f"  # makes one sign of the letters beside it; makes the letter before it wide
 
 
@@ -61,9 +64,16 @@ def _widths(table: TableRows) -> list[int]:
 
 
 def markdown(head: Sequence[str], rows: TableRows) -> str:
-    """Write a Markdown table."""
+    """Write a Markdown table; names, in the first column and in the head of a matrix, are shown as they are."""
     rule = ["---", *("---:" for _ in head[1:])]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in [head, rule, *rows])
+    head = head if head[0] else [plain_markdown(name) for name in head]
+    table = [[plain_markdown(name), *(cell.replace("|", "\\|") for cell in cells)] for name, *cells in rows]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [head, rule, *table])
+
+
+def plain_markdown(text: str) -> str:
+    """Escape what Markdown would render: emphasis, code, links, tags, and what breaks a table's row."""
+    return _WEB_ADDRESS.sub(r"\1\\\2", _MARKUP.sub(r"\\\g<0>", safe(text)))
 
 
 def pad(text: str, width: int, left: bool = True) -> str:
