@@ -89,7 +89,7 @@ def check_prompts(prompts: Sequence[str], count: int, seed: int) -> None:
 
 def size_text(size: tuple[int, int] | None) -> str:
     """Return WIDTHxHEIGHT."""
-    return "x".join(map(str, size or ()))
+    return "x".join(map(shown, size or ()))
 
 
 def read_size(text: str) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from fuzz_cases import LONG, generator
 
 from bigain_cli.cli.app import app
 
-FAST, ALL = 60, 3_000
+FAST, ALL = 16, 3_000
 FORBIDDEN = {"help", "help_all", "download", "threads"}  # these end at once, need a network, or make many threads
 NUMBERS = (
     "0",
