@@ -348,6 +348,15 @@ def test_targets_that_cannot_be_written_are_refused_at_once(tmp_path: Path) -> N
     assert file.read_bytes() == b"old"
 
 
+def test_a_link_that_leads_to_itself_is_refused_whatever_is_asked(tmp_path: Path) -> None:
+    for name in ("x.csv", "x.jsonl", "x.png"):
+        (link := tmp_path / name).symlink_to(name)
+        for options in ({}, {"force": True}, {"append": True}):
+            with pytest.raises(UsageError, match="a link that leads to itself"), open_target(str(link), **options):
+                pass
+        assert link.is_symlink()
+
+
 def test_a_device_is_written_directly_and_a_link_stays_a_link(tmp_path: Path) -> None:
     with open_target(os.devnull) as stream:
         stream.write(b"x")
