@@ -271,10 +271,12 @@ WRONG: list[dict[str, torch.Tensor]] = [
 @pytest.mark.parametrize("wrong", WRONG, ids=str)
 def test_tensors_that_are_no_images_with_labels_are_refused(tmp_path: Path, wrong: dict[str, torch.Tensor]) -> None:
     path = tmp_path / "d.safetensors"
-    whole = {"jpeg": torch.zeros(2, dtype=torch.uint8), "offsets": ROW, "labels": ROW[:2]}
+    whole = {"jpeg": torch.zeros(2, dtype=torch.uint8), "offsets": ROW, "labels": ROW[:2].clone()}
     save_file(whole, path, {"classes": "cat,dog"})
     assert len(open_dataset(str(path)).cases) == 2
-    save_file({name: tensor.contiguous() for name, tensor in (whole | wrong).items()}, path, {"classes": "cat,dog"})
+    save_file(
+        {name: tensor.contiguous().clone() for name, tensor in (whole | wrong).items()}, path, {"classes": "cat,dog"}
+    )
     with pytest.raises(UsageError, match=r"d\.safetensors: .*(row|fit|decrease|leave|has no name)"):
         open_dataset(str(path))
 
@@ -283,7 +285,9 @@ def test_tensors_that_are_no_images_with_labels_are_refused(tmp_path: Path, wron
 def test_class_names_of_others_are_names_or_refused(tmp_path: Path, classes: str) -> None:
     path = tmp_path / "d.safetensors"
     save_file(
-        {"jpeg": torch.zeros(2, dtype=torch.uint8), "offsets": ROW, "labels": ROW[:2]}, path, {"classes": classes}
+        {"jpeg": torch.zeros(2, dtype=torch.uint8), "offsets": ROW, "labels": ROW[:2].clone()},
+        path,
+        {"classes": classes},
     )
     with pytest.raises(UsageError, match=r"d\.safetensors: names (fewer than two classes|a class with nothing)"):
         open_dataset(str(path))
