@@ -148,8 +148,9 @@ def _blocks(value: str) -> tuple[int, ...]:
 
 
 def _format_blocks(blocks: tuple[int, ...]) -> str:
-    starts = [b for b in blocks if b - 1 not in blocks]
-    ends = [b for b in blocks if b + 1 not in blocks]
+    known = set(blocks)
+    starts = [b for b in blocks if b - 1 not in known]
+    ends = [b for b in blocks if b + 1 not in known]
     return ",".join(str(a) if a == z else f"{a}-{z}" for a, z in zip(starts, ends, strict=True))
 
 
