@@ -23,10 +23,10 @@ from PIL import Image
 from bigain_cli.cli import app, exit_codes
 from bigain_cli.cli.messages import Messages, write_line
 from bigain_cli.cli.options import PANELS
-from bigain_cli.cli.terminal import SafeTerminal
 from bigain_cli.errors import UsageError
 from bigain_cli.generation.png_settings import read_previous
 from bigain_cli.outputs.png import png
+from bigain_cli.outputs.safe_terminal import SafeTerminal
 from bigain_cli.outputs.text import markdown, safe
 from bigain_cli.version import __version__
 

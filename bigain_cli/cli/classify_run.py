@@ -18,7 +18,6 @@ from bigain_cli.cli.classify_request import ClassifyRequest
 from bigain_cli.cli.input_count import InputCount
 from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.model_loading import load_model
-from bigain_cli.cli.terminal import coloured
 from bigain_cli.images import Source
 from bigain_cli.labels import LabelSet
 from bigain_cli.outputs.heatmap_figure import save_heatmap
@@ -26,6 +25,7 @@ from bigain_cli.outputs.label_folders import LabelFolders
 from bigain_cli.outputs.output_format import Layout, OutputFormat, opened
 from bigain_cli.outputs.plotting import can_map
 from bigain_cli.outputs.resume import RecordedIds, read_recorded_ids
+from bigain_cli.outputs.safe_terminal import coloured
 from bigain_cli.outputs.text import counted, safe
 from bigain_cli.outputs.whole_files import make_folder, open_target
 from bigain_cli.registry import OUTPUTS, attribute

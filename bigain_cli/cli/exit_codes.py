@@ -18,8 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from bigain_cli.cli.messages import write_line
-from bigain_cli.cli.terminal import guard_terminal
+from bigain_cli.cli.messages import guard_terminal, write_line
 from bigain_cli.cli.threads import sleep_while_waiting
 from bigain_cli.errors import BigainError
 from bigain_cli.outputs.text import safe

@@ -1,11 +1,13 @@
-"""Notes and errors on stderr. Never touches stdout, where only data goes."""
+"""Notes and errors on stderr; only data goes to stdout, made safe where that is a terminal."""
 
 from __future__ import annotations
 
+import io
 import sys
 import warnings
 from typing import TextIO
 
+from bigain_cli.outputs.safe_terminal import SafeTerminal
 from bigain_cli.outputs.text import safe, safe_lines
 
 
@@ -62,3 +64,11 @@ def write_line(message: str) -> None:
     """Write lines to stderr at once; what would move a terminal's cursor, and letters that it lacks, are escaped."""
     sys.stderr.write(safe_lines(message).encode(errors="backslashreplace").decode() + "\n")
     sys.stderr.flush()
+
+
+def guard_terminal() -> None:
+    """Let whatever is printed on a terminal pass through a `SafeTerminal`."""
+    if sys.stdout.isatty() and not isinstance(sys.stdout.buffer, SafeTerminal):
+        sys.stdout.flush()
+        safe = SafeTerminal(sys.stdout.buffer)
+        sys.stdout = io.TextIOWrapper(safe, encoding="utf-8", errors="backslashreplace", line_buffering=True)  # type: ignore[type-var]

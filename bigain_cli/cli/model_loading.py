@@ -60,7 +60,7 @@ def _display(line: str, display: Display) -> None:
     if display.on_terminal:
         from rich.text import Text
 
-        display.update(Text(line, style="dim"))
+        display.update(Text(safe(line), style="dim"))
 
 
 def _announce_download(location: ModelLocation, display: Display) -> None:

@@ -1,9 +1,8 @@
-"""Standard output on a terminal: names in any format are made safe. Files and pipes get the bytes as they are."""
+"""A terminal as an output: names are made safe in every format. Must not know which stream is a terminal."""
 
 from __future__ import annotations
 
 import io
-import sys
 from typing import Any, BinaryIO
 
 from bigain_cli.outputs.text import safe_lines
@@ -35,14 +34,6 @@ class SafeTerminal(io.BufferedIOBase):
     def fileno(self) -> int:
         """Return the number of the file."""
         return self.terminal.fileno()
-
-
-def guard_terminal() -> None:
-    """Let whatever is printed on a terminal pass through a `SafeTerminal`."""
-    if sys.stdout.isatty() and not isinstance(sys.stdout.buffer, SafeTerminal):
-        sys.stdout.flush()
-        safe = SafeTerminal(sys.stdout.buffer)
-        sys.stdout = io.TextIOWrapper(safe, encoding="utf-8", errors="backslashreplace", line_buffering=True)  # type: ignore[type-var]
 
 
 def coloured(stream: BinaryIO) -> BinaryIO:
