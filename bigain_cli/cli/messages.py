@@ -70,5 +70,5 @@ def guard_terminal() -> None:
     """Let whatever is printed on a terminal pass through a `SafeTerminal`."""
     if sys.stdout.isatty() and not isinstance(sys.stdout.buffer, SafeTerminal):
         sys.stdout.flush()
-        safe = SafeTerminal(sys.stdout.buffer)
-        sys.stdout = io.TextIOWrapper(safe, encoding="utf-8", errors="backslashreplace", line_buffering=True)  # type: ignore[type-var]
+        guarded = SafeTerminal(sys.stdout.buffer)
+        sys.stdout = io.TextIOWrapper(guarded, encoding="utf-8", errors="backslashreplace", line_buffering=True)  # type: ignore[type-var]
