@@ -32,7 +32,7 @@ OPERATORS: dict[str, OperatorInfo] = {
     "lgtm": OperatorInfo(
         "bigain_cli.compress.token_merging:laplacian_gated",
         "ratio",
-        "Laplacian-gated merging; @compat: as released, but for near ties",
+        "Laplacian-gated merging (@compat: as released but near ties)",
         ("mode", "gate", "pad", *IN_CELLS),
         ("compat",),
     ),
