@@ -234,7 +234,7 @@ class Classification:
             message = f"{image_run.id}: the network returned no numbers (NaN or infinity). Try --dtype float32."
             return Failure(image_run.id, "not-finite", message, self.settings)
         image_run.add_errors(errors, sums)
-        seconds = image_run.spent if self._timing else None
+        seconds = image_run.took(alone=self.rules.deadline is not None) if self._timing else None
         finished = image_run.finished(self.rules.deadline)
         ranking = image_run.elimination.ranking(image_run.id, self.settings, seconds, finished)
         return replace(ranking, evidence=image_run.evidence(), damage=image_run.damage) if finished else ranking

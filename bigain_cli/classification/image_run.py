@@ -111,6 +111,10 @@ class ImageRun:
         """Tell whether no further draws are needed, or no time is left for them."""
         return self.elimination.next_draws() == 0 or (deadline is not None and self.seconds() >= deadline)
 
+    def took(self, alone: bool) -> float:
+        """Return the seconds that the image itself took: all of them if no other ran beside it."""
+        return self.seconds() if alone else self.spent
+
     def seconds(self) -> float:
         """Return the time since the image was started."""
         return time.monotonic() - self.started
