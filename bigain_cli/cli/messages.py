@@ -71,4 +71,4 @@ def guard_terminal() -> None:
     if sys.stdout.isatty() and not isinstance(sys.stdout.buffer, SafeTerminal):
         sys.stdout.flush()
         guarded = SafeTerminal(sys.stdout.buffer)
-        sys.stdout = io.TextIOWrapper(guarded, encoding="utf-8", errors="backslashreplace", line_buffering=True)  # type: ignore[type-var]
+        sys.stdout = io.TextIOWrapper(guarded, encoding="utf-8", errors="backslashreplace", line_buffering=True)
