@@ -163,7 +163,6 @@ def run_case(number: int, place: Path) -> int:
     assert done.code in (0, 1, 2), (told, done.code, done.err[-800:])
     assert "Traceback" not in done.err and "\x1b" not in done.err, (told, done.err[-800:])
     assert done.code == 0 or done.err.strip(), told
-    assert not (folder / "evil.png").exists() or any("evil" in word and "-o" in words for word in words)
     return done.code
 
 
