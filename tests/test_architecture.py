@@ -25,6 +25,7 @@ LIGHT_ROOMS = [
     "registry",
     "lazy_names",
     "json_text",
+    "limits",
     "images",
     "labels",
     "outputs",

@@ -180,7 +180,8 @@ def test_a_model_that_moved_is_named_and_another_is_refused(models, command: Com
     assert (tmp_path / "cat.png").read_bytes() == (tmp_path / "copy.png").read_bytes()
     other = command("--again", "cat.png", "-o", "other.png", "-m", "colours")
     assert other.code == 2 and "not the weights that generated cat.png" in other.err
-    assert "bigain generate tabby -c lgtm:0.5 --sampler ddim --steps 2 --guidance 4.0 --seed 0" in other.err
+    assert "bigain generate -c lgtm:0.5 --sampler ddim --steps 2 --guidance 4.0 --seed 0" in other.err
+    assert other.err.rstrip().endswith(" -- tabby")
 
 
 def altered(path: Path, **changes: object) -> None:

@@ -123,10 +123,31 @@ def test_json_is_readable_and_contains_neither_nan_nor_infinity() -> None:
 
 @given(st.lists(records, max_size=4), st.integers(1, 4))
 def test_csv_gives_back_any_cells(entries: list[dict[str, Any]], top: int) -> None:
-    rows = list(csv.reader(io.StringIO(written(Csv(Layout(top=top)), entries).decode(), newline=""), strict=True))
+    data = written(Csv(Layout(top=top, raw=True)), entries).decode()
+    rows = list(csv.reader(io.StringIO(data, newline=""), strict=True))
     assert rows[0][:15] == list(COLUMNS)
     assert rows[0][15:] == [name for place in range(2, top + 1) for name in (f"label_{place}", f"probability_{place}")]
     assert rows[1:] == [[spelt(cell) for cell in flat(entry, top)] for entry in entries]
+
+
+FORMULAS = ["=1+1", "+A1", "-A1", "@SUM(A1)", "\t=1", "\r=1", "=", "-1e", "-1,5"]
+
+
+@given(st.lists(rankings | st.builds(ranking, st.sampled_from(FORMULAS)), max_size=4))
+def test_no_cell_is_a_formula_and_numbers_stay_numbers(entries: list[dict[str, Any]]) -> None:
+    rows = list(csv.reader(io.StringIO(written(Csv(), entries).decode(), newline=""), strict=True))
+    for row, entry in zip(rows[1:], entries, strict=True):
+        for cell, raw in zip(row, flat(entry, 1), strict=True):
+            if re.fullmatch(r"[-+]?[0-9.]+(e[-+]?[0-9]+)?", cell):
+                assert cell == raw
+            else:
+                assert not cell.startswith(("=", "+", "-", "@", "\t", "\r"))
+                assert cell in (spelt(raw), "'" + spelt(raw))
+
+
+def test_labels_that_are_numbers_and_scores_below_zero_are_left_alone() -> None:
+    data = written(Csv(), [ranking("-5", ("+1e3", "=A1"), gap=-0.5, gap_interval=(-1.0, 2.0))]).decode()
+    assert data.splitlines()[1] == "-5,+1e3,0.75,true,'=A1,-0.5,-1.0,2.0,48,212,,,f1,+1e3,true"
 
 
 def test_csv_ends_its_lines_with_a_newline_alone() -> None:
@@ -142,7 +163,7 @@ def test_tsv_has_a_line_for_each_record_and_can_be_decoded(entries: list[dict[st
         plain = {"\\\\": "\\", "\\t": "\t", "\\n": "\n", "\\r": "\r"}
         return re.sub(r"\\u(dc[89a-f].)|\\.", lambda code: chr(int(code[1], 16)) if code[1] else plain[code[0]], cell)
 
-    lines = written(Tsv(Layout(top=top)), entries).split(b"\n")
+    lines = written(Tsv(Layout(top=top, raw=True)), entries).split(b"\n")
     assert lines.pop() == b""
     assert lines[0].split(b"\t")[:15] == [name.encode() for name in COLUMNS]
     assert [[undone(cell) for cell in line.decode().split("\t")] for line in lines[1:]] == [
@@ -328,6 +349,15 @@ def test_targets_that_cannot_be_written_are_refused_at_once(tmp_path: Path) -> N
     assert file.read_bytes() == b"old"
 
 
+def test_a_link_that_leads_to_itself_is_refused_whatever_is_asked(tmp_path: Path) -> None:
+    for name in ("x.csv", "x.jsonl", "x.png"):
+        (link := tmp_path / name).symlink_to(name)
+        for options in ({}, {"force": True}, {"append": True}):
+            with pytest.raises(UsageError, match="a link that leads to itself"), open_target(str(link), **options):
+                pass
+        assert link.is_symlink()
+
+
 def test_a_device_is_written_directly_and_a_link_stays_a_link(tmp_path: Path) -> None:
     with open_target(os.devnull) as stream:
         stream.write(b"x")
@@ -370,7 +400,7 @@ def test_resuming_counts_the_records_of_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [b"{", b"[1]", b'{"id": 1}', b'{"id": "a", "settings": 3}', b"\xff", b"", b"[" * 100_000]
+    "line", [b"{", b"[1]", b'{"id": 1}', b'{"id": "a", "settings": 3}', b"\xff", b"\0", b"[" * 100_000]
 )
 def test_a_line_that_is_not_a_record_is_an_error_and_the_file_stays(tmp_path: Path, line: bytes) -> None:
     path = tmp_path / "x.jsonl"
@@ -379,6 +409,71 @@ def test_a_line_that_is_not_a_record_is_an_error_and_the_file_stays(tmp_path: Pa
     with pytest.raises(UsageError, match=r"x\.jsonl, line 2: not a record of a run"):
         read_recorded_ids(str(path), "f1")
     assert path.read_bytes() == data
+
+
+def test_a_byte_order_mark_and_blank_lines_are_skipped(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    one, two = (json.dumps(ranking(name)).encode() for name in "ab")
+    for data in (b"\xef\xbb\xbf" + one + b"\r\n\r\n" + two + b"\n", b"\n\n" + one + b"\n \t\n" + two + b"\n\n"):
+        path.write_bytes(data)
+        found = read_recorded_ids(str(path), "f1")
+        assert list(found.ids) == ["a", "b"] and not found.repaired and path.read_bytes() == data
+
+
+@pytest.mark.parametrize(
+    ("end", "torn", "left"),
+    [
+        (b'{"id": "b", "lab', True, b""),
+        (b'{"i', True, b""),
+        (b"\0\0\0", True, b""),
+        (json.dumps(ranking("b")).encode(), False, None),  # only its newline is missing
+        (b"  ", False, None),
+    ],
+)
+def test_only_a_record_that_was_cut_is_called_torn(tmp_path: Path, end: bytes, torn: bool, left: bytes | None) -> None:
+    path = tmp_path / "x.jsonl"
+    whole = json.dumps(ranking("a")).encode() + b"\n"
+    path.write_bytes(whole + end)
+    found = read_recorded_ids(str(path), "f1")
+    assert (found.torn, found.repaired) == (torn, True)
+    assert path.read_bytes() == whole + (end + b"\n" if left is None else left)
+
+
+@pytest.mark.parametrize("end", [b"hello", b"[1, 2]", b'{"id": 7}', b'{"other": "b'])
+def test_the_last_line_of_another_file_is_not_removed(tmp_path: Path, end: bytes) -> None:
+    path = tmp_path / "notes.jsonl"
+    path.write_bytes(end)
+    with pytest.raises(UsageError, match="line 1: not a record of a run"):
+        read_recorded_ids(str(path), "f1")
+    assert path.read_bytes() == end
+
+
+WRONG_FIELDS = {
+    "probability": [7.5, -0.1, "0.5", True, None],
+    "answer": [3, ["a"], {}],
+    "label": [None],
+    "top": [[3], 1],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in WRONG_FIELDS.items() for value in values]
+)
+def test_a_record_that_no_run_writes_is_refused(tmp_path: Path, name: str, value: object) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_text(json.dumps(ranking() | {name: value}) + "\n")
+    with pytest.raises(UsageError, match=rf"line 1: its {name} is not "):
+        read_recorded_ids(str(path), "f1")
+    path.write_text(json.dumps(ranking(settings={"fingerprint": "f2"}) | {name: value}) + "\n")
+    assert read_recorded_ids(str(path), "f1").others == 1, "records of others are left alone"
+
+
+def test_a_probability_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    for value in ("NaN", "Infinity", "1e999"):
+        path.write_text(json.dumps(ranking()).replace('"probability": 0.75', f'"probability": {value}', 1) + "\n")
+        with pytest.raises(UsageError, match="its probability is not a number from 0 to 1"):
+            read_recorded_ids(str(path), "f1")
 
 
 def test_only_lines_of_json_in_a_file_can_be_resumed(tmp_path: Path) -> None:

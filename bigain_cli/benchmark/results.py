@@ -13,9 +13,10 @@ from typing import Any
 from bigain_cli.classification.ranking import significant
 from bigain_cli.compress.spec import in_short
 from bigain_cli.errors import UsageError
+from bigain_cli.limits import check_counts
 from bigain_cli.outputs.report_sections import wrapped
 from bigain_cli.outputs.text import COLUMNS as TERMINAL
-from bigain_cli.outputs.text import aligned, counted, markdown, spoken_time
+from bigain_cli.outputs.text import aligned, counted, markdown, plain_markdown, spoken_time
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,7 @@ class Benchmark:
 
 def check_options(*, prefix: bool | None, compile: bool, **counts: int | None) -> None:
     """Refuse counts below one, and a separate prefix in a compiled network, which runs as a whole."""
+    check_counts(**counts)
     for option, value in counts.items():
         if value is not None and value < 1:
             raise UsageError(f"--{option} {value}", "must be at least 1", "Leave it out for what suits the model.")
@@ -195,7 +197,7 @@ def as_text(result: Result, wide: bool = False) -> str:
 
 def as_markdown(result: Result) -> str:
     """Return Markdown for a document."""
-    lines = [f"{line}  " for line in _settings_lines(result)]
+    lines = [f"{plain_markdown(line)}  " for line in _settings_lines(result)]
     return "\n".join([*lines, "", markdown(tuple(COLUMNS), _rows(result, COLUMNS))])
 
 

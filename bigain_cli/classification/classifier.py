@@ -202,7 +202,9 @@ class Classification:
         model_input = center_crop(image.image, size) if self._with_images else None
         empty = self._empty_prompt
         run = ImageRun(index, image.id, latent, draws, elimination, started, model_input, empty)
-        return replace(run, damage=image.damage, sha256=image.sha256)
+        run = replace(run, damage=image.damage, sha256=image.sha256)
+        run.spent = run.seconds()
+        return run
 
     def _new_elimination(self) -> Elimination:
         names, temperature = [label.name for label in self.competing], temperature_of(self.rules, self.backbone)
@@ -213,7 +215,11 @@ class Classification:
         """Run the next block of draws of every image."""
         if not running:
             return
-        errors = self._denoising([image_run.next_job() for image_run in running])
+        began, jobs = time.monotonic(), [image_run.next_job() for image_run in running]
+        errors = self._denoising(jobs)
+        each = (time.monotonic() - began) / max(sum(job.evaluations for job in jobs), 1)
+        for image_run, job in zip(running, jobs, strict=True):
+            image_run.spent += each * job.evaluations
         if self.backbone.dtype == torch.float16 and not all(
             image_run.is_finite(part) for image_run, part in zip(running, errors, strict=True)
         ):
@@ -230,7 +236,7 @@ class Classification:
             message = f"{image_run.id}: the network returned no numbers (NaN or infinity). Try --dtype float32."
             return Failure(image_run.id, "not-finite", message, self.settings, sha256=image_run.sha256)
         image_run.add_errors(errors, sums)
-        seconds = image_run.seconds() if self._timing else None
+        seconds = image_run.took(alone=self.rules.deadline is not None) if self._timing else None
         finished = image_run.finished(self.rules.deadline)
         ranking = image_run.elimination.ranking(image_run.id, self.settings, seconds, finished)
         if not finished:

@@ -50,6 +50,7 @@ class ImageRun:
     damage: str = ""  # of the image file
     sha256: str | None = None  # of the image file
     heatmap_sums: HeatmapSums = field(default_factory=HeatmapSums)
+    spent: float = 0.0  # seconds: its own encoding, and its share of the rounds that it was in
 
     @property
     def pending(self) -> int:
@@ -110,6 +111,10 @@ class ImageRun:
     def finished(self, deadline: float | None) -> bool:
         """Tell whether no further draws are needed, or no time is left for them."""
         return self.elimination.next_draws() == 0 or (deadline is not None and self.seconds() >= deadline)
+
+    def took(self, alone: bool) -> float:
+        """Return the seconds that the image itself took: all of them if no other ran beside it."""
+        return self.seconds() if alone else self.spent
 
     def seconds(self) -> float:
         """Return the time since the image was started."""

@@ -62,8 +62,10 @@ def check_prompts(
     class_names = vocabulary if isinstance(vocabulary, ClassVocabulary) else None
     found = label_prompts(labels, templates, reject, class_names, usual)
     if isinstance(vocabulary, PromptVocabulary):
-        for text in (text for label in found for text in label.texts):
-            vocabulary.normalise(text)
+        for name, text in ((label.name, text) for label in found for text in label.texts if text):
+            if not vocabulary.normalise(text):
+                why = f"its prompt {text!r} has no word, and would compete as the empty prompt"
+                raise UsageError(f"label {name!r}", why, "Describe it in words.")
     return found
 
 
@@ -101,8 +103,11 @@ def as_label_set(labels: Labels) -> LabelSet:
         given = [(name, (texts,) if isinstance(texts, str) else tuple(texts)) for name, texts in labels.items()]
     else:
         given = [(name, ()) for name in labels]
-    if any(not isinstance(name, str) for name, _ in given):
-        raise UsageError("labels", "a label is not a text", "Give names, or a mapping from names to prompts.")
+    hint = "Give names, or a mapping from names to prompts."
+    if any(not isinstance(text, str) for name, texts in given for text in (name, *texts)):
+        raise UsageError("labels", "a label is not a text", hint)
+    if blank := [name for name, texts in given if not all(map(str.strip, texts))]:
+        raise UsageError(f"label {blank[0]!r}", "one of its prompts is empty", hint)
     parsed = [Label(name.strip(), texts) for name, texts in given]
     names = [label.name for label in parsed]
     for name in names:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bigain_cli.errors import UsageError, check_known
+from bigain_cli.limits import check_counts
 from bigain_cli.registry import SCHEDULES, SCORES, Score
 
 
@@ -27,6 +28,7 @@ class StoppingRules:
     score: str | None = None  # by default the model's
 
     def __post_init__(self) -> None:
+        check_counts(draws=self.draws, budget=self.budget)
         check_known("--schedule", self.schedule, SCHEDULES, "unknown schedule")
         if self.score is not None:
             check_known("--score", self.score, SCORES, "unknown score")

@@ -21,6 +21,7 @@ from bigain_cli.cli.messages import write_line
 from bigain_cli.cli.offline import offline_option
 from bigain_cli.cli.options import PANELS
 from bigain_cli.cli.train import train
+from bigain_cli.limits import check_counts
 from bigain_cli.version import __version__
 
 WIDEST_NAME = 24  # letters of an option beside its help; a longer one has a line of its own
@@ -79,16 +80,19 @@ class Verb(TyperCommand):
         super().__init__(*args, **kwargs)
         if any(param.name == "model" for param in self.params):
             self.params.append(offline_option(PANELS[-1]))
+        flag: dict[str, Any] = {"is_flag": True, "expose_value": False}
+        about = "Show where a bug is, if there is one."  # read by `exit_codes`, which meets the bug
+        self.params.append(TyperOption(param_decls=["--debug"], help=about, rich_help_panel=PANELS[-1], **flag))
+        about = "Show the rarely used options, too."
         self.params.append(
-            TyperOption(
-                param_decls=["--help-all"],
-                is_flag=True,
-                is_eager=True,
-                expose_value=False,
-                callback=_help_all,
-                help="Show the rarely used options, too.",
-            )
+            TyperOption(param_decls=["--help-all"], is_eager=True, callback=_help_all, help=about, **flag)
         )
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the options, and refuse numbers beyond all measure."""
+        rest: list[str] = super().parse_args(ctx, args)
+        check_counts(**ctx.params)
+        return rest
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Name required arguments without typer's braces."""

@@ -70,6 +70,9 @@ def classify(
     ] = False,
     as_csv: Annotated[bool, more_option("--csv", help="Write comma-separated columns.")] = False,
     as_tsv: Annotated[bool, more_option("--tsv", help="Write tab-separated columns.")] = False,
+    raw_csv: Annotated[
+        bool, more_option("--raw-csv", help="Leave cells of CSV and TSV that a spreadsheet would run as they are.")
+    ] = False,
     top: Annotated[
         int | None, output_option(min=1, metavar="K", help="Labels per image.", show_default="5 in JSON, 1 in columns")
     ] = None,
@@ -107,7 +110,7 @@ def classify(
         format=options.chosen_format(formats, output, SUFFIXES, "or a flag such as --jsonl"),
         output=None if output == "-" else output, top=top, resume=resume, force=force,
         heatmap=heatmap, watch=watch, timing=timing, min_probability=min_probability, wide=wide,
-        sort_into=sort_into, link=link,
+        sort_into=sort_into, link=link, raw_csv=raw_csv,
     )  # fmt: skip
     request.check(quiet)
     messages = Messages.start(quiet, verbose)

@@ -57,6 +57,7 @@ class ClassifyRequest:
     wide: bool
     sort_into: str | None
     link: bool
+    raw_csv: bool = False
 
     @property
     def can_resume(self) -> bool:
@@ -105,6 +106,8 @@ class ClassifyRequest:
         yield self.link and self.sort_into is None, "--link", "is about sorted images", "Add --sort-into DIR."
         timed = self.format in ("json", "jsonl")
         yield self.timing and not timed, "--timing", "only records of --json and --jsonl hold seconds", "Add --jsonl."
+        columns = self.format in ("csv", "tsv")
+        yield self.raw_csv and not columns, "--raw-csv", "is about CSV and TSV", "Add --csv or --tsv."
         table = self.format == "table"
         yield self.wide and not table, "--wide", "is about the table", f"Leave it out: {self.format} has everything."
         empty = self.heatmap is not None and not self.heatmap.strip()

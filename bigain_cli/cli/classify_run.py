@@ -25,6 +25,7 @@ from bigain_cli.outputs.label_folders import LabelFolders
 from bigain_cli.outputs.output_format import Layout, OutputFormat, opened
 from bigain_cli.outputs.plotting import can_map
 from bigain_cli.outputs.resume import RecordedIds, read_recorded_ids
+from bigain_cli.outputs.safe_terminal import coloured
 from bigain_cli.outputs.shield import SHIELD
 from bigain_cli.outputs.text import counted, safe
 from bigain_cli.outputs.whole_files import make_folder, open_target
@@ -153,7 +154,7 @@ def _earlier_records(request: ClassifyRequest, fingerprint: str, messages: Messa
     if not request.resume or request.output is None:
         return RecordedIds()
     done = read_recorded_ids(request.output, fingerprint).current()
-    if done.repaired:
+    if done.torn:
         messages.note(f"{request.output}: the last line was incomplete; its image is classified again")
     if done.ids:
         messages.recorded(request.output, counted(len(done.ids), "image"), done.failures)
@@ -175,7 +176,7 @@ def _width(request: ClassifyRequest) -> int | None:
 def _open_target(request: ClassifyRequest, open_files: ExitStack) -> BinaryIO:
     """Open the output before anything heavy is loaded, so that what cannot be written is known at once."""
     if request.output is None:
-        return sys.stdout.buffer
+        return coloured(sys.stdout.buffer) if request.format == "table" else sys.stdout.buffer
     return cast(BinaryIO, open_files.enter_context(open_target(request.output, request.force, request.resume)))
 
 
@@ -183,7 +184,8 @@ def _writer(request: ClassifyRequest, names: list[str]) -> OutputFormat:
     """Return the writer of the format."""
     colour = request.output is None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     layout = Layout(
-        tuple(names), request.top_labels or 1, colour, request.reject, _width(request), request.min_probability
-    )
+        tuple(names), request.top_labels or 1, colour, request.reject, _width(request), request.min_probability,
+        request.raw_csv,
+    )  # fmt: skip
     writer: OutputFormat = attribute(OUTPUTS[request.format].writer)(layout)
     return writer

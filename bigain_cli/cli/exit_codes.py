@@ -1,7 +1,7 @@
 """`main` runs the command and turns every outcome into an exit code.
 
-0 good (a closed pipe, too), 1 some inputs failed or a file could not be written, 2 usage, 130 interrupted by Ctrl-C,
-143 terminated (SIGTERM), 129 hung up (SIGHUP).
+0 good (a closed pipe, too), 1 some inputs failed or a file could not be written, 2 usage, 70 a bug of ours,
+130 interrupted by Ctrl-C, 143 terminated (SIGTERM), 129 hung up (SIGHUP).
 """
 
 from __future__ import annotations
@@ -11,15 +11,19 @@ import contextlib
 import gc
 import os
 import sys
+import threading
+import traceback
 from pathlib import Path
 from typing import NoReturn
 
-from bigain_cli.cli.messages import write_line
+from bigain_cli.cli.messages import guard_terminal, write_line
 from bigain_cli.cli.signals import EndingSignal, catch_signals, release_signals
 from bigain_cli.cli.threads import sleep_while_waiting
 from bigain_cli.errors import BigainError
+from bigain_cli.outputs.text import safe
 
-INTERRUPTED = 130
+BUG, INTERRUPTED = 70, 130
+LONGEST_REASON = 300  # letters of a bug's message
 GC_THRESHOLDS = (20_000, 50, 100)  # the usual ones cost a second while modules are imported
 
 
@@ -33,7 +37,9 @@ def main() -> NoReturn:
 def run_command() -> int:
     """Run the command and return its exit code, after the last output."""
     _replace_closed_streams()
+    guard_terminal()
     catch_signals()
+    threading.excepthook = lambda failed: _report_bug(failed.exc_value)
     try:
         code = _run_and_catch()
         try:
@@ -78,7 +84,7 @@ def _run() -> int:
         message = problem.format_message()
         stop = "" if message.endswith((".", "?")) else "."
         command = getattr(getattr(problem, "ctx", None), "command_path", "bigain")
-        return _report(f"bigain: {message}{stop} See: {command} --help", problem.exit_code)
+        return _report(f"bigain: {_short(safe(message))}{stop} See: {command} --help", problem.exit_code)
 
 
 def _run_and_catch() -> int:
@@ -88,14 +94,33 @@ def _run_and_catch() -> int:
         _redirect_to_null(1)
         return 0
     except BigainError as problem:
-        return _report(f"bigain: {problem}", problem.exit_code)
+        return _report(f"bigain: {safe(str(problem))}", problem.exit_code)
     except EndingSignal as end:
         return _report(f"bigain: {end.word}", end.code)
     except KeyboardInterrupt:
         return _report("bigain: interrupted", INTERRUPTED)
     except OSError as problem:
         name = f"{problem.filename}: " if problem.filename else ""
-        return _report(f"bigain: {name}{problem.strerror or problem}", 1)
+        return _report(f"bigain: {safe(f'{name}{problem.strerror or problem}')}", 1)
+    except MemoryError:
+        return _report("bigain: out of memory: the command needs more than there is. Ask for less at once.", 1)
+    except Exception as problem:  # noqa: BLE001 — the last net, so that nobody meets a traceback
+        return _report_bug(problem)
+
+
+def _report_bug(problem: BaseException | None) -> int:
+    """Say that this should not have happened; with --debug, also where."""
+    if "--debug" in sys.argv:
+        _report("".join(traceback.format_exception(problem)).rstrip(), BUG)
+    text = _short(" ".join(str(problem).split()))
+    reason = f"{type(problem).__name__}: {text}" if text else type(problem).__name__
+    return _report(f"bigain: this is a bug in bigain: {reason} (--debug shows where)", BUG)
+
+
+def _short(text: str) -> str:
+    """Return a message without its middle if it is very long, such as one that repeats a number of many digits."""
+    half = LONGEST_REASON // 2
+    return text if len(text) <= LONGEST_REASON else f"{text[:half]} … {text[-half:]}"
 
 
 def _report(message: str, code: int) -> int:

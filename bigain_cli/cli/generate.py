@@ -11,7 +11,7 @@ from bigain_cli.cli.generate_request import GenerateRequest, request_again
 from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.options import effort_option, input_option, more_option, output_option
 from bigain_cli.errors import UsageError
-from bigain_cli.generation.options import GenerationOptions, read_size
+from bigain_cli.generation.options import GenerationOptions, check_images, read_size
 from bigain_cli.generation.prompts import read_prompts
 from bigain_cli.generation.samplers import SAMPLERS
 from bigain_cli.generation.zoom import as_zoom
@@ -111,9 +111,8 @@ def generate(
         spec = options.chosen_spec(compress, merge, kv)
         pixels = None if size is None else read_size(size)
         generation = GenerationOptions(sampler, steps, guidance, negative, pixels, seed, spec, batch)
-        if count < 1:
-            raise UsageError(f"-n {count}", "must be at least 1", "Write how many images of each prompt.")
         found = read_prompts(prompts or [], prompts_from)
+        check_images(len(found), count)
         factor = None if zoom is None else as_zoom(zoom)
         request = GenerateRequest(
             found, count, generation, model, device, dtype, output, grid, factor, force, as_jsonl

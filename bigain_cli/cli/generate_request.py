@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import dataclass
 
-from bigain_cli.backbones.model_locations import resolve
+from bigain_cli.backbones.model_locations import is_present, resolve
 from bigain_cli.backbones.unloaded_model import read_unloaded
 from bigain_cli.cli.listing import hub_cache
 from bigain_cli.errors import UsageError
@@ -62,6 +63,9 @@ def request_again(
     previous = read_previous(path)
     name = model or previous.model
     previous.check_version(name)
+    if model is None and not is_present(resolve(name), hub_cache()):
+        why = "is not on this machine, and an image may name any model, so it is not downloaded unasked"
+        raise UsageError(f"model {name} of {path}", why, f"Add -m {shlex.quote(name)} to download it.")
     return GenerateRequest(
         previous.prompts, previous.count, previous.options, name, device, previous.dtype,
         output, previous.is_grid, previous.zoom, force, jsonl, previous,

@@ -1,10 +1,14 @@
-"""Notes and errors on stderr. Never touches stdout, where only data goes."""
+"""Notes and errors on stderr; only data goes to stdout, made safe where that is a terminal."""
 
 from __future__ import annotations
 
+import io
 import sys
 import warnings
 from typing import TextIO
+
+from bigain_cli.outputs.safe_terminal import SafeTerminal
+from bigain_cli.outputs.text import safe, safe_lines
 
 
 class Messages:
@@ -21,17 +25,17 @@ class Messages:
         return messages
 
     def note(self, message: str) -> None:
-        """Write something the user should know."""
+        """Write something the user should know, in one line: names may hold ends of lines."""
         if not self.quiet:
-            write_line(f"bigain: {message}")
+            write_line(f"bigain: {safe(message)}")
 
     def closing(self, sentence: str) -> None:
         """Write what a run has done, as its last words."""
         self.note(sentence)
 
     def error(self, message: str) -> None:
-        """Write what went wrong, even with `quiet`."""
-        write_line(f"bigain: {message}")
+        """Write what went wrong in one line, even with `quiet`."""
+        write_line(f"bigain: {safe(message)}")
 
     def recorded(self, path: str, count: str, failures: int, others: str = "") -> None:
         """Write how many records a file holds already."""
@@ -57,6 +61,14 @@ class Messages:
 
 
 def write_line(message: str) -> None:
-    """Write a line to stderr at once; letters that the terminal lacks are escaped."""
-    sys.stderr.write(message.encode(errors="backslashreplace").decode() + "\n")
+    """Write lines to stderr at once; what would move a terminal's cursor, and letters that it lacks, are escaped."""
+    sys.stderr.write(safe_lines(message).encode(errors="backslashreplace").decode() + "\n")
     sys.stderr.flush()
+
+
+def guard_terminal() -> None:
+    """Let whatever is printed on a terminal pass through a `SafeTerminal`."""
+    if sys.stdout.isatty() and not isinstance(sys.stdout.buffer, SafeTerminal):
+        sys.stdout.flush()
+        guarded = SafeTerminal(sys.stdout.buffer)
+        sys.stdout = io.TextIOWrapper(guarded, encoding="utf-8", errors="backslashreplace", line_buffering=True)

@@ -12,7 +12,7 @@ from bigain_cli.backbones.model_locations import ModelLocation, download_size, i
 from bigain_cli.cli.listing import hub_cache
 from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.progress import Display
-from bigain_cli.outputs.text import spoken_size
+from bigain_cli.outputs.text import safe, spoken_size
 
 
 def load_model(model: str, device: str, dtype: str, messages: Messages) -> Any:
@@ -60,7 +60,7 @@ def _display(line: str, display: Display) -> None:
     if display.on_terminal:
         from rich.text import Text
 
-        display.update(Text(line, style="dim"))
+        display.update(Text(safe(line), style="dim"))
 
 
 def _announce_download(location: ModelLocation, display: Display) -> None:

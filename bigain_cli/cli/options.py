@@ -117,7 +117,7 @@ def check_output(output: str | None, example: str) -> None:
 def check_machine(device: str, dtype: str) -> None:
     """Refuse names that no machine has, before anything heavy is loaded."""
     check_known("--dtype", dtype, ("auto", *DTYPES))
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]{1,3})?", device):
         raise UsageError(f"--device {device}", "not a device", "Use auto, cpu, cuda, cuda:1 or mps.")
 
 

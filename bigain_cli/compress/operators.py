@@ -32,7 +32,7 @@ OPERATORS: dict[str, OperatorInfo] = {
     "lgtm": OperatorInfo(
         "bigain_cli.compress.token_merging:laplacian_gated",
         "ratio",
-        "Laplacian-gated token merging",
+        "Laplacian-gated merging (@compat: as released but near ties)",
         ("mode", "gate", "pad", *IN_CELLS),
         ("compat",),
     ),
@@ -52,8 +52,8 @@ OPERATORS: dict[str, OperatorInfo] = {
     "abm": OperatorInfo(
         "bigain_cli.compress.token_merging:AdaptiveBlocks",
         "ratio",
-        "smooth cells collapse to one token each",
-        ("mode", "pad", *IN_CELLS),
+        "smooth cells collapse to one each; @pool=max as its authors do",
+        ("mode", "pad", "pool", *IN_CELLS),
     ),
     "iekvd": OperatorInfo(
         "bigain_cli.compress.kv_pooling:KvPooling",
@@ -148,8 +148,9 @@ def _blocks(value: str) -> tuple[int, ...]:
 
 
 def _format_blocks(blocks: tuple[int, ...]) -> str:
-    starts = [b for b in blocks if b - 1 not in blocks]
-    ends = [b for b in blocks if b + 1 not in blocks]
+    known = set(blocks)
+    starts = [b for b in blocks if b - 1 not in known]
+    ends = [b for b in blocks if b + 1 not in known]
     return ",".join(str(a) if a == z else f"{a}-{z}" for a, z in zip(starts, ends, strict=True))
 
 
@@ -157,6 +158,7 @@ OPTIONS: dict[str, Option] = {
     "mode": _choice("mean", "prune", "mlerp"),
     "gate": Option(_non_negative, "a number from 0 up", format_number),
     "pad": _choice("zero", "replicate"),
+    "pool": _choice("sum", "max"),
     "stride": Option(_stride, "ROWSxCOLUMNS such as 2x2", lambda stride: f"{stride[0]}x{stride[1]}"),
     "levels": Option(_levels, "1, 2, 4 … or all"),
     "blocks": Option(_blocks, "block numbers from 0, such as 1-5,7-11", _format_blocks),

@@ -40,6 +40,7 @@ class Term:
     mode: str = "mean"
     gate: float = 0.0
     pad: str = "zero"
+    pool: str = "sum"  # of a cell's Laplacian responses
     stride: tuple[int, int] = (2, 2)
     levels: int | str | None = None  # None: the network's default
     blocks: tuple[int, ...] | None = None

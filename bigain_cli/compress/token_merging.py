@@ -143,7 +143,7 @@ def _unit_vectors(tokens: Tensor) -> Tensor:
 
 
 class AdaptiveBlocks:
-    """ABM: the smoothest cells are merged to one token each."""
+    """ABM: the smoothest cells, by the sum or the maximum of their tokens' roughness, become one token each."""
 
     def __init__(self, term: Term) -> None:
         self.term = term
@@ -156,7 +156,8 @@ class AdaptiveBlocks:
         b, k = tokens.shape[0], self.merged_cells(grid)
         table = cell_tokens(grid, self.term.stride, tokens.device)  # [q s]
         score = laplacian(tokens, grid, self.term.pad)
-        roughness = fixed_order_sum(group_by_cell(score, grid, self.term.stride))  # [b q]
+        cells = group_by_cell(score, grid, self.term.stride)  # [b q s]
+        roughness = cells.amax(-1) if self.term.pool == "max" else fixed_order_sum(cells)  # [b q]
         smooth = table[unique_sort_keys(-roughness).topk(k).indices]  # [b k s]
         source = smooth[:, :, 1:].flatten(1)
         dest = smooth[:, :, :1].expand(b, k, self.others).flatten(1)

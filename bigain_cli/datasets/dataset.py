@@ -18,6 +18,7 @@ from bigain_cli.labels import Label, LabelSet, presets, read_labels
 from bigain_cli.near_names import did_you_mean, listed
 
 SEEDS = 2**64
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
 CHOICE_STREAM = 0xE7A1  # separates these random numbers from others of the same seed
 
 
@@ -36,8 +37,9 @@ class Case:
             found = self.open()
             if isinstance(found, Image):
                 _decode(found)
-        except (OSError, SyntaxError, ValueError) as problem:  # what decoders raise
-            found = Source(self.id, error=InputError("unreadable-image", self.id, str(problem), "Check the file"))
+        except Exception as problem:  # noqa: BLE001 — one bad file must not end the run
+            why = " ".join(str(problem).split()) or type(problem).__name__
+            found = Source(self.id, error=InputError("unreadable-image", self.id, why, "Check the file"))
         return found if isinstance(found, Source) else (self.id, found)
 
 
@@ -60,6 +62,12 @@ class Dataset:
     preset: str = ""
     multilabel: bool = False  # whether an image may have several classes, or none
     unlabelled: tuple[str, ...] = ()  # messages about image files without a class, and classes without images
+
+    def __post_init__(self) -> None:
+        for name in self.classes:
+            if not isinstance(name, str) or not name.strip() or _NO_TEXT.search(name):
+                why = f"the class {name!r} has no name that can be read, and so no prompt"
+                raise UsageError(f"dataset {self.name}", why, "Give it another name.")
 
 
 def choose(dataset: Dataset, limit: int | None, per_class: int | None, seed: int) -> Dataset:

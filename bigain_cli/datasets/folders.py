@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from bigain_cli.datasets.dataset import Case, Dataset
 from bigain_cli.errors import UsageError
@@ -16,6 +17,9 @@ from bigain_cli.json_text import read_json
 if TYPE_CHECKING:
     from torch import Tensor
 
+TENSORS = ("jpeg", "offsets", "labels")
+INTEGERS = {f"torch.{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
+
 
 def open_image_folder(path: str) -> Dataset:
     """Open a folder of class folders, or a safetensors file."""
@@ -23,6 +27,8 @@ def open_image_folder(path: str) -> Dataset:
         return _read_folder(path)
     if not os.path.exists(path):
         raise UsageError(path, "no such folder or file", "Give a folder of class folders, or a .safetensors file.")
+    if not os.path.isfile(path):
+        raise UsageError(path, "neither a folder nor a file", "Give a folder of class folders.")
     return _read_tensors(path)
 
 
@@ -54,9 +60,18 @@ def _is_image(entry: os.DirEntry[str]) -> bool:
 
 
 def _read_tensors(path: str) -> Dataset:
-    with _open_safetensors(path) as file:
-        classes = _class_names(path, file.metadata() or {})
-        jpegs, offsets, labels = (file.get_tensor(name) for name in ("jpeg", "offsets", "labels"))
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata, names = file.metadata() or {}, set(file.keys())
+            tensors = {name: file.get_tensor(name) for name in TENSORS if name in names}
+    except Exception as problem:  # the library raises what it likes for a broken file
+        why = f"not a safetensors file ({' '.join(str(problem).split())})"
+        raise UsageError(path, why, "Give a folder of class folders instead.") from problem
+    for name in TENSORS:
+        if name not in tensors:
+            raise UsageError(path, f"has no tensor {name}", "It needs jpeg, offsets and labels.")
+    classes = _class_names(path, metadata)
+    jpegs, offsets, labels = tensors.values()
     _check_tensors(path, jpegs, offsets, labels, len(classes))
     data, spans = jpegs.numpy(), zip(labels.tolist(), itertools.pairwise(offsets.tolist()), strict=True)
     cases = [
@@ -66,34 +81,29 @@ def _read_tensors(path: str) -> Dataset:
     return Dataset(path, classes, cases)
 
 
-def _open_safetensors(path: str) -> safe_open:
-    try:
-        file = safe_open(path, framework="pt")
-    except (SafetensorError, OSError) as problem:
-        why = f"not a safetensors file ({problem})"
-        raise UsageError(path, why, "Give a folder of class folders instead.") from problem
-    missing = {"jpeg", "offsets", "labels"} - set(file.keys())
-    if missing:
-        raise UsageError(path, f"has no tensor {sorted(missing)[0]}", "It needs jpeg, offsets and labels.")
-    return file
-
-
 def _check_tensors(path: str, jpegs: Tensor, offsets: Tensor, labels: Tensor, classes: int) -> None:
     """Refuse tensors that cannot be images and their labels."""
-    bounds, numbers = offsets.double(), labels.double()
-    broken = (
-        (str(jpegs.dtype) != "torch.uint8" or jpegs.ndim != 1, "jpeg is not one row of bytes"),
-        (offsets.is_floating_point() or offsets.ndim != 1 or not len(offsets), "offsets is not a row of integers"),
-        (labels.is_floating_point() or labels.ndim != 1, "labels is not a row of integers"),
-        (len(offsets) != len(labels) + 1, f"{len(offsets)} offsets do not fit {len(labels)} labels"),
-        (bool((bounds.diff() < 0).any()), "its offsets decrease"),
-        (len(bounds) and not 0 <= bounds[0] <= bounds[-1] <= len(jpegs), f"offsets leave the {len(jpegs)} bytes"),
-    )
-    for wrong, why in broken:
-        if wrong:
-            raise UsageError(path, why, "jpeg[offsets[i]:offsets[i+1]] is image i, labels[i] its class.")
+    for why in _problems(jpegs, offsets, labels):
+        raise UsageError(path, why, "jpeg[offsets[i]:offsets[i+1]] is image i, labels[i] its class.")
+    numbers = labels.double()
     for number in numbers[(numbers < 0) | (numbers >= classes)][:1].long().tolist():
         raise UsageError(path, f"label {number} has no name", f"Its metadata entry classes names {classes}.")
+
+
+def _problems(jpegs: Tensor, offsets: Tensor, labels: Tensor) -> Iterator[str]:
+    """Yield what is wrong; what comes later is looked at only if nothing was wrong before."""
+    if str(jpegs.dtype) != "torch.uint8" or jpegs.ndim != 1:
+        yield "jpeg is not one row of bytes"
+    for name, row in (("offsets", offsets), ("labels", labels)):
+        if str(row.dtype) not in INTEGERS or row.ndim != 1:
+            yield f"{name} is not a row of integers"
+    if len(offsets) != len(labels) + 1:
+        yield f"{len(offsets)} offsets do not fit {len(labels)} labels"
+    bounds = offsets.double()
+    if bool((bounds.diff() < 0).any()):
+        yield "its offsets decrease"
+    if not 0 <= bounds[0] <= bounds[-1] <= len(jpegs):
+        yield f"offsets leave the {len(jpegs)} bytes"
 
 
 def _class_names(path: str, metadata: dict[str, str]) -> tuple[str, ...]:
@@ -106,6 +116,8 @@ def _class_names(path: str, metadata: dict[str, str]) -> tuple[str, ...]:
     hint = "Its metadata needs an entry classes, as cat,dog."
     if len(names) < 2 or not any(names):
         raise UsageError(path, "names fewer than two classes", hint)
+    if not all(names):
+        raise UsageError(path, "names a class with nothing", "Each of its classes needs a name.")
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UsageError(path, f"names the class {twice[0]!r} twice", hint)
     return tuple(names)

@@ -76,7 +76,7 @@ def _make_torchvision(name: str, folder: str, entry: DatasetInfo, download: bool
     options = {**entry.options, **({"download": download} if entry.fetched else {})}
     try:
         return attribute(f"torchvision.datasets:{entry.torchvision}")(folder, **options)
-    except (RuntimeError, OSError, ValueError) as problem:
+    except Exception as problem:  # torchvision raises what it likes for files that are not its own
         why = str(problem).split(chr(10))[0] or type(problem).__name__
         if download:
             raise BigainError(f"dataset {name}", f"could not be fetched ({why})", "Check the network.") from problem
@@ -110,4 +110,6 @@ def open_coco(name: str, folder: str, entry: DatasetInfo, download: bool) -> Dat
         raise UsageError(f"dataset {name}", f"{path} cannot be read ({problem.strerror})", UNPACK) from problem
     except (ValueError, KeyError, TypeError, AttributeError) as problem:
         raise UsageError(f"dataset {name}", f"{path} is not COCO's list of instances", UNPACK) from problem
+    if twice := [each for number, each in enumerate(names) if each in names[:number]]:
+        raise UsageError(f"dataset {name}", f"{path} names the category {twice[0]!r} twice", UNPACK)
     return Dataset(name, names, cases, multilabel=True)

@@ -13,6 +13,7 @@ from typing import Any
 
 from bigain_cli.backbones.base import Backbone
 from bigain_cli.backbones.loading import as_backbone
+from bigain_cli.classification.label_prompts import NONE
 from bigain_cli.classification.ranking import check_min_probability
 from bigain_cli.classification.stopping import StoppingRules
 from bigain_cli.datasets.dataset import Dataset, choose, labels_for
@@ -100,7 +101,9 @@ class EvaluationRun:
         truths = {case.id: evaluator.truth_of(case) for case in evaluator.dataset.cases}
         sources = {case.id: case.source for case in evaluator.dataset.cases if case.source is not None}
         sha256 = cache(lambda id: sha256_of(sources[id]) if id in sources else None)
-        self._expected = ExpectedRecords(evaluator.names_by_fingerprint(), truths, sha256)
+        multilabel = evaluator.dataset.multilabel
+        labels = frozenset((*self.labels, *([NONE] if multilabel else ())))
+        self._expected = ExpectedRecords(evaluator.names_by_fingerprint(), truths, labels, multilabel, sha256)
         self._records, self.found = file.read(self._expected)
         self._image_quality: ImageQuality | None = None
         self.records: Iterator[EvaluationRecord] = self._classify()

@@ -6,7 +6,6 @@ In: a backbone, a dataset, labels; out: a stream of records with everything a su
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -139,10 +138,8 @@ class Evaluator:
             return
         results = (result for result in run.rankings(case.opened() for case in cases) if result.finished)
         for case in cases:
-            started = time.monotonic()  # here, so that the consumer's time is not counted
             result = self._asked(next(results))
-            seconds = round(time.monotonic() - started, 4)
-            yield EvaluationRecord(name, self._record(case, result, seconds, run), result)
+            yield EvaluationRecord(name, self._record(case, result, run), result)
 
     def _asked(self, result: Ranking | Failure) -> Ranking | Failure:
         """Return a result whose answer is "unsure" below the least probability, which is not part of the fingerprint.
@@ -153,14 +150,14 @@ class Evaluator:
             return result
         return replace(result, settings={**result.settings, "min_probability": self._options.min_probability})
 
-    def _record(self, case: Case, result: Ranking | Failure, seconds: float, run: Classification) -> dict[str, Any]:
+    def _record(self, case: Case, result: Ranking | Failure, run: Classification) -> dict[str, Any]:
         truth = self.truth_of(case)
         record = {**result.to_dict(TOP), "id": case.id, "truth": truth}
         if case.source is not None and case.source.data is not None:  # of a dataset in one file
             record["sha256"] = sha256_of(case.source)
         if isinstance(result, Failure):
             return record
-        record |= {"seconds": seconds, "gflop": significant(run.gflop * result.evaluations, 6)}
+        record |= {"seconds": round(result.seconds or 0.0, 4), "gflop": significant(run.gflop * result.evaluations, 6)}
         if self.dataset.multilabel:
             return record | {"evidence": evidence(result)}
         rank, found = next((rank, found) for rank, found in enumerate(result.ranked, 1) if found.label == truth[0])
@@ -181,6 +178,7 @@ class Evaluator:
             options.seed,
             reject=self.dataset.multilabel,
             batch=options.batch,
+            timing=True,
             compress=spec,
             with_images=options.images,
             maps=options.heatmaps and not self.dataset.multilabel,

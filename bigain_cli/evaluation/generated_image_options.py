@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bigain_cli.errors import UsageError
 from bigain_cli.generation.options import GenerationOptions
+from bigain_cli.limits import check_counts
 from bigain_cli.registry import DEFAULT_FEATURE, FEATURES, entry
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class GeneratedImagesOptions:
     replace: bool = False  # whether files there that were made with other settings may be replaced
 
     def __post_init__(self) -> None:
+        check_counts(generate=self.count)
         if self.count < 1:
             raise UsageError(f"--generate {self.count}", "must be at least 1", "About 2,000 are enough to compare.")
         entry("feature", self.feature, FEATURES)

@@ -5,22 +5,27 @@ In: a path, and what identifies this run's records; out: records by spec. Torch-
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bigain_cli.classification.label_prompts import NONE
 from bigain_cli.errors import UsageError
 from bigain_cli.images import is_replaced
-from bigain_cli.json_text import read_json
 from bigain_cli.outputs.json import line
+from bigain_cli.outputs.record_checks import fingerprint_of, problem_of
+from bigain_cli.outputs.record_lines import record_lines
 from bigain_cli.outputs.resume import read_recorded_ids
 from bigain_cli.outputs.target_stream import TargetStream
 from bigain_cli.outputs.whole_files import IN_PLACE, check_target, open_target
 
 RecordsBySpec = dict[str, dict[str, dict[str, Any]]]  # by spec, then by id
 COSTS = ("draws", "evaluations", "seconds", "gflop")  # per image
+NEEDED = ("label", "probability", *COSTS, "top")  # of a record without an error
+ONE_LABEL = ("rank", "truth_probability")  # and where one label is right
 _ANSWER = ("label", "truth", "error", "settled", "decided", "probability", "rank", "evidence")
 _SUMMARY_FIELDS = (*_ANSWER, "truth_probability", "brier", *COSTS)
 
@@ -33,7 +38,7 @@ class RecordsFound:
     failures: int = 0  # among the records
     others: int = 0  # records of other settings or images
     replaced: int = 0  # records of images that are other ones now
-    repaired: bool = False  # whether the last line was incomplete, and was removed
+    repaired: bool = False  # whether the last record was incomplete, and was removed
     unknown: str = ""  # if there are no records: the id of a record with these settings that the dataset lacks
 
 
@@ -43,6 +48,8 @@ class ExpectedRecords:
 
     names_by_fingerprint: Mapping[str, str]
     truths: Mapping[str, Sequence[str]]
+    labels: Collection[str] = ()  # all that can be answered
+    multilabel: bool = False
     sha256: Callable[[str], str | None] = lambda id: None  # of an image as it is now
 
 
@@ -78,11 +85,11 @@ class RecordFile:
         records: RecordsBySpec = {name: {} for name in expected.names_by_fingerprint.values()}
         if self._path is None or not self._resume:
             return records, RecordsFound()
-        repaired = read_recorded_ids(self._path, "").repaired
+        repaired = read_recorded_ids(self._path, "").torn
         others, unknown, sha256 = 0, "", dict[tuple[str, str], str | None]()
         for number, (spec, record) in enumerate(self._lines(expected)):
             if spec is not None and record["id"] in expected.truths:
-                self._check(record, expected.truths[record["id"]])
+                self._check(record, expected)
                 records[spec][record["id"]] = fields_for_summary(record)
                 key = spec, record["id"]
                 self._last[key], sha256[key] = number, record.get("sha256")
@@ -116,20 +123,35 @@ class RecordFile:
 
     def _lines(self, expected: ExpectedRecords) -> Iterator[tuple[str | None, dict[str, Any]]]:
         """Yield every record with its spec, or with None if it has other settings."""
-        if self._path is not None and Path(self._path).exists():
-            with Path(self._path).open("rb") as file:
-                for record in map(read_json, file):
-                    fingerprint = (record.get("settings") or {}).get("fingerprint", "")
-                    yield expected.names_by_fingerprint.get(fingerprint), record
+        if self._path is not None and os.path.lexists(self._path):
+            for line in record_lines(self._path):
+                if line.record is not None:
+                    yield expected.names_by_fingerprint.get(fingerprint_of(line.record)), line.record
 
-    def _check(self, record: Mapping[str, Any], truth: Sequence[str]) -> None:
-        """Refuse a record of another verb, and one of an image whose label has changed since."""
+    def _check(self, record: Mapping[str, Any], expected: ExpectedRecords) -> None:
+        """Refuse a record of another verb, one that this verb cannot have written, and one of a changed dataset."""
         if "truth" not in record:
             why = f"{record['id']} was recorded by another verb, without its label"
             raise UsageError(str(self._path), why, "Name another file.")
-        if record["truth"] != truth:
+        if why := problem_in(record, expected):
+            raise UsageError(str(self._path), f"{record['id']}: {why}", "Remove its line, and it is classified again.")
+        if record["truth"] != expected.truths[record["id"]]:
             why = f"{record['id']} had another label before: the dataset has changed"
             raise UsageError(str(self._path), why, "Start again with --force, or name other records.")
+
+
+def problem_in(record: Mapping[str, Any], expected: ExpectedRecords) -> str:
+    """Return why a record cannot be one of this run; nothing if it can."""
+    needed = (*NEEDED, "settled" if "settled" in record else "decided")
+    if why := problem_of(record, (*needed, *(("evidence",) if expected.multilabel else ONE_LABEL))):
+        return why
+    if "error" in record:
+        return ""
+    if record["label"] not in expected.labels:
+        return f"{record['label']!r} is none of the labels"
+    if expected.multilabel and record["evidence"].keys() != set(expected.labels) - {NONE}:
+        return "its evidence is not about the labels"
+    return "" if "rank" not in record or 1 <= record["rank"] <= len(expected.labels) else "its rank is none"
 
 
 def fields_for_summary(record: Mapping[str, Any]) -> dict[str, Any]:

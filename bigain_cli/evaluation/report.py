@@ -77,7 +77,7 @@ def _model(about: Mapping[str, Any]) -> str:
 
 def _notes(summary: Summary, own: Iterator[str], wide: bool) -> str:
     """Return what the columns are, and where a spec compresses less than its name says."""
-    seconds = "; seconds are shared by the images in progress" if wide else ""
+    seconds = "; seconds are those of an image's own evaluations" if wide else ""
     less = [f"{spec}: {note}" for spec, notes in summary.notes.items() for note in notes]
     return " ".join([*own, f"{COSTS}{seconds}.", *([] if wide else _narrow_notes(summary)), *less])
 

@@ -3,7 +3,6 @@
 # os.path returns False where pathlib raises: for names that are too long and folders that cannot be read.
 from __future__ import annotations
 
-import itertools
 import os
 import re
 from collections.abc import Sequence
@@ -36,11 +35,13 @@ def destination(paths: Sequence[str]) -> str:
 
 def image_names(prompts: Sequence[str], count: int, seed: int) -> list[str]:
     """Name each image after its prompt and its seed."""
-    stems: list[str] = []
+    stems: dict[str, int] = {}  # and the next number of each
     for prompt in prompts:
-        stem = re.sub(r"\W+", "-", prompt.lower()).strip("-")[:MAX_LETTERS].strip("-") or "empty"
-        numbered = (f"{stem}-{number}" for number in itertools.count(2))
-        stems.append(next(each for each in itertools.chain([stem], numbered) if each not in stems))
+        plain = stem = re.sub(r"\W+", "-", prompt.lower()).strip("-")[:MAX_LETTERS].strip("-") or "empty"
+        while stem in stems:
+            stems[plain] += 1
+            stem = f"{plain}-{stems[plain]}"
+        stems[stem] = 1
     return [f"{stem}-{seed + i}.png" for stem in stems for i in range(count)]
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from bigain_cli.compress import Spec
 from bigain_cli.errors import UsageError
 from bigain_cli.generation.samplers import SAMPLERS
+from bigain_cli.limits import MOST, MOST_IMAGES, check_counts, shown
 from bigain_cli.near_names import did_you_mean
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class GenerationOptions:
     batch: int | None = None
 
     def __post_init__(self) -> None:
+        check_counts(steps=self.steps, batch=self.batch)
         for wrong, what, why, hint in self._problems():
             if wrong:
                 raise UsageError(what, why, hint)
@@ -54,18 +56,29 @@ class GenerationOptions:
         yield no_effect, "--negative with --guidance 1", why, "Raise --guidance, or leave out --negative."
         too_small = self.size is not None and min(self.size) < 1
         yield too_small, f"--size {size_text(self.size)}", "an image has at least one pixel", "Write it as 512x512."
+        too_large = self.size is not None and max(self.size) > MOST["size"]
+        yield too_large, f"--size {size_text(self.size)}", f"more than {MOST['size']} pixels a side", "Write 512x512."
         out_of_range = not 0 <= self.seed <= MAX_SEED
-        yield out_of_range, f"--seed {self.seed}", "not from 0 to 2^63 - 1", "Choose another number."
+        yield out_of_range, f"--seed {shown(self.seed)}", "not from 0 to 2^63 - 1", "Choose another number."
         no_batch = self.batch is not None and self.batch < 1
         yield no_batch, f"--batch {self.batch}", too_few, "Leave it out for a size that suits the device."
+
+
+def check_images(prompts: int, count: int) -> None:
+    """Refuse too few or too many images: so many prompts, and so many images of each."""
+    if count < 1:
+        raise UsageError(f"-n {shown(count)}", "must be at least 1", "Write how many images of each prompt.")
+    check_counts(count=count)
+    if prompts * count > MOST_IMAGES:
+        why = f"{prompts:,} prompts make more than {MOST_IMAGES:,} images"
+        raise UsageError(f"-n {count}", why, "Give fewer at once.")
 
 
 def check_prompts(prompts: Sequence[str], count: int, seed: int) -> None:
     """Refuse prompts and seeds that generate no images, or the same ones twice."""
     if not prompts:
         raise UsageError("no prompt", "nothing to generate", 'Give one, such as "a photo of a dog".')
-    if count < 1:
-        raise UsageError(f"-n {count}", "must be at least 1", "Write how many images of each prompt.")
+    check_images(len(prompts), count)
     if seed + count - 1 > MAX_SEED:
         raise UsageError(f"--seed {seed}", f"-n {count} goes beyond 2^63 - 1", "Choose a smaller one.")
     for prompt, times in Counter(prompt.strip() for prompt in prompts).items():
@@ -76,7 +89,7 @@ def check_prompts(prompts: Sequence[str], count: int, seed: int) -> None:
 
 def size_text(size: tuple[int, int] | None) -> str:
     """Return WIDTHxHEIGHT."""
-    return "x".join(map(str, size or ()))
+    return "x".join(map(shown, size or ()))
 
 
 def read_size(text: str) -> tuple[int, int]:

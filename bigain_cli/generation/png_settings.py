@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bigain_cli.errors import UsageError
-from bigain_cli.generation.options import GenerationOptions, size_text
+from bigain_cli.generation.options import GenerationOptions, check_images, size_text
 from bigain_cli.generation.zoom import Zoom, as_zoom
+from bigain_cli.limits import MOST_IMAGES, check_counts
 from bigain_cli.outputs.png import settings_of
 from bigain_cli.version import __version__
 
@@ -22,6 +23,7 @@ TYPES: Mapping[str, tuple[type, ...]] = {
     "size": (list,),
     "prompts": (list,),
 }
+LISTS: Mapping[str, tuple[type, int, int]] = {"size": (int, 2, 2), "prompts": (str, 1, MOST_IMAGES)}
 UNALTERED = "Give an unaltered image of bigain generate."
 
 
@@ -75,8 +77,15 @@ class PreviousImage:
         options |= {"--steps": settings["steps"], "--guidance": settings["guidance"], "--seed": settings["seed"]}
         options |= {"--size": size_text(settings["size"]), "-m": model, "-n": self.count}
         options |= {"--zoom": self.zoom or ""}
-        words = [str(word) for pair in options.items() if pair[1] != "" for word in pair]
-        return shlex.join(["bigain", "generate", *self.prompts, *words, *["--grid"] * self.is_grid])
+        words = [word for name, value in options.items() if value != "" for word in _option(name, str(value))]
+        return shlex.join(["bigain", "generate", *words, *["--grid"] * self.is_grid, "--", *self.prompts])
+
+
+def _option(name: str, value: str) -> tuple[str, ...]:
+    """Return the words of an option; a value that looks like an option itself is joined to its name."""
+    if not value.startswith("-"):
+        return name, value
+    return (f"{name}={value}",) if name.startswith("--") else (f"{name}{value}",)
 
 
 def read_previous(path: str) -> PreviousImage:
@@ -103,8 +112,23 @@ def read_previous(path: str) -> PreviousImage:
 
 
 def check_types(path: str, settings: Mapping[str, Any]) -> None:
-    """Refuse settings of a type that `generate` never writes."""
+    """Refuse settings of a type that `generate` never writes, and numbers that nothing can be made with."""
     for name, types in TYPES.items():
         value = settings.get(name)
         if name in settings and (not isinstance(value, types) or isinstance(value, bool)):
-            raise UsageError(path, f"its setting {name!r} cannot be {value!r}", UNALTERED)
+            raise UsageError(path, f"its setting {name!r} cannot be {_short(value)}", UNALTERED)
+    for name, (kind, fewest, most) in LISTS.items():
+        value = settings.get(name, [])
+        plain = all(isinstance(each, kind) and not isinstance(each, bool) for each in value)
+        if name in settings and not (plain and fewest <= len(value) <= most):
+            raise UsageError(path, f"its setting {name!r} cannot be {_short(value)}", UNALTERED)
+    try:
+        check_counts(**{name: settings.get(name) for name in ("steps", "seed", "batch", "count")})
+        check_images(len(settings.get("prompts", [0])), settings.get("count", 1))
+    except UsageError as problem:
+        raise UsageError(path, f"its settings cannot be used: {problem.what} is {problem.why}", UNALTERED) from problem
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:80]} …"

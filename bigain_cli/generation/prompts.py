@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from bigain_cli.errors import UsageError
 from bigain_cli.labels.label_sets import decode_utf8
+from bigain_cli.limits import read_text_bytes, read_text_file
 
 
 def read_prompts(arguments: Sequence[str], source: str | None) -> tuple[str, ...]:
@@ -28,8 +28,9 @@ def read_prompts(arguments: Sequence[str], source: str | None) -> tuple[str, ...
 
 def _read_text(source: str) -> str:
     try:
-        data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+        name = f"--prompts-from {source}"
+        data = read_text_bytes(sys.stdin.buffer, name) if source == "-" else read_text_file(source, name)
     except (OSError, ValueError) as problem:
         why = getattr(problem, "strerror", None) or str(problem)
         raise UsageError(f"--prompts-from {source}", why, "Give a file of prompts, or - for stdin.") from problem
-    return decode_utf8(data, f"--prompts-from {source}")
+    return decode_utf8(data, name)

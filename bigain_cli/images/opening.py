@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from bigain_cli.images.sources import Source
 
 LONGEST_PIPE = 1 << 28  # bytes
 _PIECE = 1 << 20  # bytes
+PATIENCE, PAUSE = 10.0, 0.02  # seconds that a named pipe may have no writer, and between two looks
 
 
 @contextmanager
@@ -31,10 +33,25 @@ def opened(source: Source) -> Iterator[BinaryIO]:
         yield io.BytesIO(_data_of(source))
         return
     try:
+        if Path(source.path).is_fifo():
+            yield _read_named_pipe(source.path, source.id)
+            return
         with Path(source.path).open("rb") as file:
             yield file if file.seekable() else _read_pipe(file, source.id)
     except (OSError, ValueError) as error:
         raise _open_error(source.id, source.path, error) from error
+
+
+def _read_named_pipe(path: str, name: str) -> BinaryIO:
+    """Read a named pipe to its end; refuse one that nobody writes to, which would be waited for without end."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as pipe:
+        until = time.monotonic() + PATIENCE
+        while (first := pipe.read(HEAD)) == b"":  # it has no writer; None: it has one, who has not written yet
+            if time.monotonic() > until:
+                raise InputError("unreadable-image", name, "a pipe that nobody writes to", "Name a file")
+            time.sleep(PAUSE)
+        os.set_blocking(pipe.fileno(), True)
+        return _read_pipe(pipe, name, first or b"")
 
 
 def held(source: Source) -> Source:
@@ -57,9 +74,10 @@ def _data_of(source: Source) -> bytes:
     return fetch(source.url)
 
 
-def _read_pipe(pipe: BinaryIO, name: str) -> BinaryIO:
-    """Read a pipe to its end, if it begins as an image does and ends before the limit."""
+def _read_pipe(pipe: BinaryIO, name: str, first: bytes = b"") -> BinaryIO:
+    """Read a pipe to its end, if it begins as an image does and ends before the limit; `first` is what was read."""
     data = io.BytesIO()
+    data.write(first)
     _copy(pipe, data, HEAD)
     format_of(data.getvalue(), name)
     _copy(pipe, data, LONGEST_PIPE + 1)

@@ -26,6 +26,9 @@ _REFUSED = "heic heif"  # not supported, but an error is better than silence
 SUFFIXES = frozenset(f".{name}" for name in f"{_SUPPORTED} {_REFUSED}".split())
 
 
+LONGEST_PATH = 1 << 17  # bytes of a path or a URL in a list
+
+
 @dataclass(frozen=True)
 class Source:
     """One input image: a path, a file's bytes, a stream to read once, a URL, or the reason why there is none."""
@@ -173,6 +176,9 @@ def _split(stream: BinaryIO, separator: bytes) -> Iterator[bytes]:
     while chunk := arrived(1 << 16):
         *whole, rest = (rest + chunk).split(separator)
         yield from whole
+        if len(rest) > LONGEST_PATH:
+            why = f"more than {LONGEST_PATH >> 10} KiB without an end of a path"
+            raise UsageError("list of paths", why, "Give one path per line, or add -0.")
     if rest:
         yield rest
 
@@ -205,7 +211,7 @@ def _source_of_stdin(stdin: BinaryIO | None) -> Source:
 
 def _sources_of_pattern(pattern: str, recursive: bool) -> Iterator[Source]:
     """Yield the sources of each matching path, as if the shell had expanded the pattern."""
-    matches = sorted(_matches(pattern), key=os.fsencode)
+    matches = sorted(filter(_is_plain, _matches(pattern)), key=os.fsencode)
     for match in matches:
         yield from _sources_of_input(match, recursive, None)
     if not matches:
@@ -277,6 +283,11 @@ def _entries(folder: str) -> tuple[list[os.DirEntry[str]], InputError | None]:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     """Return whether an entry is a folder or a link to one."""  # without a system call for most entries
     return entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and os.path.isdir(entry.path))
+
+
+def _is_plain(path: str) -> bool:
+    """Return whether a path is a folder, a file or a broken link, not a pipe, a socket or a device."""
+    return os.path.isdir(path) or os.path.isfile(path) or not os.path.exists(path)
 
 
 def _is_file_or_missing(entry: os.DirEntry[str]) -> bool:

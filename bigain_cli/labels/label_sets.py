@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bigain_cli.errors import UsageError
 from bigain_cli.labels.label_files import FORMATS, Label, from_lines, from_list
+from bigain_cli.limits import read_text_file
 from bigain_cli.near_names import did_you_mean, listed
 
 INLINE_LIST = "inline list"  # an origin
@@ -68,7 +69,7 @@ def list_presets() -> list[dict[str, object]]:
 def _from_file(path: str, origin: str) -> tuple[Label, ...]:
     """Read a label file in the format of its suffix."""
     try:
-        text = decode_utf8(Path(path).read_bytes(), origin)
+        text = decode_utf8(read_text_file(path, origin), origin)
     except PermissionError as error:
         raise UsageError(origin, "no permission to read it", "Check its permissions.") from error
     except OSError as error:

@@ -1,12 +1,14 @@
 """Records as rows of a fixed set of columns: CSV quoted as RFC 4180 requires, TSV escaped as jq's @tsv does.
 
-The header comes first, also in an empty run. With `top` above one, label_2, probability_2 and so on are added.
+The header comes first, also in an empty run. With `top` above one, label_2, probability_2 and so on are added. A text
+that a spreadsheet would run as a formula gets an apostrophe before it, unless the layout asks for raw cells.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from typing import Any, BinaryIO
 
@@ -15,6 +17,8 @@ from bigain_cli.outputs.output_format import OutputFormat, Record, encode
 
 _RANKING = "id label probability settled runner_up gap gap_low gap_high draws evaluations"
 COLUMNS = tuple(f"{_RANKING} error_kind error fingerprint answer decided".split())
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that spreadsheets run
+_NUMBER = re.compile(r"[-+]?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
@@ -29,7 +33,8 @@ class Csv(OutputFormat):
 
     def write(self, record: Record, result: Ranking | Failure | None = None) -> None:
         """Write a record's row."""
-        self._write_row([_text(cell) for cell in cells(record, self._layout.top)])
+        spelled = _text if self._layout.raw else _harmless
+        self._write_row([spelled(cell) for cell in cells(record, self._layout.top)])
 
     def _write_row(self, row: Sequence[str]) -> None:
         self._stream.write(encode(self._joined(row) + "\n"))
@@ -63,6 +68,13 @@ def cells(record: Record, top: int) -> list[Any]:
     further = [entry[name] for entry in record.get("top", [])[1:top] for name in ("label", "probability")]
     padding = [None] * (2 * (top - 1) - len(further))
     return [values.get(column) for column in COLUMNS] + further + padding
+
+
+def _harmless(cell: Any) -> str:
+    """Return a value so that no spreadsheet runs it: a text that begins as a formula does gets an apostrophe before."""
+    text = _text(cell)
+    runs = isinstance(cell, str) and text.startswith(_FORMULA) and not _NUMBER.fullmatch(text)
+    return f"'{text}" if runs else text
 
 
 def _text(cell: Any) -> str:

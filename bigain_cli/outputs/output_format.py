@@ -30,6 +30,7 @@ class Layout:
     reject: bool = False  # whether "none" is among the labels
     width: int | None = None  # cells of a line; without, lines are as long as they have to be
     min_probability: float | None = None  # below it the answer is "unsure"
+    raw: bool = False  # whether cells of CSV and TSV are as they are, formulas, too
 
 
 PLAIN = Layout()

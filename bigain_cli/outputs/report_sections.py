@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from bigain_cli.outputs.text import COLUMNS, aligned, markdown, room_for_names, short_names
+from bigain_cli.outputs.text import COLUMNS, aligned, markdown, plain_markdown, room_for_names, short_names
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,9 @@ def _plain_parts(section: ReportSection, width: int | None) -> Iterable[str]:
 
 def _markdown_parts(section: ReportSection) -> Iterable[str]:
     if section.title:
-        yield f"### {section.title}"
+        yield f"### {plain_markdown(section.title)}"
     if section.text:
-        yield section.text
+        yield plain_markdown(section.text)
     if section.head:
         yield markdown(section.head, section.rows)
 

@@ -9,11 +9,11 @@ import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from bigain_cli.errors import UsageError
 from bigain_cli.images import replaced_files
-from bigain_cli.json_text import read_json
+from bigain_cli.outputs.record_checks import fingerprint_of, problem_of
+from bigain_cli.outputs.record_lines import record_lines
 from bigain_cli.outputs.whole_files import IN_PLACE
 
 
@@ -27,7 +27,8 @@ class RecordedIds:
     answers: Mapping[str, str | None] = field(default_factory=dict, repr=False)  # by id; None: it failed
     failures: int = 0
     others: int = 0
-    repaired: bool = False
+    repaired: bool = False  # whether the end of the file was mended
+    torn: bool = field(default=False, compare=False)  # because its last record was incomplete
     sha256: Mapping[str, str | None] = field(default_factory=dict, repr=False, compare=False)  # of the images, by id
     replaced: int = 0  # images that are other ones now, and no longer among the answers
 
@@ -66,33 +67,23 @@ def _read(path: str, fingerprint: str) -> tuple[RecordedIds, int]:
     """Return what is recorded, and where the file must end: a byte after its end if only a newline is missing."""
     answers: dict[str, str | None] = {}
     sha256: dict[str, str | None] = {}
-    others = size = end = 0
-    with Path(path).open("rb") as file:
-        for number, line in enumerate(file, 1):
-            size += len(line)
-            record = _parsed(line)
-            if record is None and not line.endswith(b"\n"):
-                break  # an incomplete last line
-            end = size + (not line.endswith(b"\n"))
-            if record is None:
-                raise UsageError(f"{path}, line {number}", "not a record of a run", "Remove the line or the file.")
-            if (record.get("settings") or {}).get("fingerprint") != fingerprint:
-                others += 1
-            else:
-                answers[record["id"]] = None if "error" in record else record.get("answer", record.get("label"))
-                sha256[record["id"]] = record.get("sha256")
+    others = end = 0
+    whole, torn = True, False
+    for line in record_lines(path):
+        whole, torn = line.whole, line.torn
+        end = end if torn else line.end + (not whole)
+        record = line.record
+        if record is None:
+            continue
+        if fingerprint_of(record) != fingerprint:
+            others += 1
+        elif why := problem_of(record):
+            raise UsageError(f"{path}, line {line.number}", why, "Remove the line or the file.")
+        else:
+            answers[record["id"]] = None if "error" in record else record.get("answer", record.get("label"))
+            sha256[record["id"]] = record.get("sha256")
     failures = sum(answer is None for answer in answers.values())
-    return RecordedIds(answers, failures, others, repaired=end != size, sha256=sha256), end
-
-
-def _parsed(line: bytes) -> dict[str, Any] | None:
-    """Return a line's record, or None if it is not one."""
-    try:
-        record = read_json(line.decode())
-    except ValueError:
-        return None
-    has_id = isinstance(record, dict) and isinstance(record.get("id"), str)
-    return record if has_id and isinstance(record.get("settings", {}), dict | None) else None
+    return RecordedIds(answers, failures, others, repaired=not whole, torn=torn, sha256=sha256), end
 
 
 def _repair(path: str, end: int) -> None:

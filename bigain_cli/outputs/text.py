@@ -15,6 +15,9 @@ _UNSAFE = re.compile(  # control characters, line and paragraph ends, marks that
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 
+_MARKUP = re.compile(r"[\\`*_~<>|\[\]$&]")
+_WEB_ADDRESS = re.compile(r"\b(https?|ftp|www)([:.])", re.IGNORECASE)  # which readers make links of
+
 JOINER, WIDENING = "\u200d", "\ufe0f"  # makes one sign of the letters beside it; makes the letter before it wide
 
 
@@ -61,9 +64,16 @@ def _widths(table: TableRows) -> list[int]:
 
 
 def markdown(head: Sequence[str], rows: TableRows) -> str:
-    """Write a Markdown table."""
+    """Write a Markdown table; names, in the first column and in the head of a matrix, are shown as they are."""
     rule = ["---", *("---:" for _ in head[1:])]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in [head, rule, *rows])
+    head = head if head[0] else [plain_markdown(name) for name in head]
+    table = [[plain_markdown(name), *(cell.replace("|", "\\|") for cell in cells)] for name, *cells in rows]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [head, rule, *table])
+
+
+def plain_markdown(text: str) -> str:
+    """Escape what Markdown would render: emphasis, code, links, tags, and what breaks a table's row."""
+    return _WEB_ADDRESS.sub(r"\1\\\2", _MARKUP.sub(r"\\\g<0>", safe(text)))
 
 
 def pad(text: str, width: int, left: bool = True) -> str:
@@ -120,6 +130,11 @@ def _few_digits(value: float) -> str:
 def spoken_size(size: int) -> str:
     """Write a number of bytes as people say it: 4.9 GB, 23.0 MB."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+
+
+def safe_lines(text: str) -> str:
+    """Do the same as `safe`, but leave the text's own ends of lines and tabs."""
+    return _UNSAFE.sub(lambda match: match[0] if match[0] in "\n\t" else safe(match[0]), text)
 
 
 def safe(text: str) -> str:

@@ -96,6 +96,8 @@ def check_target(path: str, force: bool = False, append: bool = False) -> None:
     if _is_too_long(path):
         why = f"cannot be written ({os.strerror(errno.ENAMETOOLONG)})"
         raise UsageError(path, why, "Name another file.")
+    if os.path.islink(target) and _leads_to_itself(target):
+        raise UsageError(path, "a link that leads to itself", "Remove it, or name another file.")
     if not os.path.isdir(folder):
         why = "is not a folder" if os.path.exists(folder) else "does not exist"
         raise UsageError(path, f"the folder {folder} {why}", f"Make it first: mkdir -p {folder}")
@@ -121,6 +123,14 @@ def _is_too_long(path: str) -> bool:
         os.lstat(path)
     except OSError as problem:
         return problem.errno == errno.ENAMETOOLONG
+    return False
+
+
+def _leads_to_itself(target: Path) -> bool:
+    try:
+        os.stat(target)
+    except OSError as problem:
+        return problem.errno == errno.ELOOP
     return False
 
 

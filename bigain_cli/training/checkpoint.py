@@ -16,6 +16,7 @@ from torch import Tensor
 
 from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.json_text import read_json
+from bigain_cli.outputs.record_checks import is_count, is_number
 from bigain_cli.outputs.renamed_file import replacing
 
 
@@ -49,7 +50,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
         with safe_open(path, framework="pt") as file:
             metadata = read_json(file.metadata()["training"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        return Checkpoint(tensors, **metadata)
+        found = Checkpoint(tensors, **metadata)
+        if not (is_count(found.step) and is_number(found.seconds, 0)):
+            raise ValueError(f"after {found.step!r} steps and {found.seconds!r} seconds")
+        if not all(isinstance(table, dict) for table in (found.recipe, found.words, found.start or {})):
+            raise ValueError("its recipe or its words are no table")
+        return found
     except FileNotFoundError as problem:
         raise UsageError(str(path), "no checkpoint to continue from", "Leave out --resume to start.") from problem
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as problem:

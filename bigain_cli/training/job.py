@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from bigain_cli.errors import UsageError
 from bigain_cli.json_text import read_json
 from bigain_cli.labels.templates import fill
+from bigain_cli.limits import check_counts, read_text_file
 from bigain_cli.training.output_folder import checkpoint_of, foreign_file, holds_training, require_checkpoint
 from bigain_cli.training.recipe import TEMPLATES, Recipe
 
@@ -50,6 +51,7 @@ class TrainingJob:
 
     def check(self, resume: bool = False, replace: bool = False) -> None:
         """Refuse contradictions, data that is not there, and an unsuitable output folder. Torch-free."""
+        check_counts(every=self.every, validation=self.validation)
         if isinstance(self.held_out, int | float) and not 0 <= self.held_out < 1:
             why = "a share is from 0 up to, but not including, 1"
             raise UsageError(f"--held-out {self.held_out:g}", why, "0.1 is usual.")
@@ -66,7 +68,7 @@ class TrainingJob:
 
     def _check_paths(self) -> None:
         """Refuse data that is not there, and an output folder inside it."""
-        if self.path.exists() and not self.path.is_dir():
+        if os.path.lexists(self.path) and not os.path.isdir(self.path):
             raise UsageError(str(self.path), "a file, not a folder", "Name a folder.")
         for source in (self.images, self.held_out):
             if not isinstance(source, Path | str):
@@ -195,7 +197,7 @@ def read_synonyms(path: str) -> dict[str, list[str]]:
     """Read other names of classes from a JSON file."""
     hint = 'Write {"automobile": ["car"]}.'
     try:
-        content = read_json(Path(path).read_text(encoding="utf-8-sig"))
+        content = read_json(read_text_file(path, f"--synonyms {path}").decode("utf-8-sig"))
     except (OSError, ValueError) as problem:
         raise UsageError(f"--synonyms {path}", f"cannot be read ({problem})", hint) from problem
     if not isinstance(content, dict) or not all(map(_is_names, content.values())):

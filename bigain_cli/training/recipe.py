@@ -8,10 +8,10 @@ import math
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from bigain_cli.errors import UsageError
+from bigain_cli.limits import MOST_PIXELS, check_counts, read_text_file
 from bigain_cli.near_names import did_you_mean
 
 PRECISIONS = ("float32", "bfloat16", "float16")
@@ -128,7 +128,7 @@ def load_recipe(path: str | None, given: Mapping[str, Any]) -> Recipe:
 def _read(path: str) -> dict[str, Any]:
     """Read a recipe file; refuse keys that a recipe does not have, and values of another type."""
     try:
-        found = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
+        found = tomllib.loads(read_text_file(path, f"--recipe {path}").decode("utf-8-sig"))
     except (OSError, ValueError, RecursionError) as problem:  # the last one for deep nesting
         hint = "bigain train --recipe-template prints one to begin with."
         raise UsageError(f"--recipe {path}", f"cannot be read ({problem})", hint) from problem
@@ -144,6 +144,7 @@ def _read(path: str) -> dict[str, Any]:
 
 def _check(values: Mapping[str, Any], named: Named) -> None:
     """Refuse values that no training can have."""
+    check_counts(**values)
     for wrong, key, why, hint in _problems(**values):
         if wrong:
             raise UsageError(named(key, values[key]), why, hint)
@@ -166,6 +167,8 @@ def _problems(
         least = 0 if key in ("warmup", "seed") else 1
         yield value < least, key, f"must be at least {least}", "Raise it."
     yield seed > MAX_SEED, "seed", f"must be at most {MAX_SEED}", "Lower it."
+    too_many = batch * size * size > MOST_PIXELS
+    yield too_many, "batch", f"too many at once: {MOST_PIXELS // size**2} images of {size} pixels at most", "Lower it."
     yield batch > images, "batch", f"more than the {images} images of the training", "Lower it, or raise --images."
     for key in ("rate", "sharpness", "tilt"):
         yield not (0 < others[key] < math.inf), key, "must be a positive number", "Raise it."

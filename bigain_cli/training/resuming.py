@@ -20,6 +20,15 @@ from bigain_cli.training.tokenizer import make_vocabulary
 MOST_HEADER = 100 << 20  # bytes; safetensors' own limit
 KEPT = ("device", "every", "validation", "previews")  # what the weights do not depend on
 RECORDED = (*KEPT, "images", "held_out")
+NOTHING = type(None)
+TYPES: Mapping[str, tuple[type, ...]] = {
+    "device": (str,),
+    "every": (int,),
+    "validation": (int, NOTHING),
+    "previews": (bool,),
+    "images": (str,),
+    "held_out": (str, int, float, NOTHING),
+}
 
 
 def resumed_job(
@@ -36,9 +45,10 @@ def resumed_job(
     try:
         chosen, words = Recipe(**checkpoint["recipe"]), checkpoint.get("words") or {}
         kept = {name: value for name, value in (checkpoint.get("options") or {}).items() if name in RECORDED}
+        _check_types(kept, words)
         recorded = {**kept, **_word_options(words)}
         _check_contradictions(chosen, recorded, words, recipe, given)
-    except (KeyError, TypeError, AttributeError) as problem:
+    except (KeyError, TypeError, AttributeError, ValueError) as problem:
         raise _no_checkpoint(path, problem) from problem
     values = {**recorded, **given}
     if "images" not in values:
@@ -78,6 +88,18 @@ def _word_options(words: Mapping[str, Any]) -> dict[str, Any]:
     synonyms = {name: names[1:] for name, names in words.get("classes", {}).items() if len(names) > 1}
     found = {"synonyms": synonyms, "start": words.get("from", "")}
     return {**found, "templates": tuple(words["templates"])} if "templates" in words else found
+
+
+def _check_types(kept: Mapping[str, Any], words: Mapping[str, Any]) -> None:
+    """Refuse options and words of a type that no training records."""
+    for name, value in kept.items():
+        if type(value) not in TYPES[name]:
+            raise ValueError(f"its {name} is {value!r}")
+    names = (*words.get("classes", {}).values(), words.get("templates", []))
+    if not all(isinstance(each, list) and all(isinstance(text, str) for text in each) for each in names):
+        raise ValueError("its words are no lists of texts")
+    if not isinstance(words.get("from", ""), str):
+        raise ValueError(f"it starts from {words['from']!r}")
 
 
 def _check_contradictions(

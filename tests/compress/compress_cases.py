@@ -24,6 +24,8 @@ def mergings(draw: st.DrawFn, names: st.SearchStrategy[str] = merging_names, var
     options: dict[str, object] = {"stride": draw(strides)}
     if name in ("lgtm", "abm"):
         options["pad"] = draw(st.sampled_from(["zero", "replicate"]))
+    if name == "abm":
+        options["pool"] = draw(st.sampled_from(["sum", "max"]))
     if name == "lgtm":
         options["gate"] = draw(st.sampled_from([0.0, 0.3, 2.0]))
         options["variant"] = draw(st.sampled_from(["", "compat"]))

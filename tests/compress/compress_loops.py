@@ -117,7 +117,8 @@ def abm(term: Term, x: Array, h: int, w: int) -> dict[int, int]:
     if not others or not cells:
         return {}
     most = min(int(Fraction(str(term.amount)) * len(x)) // others, len(cells))
-    smooth = sorted(range(len(cells)), key=lambda k: (pairwise([score[t] for t in cells[k]]), k))[:most]
+    pool = max if term.pool == "max" else pairwise
+    smooth = sorted(range(len(cells)), key=lambda k: (pool([score[t] for t in cells[k]]), k))[:most]
     return {token: cells[k][0] for k in smooth for token in cells[k][1:]}
 
 

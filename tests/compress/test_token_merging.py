@@ -109,6 +109,17 @@ def test_sito_and_abm_agree_with_loops(term: Term, grid: Grid, c: int, seed: int
         assert leaves(plan, row) == getattr(loops, term.name)(term, x[row].numpy(), *grid)
 
 
+def test_a_cell_with_one_edge_is_rough_by_its_maximum_and_smooth_by_its_sum() -> None:
+    """By hand: sums 4 · 10 and 30, maxima 10 and 30."""
+    score = torch.tensor([[10.0, 10, 0, 30, 10, 10, 0, 0]])  # two rows of two cells of 2×2
+    grid = Grid(2, 4)
+    for pool, first in (("sum", 2), ("max", 0)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("bigain_cli.compress.token_merging.laplacian", lambda x, grid, pad: score)
+            plan = plan_of(Term("abm", 0.375, pool=pool), torch.zeros(1, 8, 1), grid)
+        assert set(leaves(plan).values()) == {first}, pool
+
+
 @given(mergings(st.just("tome")).filter(lambda term: not term.variant), grids, channels, seeds)
 def test_tome_matches_to_one_token_of_each_cell(term: Term, grid: Grid, c: int, seed: int) -> None:
     x = tokens(1, grid.n, c, seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -241,3 +242,58 @@ def test_labels_are_matched_by_name_whatever_the_case_and_the_spaces() -> None:
         labels_for(dataset(("red", "blue")), "Red,RED,blue")
     with pytest.raises(UsageError, match=r"no label for the class 'dog'.*"):
         labels_for(dataset(), "cat,dogs")
+
+
+@pytest.mark.parametrize("name", ["", " ", "\t", "a\0b", "\udcff", 3])
+def test_a_class_without_a_name_that_can_be_read_is_refused(name: Any) -> None:
+    with pytest.raises(UsageError, match="has no name that can be read"):
+        Dataset("x", ("cat", name), [])
+
+
+def test_a_class_folder_without_a_name_is_refused(tmp_path: Path) -> None:
+    for name in ("cat/a.png", " /b.png"):
+        image(tmp_path / name)
+    with pytest.raises(UsageError, match="has no name that can be read"):
+        open_dataset(str(tmp_path))
+
+
+ROW = torch.tensor([0, 1, 2])
+WRONG: list[dict[str, torch.Tensor]] = [
+    {"offsets": torch.tensor(3)}, {"offsets": ROW[None]}, {"offsets": ROW.to(torch.complex64)}, {"offsets": ROW.bool()},
+    {"offsets": ROW.double()}, {"offsets": ROW[:0]}, {"offsets": ROW.flip(0)}, {"offsets": ROW - 1},
+    {"offsets": ROW * 2},
+    {"labels": torch.tensor(1)}, {"labels": ROW[:2].to(torch.complex64)}, {"labels": ROW[:2][None]}, {"labels": ROW},
+    {"labels": ROW[:2] + 1}, {"labels": ROW[:2] - 1}, {"jpeg": torch.tensor(1, dtype=torch.uint8)},
+    {"jpeg": torch.zeros(2, 2, dtype=torch.uint8)}, {"jpeg": torch.zeros(2)},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=str)
+def test_tensors_that_are_no_images_with_labels_are_refused(tmp_path: Path, wrong: dict[str, torch.Tensor]) -> None:
+    path = tmp_path / "d.safetensors"
+    whole = {"jpeg": torch.zeros(2, dtype=torch.uint8), "offsets": ROW, "labels": ROW[:2].clone()}
+    save_file(whole, path, {"classes": "cat,dog"})
+    assert len(open_dataset(str(path)).cases) == 2
+    save_file(
+        {name: tensor.contiguous().clone() for name, tensor in (whole | wrong).items()}, path, {"classes": "cat,dog"}
+    )
+    with pytest.raises(UsageError, match=r"d\.safetensors: .*(row|fit|decrease|leave|has no name)"):
+        open_dataset(str(path))
+
+
+@pytest.mark.parametrize("classes", ["[" * 100_000, "cat,,dog", "cat", "", ",", '{"a": 1}', "9" * 5000, '["", "b"]'])
+def test_class_names_of_others_are_names_or_refused(tmp_path: Path, classes: str) -> None:
+    path = tmp_path / "d.safetensors"
+    save_file(
+        {"jpeg": torch.zeros(2, dtype=torch.uint8), "offsets": ROW, "labels": ROW[:2].clone()},
+        path,
+        {"classes": classes},
+    )
+    with pytest.raises(UsageError, match=r"d\.safetensors: names (fewer than two classes|a class with nothing)"):
+        open_dataset(str(path))
+
+
+def test_a_pipe_is_no_dataset(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match="neither a folder nor a file"):
+        open_dataset(str(tmp_path / "pipe"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from PIL import Image
 
 import bigain_cli as bigain
+from bigain_cli.classification.denoising import DenoisingErrors
 from bigain_cli.classification.ranking import Ranking
 from bigain_cli.classification.stopping import StoppingRules
 from bigain_cli.datasets.dataset import Case, Dataset, labels_for
@@ -269,3 +271,56 @@ def test_the_published_protocol_takes_260_evaluations_for_37_labels(models: dict
     dataset = Dataset("pets", tuple(labels), [Case("x", (0,), lambda: Image.new("RGB", (8, 8)))])
     (trial,) = evaluation(backbone, dataset, "none", rules=StoppingRules(schedule="staged")).records()
     assert trial.record["evaluations"] == 37 * 5 + 5 * 15 == 260
+
+
+def test_seconds_are_what_an_images_own_evaluations_took(colours: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sixteen images run side by side: each has its share of every round, and together no more than the whole."""
+    pause, called = 0.02, DenoisingErrors.__call__
+
+    def slow(self: DenoisingErrors, jobs: Any) -> Any:
+        time.sleep(pause * sum(job.evaluations for job in jobs) / 32)
+        return called(self, jobs)
+
+    monkeypatch.setattr(DenoisingErrors, "__call__", slow)
+    began = time.monotonic()
+    records = [made.record for made in evaluation(colours, coloured(16), "none").records()]
+    whole = time.monotonic() - began
+    assert all(record["seconds"] >= 0.99 * pause * record["evaluations"] / 32 for record in records)
+    assert sum(record["seconds"] for record in records) <= whole + 1e-3 * len(records)
+
+
+def changed(path: Path, number: int, **fields: Any) -> None:
+    """Change fields of a record; those that are None are removed."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines[number] = {name: value for name, value in {**lines[number], **fields}.items() if value is not None}
+    path.write_text("\n".join(map(json.dumps, lines)) + "\n")
+
+
+WRONG: list[dict[str, Any]] = [
+    {"probability": 7.5}, {"probability": float("nan")}, {"probability": "0.5"}, {"probability": None}, {"label": 3},
+    {"label": "pink"}, {"settled": 1}, {"settled": None, "decided": None}, {"rank": 0}, {"rank": 99}, {"rank": None},
+    {"truth_probability": 1.5}, {"seconds": -1}, {"seconds": None}, {"gflop": float("inf")}, {"draws": 1.5}, {"top": 3},
+    {"top": [{}]}, {"gap_interval": [1]}, {"brier": "x"}, {"truth": "red"}, {"error": {}}, {"error": 3}, {"answer": []},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("fields", WRONG, ids=str)
+def test_a_record_that_this_verb_cannot_have_written_is_refused(
+    colours: Any, tmp_path: Path, fields: dict[str, Any]
+) -> None:
+    path = tmp_path / "r.jsonl"
+    options: dict[str, Any] = {"rules": FIXED, "records": str(path)}
+    bigain.evaluate(colours, coloured(3), **options).summary()
+    changed(path, 1, **fields)
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match=r"r\.jsonl: \d\.png: (its|it has no|'pink' is none of) "):
+        bigain.evaluate(colours, coloured(3), **options, resume=True)
+    assert path.read_bytes() == before
+
+
+def test_a_byte_order_mark_and_blank_lines_are_no_records(colours: Any, tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    bigain.evaluate(colours, coloured(3), rules=FIXED, records=str(path)).summary()
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n\r\n"))
+    run = bigain.evaluate(colours, coloured(3), rules=FIXED, records=str(path), resume=True)
+    assert (run.found.records, run.found.others, run.found.repaired) == (3, 0, False)

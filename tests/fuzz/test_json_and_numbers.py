@@ -13,14 +13,18 @@ from test_model_folders import CARD
 
 from bigain_cli.backbones.model_card import ModelCard
 from bigain_cli.backbones.model_locations import resolve
+from bigain_cli.backbones.vocabulary import PromptVocabulary
+from bigain_cli.classification.label_prompts import check_prompts
 from bigain_cli.compress import parse
+from bigain_cli.generation.image_paths import image_names
 from bigain_cli.generation.options import read_size
+from bigain_cli.generation.prompts import read_prompts
 from bigain_cli.labels import presets, read_labels
 from bigain_cli.outputs.resume import read_recorded_ids
 from bigain_cli.training.job import read_synonyms
 from bigain_cli.training.recipe import load_recipe
 
-FAST, ALL = 300, 6_000
+FAST, ALL = 300, 8_000
 SPECS = ("lgtm:0.7", "iekvd:2@0.9", "lgtm:0.5@stride=2x2@blocks=1-3,7+mlp", "tome:0.5@levels=all", "none")
 NAMES = ("mini", "~nosuchuser/x", "owner/name", "weights.safetensors", "/", "~", "sd1.5", "a/b/c", "-", "x" * 300)
 RECORD = {"id": "a.jpg", "label": "cat", "settings": {"fingerprint": "f"}}
@@ -49,6 +53,29 @@ def read_label_file(dice: Random, place: Path) -> object:
     return read_labels(written(place, "labels.json", wild_json(dice, document)), presets())
 
 
+def read_label_text(dice: Random, place: Path) -> object:
+    name, text = dice.choice(
+        [
+            ("labels.txt", "# pets\ncat\ta cat\ta kitten\ndog\r\n\nsmall owl\n"),
+            ("labels.csv", 'prompt,classname,classidx\n"a cat, say",cat,0\na kitten,cat,0\na dog,dog,1\n'),
+            ("labels.tsv", "cat\ta cat\ndog\n"),
+        ]
+    )
+    data = wild_bytes(dice, text.encode()) if dice.random() < 0.7 else wild_text(dice, text).encode(errors="replace")
+    (place / name).write_bytes(data)
+    found = read_labels(str(place / name), presets())
+    vocabulary = PromptVocabulary({"cat": ["cat", "kitten"], "dog": ["dog"]}, ["a {}", "{}"])
+    return check_prompts(
+        found, dice.choice([(), ("a {}",), ("{}",)]), dice.random() < 0.5, dice.choice([None, vocabulary])
+    )
+
+
+def read_prompt_file(dice: Random, place: Path) -> object:
+    (place / "prompts.txt").write_bytes(wild_bytes(dice, b"a cat\n# no\n\n a dog\r\n"))
+    prompts = read_prompts(["x"] * dice.randrange(2), str(place / "prompts.txt"))
+    return image_names(prompts, 2, 0)
+
+
 def read_recipe(dice: Random, place: Path) -> object:
     key, value = dice.choice(["width", "rate", "arch", "steps", "flip", "x"]), wild_value(dice)
     text = f"{key} = {dice.choice([json.dumps(value), LONG, DEEP, '[' * 50, '{a=' * 5000, '1979-05-27'])}"
@@ -63,6 +90,8 @@ def read_records(dice: Random, place: Path) -> object:
 READERS: dict[str, Callable[[Random, Path], object]] = {
     "card": read_card,
     "labels": read_label_file,
+    "label text": read_label_text,
+    "prompts": read_prompt_file,
     "recipe": read_recipe,
     "records": read_records,
     "synonyms": lambda dice, place: read_synonyms(written(place, "s.json", wild_json(dice, {"automobile": ["car"]}))),

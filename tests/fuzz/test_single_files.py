@@ -16,7 +16,7 @@ from safetensors.torch import load, save
 from test_single_file import EPSILON
 from test_single_file import save as save_model
 
-FAST, ALL = 12, 1_500
+FAST, ALL = 8, 1_500
 
 
 @pytest.fixture(scope="session")
