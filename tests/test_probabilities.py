@@ -84,8 +84,7 @@ def test_probabilities_sum_to_one_and_the_leader_has_the_largest(losses: Any, te
 def test_with_a_temperature_the_gap_and_its_standard_error_count() -> None:
     precise, noisy = np.array([[0.0, 1.0]] * 8), np.array([[0.0, 4.0], [0.0, -2.0]] * 4)
     assert probabilities(precise, 0, 0.5) == pytest.approx(gap_softmax(0.5, np.array([0.0, 1.0])))
-    by_time = np.array([4, 4, 4, 4, -2, -2, -2, -2])  # even draws lie in the first half of time
-    error = np.sqrt((np.diff(by_time) ** 2 / 2).mean() / 8)
+    error = np.sqrt(9 * 8 / 7 / 8)
     assert probabilities(noisy, 0, 0.5) == pytest.approx(gap_softmax(np.hypot(0.5, [0, error]), np.array([0.0, 1.0])))
     assert probabilities(precise, 0, None)[0] > probabilities(noisy, 0, None)[0]
 

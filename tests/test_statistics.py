@@ -13,7 +13,7 @@ from scipy import stats
 
 from bigain_cli import StoppingRules
 from bigain_cli.classification.bounded_gaps import betting_half_widths
-from bigain_cli.classification.confidence import GapRules, alpha_of_check, paired_gaps, t_quantile
+from bigain_cli.classification.confidence import Spread, alpha_of_check, t_quantile
 from bigain_cli.noise_draws import Draws, radical_inverse
 
 RACES = 2000
@@ -269,8 +269,9 @@ def test_standard_errors_leave_out_what_lies_between_times() -> None:
     rng = np.random.default_rng(0)
     t = even_times(RACES, 32, rng)
     losses = np.stack([np.zeros_like(t), 4 * t + 0.4 * rng.standard_normal(t.shape)], axis=2)
-    gaps = [paired_gaps(table, 0, GapRules(times=times)) for table, times in zip(losses, t, strict=True)]
-    means, errors = (np.array([getattr(gap, part)[1] for gap in gaps]) for part in ("means", "errors"))
+    spreads = [Spread.of(table, times) for table, times in zip(losses, t, strict=True)]
+    errors = np.array([np.hypot((each.variance[1] / 32) ** 0.5, each.drift[1]) for each in spreads])
+    means = losses[:, :, 1].mean(axis=1)
     assert 0.95 <= errors.mean() / means.std() < 1.4
     assert losses[:, :, 1].std(axis=1).mean() / 32**0.5 > 2 * means.std()
 

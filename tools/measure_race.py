@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from many_races import LAWS, Races, anytime, equal_labels, race_many, stratified
 
 from bigain_cli import load
-from bigain_cli.classification.confidence import GapRules, paired_gaps
+from bigain_cli.classification.confidence import GapRules, Spread, paired_gaps
 from bigain_cli.classification.estimators import fitted_temperature, gap_softmax
 from bigain_cli.classification.label_prompts import as_label_set, label_prompts
 from bigain_cli.classification.stopping import StoppingRules
@@ -226,8 +226,11 @@ def calibrate(asked: argparse.Namespace) -> None:
         shared = np.isfinite(table)
         leader = int(np.where(shared.all(axis=0), np.nanmean(table, axis=0), np.inf).argmin())
         found = paired_gaps(table, leader, GapRules(times=times[row]))
-        gaps[row], stratified_errors[row] = np.maximum(found.means, 0), found.errors
-        plain[row] = np.nanstd(table - table[:, [leader]], axis=0, ddof=1) / np.sqrt(found.counts)
+        gaps[row], plain[row] = np.maximum(found.means, 0), found.errors
+        for n in np.unique(found.counts):
+            labels = found.counts == n
+            spread = Spread.of(table[:n, labels] - table[:n, [leader]], times[row, :n])
+            stratified_errors[row, labels] = np.hypot(np.sqrt(spread.variance / n), spread.drift)
     right = gaps.argmin(axis=1) == truth
     print(f"{len(part)} images at {asked.draws} draws ({int(whole.sum())} with all labels to the end)")
     for name, errors in (("all draws' spread", plain), ("spread at one time", stratified_errors)):

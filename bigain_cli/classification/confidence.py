@@ -47,18 +47,18 @@ class Gaps:
     """Each label's mean paired difference to the leader (positive: worse), over the draws that both took."""
 
     means: Vector
-    errors: Vector  # the means' standard errors
+    errors: Vector  # the means' standard errors, as if the draws' times were random; for probabilities
     counts: NDArray[np.int64]  # of draws
 
 
 def paired_gaps(losses: Table, leader: int, rules: GapRules) -> Gaps:
-    """Return all labels' gaps; what lies between times, which are evenly spread, is not part of their errors."""
+    """Return all labels' gaps. Their errors count what lies between times, which calibrates probabilities better."""
     counts = (~np.isnan(losses)).sum(axis=0)
     means, errors = np.zeros(len(counts)), np.zeros(len(counts))
     for n, labels, differences in _shared_draws(losses, leader, counts):
-        spread = Spread.of(differences, rules.times_of(n))
+        variance = differences.var(axis=0, ddof=1) if n > 1 else np.zeros(len(labels))
         means[labels] = differences.mean(axis=0)
-        errors[labels] = np.hypot(np.sqrt((spread.variance + rules.floor**2 / n) / n), spread.drift)
+        errors[labels] = np.sqrt((variance + rules.floor**2 / n) / n)
     return Gaps(means, errors, counts)
 
 
