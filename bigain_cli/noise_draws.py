@@ -10,7 +10,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -43,6 +45,12 @@ class Draws:
         noise = torch.stack([self._noise(index) for index in indices])
         seeds = torch.tensor([key(self.seed, self.digest, "operator", index) for index in indices], dtype=torch.int64)
         return Block(t, noise, seeds)
+
+    def times(self, start: int, count: int) -> NDArray[np.float64]:
+        """Return the times of these draws, from 0 to 1 over the usable range."""
+        low, high = self.timestep_range
+        steps = [self._timestep(index) for index in range(start, start + count)]
+        return (np.array(steps) + 0.5 - low) / (high - low)
 
     def _timestep(self, index: int) -> int:
         if self.grid:

@@ -14,6 +14,7 @@ from bigain_cli.errors import check_known
 
 _ESTIMATORS, _HEATMAPS = "bigain_cli.classification.estimators", "bigain_cli.classification.heatmaps"
 _FEATURES, _METRICS = "bigain_cli.evaluation.image_features", "bigain_cli.evaluation.image_metrics"
+BLOCK = 8  # draws between two checks of an image's gaps: one in each eighth of time
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Schedule:
     keep: str
     about: str
     draws: int = 256
-    block: int = 8  # draws between two calls of the function
+    block: int = BLOCK  # draws between two calls of the function
     staged: tuple[tuple[int, ...], ...] = ()  # fixed timesteps of each stage, of 1000
 
 
@@ -35,6 +36,7 @@ class Score:
     about: str
     absolute: bool = False  # whether errors are mean absolute values, not mean squares
     floor: float = 0.0  # the least standard deviation of differences that is assumed
+    bounded: bool = False  # whether differences lie within ±1, so that intervals hold at any number of draws
     weigh: str = f"{_HEATMAPS}:equal_weights"  # a draw's weight in a heatmap; without it, there are no heatmaps
     additive: bool = True  # whether the errors of pixels add up to it
 
@@ -83,7 +85,7 @@ _FIRST = (125, 325, 525, 725, 925)
 _OTHERS = tuple(t for t in range(25, 1000, 50) if t not in _FIRST)
 
 SCHEDULES = {
-    "race": Schedule(f"{_ESTIMATORS}:race", "eliminate a label once its gap is significant"),
+    "race": Schedule(f"{_ESTIMATORS}:race", "eliminate a label once its gap is significant, tested after each block"),
     "ttest": Schedule(f"{_ESTIMATORS}:ttest", "eliminate a label at p < 0.002, from 20 draws on"),
     "staged": Schedule(
         f"{_ESTIMATORS}:staged",
@@ -103,7 +105,14 @@ SCORES = {
         additive=False,
     ),
     "l1": Score(f"{_ESTIMATORS}:mean_absolute", "mean absolute residual", absolute=True),
-    "vote": Score(f"{_ESTIMATORS}:vote", "share of draws with the least error", floor=1.0, weigh="", additive=False),
+    "vote": Score(
+        f"{_ESTIMATORS}:vote",
+        "share of draws with the least error",
+        floor=1.0,
+        bounded=True,
+        weigh="",
+        additive=False,
+    ),
 }
 DEFAULT_SCORE = "l2"  # of a model that was not measured
 DTYPES = ("float32", "float16", "bfloat16")

@@ -33,6 +33,7 @@ class Tables:
 
     clean: torch.Tensor  # [images c h w]
     errors: NDArray[np.float64]  # [images draws labels]
+    times: NDArray[np.float64]  # [images draws]
 
     @property
     def best(self) -> NDArray[np.int64]:
@@ -48,22 +49,24 @@ def error_tables(model: GaussianMixture, images: int, draws: int, seed: int = 0,
     clean = model.means[picked] + model.sigma * torch.randn(images, *model.latent_shape, generator=generator)
     labels = len(model.names)
     rows = Conditions(torch.arange(labels).repeat(draws))
-    result = np.empty((images, draws, labels))
+    result, times = np.empty((images, draws, labels)), np.empty((images, draws))
     for number in range(images):
-        block = Draws(seed, number.to_bytes(4), model.latent_shape).block(0, draws)
+        found = Draws(seed, number.to_bytes(4), model.latent_shape)
+        block, times[number] = found.block(0, draws), found.times(0, draws)
         t, noise = block.t.repeat_interleave(labels), block.noise.repeat_interleave(labels, 0)
         noisy = model.mix(clean[number].expand(draws * labels, -1, -1, -1), noise, t)
         residual = (model.noise(noisy, t, rows) - noise).flatten(1)
         result[number] = residual.square().mean(1).reshape(draws, labels).numpy()
-    return Tables(clean, result)
+    return Tables(clean, result, times)
 
 
-def eliminate(errors: NDArray[np.float64], rules: StoppingRules) -> Ranking:
+def eliminate(errors: NDArray[np.float64], rules: StoppingRules, times: NDArray[np.float64] | None = None) -> Ranking:
     """Run the elimination on one image's error table; labels are named by their column."""
     labels = [str(column) for column in range(errors.shape[1])]
     elimination = Elimination(labels, [1] * len(labels), rules)
     while count := elimination.next_draws():
-        block = errors[elimination.draws : elimination.draws + count].copy()
+        part = slice(elimination.draws, elimination.draws + count)
+        block = errors[part].copy()
         block[:, ~elimination.remaining] = np.nan
-        elimination.add_errors(block)
+        elimination.add_errors(block, None if times is None else times[part])
     return elimination.ranking("image", {}, None, finished=True)

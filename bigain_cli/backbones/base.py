@@ -66,6 +66,7 @@ class Backbone(Protocol):
     score: str  # the score that was measured to be best
     compress: str  # the compression that was measured to be best for classifying
     draws: int | None  # per label; more were measured not to improve accuracy
+    least_draws: int | None  # that settle an answer, if its errors were measured to have no rare part; else many
     template: str  # of a label's prompt
     sampling: Sampling  # the best settings for generating
 

@@ -28,6 +28,7 @@ def check_card(card: Any) -> None:
         (card.temperature is None or _number(card.temperature, 0), "temperature must be a positive number"),
         (_count(card.patch), "patch must be a whole number from 1 up"),
         (card.draws is None or _count(card.draws), "draws must be a whole number from 1 up"),
+        (card.least_draws is None or _count(card.least_draws), "least_draws must be a whole number from 1 up"),
         (sampling.steps is None or _count(sampling.steps), "sampling.steps must be a whole number from 1 up"),
         (sampling.guidance is None or _number(sampling.guidance, -MOST), "sampling.guidance must be a number"),
         (sampling.sampler is None or isinstance(sampling.sampler, str), "sampling.sampler must be a text"),

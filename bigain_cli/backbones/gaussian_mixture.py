@@ -41,6 +41,7 @@ class GaussianMixture:
     score: str = "l2"
     compress: str = "none"
     draws: int | None = None
+    least_draws: int | None = 16
     template: str = DEFAULT_TEMPLATE
     sampling: Sampling = Sampling(guidance=1.0)  # noqa: RUF009 (frozen)
     scale: int = 1

@@ -46,6 +46,7 @@ class ModelCard:
     temperature: float | None = None  # of the probabilities under `score`, in its units
     compress: str = "none"
     draws: int | None = None  # the most per label that were measured to pay
+    least_draws: int | None = None  # the fewest that were measured to settle an answer rightly
     sampling: Sampling = field(default_factory=Sampling)
     times: tuple[float, float] = (0.0, 1.0)  # the share of the schedule that timesteps are drawn from
     patch: int = 1  # pixels along a side of one position of a U-Net without a VAE

@@ -34,7 +34,8 @@ class NetworkBackbone:
         self.name, self.identity = parts.name, parts.identity
         card = parts.card
         self.score, self.temperature = card.score, card.temperature
-        self.compress, self.draws, self.template = card.compress, card.draws, card.template
+        self.compress, self.template = card.compress, card.template
+        self.draws, self.least_draws = card.draws, card.least_draws
         self.timesteps, self.timestep_range = len(process), card.timestep_range(len(process))
         self.sampling = card.sampling.with_guidance(guidance)
         self.schedule = parts.config("scheduler")

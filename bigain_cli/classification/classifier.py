@@ -91,7 +91,7 @@ class Classification:
         min_probability: float | None = None,
     ) -> None:
         self.backbone = backbone = as_backbone(backbone)
-        self.rules = (rules or StoppingRules()).for_model(backbone.score, backbone.draws)
+        self.rules = (rules or StoppingRules()).for_model(backbone.score, backbone.draws, backbone.least_draws)
         self.labels = own_labels(backbone.class_names, backbone.name) if labels is None else as_label_set(labels)
         self.competing = label_prompts(self.labels, templates, reject, backbone.vocabulary, backbone.template)
         check_min_probability(min_probability, [label.name for label in self.competing])

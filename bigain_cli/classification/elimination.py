@@ -7,12 +7,14 @@ Keeps the whole error table. Must not know images or networks.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bigain_cli.classification import estimators
+from bigain_cli.classification.confidence import GapRules, half_widths, paired_gaps
 from bigain_cli.classification.ranking import RankedLabel, Ranking
 from bigain_cli.classification.stopping import StoppingRules
 from bigain_cli.registry import DEFAULT_SCORE, SCHEDULES, SCORES, attribute
@@ -35,7 +37,8 @@ class Elimination:
         self.schedule = SCHEDULES[rules.schedule]
         self._keep = attribute(self.schedule.keep)
         score = SCORES[rules.score or DEFAULT_SCORE]
-        self._score, self._floor, self.additive = attribute(score.losses), score.floor, score.additive
+        self._score, self.additive = attribute(score.losses), score.additive
+        self._gap_rules = GapRules(rules.confidence, rules.least, score.floor, score.bounded)
         self._ties = np.argsort(np.argsort(np.asarray(labels, dtype=object)))
         self._errors = np.empty((0, len(labels)))
         self._dropped_at = np.full(len(labels), np.iinfo(np.int64).max)  # draws at which a label was dropped
@@ -69,13 +72,19 @@ class Elimination:
         ends = np.cumsum([len(stage) for stage in self.schedule.staged])
         return next((int(end) - self.draws for end in ends if end > self.draws), 0)
 
-    def add_errors(self, errors: NDArray[np.float64]) -> None:
-        """Add a block of errors (NaN for dropped labels), and drop the labels that cannot win."""  # [draws labels]
+    def add_errors(self, errors: NDArray[np.float64], times: NDArray[np.float64] | None = None) -> None:
+        """Add a block of errors (NaN for dropped labels), and drop the labels that cannot win.
+
+        The draws' times lie between 0 and 1; without them, they are those of van der Corput's order.
+        """  # [draws labels], [draws]
         self._errors = np.concatenate([self._errors, errors])
+        if times is not None:
+            before = self._gap_rules.times_of(self.draws - len(errors))
+            self._gap_rules = replace(self._gap_rules, times=np.concatenate([before, times]))
         self.evaluations += len(errors) * self.cost
         losses = self._losses()
         leader = estimators.leader_of(losses, self.remaining, self._ties)
-        kept = self._keep(losses, self.remaining, leader, self.rules.confidence, self._floor)
+        kept = self._keep(losses, self.remaining, leader, self._gap_rules)
         self._dropped_at[self.remaining & ~kept] = self.draws
         self.remaining = kept
 
@@ -88,7 +97,7 @@ class Elimination:
         losses = self._losses()
         leader, order = self._ordered(losses)
         contenders = self._contenders(losses, leader)
-        probabilities = estimators.probabilities(losses, leader, self.temperature, self._floor)
+        probabilities = estimators.probabilities(losses, leader, self.temperature, self._gap_rules)
         counts = (~np.isnan(losses)).sum(axis=0)
         gaps, errors, half_widths = self._gaps(losses, leader)
         ranked = tuple(
@@ -145,7 +154,7 @@ class Elimination:
     def _ordered(self, losses: estimators.Table) -> tuple[int, NDArray[np.int64]]:
         """Return the leader, and all labels in order; the first two have every draw."""
         leader = estimators.leader_of(losses, self.remaining, self._ties)
-        gaps = self._gaps(losses, leader)[0]
+        gaps = paired_gaps(losses, leader, self._gap_rules).means
         dropped = np.where(self.remaining, 0, np.where(self._dropped_at == self.draws, 1, 2))
         return leader, np.lexsort((self._ties, gaps, dropped))
 
@@ -156,10 +165,9 @@ class Elimination:
         """Return the labels that do not differ significantly from the leader; without a test, by the race."""
         if self._keep in (estimators.race, estimators.ttest):
             return self.remaining
-        return estimators.race(losses, self.remaining, leader, self.rules.confidence, self._floor)
+        return estimators.contenders(losses, self.remaining, leader, self._gap_rules)
 
     def _gaps(self, losses: estimators.Table, leader: int) -> tuple[estimators.Table, ...]:
         """Return each label's gap to the leader, its standard error, and half the width of its interval."""
-        means, spread, counts = estimators.paired_differences(losses, leader, self._floor)
-        alpha = estimators.alpha_per_label(self.rules.confidence, len(self.labels))
-        return means, estimators.standard_error(spread, counts), estimators.half_width(spread, counts, alpha)
+        gaps = paired_gaps(losses, leader, self._gap_rules)
+        return gaps.means, gaps.errors, half_widths(losses, leader, self._gap_rules)

@@ -7,16 +7,17 @@ Only paired differences over shared draws are compared. Must not know networks.
 from __future__ import annotations
 
 import math
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bigain_cli.classification.confidence import GapRules, half_widths, paired_gaps, t_quantile
+from bigain_cli.registry import BLOCK
+
 Table = NDArray[np.float64]  # [draws labels]
 Mask = NDArray[np.bool_]  # [labels]
 
-TIGHTEST_AT = 32  # the number of draws for which the confidence sequence is tightest
-LEAST_DRAWS = 8  # fewer draws say too little about the spread
+PLAIN = GapRules()
 TTEST_LEAST_DRAWS, TTEST_P = 20, 2e-3
 STAGED_DRAWS, STAGED_KEEP = 5, 5
 TINY = 1e-12  # the least mean square that is taken a logarithm of
@@ -52,45 +53,6 @@ def vote(errors: Table) -> Table:
     return np.where(np.isnan(errors), np.nan, -wins / wins.sum(axis=1, keepdims=True))
 
 
-# Paired comparison.
-
-
-def paired_differences(losses: Table, leader: int, floor: float = 0.0) -> tuple[Table, Table, Table]:
-    """Return mean, spread and number of each label's shared differences to the leader (positive: worse).
-
-    `floor`² / n is added to the variance: n equal votes do not show that no vote will ever differ.
-    """
-    differences = losses - losses[:, [leader]]
-    valid = ~np.isnan(differences)
-    counts = valid.sum(axis=0)
-    means = np.where(valid, differences, 0).sum(axis=0) / np.maximum(counts, 1)
-    squares = (np.where(valid, differences - means, 0) ** 2).sum(axis=0)
-    variance = squares / np.maximum(counts - 1, 1) + floor**2 / np.maximum(counts, 1)
-    return means, np.sqrt(variance), counts
-
-
-def standard_error(spread: Table, counts: Table) -> Table:
-    """Return the standard error of each mean difference."""
-    return spread / np.sqrt(np.maximum(counts, 1))
-
-
-def half_width(spread: Table, counts: Table, alpha: float) -> Table:
-    """Return the half-width of an asymptotic confidence sequence: valid at every number of draws at once.
-
-    spread · sqrt(2 (nρ² + 1) / (n²ρ²) · log(sqrt(nρ² + 1) / α)), with ρ² chosen to be tightest near TIGHTEST_AT draws.
-    Infinite for fewer than LEAST_DRAWS draws.
-    """
-    rho2 = (-2 * math.log(alpha) + math.log(-2 * math.log(alpha)) + 1) / TIGHTEST_AT
-    n = np.maximum(counts, 1)
-    width = spread * np.sqrt(2 * (n * rho2 + 1) / (n**2 * rho2) * np.log(np.sqrt(n * rho2 + 1) / alpha))
-    return np.where(counts < LEAST_DRAWS, np.inf, width)
-
-
-def alpha_per_label(confidence: float, labels: int) -> float:
-    """Return the error probability of each comparison with the leader (Bonferroni)."""
-    return (1 - confidence) / max(labels - 1, 1)
-
-
 def leader_of(losses: Table, remaining: Mask, ties: NDArray[np.int64]) -> int:
     """Return the remaining label with the least mean loss; ties are broken by `ties`, not by position."""
     means = np.where(remaining, np.nansum(losses, axis=0), np.inf)
@@ -100,22 +62,31 @@ def leader_of(losses: Table, remaining: Mask, ties: NDArray[np.int64]) -> int:
 # Schedules: the labels to keep. `remaining` labels have taken every draw of the table.
 
 
-def race(losses: Table, remaining: Mask, leader: int, confidence: float, floor: float = 0.0) -> Mask:
-    """Keep a label until its gap to the leader is significant, however often it is tested."""
-    means, spread, counts = paired_differences(losses, leader, floor)
-    return remaining & ~(means > half_width(spread, counts, alpha_per_label(confidence, losses.shape[1])))
+def race(losses: Table, remaining: Mask, leader: int, rules: GapRules) -> Mask:
+    """Keep a label until its gap to the leader is significant at one of the checks."""
+    return remaining if len(losses) % BLOCK else contenders(losses, remaining, leader, rules)
 
 
-def ttest(losses: Table, remaining: Mask, leader: int, confidence: float, floor: float = 0.0) -> Mask:
+def contenders(losses: Table, remaining: Mask, leader: int, rules: GapRules) -> Mask:
+    """Return the labels whose gap to the leader is not significant, and until an answer may be settled one at least."""
+    gaps = np.where(remaining, paired_gaps(losses, leader, rules).means, np.inf)
+    kept = remaining & ~(gaps > half_widths(losses, leader, rules))
+    if len(losses) < rules.least_draws and remaining.sum() > 1 and kept.sum() < 2:
+        kept[np.argsort(np.where(np.arange(len(gaps)) == leader, np.inf, gaps), kind="stable")[0]] = True
+    return kept
+
+
+def ttest(losses: Table, remaining: Mask, leader: int, rules: GapRules) -> Mask:
     """Keep a label until a paired t-test against the leader gives p < 0.002 (two-sided, as published)."""
-    means, spread, counts = paired_differences(losses, leader, floor)
     n = len(losses)
     if n < TTEST_LEAST_DRAWS:
         return remaining
-    return remaining & ~(means > t_quantile(1 - TTEST_P / 2, n - 1) * spread / np.sqrt(counts))
+    differences = losses - losses[:, [leader]]  # NaN for dropped labels
+    error = np.sqrt((differences.var(axis=0, ddof=1) + rules.floor**2 / n) / n)
+    return remaining & ~(differences.mean(axis=0) > t_quantile(TTEST_P / 2, np.array(n - 1.0)) * error)
 
 
-def staged(losses: Table, remaining: Mask, leader: int, confidence: float, floor: float = 0.0) -> Mask:
+def staged(losses: Table, remaining: Mask, leader: int, rules: GapRules) -> Mask:
     """Keep the five best after the first five draws."""
     if len(losses) < STAGED_DRAWS:
         return remaining
@@ -124,23 +95,14 @@ def staged(losses: Table, remaining: Mask, leader: int, confidence: float, floor
     return remaining & np.isin(np.arange(len(remaining)), best)
 
 
-def fixed(losses: Table, remaining: Mask, leader: int, confidence: float, floor: float = 0.0) -> Mask:
+def fixed(losses: Table, remaining: Mask, leader: int, rules: GapRules) -> Mask:
     """Keep every label to the end."""
     return remaining
 
 
-def t_quantile(probability: float, freedom: int) -> float:
-    """Return Student's t quantile by the Cornish-Fisher series (error below 1e-3 from 19 degrees on)."""
-    z = NormalDist().inv_cdf(probability)
-    return (
-        z
-        + (z**3 + z) / (4 * freedom)
-        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
-        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * freedom**3)
-    )
-
-
-def probabilities(losses: Table, leader: int, temperature: float | None, floor: float = 0.0) -> NDArray[np.float64]:
+def probabilities(
+    losses: Table, leader: int, temperature: float | None, rules: GapRules = PLAIN
+) -> NDArray[np.float64]:
     """Return each label's probability, from its gap to the leader.
 
     With a temperature (in units of the loss, fitted on images with known labels), a softmax over
@@ -151,8 +113,8 @@ def probabilities(losses: Table, leader: int, temperature: float | None, floor: 
     normal log-likelihood ratio of "the gap is as measured" to "there is none": near-ties share the mass, and many
     labels that are clearly worse do not take it from the leader, as they would in a softmax over z.
     """
-    means, spread, counts = paired_differences(losses, leader, floor)
-    error = standard_error(spread, counts)
+    gaps = paired_gaps(losses, leader, rules)
+    means, error, counts = gaps.means, gaps.errors, gaps.counts
     if temperature is not None:
         error = np.where(counts < 2, np.abs(means), error)
         return gap_softmax(np.hypot(temperature, error), np.maximum(means, 0))

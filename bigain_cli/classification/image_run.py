@@ -94,7 +94,7 @@ class ImageRun:
         table = np.full((len(errors), len(self.elimination.remaining)), np.nan)
         for label, cost, end in zip(remaining, costs, np.cumsum(costs), strict=True):
             table[:, label] = errors[:, end - cost : end].mean(axis=1, dtype=np.float64)
-        self.elimination.add_errors(table)
+        self.elimination.add_errors(table, self.draws.times(self.elimination.draws, len(errors)))
 
     def restart(self, elimination: Elimination) -> None:
         """Drop all draws and start again."""

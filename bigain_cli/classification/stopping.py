@@ -13,7 +13,9 @@ from typing import Any
 
 from bigain_cli.errors import UsageError, check_known
 from bigain_cli.limits import check_counts
-from bigain_cli.registry import SCHEDULES, SCORES, Score
+from bigain_cli.registry import BLOCK, DEFAULT_SCORE, SCHEDULES, SCORES, Score
+
+RARE = 0.03  # what so few of the draws hold is seen before an answer is settled, unless the model was measured
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class StoppingRules:
     budget: int | None = None
     deadline: float | None = None
     score: str | None = None  # by default the model's
+    least_draws: int | None = None  # before an answer may be settled; by default the model's
 
     def __post_init__(self) -> None:
         check_counts(draws=self.draws, budget=self.budget)
@@ -39,7 +42,7 @@ class StoppingRules:
         if fixed is not None and self.draws not in (None, fixed):
             why = f"the {self.schedule} schedule always takes {fixed} draws"
             raise UsageError(f"--draws {self.draws}", why, "Leave out --draws, or use --schedule fixed.")
-        for name, least in (("draws", 1), ("budget", 1), ("deadline", 0)):
+        for name, least in (("draws", 1), ("budget", 1), ("deadline", 0), ("least_draws", 1)):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value >= least and value > 0):
                 hint = f"Leave out --{name} for no such limit."
@@ -49,6 +52,18 @@ class StoppingRules:
     def most_draws(self) -> int:
         """The most draws of a label: the limit that is set, or the schedule's."""
         return self.draws or SCHEDULES[self.schedule].draws
+
+    @property
+    def bounded(self) -> bool:
+        """Whether differences of the score are bounded, so that intervals hold at any number of draws."""
+        return SCORES[self.score or DEFAULT_SCORE].bounded
+
+    @property
+    def least(self) -> int:
+        """The draws before an answer may be settled: those set, or as many as show what 3 % of the draws hold."""
+        if self.bounded:
+            return 1
+        return self.least_draws or BLOCK * math.ceil(math.log((1 - self.confidence) / 2) / math.log(1 - RARE) / BLOCK)
 
     def most_evaluations(self, prompts: Sequence[int], planned: bool) -> int:
         """Return the most evaluations of one image, from each label's prompts; a plan takes one more per draw."""
@@ -63,11 +78,13 @@ class StoppingRules:
             why = f"one draw of all {labels} labels takes {evaluations} evaluations"
             raise UsageError(f"--budget {self.budget}", why, "Raise the budget or give fewer labels.")
 
-    def for_model(self, score: str, draws: int | None = None) -> StoppingRules:
-        """Return these rules with the model's defaults: its score, and its draws if they are fewer."""
+    def for_model(self, score: str, draws: int | None = None, least_draws: int | None = None) -> StoppingRules:
+        """Return these rules with the model's defaults: its score, its least draws, and its draws if they are fewer."""
         schedule = SCHEDULES[self.schedule]
         fewer = self.draws is None and draws is not None and not schedule.staged and draws < schedule.draws
-        return dataclasses.replace(self, score=self.score or score, draws=draws if fewer else self.draws)
+        least_draws = self.least_draws or least_draws
+        draws = draws if fewer else self.draws
+        return dataclasses.replace(self, score=self.score or score, draws=draws, least_draws=least_draws)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the rules for a record, without limits that are not set."""
@@ -76,7 +93,9 @@ class StoppingRules:
             "schedule": self.schedule,
             "confidence": self.confidence,
             "max_draws": self.most_draws,
+            "least_draws": self.least,
             "score": self.score,
+            "interval": "finite-sample" if self.bounded else "asymptotic",
             **limits,
         }
 

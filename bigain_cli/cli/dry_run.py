@@ -28,7 +28,7 @@ def dry_run(request: ClassifyRequest, messages: Messages) -> int:
         raise UsageError(f"--dry-run -m {request.model}", "its classes are not known before it is downloaded", hint)
     request.check_output()
     card, location = model.card, model.location
-    rules = request.rules.for_model(card.score, card.draws)
+    rules = request.rules.for_model(card.score, card.draws, card.least_draws)
     if request.heatmap is not None:
         check_folder(request.heatmap)
         mappable_score(rules.score or card.score)
