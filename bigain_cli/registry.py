@@ -85,7 +85,7 @@ _FIRST = (125, 325, 525, 725, 925)
 _OTHERS = tuple(t for t in range(25, 1000, 50) if t not in _FIRST)
 
 SCHEDULES = {
-    "race": Schedule(f"{_ESTIMATORS}:race", "eliminate a label once its gap is significant, tested after each block"),
+    "race": Schedule(f"{_ESTIMATORS}:race", "eliminate a label once its gap is significant"),
     "ttest": Schedule(f"{_ESTIMATORS}:ttest", "eliminate a label at p < 0.002, from 20 draws on"),
     "staged": Schedule(
         f"{_ESTIMATORS}:staged",

@@ -48,7 +48,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "empty.txt": "",
         "comments.txt": "# nothing\n\n",
         "old.csv": "old",
-        "old.jsonl": "",
+        "old.jsonl": '{"id": "x"}\n',
         "pickle.ckpt": "",
         "paths.txt": "photo.jpg\n",
     }

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import doc_pages
+import make_doc_images
 import pytest
 import typer
 import write_option_docs
@@ -256,3 +257,9 @@ def test_json_examples_are_json() -> None:
 def test_pages_do_not_depend_on_this_machine() -> None:
     for name, text in PAGES.items():
         assert os.path.expanduser("~") + "/" not in text and "/work/" not in text, name
+
+
+def test_screenshots_are_of_the_page_and_the_live_table_as_they_are() -> None:
+    assert json.loads(make_doc_images.MADE_FROM.read_text()) == make_doc_images.digests(), (
+        "the page or the live table has changed: python tools/make_doc_images.py"
+    )

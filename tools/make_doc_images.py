@@ -8,8 +8,10 @@ Runs the command as it is now, with the embedded model, in a folder of its own. 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import io
 import itertools
+import json
 import os
 import pty
 import re
@@ -34,10 +36,14 @@ from bigain_cli.labels.templates import fill
 IMAGES = DOCS / "images"
 MOST_BYTES = 500_000  # of all of them together
 SEEDS = {"cat": 2, "ship": 2, "horse": 0, "truck": 2, "deer": 1, "airplane": 2}  # of the images in the report
-WATCHED = ("cat", 1)  # an image between whose first two labels the race takes a while
+WATCHED = ("cat", 2)  # an image between whose first two labels the race takes a while
 REPORT_SIZE = (1280, 650)
 COLUMNS, LINES = 80, 24
-WINDOW = (740, 330)  # pixels that the terminal takes
+WIDE, LINE, MARGIN = 740, 19, 14  # pixels of the terminal: its width, the height of a line, and around the text
+SPARE = 200  # pixels that a headless browser may take from its window's height
+MADE_FROM = IMAGES / "made_from.json"  # digests of what the images show
+SHOWN = ("outputs/page/*", "outputs/html_article.py", "outputs/html_report.py", "outputs/live_table.py")
+TABLE = "gap to the leader"  # of the live table
 LONGEST, LAST = 1.2, 4000  # seconds of a frame at most, and milliseconds of the last one
 TOGETHER = 0.05  # seconds within which what is written belongs to one state of the screen
 COMMAND = [sys.executable, "-m", "bigain"]
@@ -59,7 +65,7 @@ def screenshot(page: Path, image: Path, size: tuple[int, int]) -> Image.Image:
     """Show a page in a browser window of a size, and return what it shows."""
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--force-device-scale-factor=1"]
-    window = f"--window-size={size[0]},{size[1]}"
+    window = f"--window-size={size[0]},{size[1] + SPARE}"
     subprocess.run(
         [browser, *flags, window, f"--screenshot={image}", page.as_uri()],
         check=True,
@@ -68,7 +74,7 @@ def screenshot(page: Path, image: Path, size: tuple[int, int]) -> Image.Image:
         timeout=120,
     )
     with Image.open(image) as shown:
-        return shown.convert("RGB")
+        return shown.convert("RGB").crop((0, 0, *size))
 
 
 def generate_image(kind: str, seed: int, path: Path) -> None:
@@ -94,8 +100,9 @@ def save_png(image: Image.Image, path: Path) -> None:
 def watch(folder: Path) -> None:
     """Save the live table of one image as an animation, frame by frame as a terminal shows it."""
     generate_image(*WATCHED, folder / "cat.png")
-    frames = terminal_frames(folder, "classify", "cat.png", "--draws", "160", "--watch")
-    shown = [screenshot_of_text(text, folder) for text, _ in frames]
+    frames = whole_frames(terminal_frames(folder, "classify", "cat.png", "--draws", "160", "--watch"))
+    lines = max(lines_of(text) for text, _ in frames)
+    shown = [screenshot_of_text(text, folder, lines) for text, _ in frames]
     moments = [moment for _, moment in frames]
     lasting = [round(1000 * min(after - before, LONGEST)) for before, after in itertools.pairwise(moments)]
     palette = shown[-1].quantize(32, dither=Image.Dither.NONE)
@@ -103,6 +110,18 @@ def watch(folder: Path) -> None:
     first.save(
         IMAGES / "watch.gif", save_all=True, append_images=others, duration=[*lasting, LAST], loop=0, optimize=True
     )
+
+
+def lines_of(text: str) -> int:
+    """Count the lines that a text takes on the terminal."""
+    plain = Text.from_ansi(text).plain.rstrip()
+    return sum(max(1, -(-len(line) // COLUMNS)) for line in plain.split("\n"))
+
+
+def whole_frames(frames: list[tuple[str, float]]) -> list[tuple[str, float]]:
+    """Return the frames without those in which only a part of the table was there yet."""
+    full = max(text.count("\n") for text, _ in frames if TABLE in text)
+    return [(text, moment) for text, moment in frames if TABLE not in text or text.count("\n") == full]
 
 
 def terminal_frames(folder: Path, *arguments: str) -> list[tuple[str, float]]:
@@ -158,15 +177,25 @@ class Screen:
         return "\n".join(self._lines)
 
 
-def screenshot_of_text(text: str, folder: Path) -> Image.Image:
-    """Show a terminal's text in a browser."""
+def screenshot_of_text(text: str, folder: Path, lines: int) -> Image.Image:
+    """Show a terminal of so many lines in a browser."""
     console = Console(width=COLUMNS, height=LINES, record=True, file=io.StringIO(), force_terminal=True)
     console.print(Text.from_ansi(text))
     body = console.export_html(theme=MONOKAI, inline_styles=True)
-    style = "<style>body{margin:14px;background:#0d1117!important}pre{font:14px/1.35 monospace;margin:0}</style>"
+    style = f"body{{margin:{MARGIN}px;background:#0d1117!important}}pre{{font:14px/{LINE}px monospace;margin:0}}"
     page = folder / "frame.html"
-    page.write_text(body.replace("</head>", f"{style}</head>"))
-    return screenshot(page, folder / "frame.png", WINDOW)
+    page.write_text(body.replace("</head>", f"<style>{style}</style></head>"))
+    return screenshot(page, folder / "frame.png", (WIDE, lines * LINE + 2 * MARGIN))
+
+
+def digests() -> dict[str, str]:
+    """Return the digests of the files that decide what the images show."""
+    package = ROOT / "bigain_cli"
+    files = sorted(path for pattern in SHOWN for path in package.glob(pattern) if path.is_file())
+    return {
+        path.relative_to(ROOT).as_posix(): hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
+        for path in files
+    }
 
 
 def main() -> None:
@@ -176,6 +205,7 @@ def main() -> None:
         folder = Path(name)
         report(folder)
         watch(folder)
+    MADE_FROM.write_text(json.dumps(digests(), indent=1) + "\n")
     sizes = {path.name: path.stat().st_size for path in sorted(IMAGES.iterdir())}
     print(", ".join(f"{name} {size / 1e3:.0f} kB" for name, size in sizes.items()))
     if sum(sizes.values()) > MOST_BYTES:

@@ -136,7 +136,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "offsets beyond": ({"offsets": torch.tensor([0, 9, 10, 10**9])}, "offsets leave the .* bytes"),
     "offsets before": ({"offsets": torch.tensor([-9, 9, 10, 12])}, "offsets leave the .* bytes"),
     "few offsets": ({"offsets": torch.tensor([0, 9])}, "2 offsets do not fit 3 labels"),
-    "no offsets": ({"offsets": torch.zeros(0, dtype=torch.int64)}, "not a row of integers"),
+    "no offsets": ({"offsets": torch.zeros(0, dtype=torch.int64)}, "0 offsets do not fit 3 labels"),
     "large label": ({"labels": torch.tensor([0, 1, 2])}, r"label 2 has no name. Its metadata entry classes names 2"),
     "negative label": ({"labels": torch.tensor([0, 1, -1])}, "label -1 has no name"),
     "float labels": ({"labels": torch.zeros(3)}, "labels is not a row of integers"),

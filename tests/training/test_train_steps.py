@@ -323,7 +323,7 @@ BAD = {
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in BAD.items() for value in values])
 def test_a_bad_setting_is_named(name: str, value: Any) -> None:
-    with pytest.raises(UsageError, match=f"^{name} .*: .+\\. .+"):
+    with pytest.raises(UsageError, match=f"^(--)?{name} .*: .+\\. .+"):
         Recipe(**{name: value})
 
 
