@@ -62,4 +62,4 @@ def test_busy_neighbours_cost_their_share_and_no_more(place: Path, capsys: pytes
             busy.append(benchmark_busy_machine.seconds(command, {}))
     with capsys.disabled():
         sys.stdout.write(f"\n  {min(idle):.2f} s idle, {min(busy):.2f} s beside a busy loop per core\n")
-    assert min(busy) < 3 * min(idle)  # 2.5 is the aim
+    assert min(busy) < 2.5 * min(idle)
