@@ -121,7 +121,7 @@ def test_byte_order_marks_and_line_ends_do_not_matter(here: Path, suffix: str) -
     assert [label.name for label in read_labels(f"x{suffix}", {}).labels] == ["cat", "dog"]
 
 
-INLINE = "An inline list has commas: cat,dog (one label: cat, with --reject)."
+INLINE = "An inline list has commas: cat,dog. One label alone ends with one: -l cat, --reject."
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def read_labels(spec: str, presets: Mapping[str, Path]) -> LabelSet:
     if "," in spec:
         return LabelSet(from_list(spec, INLINE_LIST), INLINE_LIST)
     known = did_you_mean(spec, presets, f"Presets: {listed(presets)}." if presets else "")
-    hint = f"{known} An inline list has commas: cat,dog (one label: cat, with --reject).".strip()
+    hint = f"{known} An inline list has commas: cat,dog. One label alone ends with one: -l cat, --reject.".strip()
     raise UsageError(f"labels {spec!r}", "neither a file nor a preset", hint)
 
 
