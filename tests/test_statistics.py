@@ -163,20 +163,19 @@ def test_synthetic_gaps_are_covered_too() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("spread", [0.0, 0.03, 0.06])
+@pytest.mark.parametrize("spread", [0.0, 0.03])
 def test_races_on_the_oracle_are_wrong_at_most_alpha_of_the_time(spread: float, capsys) -> None:
-    """Two thousand images of a mixture, real draws; the truth comes from 1,000 further draws of each image."""
+    """Two thousand images of a mixture, real draws; 1,000 further draws of each tell which label is best, if any is."""
     model = mixture(classes=3, per_class=1, spread=spread)
-    raced, further = error_tables(model, RACES, 128), error_tables(model, RACES, 1000, seed=1, like=0)
+    raced = error_tables(model, RACES, 128)
+    truth = error_tables(model, RACES, 1000, seed=1, like=0).errors.mean(axis=1) if spread else np.zeros((RACES, 3))
     outcomes = [eliminate(*table) for table in zip(raced.errors, repeat(ENOUGH), raced.times, strict=False)]
     decided = sum(outcome.settled for outcome in outcomes)
-    wrong = sum(
-        o.settled and (spread == 0 or int(o.label) != best) for o, best in zip(outcomes, further.best, strict=True)
-    )
-    gaps = [further.errors[i].mean(axis=0) for i in range(RACES)]
+    best = truth.argmin(axis=1)
+    wrong = sum(o.settled and (not spread or int(o.label) != b) for o, b in zip(outcomes, best, strict=True))
     covered = sum(
         o.gap_interval[0] <= gap[int(o.runner_up)] - gap[int(o.label)] <= o.gap_interval[1]
-        for o, gap in zip(outcomes, gaps, strict=True)
+        for o, gap in zip(outcomes, truth, strict=True)
     )
     with capsys.disabled():
         print(
