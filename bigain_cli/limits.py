@@ -6,9 +6,10 @@ anything is allocated for it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeGuard
 
 from bigain_cli.errors import UsageError
 
@@ -35,14 +36,26 @@ MOST_PIXELS = 1 << 28  # of a batch of a training
 MOST_IMAGES = 1_000_000  # of one run of `generate`
 MOST_TEXT = 64 << 20  # bytes of a file of labels, prompts or settings
 MOST_LINE = 64 << 20  # bytes of a record
+MOST_HEADER = 100_000_000  # bytes; the limit of safetensors itself
+_UNREADABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def check_counts(**counts: Any) -> None:
     """Refuse whole numbers beyond what makes sense; what is no whole number is left to others."""
     for name, value in counts.items():
-        if isinstance(value, int) and not isinstance(value, bool) and abs(value) > (most := MOST.get(name, OTHERS)):
+        if is_whole(value) and abs(value) > (most := MOST.get(name, OTHERS)):
             option = OPTIONS.get(name, f"--{name.replace('_', '-')}")
             raise UsageError(f"{option} {shown(value)}", f"out of range: at most {most:,} is possible", "Ask for less.")
+
+
+def is_whole(value: object) -> TypeGuard[int]:
+    """Return whether this is a whole number; true and false are none."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_readable(text: str) -> bool:
+    """Return whether a name or a prompt says anything: it is not blank, and has no NUL and no half of a letter."""
+    return bool(text.strip()) and not _UNREADABLE.search(text)
 
 
 def shown(value: int) -> str:

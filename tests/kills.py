@@ -53,7 +53,7 @@ class Case:
 
 
 @dataclass
-class Tally:
+class Counts:
     """What was found."""
 
     kills: Counter[str] = field(default_factory=Counter)  # by case and signal
@@ -202,7 +202,7 @@ class Suite:
     """Runs cases in folders of their own."""
 
     def __init__(self, root: Path, seed: int) -> None:
-        self.root, self.chance, self.tally = root, np.random.default_rng(seed), Tally()
+        self.root, self.chance, self.counts = root, np.random.default_rng(seed), Counts()
         (root / "place").mkdir(parents=True)
         (root / "streams").mkdir()
         make_place(root / "place")
@@ -262,13 +262,13 @@ class Suite:
         assert done.code == 0, done.err
         return time.monotonic() - began
 
-    def run(self, kills: int) -> Tally:
+    def run(self, kills: int) -> Counts:
         """Kill so many runs, in turn of all kinds."""
         names, shares = list(self.cases), np.array([case.share for case in self.cases.values()])
-        while self.tally.kills.total() < kills:
+        while self.counts.kills.total() < kills:
             self._chain(str(self.chance.choice(names, p=shares / shares.sum())), int(self.chance.integers(1, 6)))
         self.forks.close()
-        return self.tally
+        return self.counts
 
     def _chain(self, name: str, kills: int) -> None:
         """Kill a command a few times in the same folder, then run it to its end."""
@@ -286,7 +286,7 @@ class Suite:
                 self.seconds[name] *= 0.8
                 break
             self.seconds[name] *= 1.05  # so that moments fit the machine, however busy it is now
-            self.tally.kills[f"{name}: {how}"] += 1
+            self.counts.kills[f"{name}: {how}"] += 1
             if "Traceback" in result.err or (result.code >= 0 and result.code not in (129, 130, 143)):
                 self._note(name, how, f"exit code {result.code}: {result.err[-300:]}")
             if result.code < 0:  # maybe before it has begun, or after all is written
@@ -334,7 +334,7 @@ class Suite:
                 os.kill(self.forks.pid, each)
 
     def _note(self, name: str, how: str, problem: str) -> None:
-        self.tally.problems.append(f"{name}, {how}, run-{self._number}: {problem}")
+        self.counts.problems.append(f"{name}, {how}, run-{self._number}: {problem}")
 
 
 def main() -> None:
@@ -345,12 +345,12 @@ def main() -> None:
     given = options.parse_args()
     with tempfile.TemporaryDirectory() as root:
         began = time.monotonic()
-        tally = Suite(Path(root) / "suite", given.seed).run(given.kills)
-        for name, count in sorted(tally.kills.items()):
+        counts = Suite(Path(root) / "suite", given.seed).run(given.kills)
+        for name, count in sorted(counts.kills.items()):
             print(f"{count:5} {name[:60]}")
-        print(f"{tally.kills.total()} kills in {time.monotonic() - began:.0f} s, {len(tally.problems)} problems")
-        print("\n".join(tally.problems))
-    sys.exit(bool(tally.problems))
+        print(f"{counts.kills.total()} kills in {time.monotonic() - began:.0f} s, {len(counts.problems)} problems")
+        print("\n".join(counts.problems))
+    sys.exit(bool(counts.problems))
 
 
 if __name__ == "__main__":

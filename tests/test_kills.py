@@ -12,7 +12,7 @@ KILLS = 30  # by hand more: see kills.py
 
 @pytest.mark.slow
 def test_random_kills_tear_nothing_lose_nothing_and_leave_nothing(tmp_path: Path) -> None:
-    tally = Suite(tmp_path / "suite", seed=0).run(KILLS)
-    assert tally.problems == []
-    assert {name.rpartition(": ")[2] for name in tally.kills} == set(HOW)
-    assert {name.split()[0] for name in tally.kills} == {"classify", "generate", "evaluate", "train"}
+    counts = Suite(tmp_path / "suite", seed=0).run(KILLS)
+    assert counts.problems == []
+    assert {name.rpartition(": ")[2] for name in counts.kills} == set(HOW)
+    assert {name.split()[0] for name in counts.kills} == {"classify", "generate", "evaluate", "train"}

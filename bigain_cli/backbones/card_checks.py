@@ -6,15 +6,14 @@ Must not import torch.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bigain_cli.compress.spec import parse
 from bigain_cli.errors import UsageError
+from bigain_cli.limits import is_readable, is_whole
 from bigain_cli.registry import SCORES
 
-_NO_TEXT = re.compile("[\0\ud800-\udfff]")
 MOST = 100_000  # draws, steps, pixels along a side
 
 
@@ -34,10 +33,7 @@ def check_card(card: Any) -> None:
         (sampling.sampler is None or isinstance(sampling.sampler, str), "sampling.sampler must be a text"),
         (isinstance(card.about, Mapping), "about must be a table"),
         (all(card.classes.values()), "each of the classes must have a name"),
-        (
-            not any(_NO_TEXT.search(text) or not text.strip() for text in _texts(card)),
-            "a name or a template is no plain text",
-        ),
+        (all(map(is_readable, _texts(card))), "a name or a template is no plain text"),
         (all("{}" in text for text in card.templates), "each of the templates must have {} for the name"),
     )
     for holds, why in rules:
@@ -67,4 +63,4 @@ def _number(value: Any, above: float) -> bool:
 
 
 def _count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST
+    return is_whole(value) and 1 <= value <= MOST

@@ -13,12 +13,12 @@ from typing import Any
 
 from bigain_cli.errors import ModelError
 from bigain_cli.json_text import read_json
+from bigain_cli.limits import MOST_HEADER, is_whole
 
 FETCH_AGAIN = "Fetch or save the model again."
 SAVE_AGAIN = "Save the model again with safe_serialization=True."
 VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
 SHORTEST_PROMPT = 3  # tokens: a beginning, a word, an end
-MOST_HEADER = 100_000_000  # bytes; the limit of safetensors itself
 LARGEST, DEEPEST = 1 << 20, 200  # whole numbers in a network's configuration, and its numbers of layers
 _LAYERS = re.compile(r"num_(hidden_)?layers|layers_per_block|transformer_layers_per_block")
 _LEADS_ELSEWHERE = {
@@ -76,7 +76,7 @@ def check_config(what: str, config: Mapping[str, Any]) -> None:
 def whole_number(what: str, config: Mapping[str, Any], key: str) -> int:
     """Return an entry of a configuration that must be a whole number from 1 up."""
     value = config.get(key)
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= LARGEST:
+    if not is_whole(value) or not 1 <= value <= LARGEST:
         raise ModelError(what, f"{key} is {value!r}, not a whole number from 1 to {LARGEST}", FETCH_AGAIN)
     return value
 

@@ -81,9 +81,8 @@ def ttest(losses: Table, remaining: Mask, leader: int, rules: GapRules) -> Mask:
     n = len(losses)
     if n < TTEST_LEAST_DRAWS:
         return remaining
-    differences = losses - losses[:, [leader]]  # NaN for dropped labels
-    error = np.sqrt((differences.var(axis=0, ddof=1) + rules.floor**2 / n) / n)
-    return remaining & ~(differences.mean(axis=0) > t_quantile(TTEST_P / 2, np.array(n - 1.0)) * error)
+    gaps = paired_gaps(losses, leader, rules)
+    return remaining & ~(gaps.means > t_quantile(TTEST_P / 2, np.array(n - 1.0)) * gaps.errors)
 
 
 def staged(losses: Table, remaining: Mask, leader: int, rules: GapRules) -> Mask:

@@ -18,7 +18,6 @@ from bigain_cli.cli.options import JSON, MARKDOWN, TEXT, effort_option, model_op
 from bigain_cli.cli.progress import ProgressBar
 from bigain_cli.compress import Spec, parse
 from bigain_cli.outputs.output_format import encode
-from bigain_cli.outputs.text import safe
 from bigain_cli.outputs.whole_files import open_target
 from bigain_cli.registry import DEFAULT_MODEL
 from bigain_cli.version import __version__
@@ -98,7 +97,7 @@ def bench(
             typer.echo(text, nl=False)
         else:
             stream.write(text)
-    messages.closing(closing(found) + (f" → {safe(output)}" if output is not None else ""))
+    messages.closing(closing(found) + (f" → {output}" if output is not None else ""))
     return 0
 
 

@@ -40,7 +40,7 @@ def _not_only_empty_folders(sources: list[Source]) -> Iterator[Source]:
     """Refuse a run over folders that hold no image; anything else that is missing gets a record of its own."""
     errors = [source.error for source in sources if source.error is not None]
     if errors and all(error.kind == "no-images" for error in errors):
-        raise UsageError(errors[0].what, errors[0].why, f"{errors[0].hint}.".replace("..", "."))
+        raise UsageError(errors[0].what, errors[0].why, f"{errors[0].hint}.")
     return iter(sources)
 
 

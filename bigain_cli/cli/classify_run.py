@@ -27,7 +27,7 @@ from bigain_cli.outputs.plotting import can_map
 from bigain_cli.outputs.resume import RecordedIds, read_recorded_ids
 from bigain_cli.outputs.safe_terminal import coloured
 from bigain_cli.outputs.shield import SHIELD
-from bigain_cli.outputs.text import counted, safe
+from bigain_cli.outputs.text import counted
 from bigain_cli.outputs.whole_files import make_folder, open_target
 from bigain_cli.registry import OUTPUTS, attribute
 
@@ -76,8 +76,8 @@ def run_request(request: ClassifyRequest, messages: Messages) -> int:
         messages.note(str(sorting))
     if damaged:
         several = counted(len(damaged), "image")
-        messages.note(f"damaged, and decoded only in part: {several} (the first: {safe(damaged[0])})")
-    target = ", ".join(safe(each) for each in (request.output, folder and f"maps in {folder}") if each)
+        messages.note(f"damaged, and decoded only in part: {several} (the first: {damaged[0]})")
+    target = ", ".join(str(each) for each in (request.output, folder and f"maps in {folder}") if each)
     failures, images = progress.counts.failed + done.failures, progress.counts.images + len(done.ids)
     code = _report_failures(request, messages, failures, images, first)
     messages.closing(progress.counts.sentence(progress.seconds(), request.min_probability, len(done.ids), target))
@@ -88,7 +88,7 @@ def _report_failures(request: ClassifyRequest, messages: Messages, failures: int
     """Say where failures are explained; return the exit code."""
     if failures:
         where = "its record says why" if failures == 1 else "their records say why"
-        example = f" (the first: {safe(first)})" if first and request.output is not None else ""
+        example = f" (the first: {first})" if first and request.output is not None else ""
         messages.error(f"{failures} of {counted(images, 'image')} failed; {where}{example}")
     return 1 if failures else 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import PurePath
 from typing import Any, BinaryIO, cast
 
@@ -20,7 +20,7 @@ from bigain_cli.outputs.html_comparison import ComparisonHtml
 from bigain_cli.outputs.output_format import Layout, encode, opened
 from bigain_cli.outputs.plotting import RISK_COVERAGE, file_beside, rendered
 from bigain_cli.outputs.shield import SHIELD
-from bigain_cli.outputs.text import counted, safe, spoken_time
+from bigain_cli.outputs.text import counted, spoken_time
 from bigain_cli.outputs.whole_files import open_target, write_whole
 
 TOP = 5  # labels per image in a report
@@ -30,11 +30,9 @@ MOST_FAILURES = 3  # that are named one by one
 def run_request(request: EvaluateRequest, messages: Messages) -> int:
     """Evaluate; return 1 if any image failed, else 0."""
     with ExitStack() as open_files:
-        stream: BinaryIO | None = (
-            None  # opened before anything heavy is loaded, so that what cannot be written is known at once
-        )
-        if request.output is not None:
-            stream = cast(BinaryIO, open_files.enter_context(open_target(request.output, request.replace)))
+        # Opened before anything heavy is loaded, so that what cannot be written is known at once.
+        target = nullcontext() if request.output is None else open_target(request.output, request.replace)
+        stream = cast(BinaryIO | None, open_files.enter_context(target))
         run = _start(request, messages)
         report = open_files.enter_context(_open_report(request, run, stream))
         began = time.monotonic()
@@ -53,7 +51,7 @@ def run_request(request: EvaluateRequest, messages: Messages) -> int:
     if summary.failed:
         more = "; --json names them all" if len(summary.failed) > MOST_FAILURES else ""
         messages.error(f"{excluded(len(summary.failed))} for every spec{more}")
-    where = f" → {safe(request.output)}" if request.output is not None else ""
+    where = f" → {request.output}" if request.output is not None else ""
     messages.closing(f"{summary.headline}, in {spoken_time(time.monotonic() - began)}{where}")
     return 1 if summary.failed else 0
 

@@ -20,10 +20,10 @@ from bigain_cli.cli.messages import guard_terminal, write_line
 from bigain_cli.cli.signals import EndingSignal, catch_signals, release_signals
 from bigain_cli.cli.threads import sleep_while_waiting
 from bigain_cli.errors import BigainError
-from bigain_cli.outputs.text import safe
+from bigain_cli.outputs.text import safe, shortened
 
 BUG, INTERRUPTED = 70, 130
-LONGEST_REASON = 300  # letters of a bug's message
+LONGEST_REASON = 300  # letters of a message that repeats what it was given
 GC_THRESHOLDS = (20_000, 50, 100)  # the usual ones cost a second while modules are imported
 
 
@@ -84,7 +84,8 @@ def _run() -> int:
         message = problem.format_message()
         stop = "" if message.endswith((".", "?")) else "."
         command = getattr(getattr(problem, "ctx", None), "command_path", "bigain")
-        return _report(f"bigain: {_short(safe(message))}{stop} See: {command} --help", problem.exit_code)
+        reason = shortened(safe(message), LONGEST_REASON)
+        return _report(f"bigain: {reason}{stop} See: {command} --help", problem.exit_code)
 
 
 def _run_and_catch() -> int:
@@ -112,15 +113,9 @@ def _report_bug(problem: BaseException | None) -> int:
     """Say that this should not have happened; with --debug, also where."""
     if "--debug" in sys.argv:
         _report("".join(traceback.format_exception(problem)).rstrip(), BUG)
-    text = _short(" ".join(str(problem).split()))
+    text = shortened(" ".join(str(problem).split()), LONGEST_REASON)
     reason = f"{type(problem).__name__}: {text}" if text else type(problem).__name__
     return _report(f"bigain: this is a bug in bigain: {reason} (--debug shows where)", BUG)
-
-
-def _short(text: str) -> str:
-    """Return a message without its middle if it is very long, such as one that repeats a number of many digits."""
-    half = LONGEST_REASON // 2
-    return text if len(text) <= LONGEST_REASON else f"{text[:half]} … {text[-half:]}"
 
 
 def _report(message: str, code: int) -> int:

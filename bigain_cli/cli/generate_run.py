@@ -10,7 +10,6 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
-from bigain_cli.backbones.model_locations import resolve
 from bigain_cli.cli.generate_request import GenerateRequest
 from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.model_loading import load_model
@@ -21,13 +20,12 @@ from bigain_cli.generation.options import size_text
 from bigain_cli.generation.zoom import Zoom
 from bigain_cli.outputs.json import line
 from bigain_cli.outputs.output_format import encode
-from bigain_cli.outputs.text import counted, safe, spoken_time
+from bigain_cli.outputs.text import counted, spoken_time
 from bigain_cli.outputs.whole_files import held, make_folder, write_whole
 
 
 def run_request(request: GenerateRequest, messages: Messages) -> int:
     """Generate and write every image."""
-    resolve(request.model)
     generation = _start(request, messages)
     from bigain_cli.generation.generator import GenerationProgress
 
@@ -47,7 +45,7 @@ def run_request(request: GenerateRequest, messages: Messages) -> int:
                 with progress.cleared():
                     writer.write(event)
     images = counted(len(request.prompts) * request.count, "image")
-    messages.closing(f"{images} in {spoken_time(time.monotonic() - began)} → {safe(destination(request.paths))}")
+    messages.closing(f"{images} in {spoken_time(time.monotonic() - began)} → {destination(request.paths)}")
     return 0
 
 

@@ -22,7 +22,7 @@ from bigain_cli.inspection.checks import inspected_spec
 from bigain_cli.inspection.figure import as_text, figure_name, save_figures
 from bigain_cli.outputs.output_format import encode
 from bigain_cli.outputs.plotting import require_plotting
-from bigain_cli.outputs.text import counted, safe, spoken_time
+from bigain_cli.outputs.text import counted, spoken_time
 from bigain_cli.outputs.whole_files import check_folder, check_new, make_folder
 from bigain_cli.registry import DEFAULT_MODEL
 
@@ -73,7 +73,7 @@ def inspect(
     messages, began = Messages.start(quiet), time.monotonic()
     document = _run(source, (model, device, dtype), spec, timesteps, seed, output, messages)
     typer.echo(encode(json.dumps(document, ensure_ascii=False, indent=1) if as_json else as_text(document, wide)))
-    where = f" → {safe(output)}" if output is not None else ""
+    where = f" → {output}" if output is not None else ""
     steps = f"1 image at {counted(len(timesteps), 'timestep')}"
     messages.closing(f"{steps} in {spoken_time(time.monotonic() - began)}{where}")
     return 0

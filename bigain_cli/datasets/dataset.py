@@ -15,10 +15,10 @@ from PIL.Image import Image
 from bigain_cli.errors import InputError, UsageError
 from bigain_cli.images import Source
 from bigain_cli.labels import Label, LabelSet, presets, read_labels
+from bigain_cli.limits import is_readable
 from bigain_cli.near_names import did_you_mean, listed
 
 SEEDS = 2**64
-_NO_TEXT = re.compile("[\0\ud800-\udfff]")
 CHOICE_STREAM = 0xE7A1  # separates these random numbers from others of the same seed
 
 
@@ -65,7 +65,7 @@ class Dataset:
 
     def __post_init__(self) -> None:
         for name in self.classes:
-            if not isinstance(name, str) or not name.strip() or _NO_TEXT.search(name):
+            if not isinstance(name, str) or not is_readable(name):
                 why = f"the class {name!r} has no name that can be read, and so no prompt"
                 raise UsageError(f"dataset {self.name}", why, "Give it another name.")
 

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from bigain_cli.limits import is_whole
+
 Check = Callable[[Any], bool]
 
 
@@ -22,7 +24,7 @@ def is_number(value: Any, low: float = -math.inf, high: float = math.inf) -> boo
 
 def is_count(value: Any) -> bool:
     """Return whether this is a whole number from 0 up, of at most eighteen digits."""
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**18
+    return is_whole(value) and 0 <= value < 10**18
 
 
 def is_probability(value: Any) -> bool:

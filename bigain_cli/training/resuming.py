@@ -12,12 +12,12 @@ from typing import Any
 
 from bigain_cli.errors import UsageError
 from bigain_cli.json_text import read_json
+from bigain_cli.limits import MOST_HEADER
 from bigain_cli.training.job import TrainingJob
 from bigain_cli.training.output_folder import checkpoint_of, require_checkpoint
 from bigain_cli.training.recipe import Recipe, differences
 from bigain_cli.training.tokenizer import make_vocabulary
 
-MOST_HEADER = 100 << 20  # bytes; safetensors' own limit
 KEPT = ("device", "every", "validation", "previews")  # what the weights do not depend on
 RECORDED = (*KEPT, "images", "held_out")
 NOTHING = type(None)

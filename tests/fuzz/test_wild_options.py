@@ -159,10 +159,10 @@ def run_case(number: int, place: Path) -> int:
     fill(folder)
     stdin = dice.choice([b"", (folder / "a.png").read_bytes(), b"a.png\n", dice.randbytes(200)])
     done = commands.warm(*words, cwd=folder, input=stdin)
-    told = [word[:60] for word in words]
-    assert done.code in (0, 1, 2), (told, done.code, done.err[-800:])
-    assert "Traceback" not in done.err and "\x1b" not in done.err, (told, done.err[-800:])
-    assert done.code == 0 or done.err.strip(), told
+    shown = [word[:60] for word in words]
+    assert done.code in (0, 1, 2), (shown, done.code, done.err[-800:])
+    assert "Traceback" not in done.err and "\x1b" not in done.err, (shown, done.err[-800:])
+    assert done.code == 0 or done.err.strip(), shown
     return done.code
 
 
