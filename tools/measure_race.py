@@ -4,6 +4,7 @@ python tools/measure_race.py laws [--labels 2] [--draws 256]           races of 
 python tools/measure_race.py record MODEL DATA TABLE [--images 520]    every draw's errors of a model, once (minutes)
 python tools/measure_race.py replay TABLE [--draws 32] [--least 16]    races on that table, paired
 python tools/measure_race.py calibrate TABLE [--draws 32]              the probabilities' temperature, and its error
+python tools/measure_race.py confirm RECORDS DATA [--images 100]       settled answers against 64 fresh draws
 
 A table's first draws hold all labels. Labels that are far behind then leave it (`--stages 16,32,… --far 8,7,…`: draws,
 and how many standard errors are far), so that the answer after many draws costs little.
@@ -12,6 +13,7 @@ and how many standard errors are far), so that the answer after many draws costs
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Sequence
@@ -24,7 +26,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from many_races import LAWS, Races, anytime, equal_labels, race_many, stratified
 
-from bigain_cli import load
+from bigain_cli import classify, load
 from bigain_cli.classification.confidence import GapRules, Spread, paired_gaps
 from bigain_cli.classification.estimators import fitted_temperature, gap_softmax
 from bigain_cli.classification.label_prompts import as_label_set, label_prompts
@@ -245,6 +247,21 @@ def calibrate(asked: argparse.Namespace) -> None:
             )
 
 
+def confirm(asked: argparse.Namespace) -> None:
+    """Print how many settled answers of `evaluate --records` have the same winner of their first two in fresh draws."""
+    torch.set_num_threads(1)
+    records = [json.loads(line) for line in Path(asked.records).read_text().splitlines()]
+    settled = [record for record in records if record.get("settled")][: asked.images]
+    images, backbone = load_images(asked.data, 32), load(asked.model)
+    rules, same = StoppingRules("fixed", draws=64), []
+    for record in settled:
+        image = images.image(int(record["id"].rpartition("[")[2].rstrip("]")))
+        labels = [record["label"], record["runner_up"]]
+        (found,) = classify(backbone, [(record["id"], image)], labels, rules=rules, seed=1)
+        same.append(found.label == record["label"])
+    print(f"{sum(same)} of {len(same)} settled answers hold in 64 fresh draws: {share_of(np.array(same))}")
+
+
 def main() -> None:
     """Run one of the measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -258,6 +275,11 @@ def main() -> None:
     each.add_argument("--images", type=int, default=520)
     each.add_argument("--stages", default="16,32")
     each.add_argument("--far", default="8,7")
+    each = verbs.add_parser("confirm")
+    for name in ("records", "data"):
+        each.add_argument(name)
+    each.add_argument("--model", default="mini")
+    each.add_argument("--images", type=int, default=100)
     for verb in ("replay", "calibrate"):
         each = verbs.add_parser(verb)
         each.add_argument("table")
@@ -265,7 +287,7 @@ def main() -> None:
         each.add_argument("--least", type=int, default=16)
         each.add_argument("--temperature", type=float, default=0.0009)
     asked = parser.parse_args()
-    {"laws": laws, "record": record, "replay": replay, "calibrate": calibrate}[asked.verb](asked)
+    {"laws": laws, "record": record, "replay": replay, "calibrate": calibrate, "confirm": confirm}[asked.verb](asked)
 
 
 if __name__ == "__main__":
