@@ -102,6 +102,45 @@ def test_a_line_that_does_not_fit_is_taken_back(tmp_path: Path, monkeypatch: pyt
     assert contents(tmp_path) == {"x.jsonl": b"1\n"}
 
 
+@pytest.mark.parametrize("room", [0, 1, 4, 5])
+@pytest.mark.parametrize("ends", ["well", "with Ctrl-C", "badly"])
+def test_what_finds_no_room_on_its_disk_is_saved_in_the_folder_for_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int, ends: str
+) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "full" / "x.json").write_bytes(b"old")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "elsewhere"))
+    path, write = str(tmp_path / "full" / "x.json"), os.write
+
+    def write_what_fits(descriptor: int, data: bytes) -> int:
+        file = os.fstat(descriptor)
+        if file.st_ino != full or not (free := room - file.st_size):
+            return write(descriptor, data) if file.st_ino != full else int(fail())
+        return write(descriptor, data[:free])
+
+    problem: dict[str, type[BaseException]] = {"with Ctrl-C": KeyboardInterrupt, "badly": ZeroDivisionError}
+    caught: BaseException | None = None
+    try:
+        with open_target(path, force=True) as stream:
+            full = os.fstat(stream.descriptor).st_ino
+            monkeypatch.setattr(os, "write", write_what_fits)
+            for piece in (b"12", b"", b"345", b"6"):
+                stream.write(piece)
+            if ends in problem:
+                raise problem[ends]
+    except (WriteError, ZeroDivisionError) as error:
+        caught = error
+    assert contents(tmp_path / "full") == {"x.json": b"old"}
+    saved = contents(tmp_path / "elsewhere")
+    if ends == "badly":
+        assert saved == {} and isinstance(caught, ZeroDivisionError)
+    else:
+        (name,) = saved
+        assert saved[name] == b"123456" and name.endswith(".json")
+        assert str(caught).endswith(f"(No space left on device). It is in {tmp_path / 'elsewhere' / name} now.")
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o444])
 def test_a_file_that_is_replaced_passes_its_permissions_on(tmp_path: Path, name: str, mode: int) -> None:

@@ -21,7 +21,7 @@ from bigain_cli.outputs.output_format import Layout, encode, opened
 from bigain_cli.outputs.plotting import RISK_COVERAGE, file_beside, rendered
 from bigain_cli.outputs.shield import SHIELD
 from bigain_cli.outputs.text import counted, spoken_time
-from bigain_cli.outputs.whole_files import open_target, write_whole
+from bigain_cli.outputs.whole_files import held, open_target, write_whole
 
 TOP = 5  # labels per image in a report
 MOST_FAILURES = 3  # that are named one by one
@@ -33,6 +33,8 @@ def run_request(request: EvaluateRequest, messages: Messages) -> int:
         # Opened before anything heavy is loaded, so that what cannot be written is known at once.
         target = nullcontext() if request.output is None else open_target(request.output, request.replace)
         stream = cast(BinaryIO | None, open_files.enter_context(target))
+        for figure in request.figures:
+            open_files.enter_context(held(figure))
         run = _start(request, messages)
         report = open_files.enter_context(_open_report(request, run, stream))
         began = time.monotonic()

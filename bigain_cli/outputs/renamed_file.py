@@ -7,10 +7,11 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 from bigain_cli.errors import BigainError
+from bigain_cli.outputs.full_disk import MovingStream
 from bigain_cli.outputs.part_folders import PartFolder
 from bigain_cli.outputs.rescue import OpenFile, saved_elsewhere
 from bigain_cli.outputs.shield import SHIELD
@@ -45,7 +46,7 @@ def whole_file(final: Path, path: str, force: bool, alone: bool = False) -> Iter
     """Yield the stream of a file that gets its final name at the end; `alone`: no other process may write it, too.
 
     What was written is kept after success, Ctrl-C or a `BigainError`, and discarded after a failed write or anything
-    else. What cannot have its final name is saved elsewhere.
+    else. What cannot have its final name, or has no room on its disk, is saved elsewhere.
     """
     part = PartFolder(final, path, alone)
     try:
@@ -53,7 +54,8 @@ def whole_file(final: Path, path: str, force: bool, alone: bool = False) -> Iter
             part.make()
         stopped: BaseException | None = None
         descriptor = open_descriptor(part.content, os.O_RDWR | os.O_CREAT | os.O_EXCL, path)
-        with closing(TargetStream(descriptor, path)) as stream:
+        with closing(MovingStream(descriptor, path)) as stream, ExitStack() as unless_kept:
+            unless_kept.callback(stream.discard)
             try:
                 yield stream
             except (KeyboardInterrupt, BigainError) as problem:
@@ -62,6 +64,7 @@ def whole_file(final: Path, path: str, force: bool, alone: bool = False) -> Iter
                 stopped = problem
             with SHIELD:
                 stream.sync()
+                stream.check_place()
                 if os.name == "nt":  # where an open file cannot be renamed
                     stream.close()
                 _put_or_save(stream, part.content, final, force)

@@ -15,6 +15,8 @@ import pytest
 from commands import COLOURS, start, warm
 from PIL import Image
 
+from bigain_cli.outputs.whole_files import held
+
 SLOWLY = ("--schedule", "fixed", "--draws", "8")
 
 
@@ -261,6 +263,13 @@ def test_a_report_shows_every_answer_with_what_would_have_been_right(photos: Pat
     assert result.code == 0 and result.out == b"" and figure.exists()
     assert text.count("<article") == 12 and text.count('data-verdict="wrong"') == 8 and text.count("<img") == 36
     assert '<option value="wrong">wrong (8)</option>' in text and "33.3 [" in text and "true: <bdi>green</bdi>" in text
+
+
+def test_a_figure_has_one_writer(photos: Path, tmp_path: Path) -> None:
+    with held(str(tmp_path / "c.png")):
+        result = evaluate(photos, "--figure", "c.png", cwd=tmp_path)
+    assert result.code == 2 and "c.png: another bigain is writing it" in result.err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_existing_files_stay(photos: Path, tmp_path: Path) -> None:
