@@ -94,7 +94,7 @@ def test_other_models_answer_alike_with_all_imported(model: str, models: dict[st
 def test_a_first_answer_takes_little_longer_than_importing_torch(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = benchmark_first_answer.measure(str(place / "photo.png"), "mini", "cifar10", rounds=3)
+    found = benchmark_first_answer.measure(str(place / "photo.png"), "mini", "cifar10", rounds=2)
     with capsys.disabled():
         sys.stdout.write("\n" + "".join(f"  {name}: {each.clock:.2f}\n" for name, each in found.items()))
     assert list(found.values())[-1].clock < 1.6

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -76,22 +77,18 @@ def test_errors_equal_a_naive_loop(kind: str, models, images) -> None:
     expected = [naive_errors(folder, image, draw, 5, texts) for (_, image), draw in zip(images, draws, strict=False)]
     assert np.ptp(expected[0], axis=1).min() > 1e-6, "the labels must make a difference, or the test says nothing"
     conditions = backbone.condition(texts)
-    orders = [list(range(len(texts))), [2, 0, 3, 1]]
-    for share in (True, False):
-        for batch in BATCHES:
-            for order in orders:
-                for step in (1, -1):
-                    jobs = [
-                        ScoringJob(backbone.encode(image), draw.block(0, 5), order)
-                        for (_, image), draw in list(zip(images, draws, strict=False))[::step]
-                    ]
-                    denoising_errors = DenoisingErrors(
-                        backbone, conditions, False, batch, SharedComputation(backbone, share)
-                    )
-                    denoising_errors.batch = batch  # 7 too, which a user's 7 is rounded down from
-                    got = denoising_errors(jobs)[::step]
-                    for mine, theirs in zip(got, expected, strict=True):
-                        np.testing.assert_allclose(mine, theirs[:, order], rtol=1e-5, atol=1e-5)
+    for number, (share, batch) in enumerate(product((True, False), BATCHES)):
+        order = [2, 0, 3, 1] if number % 2 else list(range(len(texts)))
+        step = -1 if number % 3 else 1  # the order of the images
+        jobs = [
+            ScoringJob(backbone.encode(image), draw.block(0, 5), order)
+            for (_, image), draw in list(zip(images, draws, strict=False))[::step]
+        ]
+        denoising_errors = DenoisingErrors(backbone, conditions, False, batch, SharedComputation(backbone, share))
+        denoising_errors.batch = batch  # 7 too, which a user's 7 is rounded down from
+        got = denoising_errors(jobs)[::step]
+        for mine, theirs in zip(got, expected, strict=True):
+            np.testing.assert_allclose(mine, theirs[:, order], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(

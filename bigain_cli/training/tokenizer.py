@@ -74,7 +74,7 @@ def make_tokenizer(texts: Sequence[str]) -> Any:
     from transformers import CLIPTokenizer
 
     vocabulary, merges = byte_pairs(texts)
-    tokenizer: Any = CLIPTokenizer(vocab=vocabulary, merges=merges)  # type: ignore[arg-type]
+    tokenizer: Any = CLIPTokenizer(vocab=vocabulary, merges=merges)
     longest = max(len(ids) for ids in tokenizer(list(texts)).input_ids)
     tokenizer.model_max_length = -(-longest // LENGTH_MULTIPLE) * LENGTH_MULTIPLE
     return tokenizer
