@@ -179,9 +179,7 @@ def test_races_on_the_oracle_are_wrong_at_most_alpha_of_the_time(spread: float, 
         for o, gap in zip(outcomes, truth, strict=True)
     )
     with capsys.disabled():
-        print(
-            f"\noracle, means {spread} apart: {decided} of {images} races settled, {wrong} wrong, {covered} gaps covered"
-        )
+        print(f"\noracle, means {spread} apart: {decided} of {images} settled, {wrong} wrong, {covered} gaps covered")
     assert wrong / images <= ALPHA
     assert covered / images >= 1 - ALPHA
 
