@@ -465,6 +465,7 @@ def test_the_compiler_is_up_to_it(bare, tmp_path: Path) -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize(("model", "specs"), [("sd2", SPECS), ("dit-512", ["lgtm:0.7+mlp", "iekvd:4@levels=all"])])
 def test_real_sizes_on_a_gpu(model: str, specs: list[str], tmp_path: Path) -> None:
     wanted = [part for spec in specs for part in ("-c", spec)]

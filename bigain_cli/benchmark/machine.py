@@ -52,7 +52,7 @@ def product_speed(device: torch.device, dtype: torch.dtype) -> float:
     """Return the operations per second of a square matrix product that is large enough to keep the device busy."""
     side = SMALLEST
     while True:
-        matrix = torch.ones(side, side, device=device, dtype=dtype)
+        matrix = torch.rand(side, side, device=device, dtype=dtype)  # zeros and ones are multiplied faster
         torch.mm(matrix, matrix)  # the first one of a size may choose its kernel
         seconds = min(_product_seconds(matrix, device) for _ in range(REPEATS))
         if seconds > LONG_ENOUGH or side >= LARGEST[device.type]:
