@@ -26,10 +26,10 @@ def train_and_evaluate(plan: Plan, seconds: float) -> dict[str, Any]:
     size = ("--width", "16", "--batch", "8") if toy else ("--batch", "256" if cuda else "64")
     fixed = ("--held-out", data[1], *size, "--validation", "4" if toy else "0", "--device", plan.device)
     fixed += ("--precision", "bfloat16") if cuda else ()
-    few = 32 if toy else FEW
+    few = 8 if toy else FEW
     took = _train(data[0], plan.folder / "speed-model", few, fixed)
     per_second = few / max(took - (0 if toy else START), 1.0)
-    images = 64 if toy else max(few, int(per_second * (end - time.monotonic() - START)) // 256 * 256)
+    images = 16 if toy else max(few, int(per_second * (end - time.monotonic() - START)) // 256 * 256)
     took = _train(data[0], plan.model, images, fixed)
     shutil.rmtree(plan.folder / "speed-model")
     found = {
