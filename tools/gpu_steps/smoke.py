@@ -40,13 +40,14 @@ def _commands(plan: Plan) -> dict[str, tuple[str, ...]]:
     few = ("--steps", "2") if plan.toy else ()
     draws = ("--draws", "2" if plan.toy else "16")
     place = ("--device", plan.device, "-q", "--force")
+    limit = ("--limit", "2") if plan.toy else ()
     classes = CLASSES[:3] if plan.toy else CLASSES
     tiny = ("--images", "16", "--batch", "8", "--width", "16", "--validation", "4", "--every", "16")
     return {
         "generate": ("generate", *classes, "-n", "2", *few, "-o", "generated/", *place),
         "classify": ("classify", "photos", "-r", "-o", "answers.jsonl", *draws, *place),
         "compressed": ("classify", "photos", "-r", "-o", "compressed.jsonl", "-c", "lgtm:0.7+iekvd:2", *draws, *place),
-        "evaluate": ("evaluate", "photos", "-o", "evaluated.json", "-c", "tome:0.5", "--limit", "2", *draws, *place),
+        "evaluate": ("evaluate", "photos", "-o", "evaluated.json", "-c", "tome:0.5", *limit, *draws, *place),
         "inspect": ("inspect", f"photos/{classes[0]}", "-c", "lgtm:0.5", "-o", "inspected", *place),
         "bench": ("bench", "--rounds", "1", "--labels", "2", "--draws", "2", "-o", "bench.json", *place),
         "train": ("train", "photos", "-o", "smoke-model", *tiny, *place),
