@@ -10,9 +10,10 @@ import warnings
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bigain_cli.compress.flops import Tokens, block_flops, forward_flops
+from bigain_cli.compress.assignment import Assignment
+from bigain_cli.compress.flops import forward_flops
 from bigain_cli.compress.plan import Grid, Operator
-from bigain_cli.compress.sites import Assignment
+from bigain_cli.compress.site import Tokens
 from bigain_cli.compress.spec import Spec, Term
 
 
@@ -141,8 +142,8 @@ class AppliedSpec:
         if term and not (term.share == "level" and site.level in planned):
             matching = self.operators[term].flops(grid, site.width)
             planned.add(site.level)
-        before = block_flops(site.block, Tokens.all(n), context)
-        total = block_flops(site.block, after, context) + matching
+        before = site.kind.flops(site.block, Tokens.all(n), context)
+        total = site.kind.flops(site.block, after, context) + matching
         return SiteReport(site.name, site.level, grid, n, m, k, before, total, matching)
 
     def _counts(self, assignment: Assignment, grid: Grid) -> tuple[int, int]:
