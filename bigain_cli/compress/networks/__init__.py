@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from bigain_cli.compress.networks.flux import Flux
 from bigain_cli.compress.networks.patch_transformer import PatchTransformer
+from bigain_cli.compress.networks.prx import Prx
+from bigain_cli.compress.networks.sd3 import StableDiffusion3
 from bigain_cli.compress.networks.unet import UNet
 from bigain_cli.compress.site import NetworkKind
 from bigain_cli.errors import ModelError
 
-KINDS: tuple[NetworkKind, ...] = (UNet(), PatchTransformer())
+KINDS: tuple[NetworkKind, ...] = (UNet(), Flux(), StableDiffusion3(), Prx(), PatchTransformer())
 
 
 def find_kind(root: Any) -> NetworkKind | None:
