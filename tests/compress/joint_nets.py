@@ -69,12 +69,9 @@ def chroma(**changes: Any) -> ChromaTransformer2DModel:
         return settled(ChromaTransformer2DModel(**(FLUX | approximator | changes)))
 
 
-def prx() -> PRXTransformer2DModel:
-    return settled(
-        PRXTransformer2DModel(
-            in_channels=4, context_in_dim=12, hidden_size=16, num_heads=2, depth=3, mlp_ratio=2.0, axes_dim=[4, 4]
-        )
-    )
+def prx(depth: int = 3) -> PRXTransformer2DModel:
+    sizes = {"in_channels": 4, "context_in_dim": 12, "hidden_size": 16, "num_heads": 2, "mlp_ratio": 2.0}
+    return settled(PRXTransformer2DModel(**sizes, depth=depth, axes_dim=[4, 4]))
 
 
 def sdxl() -> UNet2DConditionModel:
@@ -122,7 +119,7 @@ def run_sd3(network: nn.Module, x: Tensor, t: Tensor | None = None, text: int = 
 def run_flux(network: nn.Module, x: Tensor, t: Tensor | None = None, text: int = 5, **more: Any) -> Tensor:
     t = (times(len(x)) if t is None else t) / 1000
     ids, guided = image_ids(x.shape[2] // 2, x.shape[3] // 2), getattr(network.config, "guidance_embeds", False)
-    more |= {"pooled_projections": pooled(len(x), text)} if isinstance(network, FluxTransformer2DModel) else {}
+    more |= {"pooled_projections": pooled(len(x), text)} if "guidance_embeds" in network.config else {}
     more |= {"guidance": torch.full((len(x),), 3.5)} if guided else {}
     positions = {"img_ids": ids, "txt_ids": torch.zeros(TEXT, 3)}
     return network(pack(x), encoder_hidden_states=texts(len(x), text), timestep=t, **positions, **more).sample

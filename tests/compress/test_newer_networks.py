@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from compress_nets import latents, times, unet
+from diffusers import FluxTransformer2DModel
 from flop_counting import counting_flops
-from joint_nets import JOINT, NEWER, TEXT, chroma, flux, image_ids, pack, pooled, prx, run_flux, sd3, texts
+from joint_nets import FLUX, JOINT, NEWER, TEXT, chroma, flux, image_ids, pack, pooled, prx, run_flux, sd3, texts
 from torch import Tensor, nn
 
 from bigain_cli.compress import apply, compressed, sites_of
@@ -166,6 +168,26 @@ def test_flux_reads_its_grid_from_the_ids() -> None:
         rest = {"encoder_hidden_states": texts(1), "pooled_projections": pooled(1), "timestep": times(1) / 1000}
         with pytest.raises(ModelError, match="48 image tokens, and the last one is at row 6 and column 4"):
             network(tokens, img_ids=ids, **words, **rest)
+
+
+def test_ids_that_cannot_be_read_take_the_size_that_is_named() -> None:
+    """As in a graph that is being compiled, or without memory."""
+    with torch.device("meta"):
+        network = FluxTransformer2DModel(**FLUX, pooled_projection_dim=10)
+    x = latents(1, 8, 12)
+    with compressed(network, "lgtm:0.5", latent=(8, 12)) as compression:
+        run_without_memory(network, x)
+        assert compression.report().latent == (8, 12)
+    why = "it has 24 tokens, not those of a latent of 128x128. A compiled network cannot read its grid: apply"
+    with compressed(network, "lgtm:0.5"), pytest.raises(ModelError, match=re.escape(why)):
+        run_without_memory(network, x)
+
+
+def run_without_memory(network: Any, x: Tensor) -> Tensor:
+    words = {"encoder_hidden_states": texts(1), "pooled_projections": pooled(1), "timestep": times(1) / 1000}
+    ids = {"img_ids": image_ids(x.shape[2] // 2, x.shape[3] // 2), "txt_ids": torch.zeros(TEXT, 3)}
+    arguments = {"hidden_states": pack(x), **words, **ids}
+    return network(**{name: value.to("meta") for name, value in arguments.items()}).sample
 
 
 def test_time_from_0_to_1_runs_a_schedule_of_alpha() -> None:
