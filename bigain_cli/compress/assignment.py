@@ -57,7 +57,8 @@ def _sites_of_term(term: Term, sites: Sequence[Site], spec: Spec) -> list[Site]:
     if not found:
         hint = f"This network has {len(sites)} blocks: add @levels=all or @blocks=0."
         hint = hint if sites else "This network has no self-attention over image tokens."
-        raise UsageError(f"compression '{spec}'", f"'{term.name}' touches no block", hint)
+        why = f"this spec does nothing on this model: '{term.name}' touches no block"
+        raise UsageError(f"compression '{spec}'", why, hint)
     return found
 
 

@@ -46,7 +46,7 @@ def compressed_or_not(
         yield None
         return
     if not tuple(backbone.sites()):
-        why = f"{backbone.name} has no network whose tokens could be merged"
+        why = f"this spec does nothing on this model: {backbone.name} has no network whose tokens could be merged"
         raise UsageError(f"compression '{spec}'", why, "Leave it out, or choose another model.")
     size = latent or backbone.latent_shape[1:]
     with compressed(backbone, spec, steps=backbone.timesteps, latent=size) as compression:
@@ -72,7 +72,7 @@ def apply(
         raise ModelError(f"model {type(root).__name__}", why, "Name the latent's size: apply(…, latent=(64, 64)).")
     applied = AppliedSpec(spec, root, size, assignments, operators, len(sites))
     if spec and not applied.moves_tokens():
-        why = f"it moves no token on a latent of {size.h}x{size.w}"
+        why = f"this spec does nothing on this model: it moves no token on a latent of {size.h}x{size.w}"
         raise UsageError(f"compression '{spec}'", why, "Ask for more, or write none for the uncompressed network.")
     check_blocks(assignments)
     count_forwards = any(term.variant == "unshared" for term in spec.terms)

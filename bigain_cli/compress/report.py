@@ -153,14 +153,16 @@ class AppliedSpec:
         return m, self.operators[pooling].counts(grid).keys if pooling else m
 
     def _notes(self, assignment: Assignment, latent: Grid) -> list[str]:
-        """Report a shortfall in merged tokens of at least one cell: some operators merge whole cells only."""
-        term, grid = assignment.merging, assignment.site.grid(latent)
+        """Report '+cross' without effect, and a shortfall of at least one cell: some operators merge whole ones only."""
+        term, grid, site = assignment.merging, assignment.site.grid(latent), assignment.site
         if term is None:
             return []
+        idle = term.cross and not site.kind.has_cross_attention(site.block)
+        notes = [f"{term.name}: '+cross' does nothing on this model: it has no cross-attention."] if idle else []
         merged = grid.n - self.operators[term].counts(grid).queries
         requested = int(term.amount * grid.n)
         if merged > requested - math.prod(term.stride):
-            return []
+            return notes
         cell = "x".join(map(str, term.stride))
         left = f"{merged} of {grid.n} tokens leave at {grid.h}x{grid.w}"
-        return [f"{term.name}: {left}, not {requested}: of each {cell} one stays."]
+        return [*notes, f"{term.name}: {left}, not {requested}: of each {cell} one stays."]

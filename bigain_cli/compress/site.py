@@ -49,6 +49,9 @@ class BlockKind(Protocol):
     def parts(self, block: Any) -> tuple[nn.Module, ...]:
         """Return the modules inside the block that hooks act on."""
 
+    def has_cross_attention(self, block: Any) -> bool:
+        """Say whether image tokens attend to the text in a part of their own."""
+
     def check(self, block: Any, name: str, pools: bool) -> None:
         """Refuse a block whose attention the hooks would not reach."""
 

@@ -365,14 +365,14 @@ REFUSED: list[tuple[str, Callable[[], Any], str, str]] = [
         "moves nothing",
         unet,
         "lgtm:0",
-        "compression 'lgtm:0': it moves no token on a latent of 8x8. "
+        "compression 'lgtm:0': this spec does nothing on this model: it moves no token on a latent of 8x8. "
         "Ask for more, or write none for the uncompressed network.",
     ),
     (
         "ratio below one token",
         unet,
         "lgtm:0.01",
-        "compression 'lgtm:0.01': it moves no token on a latent of 8x8. "
+        "compression 'lgtm:0.01': this spec does nothing on this model: it moves no token on a latent of 8x8. "
         "Ask for more, or write none for the uncompressed network.",
     ),
     (
@@ -385,7 +385,8 @@ REFUSED: list[tuple[str, Callable[[], Any], str, str]] = [
         "no published block",
         lambda: dit(layers=1),
         "lgtm:0.5",
-        "compression 'lgtm:0.5': 'lgtm' touches no block. This network has 1 blocks: add @levels=all or @blocks=0.",
+        "compression 'lgtm:0.5': this spec does nothing on this model: 'lgtm' touches no block. "
+        "This network has 1 blocks: add @levels=all or @blocks=0.",
     ),
     (
         "two mergings at a block",

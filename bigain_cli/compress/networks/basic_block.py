@@ -32,6 +32,10 @@ class BasicBlock:
         """Return the attentions and the MLP."""
         return tuple(part for part in (block.attn1, block.attn2, block.ff) if part is not None)
 
+    def has_cross_attention(self, block: Any) -> bool:
+        """Say whether there is a second attention."""
+        return block.attn2 is not None
+
     def check(self, block: Any, name: str, pools: bool) -> None:
         """Accept any: what goes in is what is changed."""
 

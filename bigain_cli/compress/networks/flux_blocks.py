@@ -32,6 +32,10 @@ class DoubleBlock:
         """Return the attention and the image's MLP."""
         return block.attn, block.ff
 
+    def has_cross_attention(self, block: Any) -> bool:
+        """Say no: text and image meet in one attention."""
+        return False
+
     def check(self, block: Any, name: str, pools: bool) -> None:
         """Accept the stock attention."""
         check_processor(block.attn, name, PROCESSORS)
@@ -67,6 +71,10 @@ class SingleBlock:
     def parts(self, block: Any) -> tuple[nn.Module, ...]:
         """Return the attention and both ends of the MLP."""
         return block.attn, block.proj_mlp, block.proj_out
+
+    def has_cross_attention(self, block: Any) -> bool:
+        """Say no: text and image meet in one attention."""
+        return False
 
     def check(self, block: Any, name: str, pools: bool) -> None:
         """Accept the stock attention."""

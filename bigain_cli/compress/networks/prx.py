@@ -35,6 +35,10 @@ class PrxBlock:
         """Return the attention and the MLP."""
         return block.attention, block.gate_proj, block.up_proj, block.down_proj
 
+    def has_cross_attention(self, block: Any) -> bool:
+        """Say no: text and image meet in one attention."""
+        return False
+
     def check(self, block: Any, name: str, pools: bool) -> None:
         """Accept the stock attention; to pool, its projection must be a plain layer, of which parts can be used."""
         check_processor(block.attention, name, ("PRXAttnProcessor2_0",))

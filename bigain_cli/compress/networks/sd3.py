@@ -32,6 +32,10 @@ class JointBlock:
         """Return the attentions and the image's MLP."""
         return tuple(part for part in (block.attn, block.attn2, block.ff) if part is not None)
 
+    def has_cross_attention(self, block: Any) -> bool:
+        """Say no: text and image meet in one attention."""
+        return False
+
     def check(self, block: Any, name: str, pools: bool) -> None:
         """Accept the stock attention."""
         check_processor(block.attn, name, ("JointAttnProcessor2_0",))
