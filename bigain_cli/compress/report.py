@@ -153,7 +153,7 @@ class AppliedSpec:
         return m, self.operators[pooling].counts(grid).keys if pooling else m
 
     def _notes(self, assignment: Assignment, latent: Grid) -> list[str]:
-        """Report '+cross' without effect, and a shortfall of at least one cell: some operators merge whole ones only."""
+        """Report a `+cross` without effect, and a shortfall of a cell or more: some operators merge whole cells."""
         term, grid, site = assignment.merging, assignment.site.grid(latent), assignment.site
         if term is None:
             return []

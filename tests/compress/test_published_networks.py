@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from flop_counting import counting_flops
 from published_networks import published, run_published
@@ -10,6 +15,7 @@ from bigain_cli.compress import compressed
 from bigain_cli.compress.flops import forward_flops
 from bigain_cli.compress.plan import Grid
 
+ROOT = Path(__file__).parents[2]
 # name, the latent's side, text tokens, parameters in millions, GFLOP of a pass
 COSTS = [
     ("sdxl", 128, 77, 2567.46, 6761.24),
@@ -43,3 +49,11 @@ def test_torch_counts_what_is_predicted(name: str, side: int, context: int) -> N
     report = compression.report((side, side), context)
     assert report.flops_after == pytest.approx(counted.get_total_flops(), rel=1e-6)
     assert 0 < report.saved < 0.75
+
+
+@pytest.mark.slow
+def test_the_table_in_the_docs_is_what_its_command_prints() -> None:
+    command = [sys.executable, str(ROOT / "tools" / "compression_savings.py")]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert f"<!-- savings -->\n{printed.stdout}<!-- end of savings -->" in (ROOT / "docs" / "compress.md").read_text()
