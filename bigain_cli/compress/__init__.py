@@ -1,6 +1,7 @@
 """Token compression: `with compressed(pipeline, "lgtm:0.7"): …` on a pipeline or network of diffusers.
 
-U-Nets, DiT, PixArt, SD3, FLUX.1, Chroma and PRX have sites, each described by a file in `networks/`. Specs are read and operators listed without torch; everything else is loaded on first use.
+U-Nets, DiT, PixArt, SD3, FLUX.1, Chroma and PRX have sites, each kind described by a file in `networks/`.
+Specs are read and operators listed without torch; everything else is loaded on first use.
 """
 
 from typing import TYPE_CHECKING
