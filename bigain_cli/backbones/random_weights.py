@@ -80,6 +80,12 @@ class RandomWeightsFolder(DiffusersFolder):
             initialise(network, self.device, dtype or self.dtype)
         return network.eval().requires_grad_(False)
 
+    def check(self, *parts: str) -> None:
+        """Refuse parts without a configuration; there are no other files."""
+        for part in parts:
+            if not self.has(part):
+                raise ModelError(f"{self.name}/{part}", "no configuration of it", "Save the whole pipeline.")
+
     def text(self) -> tuple[Any, Any]:
         """Return stubs for the tokenizer and the text encoder."""
         config = self.configs.get("text_encoder", {})
