@@ -170,7 +170,7 @@ def test_the_peak_of_memory_can_be_reset() -> None:
         ("epsilon", {"size": 17}, "in steps of 2 pixels. Try --size 1[68]"),
         ("epsilon", {"rounds": 0}, "--rounds 0: must be at least 1"),
         ("epsilon", {"labels": 0}, "--labels 0: must be at least 1"),
-        ("epsilon", {"specs": ["lgtm:0"]}, "moves no token"),
+        ("epsilon", {"specs": ["lgtm:0"]}, "this spec does nothing on this model"),
         ("colours", {"specs": ["lgtm:0.5"]}, "no network whose tokens"),
     ],
 )

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bigain_cli.backbones.model_card import Sampling
 from bigain_cli.backbones.vocabulary import ClassVocabulary
-from bigain_cli.compress.sites import Site
+from bigain_cli.compress.site import Site
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from bigain_cli.backbones.latents import as_image, fit
 from bigain_cli.backbones.model_card import Sampling
 from bigain_cli.backbones.noise_schedule import NoiseSchedule
 from bigain_cli.backbones.vocabulary import ClassVocabulary
-from bigain_cli.compress.sites import Site
+from bigain_cli.compress.site import Site
 from bigain_cli.labels.templates import DEFAULT_TEMPLATE
 
 

@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bigain_cli.backbones.base import Backbone
 from bigain_cli.backbones.batch_sizes import out_of_memory
@@ -23,12 +22,19 @@ from bigain_cli.backbones.diffusers_folder import DiffusersFolder, quiet
 from bigain_cli.backbones.loading import assemble
 from bigain_cli.backbones.model_card import ModelCard
 from bigain_cli.backbones.model_locations import ModelLocation, resolve
-from bigain_cli.backbones.published_configs import CONTEXT, PUBLISHED_CONFIGS, Configs
+from bigain_cli.backbones.published_configs import (
+    CONTEXT,
+    PACKING,
+    PUBLISHED_CONFIGS,
+    TOKENIZER_LENGTH,
+    Configs,
+)
+from bigain_cli.backbones.random_parameters import initialise
+from bigain_cli.backbones.stub_text_encoders import StubTextEncoder, StubTokenizer, width_of
 from bigain_cli.errors import BigainError, ModelError, UsageError
 from bigain_cli.registry import MODELS
 
-PARTS = ("unet", "transformer", "vae", "scheduler", "text_encoder")
-INITIALISED = (nn.Linear, nn.Conv2d, nn.GroupNorm, nn.LayerNorm, nn.Embedding)
+PARTS = ("unet", "transformer", "vae", "scheduler", "text_encoder", "text_encoder_2", "text_encoder_3")
 
 
 @dataclass(frozen=True)
@@ -74,11 +80,24 @@ class RandomWeightsFolder(DiffusersFolder):
             initialise(network, self.device, dtype or self.dtype)
         return network.eval().requires_grad_(False)
 
+    def check(self, *parts: str) -> None:
+        """Refuse parts without a configuration; there are no other files."""
+        for part in parts:
+            if not self.has(part):
+                raise ModelError(f"{self.name}/{part}", "no configuration of it", "Save the whole pipeline.")
+
     def text(self) -> tuple[Any, Any]:
         """Return stubs for the tokenizer and the text encoder."""
         config = self.configs.get("text_encoder", {})
         length = config.get("max_position_embeddings", CONTEXT)
         return StubTokenizer(length), StubTextEncoder(self.configs["unet"]["cross_attention_dim"], self.device)
+
+    def text_encoder(self, part: str, kind: str, tokenizer_kind: str, dtype: torch.dtype) -> tuple[Any, Any]:
+        """Return stubs for one of several text encoders and its tokenizer."""
+        config = self.configs[part]
+        length = config.get("max_position_embeddings", TOKENIZER_LENGTH)
+        projected = config["projection_dim"] if kind.endswith("WithProjection") else 0
+        return StubTokenizer(length), StubTextEncoder(width_of(config), self.device, dtype, projected)
 
     def known_prompts(self) -> dict[str, Tensor]:
         """Return nothing: the folder's text encoder is not used."""
@@ -93,36 +112,11 @@ class RandomWeightsFolder(DiffusersFolder):
         """Return the same architecture for images of another size."""
         part = "unet" if self.has("unet") else "transformer"
         config = self.configs[part]
-        step = self.scale * config.get("patch_size", 1)
+        step = self.scale * PACKING.get(config.get("_class_name", ""), config.get("patch_size", 1))
         if size < 1 or size % step:
             nearest = f"Nearest: --size {max(1, round(size / step)) * step}."
             raise UsageError(f"--size {size}", f"{self.name} works in steps of {step} pixels", nearest)
         return replace(self, configs={**self.configs, part: {**config, "sample_size": size // self.scale}})
-
-
-class StubTokenizer:
-    """A tokenizer that makes all texts equal, of the greatest length."""
-
-    def __init__(self, length: int) -> None:
-        self.model_max_length = length
-
-    def __call__(self, texts: list[str], padding: str, max_length: int) -> Any:
-        """Return token ids, all 0."""
-        return SimpleNamespace(input_ids=[[0] * max_length for _ in texts])
-
-
-class StubTextEncoder(nn.Module):
-    """A text encoder that returns the same random embedding for every text."""
-
-    def __init__(self, width: int, device: torch.device) -> None:
-        super().__init__()
-        self.width, self.device = width, device
-
-    def forward(self, ids: Tensor) -> tuple[Tensor]:
-        """Return embeddings."""  # [k n] -> [k n d]
-        generator = torch.Generator().manual_seed(0)
-        rows = torch.randn(ids.shape[1], self.width, generator=generator)
-        return (rows.to(self.device).expand(len(ids), -1, -1),)
 
 
 def load_random(model: str, device: str = "auto", dtype: str = "auto", size: int | None = None) -> Backbone:
@@ -138,34 +132,18 @@ def load_random(model: str, device: str = "auto", dtype: str = "auto", size: int
         raise BigainError("out of memory", f"the weights of {model} do not fit on {torch_device}", hint) from problem
 
 
-def initialise(network: Any, device: torch.device, dtype: torch.dtype) -> None:
-    """Give an empty network random weights on its device, the same ones every time."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(0)
-        for module in network.modules():
-            known = isinstance(module, INITIALISED)
-            for name, parameter in module._parameters.items():
-                if parameter is not None:
-                    value = torch.empty(parameter.shape, device=device, dtype=dtype)
-                    if not known:
-                        value.normal_(std=0.02)
-                    module._parameters[name] = nn.Parameter(value, requires_grad=False)
-            for name, buffer in module._buffers.items():
-                if buffer is not None:
-                    module._buffers[name] = buffer.to(device, dtype if buffer.is_floating_point() else buffer.dtype)
-            if known:
-                module.reset_parameters()  # keeps activations in range, through any number of blocks
-
-
 def _open(location: ModelLocation, device: torch.device, dtype: torch.dtype) -> RandomWeightsFolder:
     """Find the configurations of a model."""
-    aliases = [name for name in PUBLISHED_CONFIGS if location.where in (name, MODELS[name].hub)]
+    hubs = {name: model.hub for name, model in MODELS.items()}
+    aliases = [name for name in PUBLISHED_CONFIGS if location.where in (name, hubs.get(name))]
     if location.kind == "folder":
         folder = DiffusersFolder(location.name, Path(location.where), device, dtype)
         found = {part: folder.config(part) for part in PARTS if folder.has(part)}
         return RandomWeightsFolder(location.name, folder.folder, device, dtype, found, folder.index, folder.card)
     if location.kind == "hub" and aliases:
-        return RandomWeightsFolder(location.name, Path(), device, dtype, PUBLISHED_CONFIGS[aliases[0]], {}, ModelCard())
+        configs = PUBLISHED_CONFIGS[aliases[0]]
+        index = configs.get("model_index", {})
+        return RandomWeightsFolder(location.name, Path(), device, dtype, configs, index, ModelCard())
     why = "has no weights" if location.kind == "form" else "no configuration to make random weights from"
     hint = f"Known shapes: {', '.join(PUBLISHED_CONFIGS)}; or give a diffusers folder."
     raise ModelError(f"model {location.name} --random-weights", why, hint)

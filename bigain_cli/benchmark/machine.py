@@ -13,7 +13,7 @@ import torch
 from torch.nn.attention import SDPBackend
 
 from bigain_cli.compress.plan import Grid
-from bigain_cli.compress.sites import Site
+from bigain_cli.compress.site import Site
 
 SMALLEST, LARGEST = 256, {"cpu": 1024, "cuda": 8192, "mps": 4096}  # rows and columns of a product
 REPEATS, LONG_ENOUGH = 3, 0.01  # products of each size; seconds that a product must take
@@ -41,7 +41,7 @@ def device_name(device: torch.device) -> str:
 
 def attention_kernel(site: Site, latent: Grid, device: torch.device, dtype: torch.dtype) -> str:
     """Name diffusers' processor of a block's attention, and the kernel that torch chooses for it."""
-    attention = site.block.attn1
+    attention = site.attention
     shape = (1, attention.heads, site.grid(latent).n, attention.inner_dim // attention.heads)
     query = torch.empty(shape, device=device, dtype=dtype)
     kernel = SDPBackend(torch._fused_sdp_choice(query, query, query)).name.lower()

@@ -19,9 +19,10 @@ from bigain_cli.backbones.base import Backbone, Conditions
 from bigain_cli.backbones.batch_sizes import automatic_batch_size, stable_batch_size
 from bigain_cli.classification.classifier import BATCHES_PER_ROUND
 from bigain_cli.classification.denoising import DenoisingErrors, ScoringJob, SharedComputation
+from bigain_cli.compress.assignment import Assignment
 from bigain_cli.compress.patching import compressed, compressed_or_not
 from bigain_cli.compress.plan import Grid
-from bigain_cli.compress.sites import Assignment, network_of
+from bigain_cli.compress.sites import network_of
 from bigain_cli.compress.spec import Spec
 from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.noise_draws import Draws

@@ -18,7 +18,7 @@ from torch import nn
 from bigain_cli.benchmark.machine import peak_memory, product_speed, reset_peak_memory, synchronize
 from bigain_cli.benchmark.results import Profile
 from bigain_cli.benchmark.timed_network import TimedNetwork, Workload
-from bigain_cli.compress.sites import Assignment
+from bigain_cli.compress.assignment import Assignment
 from bigain_cli.errors import BigainError
 
 
@@ -54,8 +54,8 @@ def profiled(
         inside.stop()
 
     handles = [network.register_forward_pre_hook(inside.start, prepend=True) for network in networks]
-    blocks = [assignment.site.block for assignment in assignments]
-    parts = [part for block in blocks for part in (block, block.attn1, block.attn2, block.ff) if part is not None]
+    sites = [assignment.site for assignment in assignments]
+    parts = [part for site in sites for part in (site.block, *site.kind.parts(site.block))]
     for part in parts:
         handles += [
             part.register_forward_pre_hook(overhead.start, prepend=True),

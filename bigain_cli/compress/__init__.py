@@ -1,5 +1,6 @@
-"""Token compression: `with compressed(pipeline, "lgtm:0.7"): …` on any U-Net, DiT or PixArt of diffusers.
+"""Token compression: `with compressed(pipeline, "lgtm:0.7"): …` on a pipeline or network of diffusers.
 
+U-Nets, DiT, PixArt, SD3, FLUX.1, Chroma and PRX have sites, each kind described by a file in `networks/`.
 Specs are read and operators listed without torch; everything else is loaded on first use.
 """
 

@@ -57,6 +57,10 @@ class PoolPlan(NamedTuple):
         """Return all tokens."""  # [1 n]
         return torch.arange(self.grid.n)[None]
 
+    def samples(self, device: torch.device) -> Tensor:
+        """Return each cell's nearest sample."""  # [1 k]
+        return _nearest_samples(self.grid, self.factor, device)[None]
+
     def _nearest(self, x: Tensor) -> Tensor:
         return x.index_select(1, _nearest_samples(self.grid, self.factor, x.device))
 

@@ -10,13 +10,16 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
-from bigain_cli.compress.hooks import BlockHooks, ForwardState, GridHook, Observation, PlansComplete
+from bigain_cli.compress.assignment import assign
+from bigain_cli.compress.attaching import attach_hooks, check_blocks, refuse_compiled_or_fused
+from bigain_cli.compress.forward_state import ForwardState, Observation, PlansComplete
+from bigain_cli.compress.networks import kind_of
 from bigain_cli.compress.operators import OPERATORS
 from bigain_cli.compress.plan import Grid, Operator, Plans
 from bigain_cli.compress.report import AppliedSpec, Report
-from bigain_cli.compress.sites import NamedNetwork, assign, latent_of, network_of, sites_of
+from bigain_cli.compress.site import RemovableHook
+from bigain_cli.compress.sites import NamedNetwork, network_of, sites_of
 from bigain_cli.compress.spec import Spec, Term, parse
 from bigain_cli.errors import ModelError, UsageError
 from bigain_cli.registry import attribute
@@ -43,9 +46,10 @@ def compressed_or_not(
         yield None
         return
     if not tuple(backbone.sites()):
-        why = f"{backbone.name} has no network whose tokens could be merged"
+        why = f"this spec does nothing on this model: {backbone.name} has no network whose tokens could be merged"
         raise UsageError(f"compression '{spec}'", why, "Leave it out, or choose another model.")
-    with compressed(backbone, spec, steps=backbone.timesteps, latent=latent) as compression:
+    size = latent or backbone.latent_shape[1:]
+    with compressed(backbone, spec, steps=backbone.timesteps, latent=size) as compression:
         yield compression
 
 
@@ -55,30 +59,31 @@ def apply(
     """Compress a network until the compression is removed.
 
     `steps` is the number of timesteps (by default that of a pipeline's scheduler, else 1000); `latent` is the size to
-    check the spec against where the network's configuration names none.
+    check the spec against, by default the configured one.
     """
     spec, root = parse(spec), network_of(model)
-    _check_network(root)
-    sites = sites_of(model)
+    refuse_compiled_or_fused(root)
+    sites, kind = sites_of(model), kind_of(root)
     assignments = tuple(assign(spec, sites))
     operators = {term: operator(term) for term in spec.terms}
-    size = Grid(*latent) if latent is not None else latent_of(root)
+    size = Grid(*latent) if latent is not None else kind.configured_latent(root)
     if size is None:
         why = "its configuration names no sample_size"
         raise ModelError(f"model {type(root).__name__}", why, "Name the latent's size: apply(…, latent=(64, 64)).")
     applied = AppliedSpec(spec, root, size, assignments, operators, len(sites))
     if spec and not applied.moves_tokens():
-        why = f"it moves no token on a latent of {size.h}x{size.w}"
+        why = f"this spec does nothing on this model: it moves no token on a latent of {size.h}x{size.w}"
         raise UsageError(f"compression '{spec}'", why, "Ask for more, or write none for the uncompressed network.")
+    check_blocks(assignments)
     count_forwards = any(term.variant == "unshared" for term in spec.terms)
-    state = ForwardState(root, steps or _timesteps(model), count_forwards)
-    return Compression(applied, state, _attach_hooks(state, applied))
+    state = ForwardState(root, kind, size, steps or _timesteps(model), count_forwards)
+    return Compression(applied, state, attach_hooks(state, applied))
 
 
 class Compression:
     """A compressed network: what acts on it, its plans, and the way back."""
 
-    def __init__(self, applied: AppliedSpec, state: ForwardState, hooks: list[RemovableHandle]) -> None:
+    def __init__(self, applied: AppliedSpec, state: ForwardState, hooks: list[RemovableHook]) -> None:
         self.spec = applied.spec
         self.assignments = applied.assignments  # the compressed blocks, in running order
         self.operators = applied.operators  # of each term
@@ -100,10 +105,13 @@ class Compression:
         while self._hooks:
             self._hooks.pop().remove()
 
-    def report(self, latent: tuple[int, int] | None = None, context: int = 77) -> Report:
-        """Return sites, tokens and FLOPs for a latent's size: the given, the last used, or the configured one."""
-        size = Grid(*latent) if latent is not None else self._state.latent or self._applied.latent
-        return self._applied.report(size, context)
+    def report(self, latent: tuple[int, int] | None = None, context: int | None = None) -> Report:
+        """Return sites, tokens and FLOPs for a size of the latent and a number of text tokens.
+
+        By default for those of the last forward, or for the configured size and the usual number.
+        """
+        size = Grid(*latent) if latent is not None else self._state.latent
+        return self._applied.report(size, context or self._state.text_tokens or self._state.inputs.text_tokens)
 
     def seeds(self, seeds: Tensor, row_ids: Tensor | None = None) -> AbstractContextManager[None]:
         """Give each row of the forwards inside its operator seed, and an id that separates it from others of that seed.
@@ -150,45 +158,6 @@ def operator(term: Term) -> Operator:
     """Load a term's operator."""
     loaded: Operator = attribute(OPERATORS[term.name].target)(term)
     return loaded
-
-
-def is_compressed(root: Any) -> bool:
-    """Say whether a spec acts on a network."""
-    hooks = (hook for module in root.modules() for hook in module._forward_pre_hooks.values())
-    return any(isinstance(getattr(hook, "__self__", None), ForwardState | BlockHooks) for hook in hooks)
-
-
-def _attach_hooks(state: ForwardState, applied: AppliedSpec) -> list[RemovableHandle]:
-    """Attach all hooks, or none."""
-    hooks: list[RemovableHandle] = []
-    names = {id(module): name for name, module in state.root.named_modules()}
-    hosts = {names[id(each.site.host)]: each.site for each in applied.assignments}
-    try:
-        hooks += state.attach() if hosts else []
-        for name, site in hosts.items():
-            grid_hook = GridHook(state, name, site.patch)
-            hooks.append(site.host.register_forward_pre_hook(grid_hook.note_grid, with_kwargs=True))
-        for each in applied.assignments:
-            hooks += BlockHooks(state, each, names[id(each.site.host)], applied.operators).attach()
-    except BaseException:
-        for hook in hooks:
-            hook.remove()
-        raise
-    return hooks
-
-
-def _check_network(root: Any) -> None:
-    """Refuse networks on which hooks would be ignored, or already are."""
-    name = f"model {type(root).__name__}"
-    for module in root.modules():
-        if "_orig_mod" in module._modules or getattr(module, "_compiled_call_impl", None) is not None:
-            raise ModelError(name, "it is compiled and would ignore its compression", "Compress first, then compile.")
-        if getattr(module, "fused_projections", False):
-            hint = "Call unfuse_qkv_projections() first."
-            raise ModelError(name, "its query, key and value projections are fused", hint)
-    if is_compressed(root):
-        hint = "Remove that first, or join the specs with '+'."
-        raise UsageError(name, "it is compressed already", hint)
 
 
 def _timesteps(model: object) -> int:

@@ -58,6 +58,9 @@ class Plan(Protocol):
     def kept(self) -> Tensor:
         """Return the tokens that queries are made from."""  # [b m]
 
+    def samples(self, device: torch.device) -> Tensor:
+        """Return the tokens that keys have their positions from."""  # [b k] or [1 k]
+
 
 class Counts(NamedTuple):
     """Tokens that remain at one block, for queries and for keys."""
@@ -137,6 +140,10 @@ class MergePlan(NamedTuple):
 
     def kept(self) -> Tensor:
         """Return the tokens that stay."""  # [b m]
+        return self.keep
+
+    def samples(self, device: torch.device) -> Tensor:
+        """Return the tokens that stay: a merged token is where its destination was."""  # [b m]
         return self.keep
 
     def _norm_ratio(self, mean: Tensor, kept: Tensor, merged: Tensor) -> Tensor:

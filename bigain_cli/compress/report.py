@@ -10,9 +10,10 @@ import warnings
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bigain_cli.compress.flops import Tokens, block_flops, forward_flops
+from bigain_cli.compress.assignment import Assignment
+from bigain_cli.compress.flops import forward_flops
 from bigain_cli.compress.plan import Grid, Operator
-from bigain_cli.compress.sites import Assignment
+from bigain_cli.compress.site import Tokens
 from bigain_cli.compress.spec import Spec, Term
 
 
@@ -141,8 +142,8 @@ class AppliedSpec:
         if term and not (term.share == "level" and site.level in planned):
             matching = self.operators[term].flops(grid, site.width)
             planned.add(site.level)
-        before = block_flops(site.block, Tokens.all(n), context)
-        total = block_flops(site.block, after, context) + matching
+        before = site.kind.flops(site.block, Tokens.all(n), context)
+        total = site.kind.flops(site.block, after, context) + matching
         return SiteReport(site.name, site.level, grid, n, m, k, before, total, matching)
 
     def _counts(self, assignment: Assignment, grid: Grid) -> tuple[int, int]:
@@ -152,14 +153,16 @@ class AppliedSpec:
         return m, self.operators[pooling].counts(grid).keys if pooling else m
 
     def _notes(self, assignment: Assignment, latent: Grid) -> list[str]:
-        """Report a shortfall in merged tokens of at least one cell: some operators merge whole cells only."""
-        term, grid = assignment.merging, assignment.site.grid(latent)
+        """Report a `+cross` without effect, and a shortfall of a cell or more: some operators merge whole cells."""
+        term, grid, site = assignment.merging, assignment.site.grid(latent), assignment.site
         if term is None:
             return []
+        idle = term.cross and not site.kind.has_cross_attention(site.block)
+        notes = [f"{term.name}: '+cross' does nothing on this model: it has no cross-attention."] if idle else []
         merged = grid.n - self.operators[term].counts(grid).queries
         requested = int(term.amount * grid.n)
         if merged > requested - math.prod(term.stride):
-            return []
+            return notes
         cell = "x".join(map(str, term.stride))
         left = f"{merged} of {grid.n} tokens leave at {grid.h}x{grid.w}"
-        return [f"{term.name}: {left}, not {requested}: of each {cell} one stays."]
+        return [*notes, f"{term.name}: {left}, not {requested}: of each {cell} one stays."]

@@ -22,8 +22,8 @@ from bigain_cli.backbones.batch_sizes import automatic_batch_size, stable_batch_
 from bigain_cli.backbones.devices import repeatable
 from bigain_cli.backbones.latents import fit
 from bigain_cli.backbones.loading import as_backbone
-from bigain_cli.compress.patching import is_compressed
-from bigain_cli.compress.sites import is_patch_transformer, is_unet, network_of
+from bigain_cli.compress.attaching import is_compressed
+from bigain_cli.compress.sites import network_of, sites_of
 from bigain_cli.errors import ModelError, UsageError
 from bigain_cli.noise_draws import key
 from bigain_cli.registry import FEATURES, attribute, entry
@@ -127,7 +127,7 @@ class _StopForward(BaseException):
 
 
 def _stop_here(module: nn.Module, args: Any, output: Any) -> None:
-    raise _StopForward(output if isinstance(output, Tensor) else output[0])
+    raise _StopForward(output if isinstance(output, Tensor) else output[-1])  # text first, where there are two
 
 
 def middle(backbone: Backbone, batch: int | None = None) -> MidBlockFeature:
@@ -140,9 +140,11 @@ def middle(backbone: Backbone, batch: int | None = None) -> MidBlockFeature:
 
 
 def _middle_block(network: Any) -> nn.Module | None:
-    if is_unet(network):
+    """Return a U-Net's middle, or a transformer's middle block."""
+    if "mid_block" in network._modules:
         return network.mid_block
-    return network.transformer_blocks[len(network.transformer_blocks) // 2] if is_patch_transformer(network) else None
+    sites = sites_of(network)
+    return sites[len(sites) // 2].block
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from bigain_cli.backbones.base import Backbone
 from bigain_cli.backbones.loading import as_backbone
 from bigain_cli.classification.ranking import significant
 from bigain_cli.compress import Compression, Report, Spec, compressed
-from bigain_cli.compress.hooks import Observation
+from bigain_cli.compress.forward_state import Observation
 from bigain_cli.compress.token_scores import laplacian
 from bigain_cli.errors import UsageError
 from bigain_cli.images import OneImage, center_crop, digest, load_image
@@ -97,7 +97,11 @@ def inspect(
     draws = Draws(seed, digest(image), backbone.latent_shape, grid=times).block(0, len(times))
     latent, empty_prompt = backbone.encode(image)[None], backbone.condition([""])
     views: list[BlockView] = []
-    with compressed(backbone, spec, steps=backbone.timesteps) as compression, torch.inference_mode():
+    latent_size = backbone.latent_shape[1:]
+    with (
+        compressed(backbone, spec, steps=backbone.timesteps, latent=latent_size) as compression,
+        torch.inference_mode(),
+    ):
         tensors = (draws.t, draws.noise, draws.seeds)
         for t, noise, seeds in zip(*(tensor.to(backbone.device).split(1) for tensor in tensors), strict=True):
             noisy = backbone.mix(latent, noise, t)
@@ -132,8 +136,8 @@ def _block_view(t: int, seen: Observation, compression: Compression, image: Imag
         t,
         str(term),
         term.merges,
-        seen.site.name,
-        tuple(shared_by or [seen.site.name]),
+        seen.site,
+        tuple(shared_by or [seen.site]),
         plan.kept().shape[1] if keys is None else keys.shape[1],
         None if term.merges else float(plan.alpha),  # type: ignore[attr-defined]
         _on_grid(laplacian(seen.tokens, grid, term.pad), grid),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
 from compress_nets import dit, latents, times, unet
+from joint_nets import flux, prx, run_flux, run_prx, run_sd3, sd3
+from torch import Tensor
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from bigain_cli.compress import apply, compressed
@@ -54,6 +57,30 @@ def test_one_graph_for_all_batches(kind: str, spec: str) -> None:
         torch.testing.assert_close(replayed, expected[1].flip(0), rtol=1e-5, atol=1e-5)
     compression.remove()
     torch.testing.assert_close(compiled(batches[0], times(2), label).sample, plain, rtol=1e-5, atol=1e-5)
+
+
+SMALL_JOINT: dict[str, tuple[Callable[[], Any], Callable[..., Tensor], str]] = {
+    "flux": (lambda: flux(num_layers=1, num_single_layers=1), run_flux, "lgtm:0.5+mlp+iekvd:2@0.8:1.2"),
+    "prx": (lambda: prx(depth=1), run_prx, "tome:0.5+mlp+todo:2"),
+    "sd3.5": (lambda: sd3(dual=(0,), layers=1), run_sd3, "abm:0.5+iekvd:2"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", SMALL_JOINT)
+def test_joint_attention_compiles_as_one_graph(kind: str) -> None:
+    make, run, spec = SMALL_JOINT[kind]
+    network, batches = make(), [latents(2, 8, 12, seed=seed) for seed in (1, 2)]
+    compression = apply(network, spec, latent=(8, 12))
+    expected = [run(network, x) for x in batches]
+    counter = CompileCounterWithBackend("eager")
+    compiled = torch.compile(network, backend=counter, fullgraph=True)
+    found = [run(compiled, batches[0])]
+    graphs = counter.frame_count
+    found.append(run(compiled, batches[1]))
+    assert counter.frame_count == graphs
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    compression.remove()
 
 
 def test_a_network_that_ran_compiled_before_is_found_out() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from compress_nets import NETWORKS, dit, dit_pipeline, latents, pixart, run_dit, run_unet, stable_diffusion, times, unet
+from compress_nets import NETWORKS, dit, dit_pipeline, latents, run_dit, run_unet, stable_diffusion, times, unet
 from torch import Tensor, nn
 
 from bigain_cli.compress import apply, compressed, parse, sites_of
@@ -24,6 +24,7 @@ SPECS = [
     "todo:2@levels=all",
     "lgtm:0.5@levels=all@share=level+avg:2@levels=all",
 ]
+CROSS_DOWN, CROSS_UP = "CrossAttnDownBlock2D", "CrossAttnUpBlock2D"
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_forward_hooks_with_kwargs", "_forward_pre_hooks_with_kwargs")
 
 
@@ -274,7 +275,6 @@ def test_sites_run_in_order_with_their_levels() -> None:
     assert [site.index for site in sites] == list(range(len(sites)))
     assert [site.level for site in sites] == [1, 2, 4, 4, 4, 4, 2, 2, 1, 1]
     assert [site.name.split(".")[0] for site in sites_of(dit())] == ["transformer_blocks"] * 3
-    assert [site.modulated for site in (*sites_of(dit()), *sites_of(pixart()), sites[0])] == [True] * 6 + [False]
 
 
 def test_a_backbone_lists_its_sites() -> None:
@@ -293,9 +293,18 @@ def test_a_backbone_lists_its_sites() -> None:
 
 
 def test_attention_to_text_alone_is_no_site() -> None:
-    levels = (True, False)
-    network = unet(only_cross_attention=levels)
-    assert all(site.level == 2 for site in sites_of(network)) and sites_of(network)
+    sites = sites_of(unet(only_cross_attention=(True, False)))
+    assert sites and all(site.grid(Grid(8, 8)) == (4, 4) for site in sites)
+
+
+def test_levels_are_counted_from_the_finest_grid_with_attention() -> None:
+    """As in SDXL, whose largest feature maps are convolved only."""
+    bare = {"down_block_types": ("DownBlock2D", *[CROSS_DOWN] * 2), "up_block_types": (*[CROSS_UP] * 2, "UpBlock2D")}
+    network = unet(8, (8, 16, 32), **bare)
+    assert {site.level: site.grid(Grid(8, 8)) for site in sites_of(network)} == {1: (4, 4), 2: (2, 2)}
+    with compressed(network, "lgtm:0.5") as compression:
+        run_unet(network, latents(1))
+        assert {site.grid for site in compression.report().sites} == {(4, 4)}
 
 
 class Skipped(nn.Module):
@@ -356,14 +365,14 @@ REFUSED: list[tuple[str, Callable[[], Any], str, str]] = [
         "moves nothing",
         unet,
         "lgtm:0",
-        "compression 'lgtm:0': it moves no token on a latent of 8x8. "
+        "compression 'lgtm:0': this spec does nothing on this model: it moves no token on a latent of 8x8. "
         "Ask for more, or write none for the uncompressed network.",
     ),
     (
         "ratio below one token",
         unet,
         "lgtm:0.01",
-        "compression 'lgtm:0.01': it moves no token on a latent of 8x8. "
+        "compression 'lgtm:0.01': this spec does nothing on this model: it moves no token on a latent of 8x8. "
         "Ask for more, or write none for the uncompressed network.",
     ),
     (
@@ -373,19 +382,11 @@ REFUSED: list[tuple[str, Callable[[], Any], str, str]] = [
         "compression 'lgtm:0.5@blocks=0,7': there is no block 7 for 'lgtm'. This network has blocks 0 to 6.",
     ),
     (
-        "no such level",
-        lambda: unet(
-            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D")
-        ),
-        "lgtm:0.5",
-        "compression 'lgtm:0.5': 'lgtm' touches no block. "
-        "This network attends at levels 2: add @levels=2 or @levels=all.",
-    ),
-    (
         "no published block",
         lambda: dit(layers=1),
         "lgtm:0.5",
-        "compression 'lgtm:0.5': 'lgtm' touches no block. This network has 1 blocks: add @levels=all or @blocks=0.",
+        "compression 'lgtm:0.5': this spec does nothing on this model: 'lgtm' touches no block. "
+        "This network has 1 blocks: add @levels=all or @blocks=0.",
     ),
     (
         "two mergings at a block",
@@ -413,7 +414,8 @@ REFUSED: list[tuple[str, Callable[[], Any], str, str]] = [
         lambda: object(),
         "lgtm:0.5",
         "model object: no network was found in it whose tokens lie on a grid. "
-        "Give a U-Net, DiT or PixArt network of diffusers, a pipeline around one, or an object with sites().",
+        "Give a U-Net, DiT, PixArt, SD3, FLUX, Chroma or PRX network of diffusers, a pipeline around one, "
+        "or an object with sites().",
     ),
     (
         "wrapped by torch.compile",

@@ -154,6 +154,15 @@ def test_a_shortfall_is_noted() -> None:
         assert compression.report().notes == ()
 
 
+def test_a_part_that_does_nothing_is_noted() -> None:
+    from compress_nets import dit
+
+    for network, noted in ((dit(), True), (unet(), False)):
+        with compressed(network, "lgtm:0.5+cross") as compression:
+            notes = compression.report().notes
+        assert notes == ("lgtm: '+cross' does nothing on this model: it has no cross-attention.",) * noted
+
+
 def test_the_report_follows_the_last_size() -> None:
     network = unet()
     with compressed(network, "lgtm:0.5") as compression:

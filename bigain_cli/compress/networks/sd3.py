@@ -1,0 +1,97 @@
+"""Stable Diffusion 3 and 3.5: blocks with joint attention and, in 3.5 medium, a second one among the image's tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import nn
+
+from bigain_cli.compress.block_compression import BlockCompression
+from bigain_cli.compress.networks.joint_attention import JointAttention, check_processor, start_block
+from bigain_cli.compress.networks.patch_transformer import PatchTransformer
+from bigain_cli.compress.operation_counts import attention_products, child, convolutions, linears
+from bigain_cli.compress.plan import Grid
+from bigain_cli.compress.site import BlockPlace, RemovableHook, Tokens
+
+ARGUMENTS = ("hidden_states", "encoder_hidden_states", "attention_mask")
+PARTS = {"transformer_blocks", "pos_embed", "context_embedder", "time_text_embed"}
+
+
+class JointBlock:
+    """diffusers' JointTransformerBlock: image and text enter the attention as two arguments."""
+
+    text_in_front = False
+    takes_bias = False  # its processor reads no mask
+
+    def attention(self, block: Any) -> Any:
+        """Return the joint attention."""
+        return block.attn
+
+    def parts(self, block: Any) -> tuple[nn.Module, ...]:
+        """Return the attentions and the image's MLP."""
+        return tuple(part for part in (block.attn, block.attn2, block.ff) if part is not None)
+
+    def has_cross_attention(self, block: Any) -> bool:
+        """Say no: text and image meet in one attention."""
+        return False
+
+    def check(self, block: Any, name: str, pools: bool) -> None:
+        """Accept the stock attention."""
+        check_processor(block.attn, name, ("JointAttnProcessor2_0",))
+
+    def attach(self, block: Any, compression: BlockCompression) -> list[RemovableHook]:
+        """Put hooks on both attentions, and on the image's MLP."""
+        hooks: list[RemovableHook] = [
+            block.register_forward_pre_hook(start_block(compression)),
+            block.register_forward_hook(compression.end),
+        ]
+        for attention in (block.attn, block.attn2):
+            if attention is not None:
+                hooks += JointAttention(compression, ARGUMENTS).attach(attention)
+        if compression.term is not None and compression.term.mlp:
+            hooks.append(block.ff.register_forward_pre_hook(compression.merge_input, with_kwargs=True))
+            hooks.append(block.ff.register_forward_hook(compression.restore_output))
+        return hooks
+
+    def flops(self, block: Any, tokens: Tokens, context: int) -> int:
+        """Return the operations of one block."""
+        attention = block.attn
+        total = linears([block.norm1, block.norm1_context], 1) + linears([block.ff], tokens.mlp)
+        total += linears([child(block, "ff_context")], context)
+        total += linears([attention.add_q_proj, attention.add_k_proj, attention.add_v_proj], context)
+        total += linears([child(attention, "to_add_out")], context)
+        total += _attention(attention, tokens, context)
+        return total + (_attention(block.attn2, tokens, 0) if block.attn2 is not None else 0)
+
+
+class StableDiffusion3(PatchTransformer):
+    """The kind of network."""
+
+    text_tokens = 333  # 77 of CLIP, 256 of T5
+    default_blocks = None
+    block = JointBlock()
+
+    def recognises(self, root: Any) -> bool:
+        """Say whether it has the parts of SD3, and its blocks."""
+        return set(root._modules) >= PARTS and type(root.transformer_blocks[0]).__name__ == "JointTransformerBlock"
+
+    def blocks(self, root: Any) -> Iterator[BlockPlace]:
+        """Yield the blocks."""
+        for block in root.transformer_blocks:
+            yield BlockPlace(block, self.block, root.config.patch_size, None)
+
+    def flops(self, root: Any, latent: Grid, context: int) -> int:
+        """Return the operations of one forward."""
+        grid = self.root_grid(root, latent)
+        total = convolutions(root.pos_embed, grid) + linears([root.proj_out], grid.n)
+        total += linears([root.time_text_embed, root.norm_out], 1) + linears([root.context_embedder], context)
+        return total + sum(self.block.flops(b, Tokens.all(grid.n), context) for b in root.transformer_blocks)
+
+
+def _attention(attention: Any, tokens: Tokens, context: int) -> int:
+    """Return the operations of the image's projections and of the products with all keys."""
+    in_and_out = linears([attention.to_q, attention.to_out], tokens.queries)
+    in_keys = linears([attention.to_k, attention.to_v], tokens.keys)
+    products = attention_products(tokens.queries + context, tokens.keys + context, attention.inner_dim)
+    return in_and_out + in_keys + products
