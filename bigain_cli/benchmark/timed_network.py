@@ -84,8 +84,7 @@ def _resized(backbone: Backbone, size: int | None) -> Backbone:
 def _label_conditions(backbone: Backbone, labels: int) -> Conditions:
     """Return the network's conditions: one row for each label."""
     if backbone.vocabulary is None:
-        rows = backbone.condition([""]).rows
-        return Conditions(rows.repeat(labels, *[1] * (rows.ndim - 1)))
+        return backbone.condition([""]).take(torch.zeros(labels, dtype=torch.int64, device=backbone.device))
     classes = sorted(backbone.vocabulary.names)
     return Conditions(torch.tensor([classes[i % len(classes)] for i in range(labels)], device=backbone.device))
 

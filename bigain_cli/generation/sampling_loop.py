@@ -51,7 +51,7 @@ class Guidance:
         return unconditional + self.guidance * (conditional - unconditional)
 
     def _in_one_batch(self, noisy: Tensor, t: Tensor, seeds: Tensor) -> tuple[Tensor, Tensor]:
-        both = Conditions(torch.cat([self.conditional.rows, self.unconditional.rows]))
+        both = Conditions.join([self.conditional, self.unconditional])
         halves = torch.arange(2, device=seeds.device).repeat_interleave(len(seeds))
         with self.compression.seeds(seeds.repeat(2), halves) if self.compression else nullcontext():
             conditional, unconditional = self.backbone.noise(torch.cat([noisy, noisy]), t.repeat(2), both).chunk(2)
