@@ -68,6 +68,7 @@ class Backbone(Protocol):
     timesteps: int  # of the noise schedule
     timestep_range: tuple[int, int]  # low ≤ t < high; draws take their timesteps from it
     flow: bool  # whether the forward process is rectified flow, and samplers get the velocity
+    even_steps: bool  # whether its authors sample a flow at times that are equally far apart, but for the shift
     schedule: Mapping[str, Any]  # the schedule as a diffusers scheduler's configuration, for samplers
     latent_shape: tuple[int, int, int]
     scale: int  # pixels along a side of one latent position

@@ -49,6 +49,7 @@ class GaussianMixture:
     guidance_input: bool = False
     distilled: str = ""
     flow: bool = False
+    even_steps: bool = False
     any_size: bool = False
     has_prefix: bool = False
     patch: int = 1

@@ -31,6 +31,7 @@ class NetworkBackbone:
 
     guidance_input = False
     distilled = ""
+    even_steps = False
 
     def __init__(
         self,

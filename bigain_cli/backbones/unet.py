@@ -28,7 +28,7 @@ GUIDANCE = 7.5  # of Stable Diffusion's authors
 # Stable Diffusion's oldest folders omit these; diffusers' pipeline sets them in the same way.
 LATENT_SCHEDULE = {"clip_sample": False, "steps_offset": 1}
 UNSUPPORTED = {  # entries of the configuration
-    "addition_embed_type": "it needs more than a text embedding (as Stable Diffusion XL does)",
+    "addition_embed_type": "it needs more than a text embedding",
     "class_embed_type": "it needs class embeddings beside the text",
     "encoder_hid_dim_type": "it projects its condition in a way that is not supported",
 }
