@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import DDPMScheduler, DiffusionPipeline
+from diffusers import DDPMScheduler
 from PIL import Image
-from tiny_families import FAMILIES
+from tiny_families import FAMILIES, open_pipeline
 
 import bigain_cli as bigain
 from bigain_cli.classification.denoising import DenoisingErrors, ScoringJob, SharedComputation
@@ -21,24 +20,8 @@ from bigain_cli.noise_draws import Draws
 PROMPTS = ["A cat", "a small dog", "seven airliners", ""]
 SHAPE = (4, 8, 8)
 DRAWS = 2
+LIKE_OTHERS = {"schnell", "pixart-sigma", "sd3-without-t5"}  # compared in the slow suite
 FLOWS = ("sd3", "sd3-without-t5", "flux", "schnell", "chroma")
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    root = tmp_path_factory.mktemp("families")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # diffusers' own deprecations
-        return {name: save(root / name) for name, save in FAMILIES.items()}
-
-
-def open_pipeline(folder: Path) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        absent = {"text_encoder_3": None, "tokenizer_3": None} if folder.name == "sd3-without-t5" else {}
-        pipeline = DiffusionPipeline.from_pretrained(folder, **absent)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
 
 
 def open_backbone(folder: Path) -> Any:
@@ -151,9 +134,11 @@ def naive_errors(name: str, pipe: Any, of: Image.Image, draws: Draws, count: int
     return errors
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-def test_errors_equal_a_loop_on_the_pipelines_components(name: str, folders: dict[str, Path]) -> None:
-    backbone, pipe, picture = open_backbone(folders[name]), open_pipeline(folders[name]), image(0)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in LIKE_OTHERS else ()) for name in FAMILIES]
+)
+def test_errors_equal_a_loop_on_the_pipelines_components(name: str, families: dict[str, Path]) -> None:
+    backbone, pipe, picture = open_backbone(families[name]), open_pipeline(families[name]), image(0)
     draws = Draws(3, b"", SHAPE, backbone.timestep_range)
     expected = naive_errors(name, pipe, picture, draws, DRAWS)
     assert np.ptp(expected, axis=1).min() > 1e-6, "the labels must make a difference, or the test says nothing"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from diffusers import (
     AutoencoderKL,
     ChromaPipeline,
     ChromaTransformer2DModel,
+    DiffusionPipeline,
     DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
@@ -223,6 +225,16 @@ def _stirred(network: Any) -> Any:
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     return network
+
+
+def open_pipeline(folder: Path) -> Any:
+    """Open a folder with diffusers' pipeline, which has to be told of a text encoder that is absent."""
+    absent = {"text_encoder_3": None, "tokenizer_3": None} if folder.name == "sd3-without-t5" else {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # diffusers' own deprecations
+        pipeline = DiffusionPipeline.from_pretrained(folder, **absent)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
 
 
 FAMILIES: dict[str, Callable[[Path], Path]] = {

@@ -73,9 +73,10 @@ def _resized(backbone: Backbone, size: int | None) -> Backbone:
     if not backbone.any_size:
         why = f"{backbone.name} works at {width * scale}x{height * scale} only"
         raise UsageError(f"--size {size}", why, "Leave out --size, or let --random-weights build another size.")
-    if size < 1 or size % scale:
-        near = max(1, round(size / scale)) * scale
-        raise UsageError(f"--size {size}", f"{backbone.name} works in steps of {scale} pixels", f"Try --size {near}.")
+    if size < 1 or size % backbone.size_step:
+        step = backbone.size_step
+        near = max(1, round(size / step)) * step
+        raise UsageError(f"--size {size}", f"{backbone.name} works in steps of {step} pixels", f"Try --size {near}.")
     other = copy.copy(backbone)
     other.latent_shape = (channels, size // scale, size // scale)
     return other
