@@ -116,10 +116,15 @@ SCORES = {
 }
 DEFAULT_SCORE = "l2"  # of a model that was not measured
 DTYPES = ("float32", "float16", "bfloat16")
-BACKBONES = {  # by the name of the network's class in diffusers
+BACKBONES = {  # by the name of the network's class in diffusers, and what it adds to the time, if that makes a family
     "UNet2DConditionModel": "bigain_cli.backbones.unet:load_unet",
+    "UNet2DConditionModel text_time": "bigain_cli.backbones.sdxl:load_sdxl",
     "DiTTransformer2DModel": "bigain_cli.backbones.dit:load_dit",
     "Transformer2DModel": "bigain_cli.backbones.dit:load_dit",
+    "PixArtTransformer2DModel": "bigain_cli.backbones.pixart:load_pixart",
+    "SD3Transformer2DModel": "bigain_cli.backbones.stable_diffusion_3:load_sd3",
+    "FluxTransformer2DModel": "bigain_cli.backbones.flux:load_flux",
+    "ChromaTransformer2DModel": "bigain_cli.backbones.chroma:load_chroma",
 }
 CLOSED_FORMS = {
     "colours": ClosedForm(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,17 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "late-text": tiny_models.save_stable_diffusion(root / "late-text", first_block="DownBlock2D"),
         "dit": tiny_models.save_dit(root / "dit"),
     }
+
+
+@pytest.fixture(scope="session")
+def families(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A tiny random model of each family with large text encoders, by name."""
+    from tiny_families import FAMILIES
+
+    root = tmp_path_factory.mktemp("families")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # diffusers' own deprecations
+        return {name: save(root / name) for name, save in FAMILIES.items()}
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -54,10 +55,9 @@ LIGHT_FILES = [
     "training.resuming",
 ]
 HEAVY = {"torch", "numpy", "diffusers", "transformers"}
+FAMILIES = ("unet", "dit", "sdxl", "pixart", "stable_diffusion_3", "flux", "chroma", "gaussian_mixture")
 SEPARATE = [
-    ("backbones/unet", "backbones/dit"),
-    ("backbones/unet", "backbones/gaussian_mixture"),
-    ("backbones/dit", "backbones/gaussian_mixture"),
+    *combinations([f"backbones/{family}" for family in FAMILIES], 2),
     ("compress/token_merging", "compress/kv_pooling"),
 ]
 LONGEST_FUNCTION = 50

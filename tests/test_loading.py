@@ -89,7 +89,8 @@ def test_truncated_weights_are_an_error_that_names_the_part(part: str, folder: P
 @pytest.mark.parametrize(
     ("file", "entries", "message"),
     [
-        ("unet/config.json", {"addition_embed_type": "text_time"}, "more than a text embedding"),
+        ("unet/config.json", {"addition_embed_type": "text_image"}, "more than a text embedding"),
+        ("unet/config.json", {"addition_embed_type": "text_time"}, "text_encoder_2: no such folder"),
         ("unet/config.json", {"in_channels": 9}, "inpainting"),
         ("unet/config.json", {"sample_size": None}, "no sample_size"),
         ("scheduler/scheduler_config.json", {"prediction_type": "score"}, "prediction type score"),

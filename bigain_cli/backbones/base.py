@@ -6,7 +6,7 @@ Must not know families.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -20,13 +20,26 @@ from bigain_cli.compress.site import Site
 
 @dataclass(frozen=True)
 class Conditions:
-    """The conditions of a network, one row per prompt: text embeddings [k n d], or class ids [k]."""
+    """The conditions of a network, one row per prompt: text embeddings [k n d], or class ids [k].
+
+    `more` holds what else a network wants of each prompt, by name: a pooled embedding [k d], a mask of tokens [k n].
+    """
 
     rows: Tensor
+    more: Mapping[str, Tensor] = field(default_factory=dict)
 
     def take(self, index: Tensor) -> Conditions:
-        """Return the rows at `index`."""
-        return Conditions(self.rows.index_select(0, index))
+        """Return the rows at `index` of every tensor."""
+        return Conditions(self.rows.index_select(0, index), pick(dict(self.more), index))
+
+    @staticmethod
+    def join(parts: Sequence[Conditions]) -> Conditions:
+        """Concatenate row-wise."""
+        return Conditions(join([part.rows for part in parts]), join([dict(part.more) for part in parts]))
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Return every tensor, one row per prompt each."""
+        return (self.rows, *(self.more[name] for name in sorted(self.more)))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -54,9 +67,14 @@ class Backbone(Protocol):
     dtype: torch.dtype
     timesteps: int  # of the noise schedule
     timestep_range: tuple[int, int]  # low ≤ t < high; draws take their timesteps from it
+    flow: bool  # whether the forward process is rectified flow, and samplers get the velocity
+    even_steps: bool  # whether its authors sample a flow at times that are equally far apart, but for the shift
     schedule: Mapping[str, Any]  # the schedule as a diffusers scheduler's configuration, for samplers
     latent_shape: tuple[int, int, int]
     scale: int  # pixels along a side of one latent position
+    size_step: int  # pixels: sides of images that the network takes are multiples of it
+    guidance_input: bool  # whether the network is told the guidance, in place of a second evaluation
+    distilled: str  # by what it is seen that few steps were distilled into the network; empty: they were not
     any_size: bool  # whether the network takes latents of other heights and widths
     patch: int  # pixels along a side that are channels of one position of a pixel-space network; else 1
     vocabulary: ClassVocabulary | None  # the class names of a label-conditioned model; None: any text
@@ -79,11 +97,17 @@ class Backbone(Protocol):
     def condition(self, prompts: Sequence[str]) -> Conditions:
         """Return embeddings or class ids; the empty prompt means no condition."""
 
+    def guided(self, conditions: Conditions, guidance: float) -> Conditions:
+        """Return conditions that tell a network with a guidance input its guidance; others as they are."""
+
     def mix(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """Return x_t in float32."""  # [b c h w]
 
     def noise(self, noisy: Tensor, t: Tensor, conditions: Conditions, shared: Prefix | None = None) -> Tensor:
         """Return the predicted ε, in float32."""  # [b c h w]
+
+    def velocity(self, noisy: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
+        """Return the predicted ε − x of rectified flow, in float32: it is known at t = steps, too."""  # [b c h w]
 
     def compute_prefix(self, noisy: Tensor, t: Tensor) -> Prefix | None:
         """Compute the part of `noise` that no label enters, if there is any."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -22,16 +23,19 @@ from bigain_cli.backbones.folder_checks import (
     check_network,
     check_tokenizer,
     files_of,
+    fit_pieces,
     fit_tokenizer,
     read_object,
 )
 from bigain_cli.backbones.load_errors import load_errors
 from bigain_cli.backbones.model_card import CARD_FILE, ModelCard
+from bigain_cli.backbones.model_locations import TEXT_ENCODERS, TOKENIZERS
 from bigain_cli.backbones.prompt_embeddings import EMBEDDINGS_FILE, read_embeddings
 from bigain_cli.errors import ModelError
+from bigain_cli.registry import attribute
 
-PARTS = ("scheduler", "text_encoder", "tokenizer", "transformer", "unet", "vae")
-PART_FILES = (".json", ".safetensors", ".txt")
+PARTS = ("scheduler", *TEXT_ENCODERS, *TOKENIZERS, "transformer", "unet", "vae")
+PART_FILES = (".json", ".safetensors", ".txt", ".model")
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class DiffusersFolder:
     device: torch.device
     dtype: torch.dtype
     digests: FileDigests = field(default=FileDigests(), kw_only=True)
+    embeddings: Path | None = field(default=None, kw_only=True)  # a folder that keeps those of prompts
 
     @cached_property
     def index(self) -> dict[str, Any]:
@@ -74,7 +79,8 @@ class DiffusersFolder:
         """Load a network with all its weights, ready for inference."""
         variant = self._variant(part)
         check_network(f"{self.name}/{part}", self.folder / part)
-        with self._load_errors(part), quiet():
+        with self._load_errors(part), quiet(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of diffusers about its own code
             model, info = kind.from_pretrained(
                 self.folder / part,
                 torch_dtype=dtype or self.dtype,
@@ -87,6 +93,21 @@ class DiffusersFolder:
             why = f"{len(missing)} weights are missing ({min(missing)}, …)"
             raise ModelError(f"{self.name}/{part}", why, FETCH_AGAIN)
         return model.to(self.device).eval().requires_grad_(False)
+
+    def check(self, *parts: str) -> None:
+        """Refuse networks that will be loaded later, and are not there or not what they are named to be."""
+        for part in parts:
+            if not self.has(part):
+                raise ModelError(
+                    f"{self.name}/{part}", "no such folder", "The model needs it; save the whole pipeline."
+                )
+            self._variant(part)
+            check_network(f"{self.name}/{part}", self.folder / part)
+            if part in TEXT_ENCODERS:
+                tokenizer = part.replace("text_encoder", "tokenizer")
+                if not self.has(tokenizer):
+                    raise ModelError(f"{self.name}/{tokenizer}", "no such folder", "Its text encoder needs it.")
+                check_tokenizer(f"{self.name}/{tokenizer}", self.folder / tokenizer)
 
     def text(self) -> tuple[Any, Any]:
         """Load the tokenizer and the CLIP text encoder."""
@@ -107,6 +128,21 @@ class DiffusersFolder:
         with self._load_errors("tokenizer"):
             fit_tokenizer(self.name, tokenizer, encoder.config)
         return tokenizer, encoder
+
+    def text_encoder(self, part: str, kind: str, tokenizer_kind: str, dtype: torch.dtype) -> tuple[Any, Any]:
+        """Load one of several text encoders and its tokenizer, whose classes are named as module:attribute."""
+        tokenizer_part = part.replace("text_encoder", "tokenizer")
+        check_tokenizer(f"{self.name}/{tokenizer_part}", self.folder / tokenizer_part)
+        with self._load_errors(tokenizer_part), quiet():
+            tokenizer = attribute(tokenizer_kind).from_pretrained(self.folder / tokenizer_part, local_files_only=True)
+        encoder = self.network(part, attribute(kind), dtype)
+        fit_pieces(f"{self.name}/{tokenizer_part}", tokenizer, encoder.config)
+        return tokenizer, encoder
+
+    def identity_of_text(self, part: str) -> str:
+        """Return a digest of every byte of a text encoder and of its tokenizer."""
+        parts = [each for each in (part, part.replace("text_encoder", "tokenizer")) if self.has(each)]
+        return self.digests.combined((path.name, path) for each in parts for path in self._files(each))
 
     def known_prompts(self) -> dict[str, torch.Tensor]:
         """Return the embeddings of prompts that are kept beside the text encoder, computed on a CPU in float32."""

@@ -16,7 +16,7 @@ from bigain_cli.backbones.diffusers_folder import DiffusersFolder, quiet
 from bigain_cli.backbones.folder_checks import FETCH_AGAIN, whole_number
 from bigain_cli.backbones.latents import ImageCodec
 from bigain_cli.backbones.load_errors import run_errors
-from bigain_cli.backbones.network_backbone import NetworkBackbone
+from bigain_cli.backbones.network_backbone import NetworkBackbone, latent_shape_of
 from bigain_cli.backbones.noise_schedule import NoiseSchedule, noise_schedule
 from bigain_cli.backbones.vocabulary import ClassVocabulary
 from bigain_cli.errors import ModelError
@@ -41,7 +41,9 @@ class LabelDiT(NetworkBackbone):
         process: NoiseSchedule,
         vocabulary: ClassVocabulary,
     ) -> None:
-        super().__init__(parts, network, codec, process, GUIDANCE)
+        config: Any = network.config
+        shape = latent_shape_of(parts.name, config.in_channels, config.sample_size)
+        super().__init__(parts, lambda: network, codec, process, GUIDANCE, shape)
         self.vocabulary, self.class_names = vocabulary, vocabulary.main_names()
 
     def condition(self, prompts: Sequence[str]) -> Conditions:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from bigain_cli.limits import MOST_HEADER, is_whole
 FETCH_AGAIN = "Fetch or save the model again."
 SAVE_AGAIN = "Save the model again with safe_serialization=True."
 VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
+SENTENCE_PIECES = "spiece.model"  # a vocabulary, too, if the packages that read it are installed
 SHORTEST_PROMPT = 3  # tokens: a beginning, a word, an end
 LARGEST, DEEPEST = 1 << 20, 200  # whole numbers in a network's configuration, and its numbers of layers
 _LAYERS = re.compile(r"num_(hidden_)?layers|layers_per_block|transformer_layers_per_block")
@@ -84,6 +86,7 @@ def whole_number(what: str, config: Mapping[str, Any], key: str) -> int:
 def check_tokenizer(name: str, folder: Path) -> None:
     """Refuse a tokenizer's folder without its vocabulary, or with a configuration that names other files."""
     if not has_vocabulary(folder):
+        _refuse_sentence_pieces(name, folder)
         wanted = ", or ".join(" and ".join(names) for names in VOCABULARIES)
         raise ModelError(name, f"without its vocabulary ({wanted})", FETCH_AGAIN)
     files_of(folder)
@@ -96,12 +99,7 @@ def check_tokenizer(name: str, folder: Path) -> None:
 
 def fit_tokenizer(name: str, tokenizer: Any, config: Any) -> None:
     """Let a tokenizer make as many tokens as its text encoder reads; refuse one that belongs to another encoder."""
-    vocabulary: dict[str, int] = tokenizer.get_vocab()
-    if not vocabulary.keys() - set(tokenizer.all_special_tokens):
-        raise ModelError(f"{name}/tokenizer", "its vocabulary is empty", FETCH_AGAIN)
-    if not 0 <= min(vocabulary.values()) <= max(vocabulary.values()) < config.vocab_size:
-        why = f"its pieces have numbers up to {max(vocabulary.values())}, the text encoder knows {config.vocab_size}"
-        raise ModelError(f"{name}/tokenizer", why, "Use the tokenizer that belongs to the model.")
+    fit_pieces(f"{name}/tokenizer", tokenizer, config)
     longest = min(tokenizer.model_max_length, config.max_position_embeddings)
     if not isinstance(longest, int) or longest < SHORTEST_PROMPT:
         why = f"prompts of {longest} tokens are too short"
@@ -109,11 +107,32 @@ def fit_tokenizer(name: str, tokenizer: Any, config: Any) -> None:
     tokenizer.model_max_length = longest
 
 
+def _refuse_sentence_pieces(name: str, folder: Path) -> None:
+    """Say what is missing where a vocabulary is there, but cannot be read."""
+    if (folder / SENTENCE_PIECES).is_file():
+        hint = "Install it: pip install sentencepiece protobuf."
+        raise ModelError(name, f"{SENTENCE_PIECES} is read by the package sentencepiece, which is missing", hint)
+
+
+def fit_pieces(what: str, tokenizer: Any, config: Any) -> None:
+    """Refuse a tokenizer without pieces, or with pieces that its text encoder does not know."""
+    vocabulary: dict[str, int] = tokenizer.get_vocab()
+    if not vocabulary.keys() - set(tokenizer.all_special_tokens):
+        raise ModelError(what, "its vocabulary is empty", FETCH_AGAIN)
+    if not 0 <= min(vocabulary.values()) <= max(vocabulary.values()) < config.vocab_size:
+        why = f"its pieces have numbers up to {max(vocabulary.values())}, the text encoder knows {config.vocab_size}"
+        raise ModelError(what, why, "Use the tokenizer that belongs to the model.")
+
+
 def has_vocabulary(folder: Path) -> bool:
-    """Tell whether a folder has all files of a vocabulary, none of them empty."""
-    return any(
-        all((folder / file).is_file() and (folder / file).stat().st_size for file in files) for files in VOCABULARIES
-    )
+    """Tell whether a folder has all files of a vocabulary, none of them empty, and whether they can be read here."""
+    known = (*VOCABULARIES, (SENTENCE_PIECES,)) if find_spec("sentencepiece") else VOCABULARIES
+    return any(all((folder / file).is_file() and (folder / file).stat().st_size for file in files) for files in known)
+
+
+def is_tokenizer(folder: Path) -> bool:
+    """Tell whether a folder has a vocabulary, whether or not it can be read here."""
+    return has_vocabulary(folder) or (folder / SENTENCE_PIECES).is_file()
 
 
 def files_of(folder: Path) -> list[Path]:

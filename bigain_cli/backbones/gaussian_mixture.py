@@ -45,6 +45,11 @@ class GaussianMixture:
     template: str = DEFAULT_TEMPLATE
     sampling: Sampling = Sampling(guidance=1.0)  # noqa: RUF009 (frozen)
     scale: int = 1
+    size_step: int = 1
+    guidance_input: bool = False
+    distilled: str = ""
+    flow: bool = False
+    even_steps: bool = False
     any_size: bool = False
     has_prefix: bool = False
     patch: int = 1
@@ -77,6 +82,10 @@ class GaussianMixture:
         assert self.vocabulary is not None
         return Conditions(torch.tensor([self.vocabulary.find(prompt) for prompt in prompts], device=self.device))
 
+    def guided(self, conditions: Conditions, guidance: float) -> Conditions:
+        """Return the class ids: guidance is no input."""
+        return conditions
+
     def mix(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """Return x_t."""
         return self._process.mix(clean, noise, t)
@@ -86,6 +95,10 @@ class GaussianMixture:
         a, s = self._process.at(t)
         clean = self._expected_clean(noisy, a, s, conditions.rows)
         return self._process.to_noise(self._network_output(clean, noisy, a, s), noisy, t)
+
+    def velocity(self, noisy: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
+        """Refuse: the process is not rectified flow."""
+        raise AssertionError("not a flow model")
 
     def compute_prefix(self, noisy: Tensor, t: Tensor) -> None:
         """Return nothing: the classes share no work."""

@@ -18,6 +18,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from bigain_cli.backbones.diffusers_folder import DiffusersFolder
+from bigain_cli.backbones.network_facts import latent_scale
 from bigain_cli.errors import ModelError
 from bigain_cli.images import crop_and_resize
 
@@ -57,12 +58,7 @@ class ImageCodec:
         if vae.config.latent_channels != channels:
             reason = f"the VAE makes {vae.config.latent_channels} channels, the network takes {channels}"
             raise ModelError(parts.name, reason, "Use the VAE that belongs to the model.")
-        for key in ("scaling_factor", "shift_factor"):
-            value = getattr(vae.config, key)
-            if value is not None and (not isinstance(value, int | float) or not math.isfinite(value)):
-                raise ModelError(f"{parts.name}/vae/config.json", f"{key} is no number", "Save the VAE again.")
-        if not vae.config.scaling_factor:
-            raise ModelError(f"{parts.name}/vae/config.json", "scaling_factor is missing", "Save the VAE again.")
+        _check_numbers(f"{parts.name}/vae/config.json", vae.config, channels)
         return ImageCodec(vae, parts.device)
 
     @property
@@ -77,9 +73,8 @@ class ImageCodec:
         pixels = fit(image, (height * self.scale, width * self.scale)).to(self.device)
         if self.vae is None:
             return F.pixel_unshuffle(pixels, self.patch)
-        config = self.vae.config
         mean = self.vae.encode(pixels.unsqueeze(0)).latent_dist.mean[0]
-        return (mean - (config.shift_factor or 0.0)) * config.scaling_factor
+        return latent_scale(self.vae.config).to_network(mean)
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> list[Image]:
@@ -89,7 +84,24 @@ class ImageCodec:
     def _pixels(self, latent: Tensor) -> Tensor:
         if self.vae is None:
             return F.pixel_shuffle(latent, self.patch)
-        config = self.vae.config
-        unscaled = latent / config.scaling_factor + (config.shift_factor or 0.0)
+        unscaled = latent_scale(self.vae.config).to_vae(latent)
         pixels: Tensor = self.vae.decode(unscaled.unsqueeze(0)).sample[0]
         return pixels
+
+
+def _check_numbers(what: str, config: Any, channels: int) -> None:
+    """Refuse a VAE whose latents cannot be scaled."""
+    for key in ("scaling_factor", "shift_factor"):
+        value = getattr(config, key)
+        if value is not None and not _is_number(value):
+            raise ModelError(what, f"{key} is no number", "Save the VAE again.")
+    if not config.scaling_factor:
+        raise ModelError(what, "scaling_factor is missing", "Save the VAE again.")
+    for key in ("latents_mean", "latents_std"):
+        values = config.get(key) or [1.0] * channels
+        if not (isinstance(values, list | tuple) and len(values) == channels and all(map(_is_number, values))):
+            raise ModelError(what, f"{key} is not {channels} numbers", "Save the VAE again.")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

@@ -20,6 +20,8 @@ from bigain_cli.registry import BACKBONES, CLOSED_FORMS, DEFAULT_MODEL, attribut
 CACHE = "~/.cache/bigain"
 NETWORKS = {"unet": "UNet2DConditionModel", "transformer": "DiTTransformer2DModel"}  # unless model_index.json names it
 
+SUPPORTED = "Supported: Stable Diffusion 1.x, 2.x, XL, 3 and 3.5, DiT, PixArt, FLUX.1 and Chroma1."
+
 
 def load(
     model: str = DEFAULT_MODEL, device: str = "auto", dtype: str = "auto", cache: str | Path | None = CACHE
@@ -41,7 +43,9 @@ def load(
             file = open_single_file(location.name, Path(location.where), torch_device, torch_dtype)
             return assemble(replace(file, digests=digests))
         folder = fetch(location) if location.kind == "hub" else Path(location.where)
-        return assemble(DiffusersFolder(location.name, folder, torch_device, torch_dtype, digests=digests))
+        parts = DiffusersFolder(location.name, folder, torch_device, torch_dtype, digests=digests)
+        kept = None if cache is None else Path(os.path.expanduser(cache)) / "embeddings"
+        return assemble(replace(parts, embeddings=kept))
 
 
 def as_backbone(model: str | Backbone) -> Backbone:
@@ -62,8 +66,14 @@ def assemble(parts: DiffusersFolder) -> Backbone:
         if (parts.folder / "config.json").is_file():
             hint = f"This looks like one part of a model: try -m {parts.folder.resolve().parent}."
         raise ModelError(f"model {parts.name}", "no U-Net and no transformer in it", hint)
-    network = parts.declared(part, NETWORKS[part])
+    network = parts.declared(part, _declared_class(parts, part))
     if network not in BACKBONES:
-        hint = "Supported: Stable Diffusion 1.x and 2.x, and DiT."
-        raise ModelError(f"model {parts.name}", f"{network} is not supported", hint)
-    return cast(Backbone, attribute(BACKBONES[network])(parts))
+        raise ModelError(f"model {parts.name}", f"{network} is not supported", SUPPORTED)
+    family = f"{network} {parts.config(part).get('addition_embed_type')}"
+    return cast(Backbone, attribute(BACKBONES[family if family in BACKBONES else network])(parts))
+
+
+def _declared_class(parts: DiffusersFolder, part: str) -> str:
+    """Return the network's class that its configuration names, if it is a known one."""
+    named = parts.config(part).get("_class_name")
+    return named if isinstance(named, str) and named in BACKBONES else NETWORKS[part]

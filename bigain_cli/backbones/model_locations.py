@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from bigain_cli.backbones.folder_checks import has_vocabulary
+from bigain_cli.backbones.folder_checks import is_tokenizer
 from bigain_cli.errors import ModelError
 from bigain_cli.near_names import did_you_mean
 from bigain_cli.registry import MODELS, Model
 
-NETWORKS = ("unet", "transformer", "vae", "text_encoder")
-CONFIGS = ("model_index.json", "*/config.json", "scheduler/*", "tokenizer/*")
+TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
+NETWORKS = ("unet", "transformer", "vae", *TEXT_ENCODERS)
+TOKENIZERS = tuple(part.replace("text_encoder", "tokenizer") for part in TEXT_ENCODERS)
+CONFIGS = ("model_index.json", "*/config.json", "scheduler/*", *(f"{part}/*" for part in TOKENIZERS))
 PATTERNS = [*CONFIGS, *(f"{part}/*.safetensors*" for part in NETWORKS)]
 UNUSED = ["*fp16*", "*non_ema*", "safety_checker/*", "*flax*", "*openvino*"]
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -119,7 +121,8 @@ def _is_complete(folder: Path) -> bool:
     """Tell whether every network of the snapshot has its weights, and a text encoder its tokenizer's vocabulary."""
     networks = [folder / part for part in NETWORKS if (folder / part / "config.json").exists()]
     complete = all(any(network.glob("*.safetensors")) for network in networks)
-    readable = not (folder / "text_encoder").is_dir() or has_vocabulary(folder / "tokenizer")
+    texts = zip(TEXT_ENCODERS, TOKENIZERS, strict=True)
+    readable = all(is_tokenizer(folder / tokenizer) for part, tokenizer in texts if (folder / part).is_dir())
     return (folder / "model_index.json").is_file() and bool(networks) and complete and readable
 
 

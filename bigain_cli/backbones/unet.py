@@ -16,7 +16,7 @@ from bigain_cli.backbones.diffusers_folder import DiffusersFolder, quiet
 from bigain_cli.backbones.folder_checks import whole_number
 from bigain_cli.backbones.latents import ImageCodec
 from bigain_cli.backbones.load_errors import run_errors
-from bigain_cli.backbones.network_backbone import NetworkBackbone
+from bigain_cli.backbones.network_backbone import NetworkBackbone, latent_shape_of
 from bigain_cli.backbones.noise_schedule import NoiseSchedule, noise_schedule
 from bigain_cli.backbones.prefix_cache import PrefixCache, run_prefix, use_cached
 from bigain_cli.backbones.prompt_encoder import PromptEncoder
@@ -28,7 +28,7 @@ GUIDANCE = 7.5  # of Stable Diffusion's authors
 # Stable Diffusion's oldest folders omit these; diffusers' pipeline sets them in the same way.
 LATENT_SCHEDULE = {"clip_sample": False, "steps_offset": 1}
 UNSUPPORTED = {  # entries of the configuration
-    "addition_embed_type": "it needs more than a text embedding (as Stable Diffusion XL does)",
+    "addition_embed_type": "it needs more than a text embedding",
     "class_embed_type": "it needs class embeddings beside the text",
     "encoder_hid_dim_type": "it projects its condition in a way that is not supported",
 }
@@ -49,7 +49,9 @@ class TextUNet(NetworkBackbone):
         process: NoiseSchedule,
         prompt_encoder: PromptEncoder,
     ) -> None:
-        super().__init__(parts, network, codec, process, GUIDANCE)
+        config: Any = network.config
+        shape = latent_shape_of(parts.name, config.in_channels, config.sample_size)
+        super().__init__(parts, lambda: network, codec, process, GUIDANCE, shape)
         self.prompt_encoder = prompt_encoder
         if codec.vae is not None:
             self.schedule = self.schedule | LATENT_SCHEDULE

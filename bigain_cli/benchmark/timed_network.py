@@ -74,9 +74,10 @@ def _resized(backbone: Backbone, size: int | None) -> Backbone:
     if not backbone.any_size:
         why = f"{backbone.name} works at {width * scale}x{height * scale} only"
         raise UsageError(f"--size {size}", why, "Leave out --size, or let --random-weights build another size.")
-    if size < 1 or size % scale:
-        near = max(1, round(size / scale)) * scale
-        raise UsageError(f"--size {size}", f"{backbone.name} works in steps of {scale} pixels", f"Try --size {near}.")
+    if size < 1 or size % backbone.size_step:
+        step = backbone.size_step
+        near = max(1, round(size / step)) * step
+        raise UsageError(f"--size {size}", f"{backbone.name} works in steps of {step} pixels", f"Try --size {near}.")
     other = copy.copy(backbone)
     other.latent_shape = (channels, size // scale, size // scale)
     return other
@@ -85,8 +86,7 @@ def _resized(backbone: Backbone, size: int | None) -> Backbone:
 def _label_conditions(backbone: Backbone, labels: int) -> Conditions:
     """Return the network's conditions: one row for each label."""
     if backbone.vocabulary is None:
-        rows = backbone.condition([""]).rows
-        return Conditions(rows.repeat(labels, *[1] * (rows.ndim - 1)))
+        return backbone.condition([""]).take(torch.zeros(labels, dtype=torch.int64, device=backbone.device))
     classes = sorted(backbone.vocabulary.names)
     return Conditions(torch.tensor([classes[i % len(classes)] for i in range(labels)], device=backbone.device))
 

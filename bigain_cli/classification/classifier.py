@@ -104,7 +104,7 @@ class Classification:
         score = self.rules.score or DEFAULT_SCORE
         pixel_errors = pixel_errors_of(score, backbone.patch) if maps else None
         shared_computation, conditions = SharedComputation(backbone, share_prefix), self._conditions()
-        refuse_equal_labels(backbone.name, self.competing, conditions.rows)
+        refuse_equal_labels(backbone.name, self.competing, conditions)
         draws = 1 if self.rules.deadline is not None else SCHEDULES[self.rules.schedule].block
         batch = checked_batch_size(batch, backbone, draws * len(conditions))
         self._denoising = DenoisingErrors(
@@ -263,4 +263,4 @@ class Classification:
         if self._empty_prompt is None or self._empty_prompt.label is not None:
             return labels
         empty = self.backbone.condition([""])  # on its own: it must not change the bits of the others
-        return Conditions(torch.cat([labels.rows, empty.rows]))
+        return Conditions.join([labels, empty])

@@ -22,8 +22,8 @@ from bigain_cli.compress import Compression, Spec, parse
 from bigain_cli.compress.patching import compressed_or_not
 from bigain_cli.errors import BigainError, check_known
 from bigain_cli.generation.generated_image import GeneratedImage
-from bigain_cli.generation.options import GenerationOptions, check_prompts, latent_shape
-from bigain_cli.generation.samplers import DEFAULT_SAMPLER, SAMPLERS
+from bigain_cli.generation.options import GenerationOptions, check_guidance, check_prompts, check_sampler, latent_shape
+from bigain_cli.generation.samplers import DEFAULT_SAMPLER, FLOW_SAMPLER, SAMPLERS
 from bigain_cli.generation.sampling_loop import Guidance, SamplingLoop
 from bigain_cli.outputs.text import counted
 from bigain_cli.version import __version__
@@ -67,6 +67,7 @@ class Generation:
         self.prompts = tuple(prompts)
         check_prompts(self.prompts, count, options.seed)
         self._shape = latent_shape(backbone, options.size)
+        check_guidance(backbone, options)
         self._batch = generation_batch_size(backbone, self._shape, options.batch)
         spec = parse(backbone.sampling.compress if options.compress is None else options.compress)
         self._spec = spec.by_level() if backbone.has_prefix else spec
@@ -127,10 +128,11 @@ class Generation:
         rows = torch.tensor([prompt for prompt, _ in jobs], device=self.backbone.device)
         seeds = [seed for _, seed in jobs]
         unconditional = self._unconditional.take(torch.zeros_like(rows))
-        guide = Guidance(self.backbone, compression, self._guidance, self._conditional.take(rows), unconditional, seeds)
+        guidance = 1.0 if self.backbone.guidance_input else self._guidance
+        guide = Guidance(self.backbone, compression, guidance, self._conditional.take(rows), unconditional, seeds)
         before, batches = start // self._batch, -(-len(self._jobs) // self._batch)
         try:
-            for number, latents in enumerate(self._sampling_loop().run(self._shape, seeds, guide), 1):  # noqa: B007
+            for number, latents in enumerate(self._sampling_loop().run(seeds, guide), 1):  # noqa: B007
                 yield GenerationProgress(before * self._evaluations + number, batches * self._evaluations)
             return self._decode(latents, len(self._jobs) - start)
         except RuntimeError as problem:
@@ -159,13 +161,15 @@ class Generation:
 
     def _sampling_loop(self) -> SamplingLoop:
         assert self.options.sampler is not None and self.options.steps is not None
-        return SamplingLoop(self.backbone, self.options.sampler, self.options.steps)
+        return SamplingLoop(self.backbone, self.options.sampler, self.options.steps, self._shape)
 
     def _with_defaults(self, options: GenerationOptions) -> GenerationOptions:
         """Fill in the model's choice for each option that is None."""
         default = self.backbone.sampling
-        sampler = options.sampler or default.sampler or DEFAULT_SAMPLER
+        usual = FLOW_SAMPLER if self.backbone.flow else DEFAULT_SAMPLER
+        sampler = options.sampler or default.sampler or usual
         check_known("sampler", sampler, SAMPLERS)
+        check_sampler(self.backbone, sampler)
         default_steps = default.steps if sampler == default.sampler else None
         return dataclasses.replace(
             options,
@@ -176,9 +180,13 @@ class Generation:
         )
 
     def _conditions(self) -> tuple[Conditions, Conditions]:
-        """Encode the prompts, and with guidance the prompt to move away from."""
+        """Encode the prompts, and with guidance the prompt to move away from, unless the guidance is an input."""
         conditional = self.backbone.condition(self.prompts)
-        return conditional, conditional if self._guidance == 1 else self.backbone.condition([self.options.negative])
+        if self.backbone.guidance_input:
+            conditional = self.backbone.guided(conditional, self._guidance)
+        if self.backbone.guidance_input or self._guidance == 1:
+            return conditional, conditional
+        return conditional, self.backbone.condition([self.options.negative])
 
     def _halve_batch(self) -> None:
         if self._batch == 1:

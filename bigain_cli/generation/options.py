@@ -111,8 +111,24 @@ def latent_shape(backbone: Backbone, size: tuple[int, int] | None) -> tuple[int,
     if not backbone.any_size:
         hint = f"Leave out --size, or enlarge the image of {size_text(default)} afterwards."
         raise UsageError(what, f"{backbone.name} generates images of {size_text(default)} only", hint)
-    if any(side % scale for side in size):
-        nearest = (max(1, round(size[0] / scale)) * scale, max(1, round(size[1] / scale)) * scale)
-        why = f"{backbone.name} generates in steps of {scale} pixels"
+    step = backbone.size_step
+    if any(side % step for side in size):
+        nearest = (max(1, round(size[0] / step)) * step, max(1, round(size[1] / step)) * step)
+        why = f"{backbone.name} generates in steps of {step} pixels"
         raise UsageError(what, why, f"Nearest: --size {size_text(nearest)}.")
     return channels, size[1] // scale, size[0] // scale
+
+
+def check_sampler(backbone: Backbone, name: str) -> None:
+    """Refuse a sampler that is not for the model's forward process."""
+    if SAMPLERS[name].flow != backbone.flow:
+        process = "rectified flow" if backbone.flow else "a noise schedule"
+        known = ", ".join(known for known, sampler in SAMPLERS.items() if sampler.flow == backbone.flow)
+        raise UsageError(f"--sampler {name}", f"{backbone.name} was trained with {process}", f"Use {known}.")
+
+
+def check_guidance(backbone: Backbone, options: GenerationOptions) -> None:
+    """Refuse a prompt to move away from where guidance is the network's input, and takes no second prompt."""
+    if backbone.guidance_input and options.negative:
+        why = f"{backbone.name} takes the guidance as an input, without a second prompt"
+        raise UsageError("--negative", why, "Leave it out.")

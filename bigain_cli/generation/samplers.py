@@ -17,6 +17,7 @@ class Sampler:
     options: Mapping[str, Any] = field(default_factory=dict)
     random: bool = False  # whether its steps add noise
     multistep: bool = False  # whether it divides by differences of noise levels
+    flow: bool = False  # whether it is for models of rectified flow, and for no others
 
 
 SAMPLERS = {
@@ -37,7 +38,11 @@ SAMPLERS = {
     "unipc": Sampler(
         "diffusers:UniPCMultistepScheduler", "predictor and corrector; good with very few", 20, multistep=True
     ),
+    "flow": Sampler(
+        "diffusers:FlowMatchEulerDiscreteScheduler", "first order, for models of rectified flow", 28, flow=True
+    ),
 }
 
 
 DEFAULT_SAMPLER = "ddim"  # of a model that was not measured
+FLOW_SAMPLER = "flow"  # of a model of rectified flow

@@ -1,0 +1,33 @@
+"""Is a model distilled to few steps, or to a guidance? It generates well, and classifies badly.
+
+Its predictions are no longer means over all images that fit, which is what denoising errors measure. In: what a model's
+files say; out: by what it is seen. Must not know families.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from bigain_cli.backbones.diffusers_folder import DiffusersFolder
+
+NAMES = re.compile(r"turbo|lightning|lcm|schnell|hyper-?sd|hyper-flux|distill|dmd|(?<![a-z])flash(?![a-z])", re.I)
+SCHEDULERS = ("LCMScheduler", "TCDScheduler")
+
+
+def distilled_by(parts: DiffusersFolder, config: Mapping[str, Any]) -> str:
+    """Return what shows that a model is distilled, as a phrase, or nothing."""
+    scheduler = parts.config("scheduler")
+    kind = str(scheduler.get("_class_name"))
+    if named := NAMES.search(parts.name.rstrip("/").rpartition("/")[2]):
+        return f"its name has “{named.group()}” in it"
+    if kind in SCHEDULERS:
+        return f"its scheduler is a {kind}"
+    if kind == "EulerAncestralDiscreteScheduler" and scheduler.get("timestep_spacing") == "trailing":
+        return "its scheduler is that of Turbo"
+    if config.get("guidance_embeds"):
+        return "it takes the guidance as an input"
+    if config.get("time_cond_proj_dim"):
+        return "it takes the guidance as an input"
+    return ""
