@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import bigain_cli as bigain
+from bigain_cli.backbones.devices import choose_dtype
 from bigain_cli.backbones.model_locations import is_present, resolve
 from bigain_cli.errors import ModelError, UsageError
 
@@ -195,3 +196,11 @@ def test_loading_prints_nothing(folder: Path, capfd: pytest.CaptureFixture[str])
 def test_closed_forms_have_one_dtype() -> None:
     with pytest.raises(UsageError, match="closed form in float32"):
         bigain.load("colours", dtype="float16")
+
+
+@pytest.mark.parametrize(("supported", "expected"), [(True, torch.bfloat16), (False, torch.float16)])
+def test_a_gpu_computes_in_bfloat16_unless_it_only_imitates_it(supported: bool, expected, monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: supported)
+    assert choose_dtype("auto", torch.device("cuda")) == expected
+    assert choose_dtype("auto", torch.device("cpu")) == torch.float32
+    assert choose_dtype("float16", torch.device("cuda")) == torch.float16

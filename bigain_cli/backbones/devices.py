@@ -43,9 +43,14 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """Return the named dtype; by default float16 on CUDA (finer than bfloat16), float32 elsewhere."""
+    """Return the named dtype; by default bfloat16 on CUDA, whose range no model leaves, and float32 elsewhere.
+
+    A GPU that only imitates bfloat16 gets float16.
+    """
     if name == "auto":
-        return torch.float16 if device.type == "cuda" else torch.float32
+        if device.type != "cuda":
+            return torch.float32
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     check_known("--dtype", name, ("auto", *DTYPES))
     dtype: torch.dtype = getattr(torch, name)
     return dtype
@@ -54,11 +59,23 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
 @contextmanager
 def repeatable(backbone: Backbone) -> Iterator[None]:
     """Choose kernels that give the same bits every time, and full float32 where the backbone computes in float32."""
-    if backbone.device.type != "cuda":
+    with _deterministic(backbone.device, allow_tf32=backbone.dtype != torch.float32):
+        yield
+
+
+@contextmanager
+def full_float32(device: torch.device) -> Iterator[None]:
+    """Do the same for what always computes in float32; by default CUDA's convolutions round its inputs to TF32."""
+    with _deterministic(device, allow_tf32=False):
+        yield
+
+
+@contextmanager
+def _deterministic(device: torch.device, allow_tf32: bool) -> Iterator[None]:
+    if device.type != "cuda":
         yield
         return
-    exact = backbone.dtype == torch.float32
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=not exact):
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=allow_tf32):
         yield
 
 

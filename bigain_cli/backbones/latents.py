@@ -17,6 +17,7 @@ from PIL import Image as PIL
 from PIL.Image import Image
 from torch import Tensor
 
+from bigain_cli.backbones.devices import full_float32
 from bigain_cli.backbones.diffusers_folder import DiffusersFolder
 from bigain_cli.backbones.network_facts import latent_scale
 from bigain_cli.errors import ModelError
@@ -73,7 +74,8 @@ class ImageCodec:
         pixels = fit(image, (height * self.scale, width * self.scale)).to(self.device)
         if self.vae is None:
             return F.pixel_unshuffle(pixels, self.patch)
-        mean = self.vae.encode(pixels.unsqueeze(0)).latent_dist.mean[0]
+        with full_float32(self.device):
+            mean = self.vae.encode(pixels.unsqueeze(0)).latent_dist.mean[0]
         return latent_scale(self.vae.config).to_network(mean)
 
     @torch.inference_mode()
@@ -85,7 +87,8 @@ class ImageCodec:
         if self.vae is None:
             return F.pixel_shuffle(latent, self.patch)
         unscaled = latent_scale(self.vae.config).to_vae(latent)
-        pixels: Tensor = self.vae.decode(unscaled.unsqueeze(0)).sample[0]
+        with full_float32(self.device):
+            pixels: Tensor = self.vae.decode(unscaled.unsqueeze(0)).sample[0]
         return pixels
 
 
