@@ -124,7 +124,11 @@ def load_random(model: str, device: str = "auto", dtype: str = "auto", size: int
     location, torch_device = resolve(model), choose_device(device)
     folder = _open(location, torch_device, choose_dtype(dtype, torch_device))
     try:
-        return assemble(folder if size is None else folder.for_size(size))
+        backbone = assemble(folder if size is None else folder.for_size(size))
+        if size is not None:  # some networks' configurations name no size
+            side = size // backbone.scale
+            backbone.latent_shape = (backbone.latent_shape[0], side, side)
+        return backbone
     except RuntimeError as problem:
         if not out_of_memory(problem):
             raise
