@@ -112,7 +112,8 @@ class RandomWeightsFolder(DiffusersFolder):
         """Return the same architecture for images of another size."""
         part = "unet" if self.has("unet") else "transformer"
         config = self.configs[part]
-        step = self.scale * PACKING.get(config.get("_class_name", ""), config.get("patch_size", 1))
+        patch = PACKING.get(config.get("_class_name", "")) or int(config.get("patch_size", 1))
+        step = self.scale * patch
         if size < 1 or size % step:
             nearest = f"Nearest: --size {max(1, round(size / step)) * step}."
             raise UsageError(f"--size {size}", f"{self.name} works in steps of {step} pixels", nearest)
