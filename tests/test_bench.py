@@ -311,7 +311,7 @@ def test_random_weights_can_have_another_size(bare) -> None:
 
 @pytest.mark.parametrize(("name", "why"), [("colours", "has no weights"), ("some/model", "no configuration")])
 def test_random_weights_of_what_is_not_known(name: str, why: str) -> None:
-    with pytest.raises(ModelError, match=f"{why}.*sd2, .*dit-512; or give a diffusers folder"):
+    with pytest.raises(ModelError, match=f"{why}.*sd2, .*flux-schnell; or give a diffusers folder"):
         load_random(name, "cpu")
 
 

@@ -106,7 +106,7 @@ def _sdxl(latent: int = 128) -> Configs:
 
 def _pixart(pipeline: str, latent: int, told_size: bool) -> Configs:
     transformer = {**_PIXART, "sample_size": latent, "use_additional_conditions": told_size}
-    parts = {"transformer": transformer, "vae": _VAE, "scheduler": _DIT_BETAS, "text_encoder": _T5_XXL}
+    parts: Configs = {"transformer": transformer, "vae": _VAE, "scheduler": _DIT_BETAS, "text_encoder": _T5_XXL}
     return {**parts, "model_index": {"_class_name": pipeline}}
 
 
@@ -130,7 +130,7 @@ def _chroma() -> Configs:
 def _prx(latent: int) -> Configs:
     transformer = {"_class_name": "PRXTransformer2DModel", "in_channels": 16, "patch_size": 2}
     index = {"default_sample_size": latent * 8}
-    parts = {"transformer": transformer, "vae": _VAE_16, "scheduler": {**_FLOW, "shift": 3.0}}
+    parts: Configs = {"transformer": transformer, "vae": _VAE_16, "scheduler": {**_FLOW, "shift": 3.0}}
     return {**parts, "text_encoder": {"hidden_size": 2304}, "model_index": index}
 
 

@@ -112,7 +112,8 @@ class RandomWeightsFolder(DiffusersFolder):
         """Return the same architecture for images of another size."""
         part = "unet" if self.has("unet") else "transformer"
         config = self.configs[part]
-        step = self.scale * PACKING.get(config.get("_class_name", ""), config.get("patch_size", 1))
+        patch = PACKING.get(config.get("_class_name", "")) or int(config.get("patch_size", 1))
+        step = self.scale * patch
         if size < 1 or size % step:
             nearest = f"Nearest: --size {max(1, round(size / step)) * step}."
             raise UsageError(f"--size {size}", f"{self.name} works in steps of {step} pixels", nearest)
@@ -124,7 +125,11 @@ def load_random(model: str, device: str = "auto", dtype: str = "auto", size: int
     location, torch_device = resolve(model), choose_device(device)
     folder = _open(location, torch_device, choose_dtype(dtype, torch_device))
     try:
-        return assemble(folder if size is None else folder.for_size(size))
+        backbone = assemble(folder if size is None else folder.for_size(size))
+        if size is not None:  # some networks' configurations name no size
+            side = size // backbone.scale
+            backbone.latent_shape = (backbone.latent_shape[0], side, side)
+        return backbone
     except RuntimeError as problem:
         if not out_of_memory(problem):
             raise

@@ -1,6 +1,6 @@
 """Text encoders without weights: every prompt has the same embedding, of the size that a network expects.
 
-They stand in for real ones where only a network's time matters.
+They take the place of real ones where only a network's time matters.
 """
 
 from __future__ import annotations

@@ -81,9 +81,8 @@ class ForwardState:
     def start_forward(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Note the time, the latent's size and the number of text tokens."""
         arguments = dict(zip(self.argument_names, args, strict=False)) | kwargs
-        sample, t, text = (
-            arguments.get(name) for name in (self.argument_names[0], "timestep", "encoder_hidden_states")
-        )
+        sample: Any = arguments[self.argument_names[0]]
+        t, text = arguments.get("timestep"), arguments.get("encoder_hidden_states")
         self.latent = self.inputs.latent(self.root, arguments, self.latent)
         if (grid := self.inputs.root_grid(self.root, self.latent)) is not None:
             self.grids[ROOT] = grid

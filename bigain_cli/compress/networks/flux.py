@@ -27,7 +27,7 @@ class Flux:
 
     unit_time = True
     text_tokens = 512
-    default_blocks = None
+    default_blocks: frozenset[int] | None = None
 
     def __init__(self) -> None:
         self._seen: tuple[Any, Grid] = (lambda: None, DEFAULT)  # the last ids, weakly, and their grid
@@ -41,9 +41,10 @@ class Flux:
 
     def blocks(self, root: Any) -> Iterator[BlockPlace]:
         """Yield the double blocks, then the single ones."""
-        for name, kind in zip(BLOCKS, (DOUBLE_BLOCK, SINGLE_BLOCK), strict=True):
-            for block in root._modules[name]:
-                yield BlockPlace(block, kind, PACKED, None)
+        for block in root.transformer_blocks:
+            yield BlockPlace(block, DOUBLE_BLOCK, PACKED, None)
+        for block in root.single_transformer_blocks:
+            yield BlockPlace(block, SINGLE_BLOCK, PACKED, None)
 
     def configured_latent(self, root: Any) -> Grid:
         """Return the pipeline's default: a network has positions for any size."""

@@ -19,7 +19,8 @@ class PatchTransformer:
 
     unit_time = False
     text_tokens = 120  # of PixArt-α; a DiT has none
-    default_blocks = frozenset((*range(1, 6), *range(7, 12)))  # as published, of 28 blocks of a DiT-XL/2
+    # as published, of 28 blocks of a DiT-XL/2
+    default_blocks: frozenset[int] | None = frozenset((*range(1, 6), *range(7, 12)))
 
     def recognises(self, root: Any) -> bool:
         """Say whether it has the parts of a DiT."""

@@ -73,7 +73,7 @@ class Prx(PatchTransformer):
 
     unit_time = True
     text_tokens = 256
-    default_blocks = None
+    default_blocks: frozenset[int] | None = None
     block = PrxBlock()
 
     def recognises(self, root: Any) -> bool:

@@ -69,7 +69,7 @@ class StableDiffusion3(PatchTransformer):
     """The kind of network."""
 
     text_tokens = 333  # 77 of CLIP, 256 of T5
-    default_blocks = None
+    default_blocks: frozenset[int] | None = None
     block = JointBlock()
 
     def recognises(self, root: Any) -> bool:

@@ -32,7 +32,7 @@ class UNet:
 
     unit_time = False
     text_tokens = 77
-    default_blocks = None
+    default_blocks: frozenset[int] | None = None
 
     def recognises(self, root: Any) -> bool:
         """Say whether it has the parts of a U-Net."""
