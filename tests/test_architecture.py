@@ -23,6 +23,7 @@ LIGHT_ROOMS = [
     "near_names",
     "errors",
     "version",
+    "hub_models",
     "registry",
     "lazy_names",
     "json_text",
