@@ -85,6 +85,7 @@ HUB_MODELS = {
     "pixart-sigma": Model(
         "PixArt-Σ, 1,024 px", "PixArt-alpha/PixArt-Sigma-XL-2-1024-MS", size_gb=21.8, licence="OpenRAIL++"
     ),
+    "prx": Model("PRX, 512 px", "Photoroom/prx-512-t2i", size_gb=7.9, licence="Apache 2.0"),
     "sd3-medium": Model(
         "Stable Diffusion 3 medium, 1,024 px",
         "stabilityai/stable-diffusion-3-medium-diffusers",

@@ -118,6 +118,7 @@ BACKBONES = {  # by the name of the network's class in diffusers, and what it ad
     "Transformer2DModel": "bigain_cli.backbones.dit:load_dit",
     "PixArtTransformer2DModel": "bigain_cli.backbones.pixart:load_pixart",
     "SD3Transformer2DModel": "bigain_cli.backbones.stable_diffusion_3:load_sd3",
+    "PRXTransformer2DModel": "bigain_cli.backbones.prx:load_prx",
     "FluxTransformer2DModel": "bigain_cli.backbones.flux:load_flux",
     "ChromaTransformer2DModel": "bigain_cli.backbones.chroma:load_chroma",
 }
