@@ -24,11 +24,11 @@ class Model:
 
 _STABILITY = "Stability AI Community"
 HUB_MODELS = {
-    "sd1.4": Model("Stable Diffusion 1.4, 512 px", "CompVis/stable-diffusion-v1-4", size_gb=5.5, licence="OpenRAIL-M"),
+    "sd1.4": Model("Stable Diffusion 1.4, 512 px", "CompVis/stable-diffusion-v1-4", size_gb=4.3, licence="OpenRAIL-M"),
     "sd1.5": Model(
         "Stable Diffusion 1.5, 512 px",
         "stable-diffusion-v1-5/stable-diffusion-v1-5",
-        size_gb=5.5,
+        size_gb=4.3,
         licence="OpenRAIL-M",
     ),
     "sd2": Model(
@@ -58,14 +58,14 @@ HUB_MODELS = {
     "dit-256": Model(
         "DiT-XL/2, the 1,000 ImageNet classes, 256 px",
         "facebook/DiT-XL-2-256",
-        size_gb=3.0,
+        size_gb=3.3,
         licence="CC BY-NC 4.0",
         has_classes=True,
     ),
     "dit-512": Model(
         "DiT-XL/2, the 1,000 ImageNet classes, 512 px",
         "facebook/DiT-XL-2-512",
-        size_gb=3.0,
+        size_gb=3.3,
         licence="CC BY-NC 4.0",
         has_classes=True,
     ),
