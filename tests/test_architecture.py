@@ -23,6 +23,7 @@ LIGHT_ROOMS = [
     "near_names",
     "errors",
     "version",
+    "hub_models",
     "registry",
     "lazy_names",
     "json_text",
@@ -55,7 +56,7 @@ LIGHT_FILES = [
     "training.resuming",
 ]
 HEAVY = {"torch", "numpy", "diffusers", "transformers"}
-FAMILIES = ("unet", "dit", "sdxl", "pixart", "stable_diffusion_3", "flux", "chroma", "gaussian_mixture")
+FAMILIES = ("unet", "dit", "sdxl", "pixart", "prx", "stable_diffusion_3", "flux", "chroma", "gaussian_mixture")
 SEPARATE = [
     *combinations([f"backbones/{family}" for family in FAMILIES], 2),
     ("compress/token_merging", "compress/kv_pooling"),

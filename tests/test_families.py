@@ -21,7 +21,7 @@ PROMPTS = ["A cat", "a small dog", "seven airliners", ""]
 SHAPE = (4, 8, 8)
 DRAWS = 2
 LIKE_OTHERS = {"schnell", "pixart-sigma", "sd3-without-t5"}  # compared in the slow suite
-FLOWS = ("sd3", "sd3-without-t5", "flux", "schnell", "chroma")
+FLOWS = ("sd3", "sd3-without-t5", "prx", "flux", "schnell", "chroma")
 
 
 def open_backbone(folder: Path) -> Any:
@@ -61,6 +61,12 @@ def sd3(pipe: Any, z: torch.Tensor, t: torch.Tensor, text: str) -> torch.Tensor:
     return pipe.transformer(z, timestep=t, encoder_hidden_states=rows, pooled_projections=pooled).sample
 
 
+def prx(pipe: Any, z: torch.Tensor, t: torch.Tensor, text: str) -> torch.Tensor:
+    pipe.text_preprocessor.clean_text = lambda text: text.strip().lower()  # all that it does to these
+    rows, mask, _, _ = encoded(pipe, text, do_classifier_free_guidance=False)
+    return pipe.transformer(z, timestep=t / 1000, encoder_hidden_states=rows, attention_mask=mask).sample
+
+
 def flux(pipe: Any, z: torch.Tensor, t: torch.Tensor, text: str) -> torch.Tensor:
     rows, pooled, ids = encoded(pipe, text)
     positions = pipe._prepare_latent_image_ids(1, 4, 4, z.device, z.dtype)
@@ -96,6 +102,7 @@ NETWORKS: dict[str, Callable[[Any, torch.Tensor, torch.Tensor, str], torch.Tenso
     "pixart-sigma": pixart,
     "sd3": sd3,
     "sd3-without-t5": sd3,
+    "prx": prx,
     "flux": flux,
     "schnell": flux,
     "chroma": chroma,

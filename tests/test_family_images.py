@@ -20,7 +20,6 @@ CASES = [  # name, guidance, negative prompt
     ("sdxl", 5.0, ""),
     ("sdxl", 1.0, ""),
     ("sdxl", 5.0, "a bird"),
-    ("pixart-alpha", 4.5, ""),
     ("pixart-sigma", 4.5, "a bird"),
     ("sd3", 7.0, "a bird"),
     ("sd3-without-t5", 1.0, ""),
@@ -28,7 +27,7 @@ CASES = [  # name, guidance, negative prompt
     ("schnell", 1.0, ""),
     ("chroma", 5.0, "a bird"),
 ]
-LIKE_OTHERS = {("sdxl", 5.0, "a bird"), ("pixart-sigma", 4.5, "a bird"), ("sd3-without-t5", 1.0, "")}
+LIKE_OTHERS = {("sdxl", 5.0, "a bird"), ("sd3-without-t5", 1.0, "")}
 OPTIONS: dict[str, dict[str, Any]] = {
     "pixart-alpha": {"use_resolution_binning": False, "clean_caption": False},
     "pixart-sigma": {"use_resolution_binning": False, "clean_caption": False},

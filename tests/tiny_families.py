@@ -21,6 +21,8 @@ from diffusers import (
     PixArtAlphaPipeline,
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
+    PRXPipeline,
+    PRXTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
     StableDiffusionXLPipeline,
@@ -31,10 +33,15 @@ from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
+    GemmaTokenizerFast,
     T5Config,
     T5EncoderModel,
     T5TokenizerFast,
 )
+from transformers.models.t5gemma.configuration_t5gemma import T5GemmaConfig, T5GemmaModuleConfig
+from transformers.models.t5gemma.modeling_t5gemma import T5GemmaEncoder
+
+from bigain_cli.backbones.t5_gemma import T5GemmaTextEncoder
 
 WIDTH = 16  # of every text encoder
 
@@ -180,6 +187,32 @@ def save_sd3_without_t5(folder: Path) -> Path:
     return save_sd3(folder, with_t5=False)
 
 
+def save_prx(folder: Path) -> Path:
+    torch.manual_seed(0)
+    network = PRXTransformer2DModel(
+        in_channels=4, context_in_dim=WIDTH, hidden_size=16, mlp_ratio=2.0, num_heads=2, depth=2, axes_dim=[4, 4]
+    )
+    shape = {"hidden_size": WIDTH, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    encoder = T5GemmaModuleConfig(vocab_size=128, num_key_value_heads=1, head_dim=8, **shape)
+    config = T5GemmaConfig(encoder=encoder, is_encoder_decoder=False, **shape).encoder
+    PRXPipeline(
+        transformer=_stirred(network),
+        scheduler=flow_scheduler(),
+        vae=vae(4, shift_factor=0.1),
+        text_encoder=T5GemmaEncoder(config),
+        tokenizer=gemma_tokenizer(),
+        default_sample_size=16,
+    ).save_pretrained(folder)
+    return folder
+
+
+def gemma_tokenizer() -> GemmaTokenizerFast:
+    """Make a tokenizer whose pieces are single letters."""
+    pieces = ["<pad>", "<eos>", "<bos>", "<unk>", "▁", *(chr(code) for code in range(97, 123)), ".", ","]
+    vocab = {piece: number for number, piece in enumerate(pieces)}
+    return GemmaTokenizerFast(vocab=vocab, merges=[], model_max_length=32)
+
+
 def _joint(**config: Any) -> dict[str, Any]:
     """Return the configuration that FLUX and Chroma share."""
     shared = {"in_channels": 16, "num_layers": 1, "num_single_layers": 2, "attention_head_dim": 8}
@@ -229,10 +262,14 @@ def _stirred(network: Any) -> Any:
 
 def open_pipeline(folder: Path) -> Any:
     """Open a folder with diffusers' pipeline, which has to be told of a text encoder that is absent."""
-    absent = {"text_encoder_3": None, "tokenizer_3": None} if folder.name == "sd3-without-t5" else {}
+    given: dict[str, Any] = {}
+    if folder.name == "sd3-without-t5":
+        given = {"text_encoder_3": None, "tokenizer_3": None}
+    if folder.name == "prx":
+        given = {"text_encoder": T5GemmaTextEncoder.from_pretrained(folder / "text_encoder")}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # diffusers' own deprecations
-        pipeline = DiffusionPipeline.from_pretrained(folder, **absent)
+        pipeline = DiffusionPipeline.from_pretrained(folder, **given)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
@@ -243,6 +280,7 @@ FAMILIES: dict[str, Callable[[Path], Path]] = {
     "pixart-sigma": save_pixart_sigma,
     "sd3": save_sd3,
     "sd3-without-t5": save_sd3_without_t5,
+    "prx": save_prx,
     "flux": save_flux,
     "schnell": save_schnell,
     "chroma": save_chroma,

@@ -7,13 +7,27 @@ files say; out: by what it is seen. Must not know families.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
+from bigain_cli.backbones.base import Backbone
 from bigain_cli.backbones.diffusers_folder import DiffusersFolder
 
 NAMES = re.compile(r"turbo|lightning|lcm|schnell|hyper-?sd|hyper-flux|distill|dmd|(?<![a-z])flash(?![a-z])", re.I)
 SCHEDULERS = ("LCMScheduler", "TCDScheduler")
+
+
+class DistilledWarning(UserWarning):
+    """A distilled model is asked to classify."""
+
+
+def warn_if_distilled(backbone: Backbone) -> None:
+    """Warn that a distilled model classifies badly."""
+    if backbone.distilled:
+        why = "its predictions no longer average over all images that fit, which is what errors measure"
+        text = f"{backbone.name} is distilled ({backbone.distilled}), and so classifies badly: {why}"
+        warnings.warn(f"{text}. Use the model that it was distilled from.", DistilledWarning, stacklevel=3)
 
 
 def distilled_by(parts: DiffusersFolder, config: Mapping[str, Any]) -> str:

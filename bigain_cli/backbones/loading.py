@@ -20,7 +20,7 @@ from bigain_cli.registry import BACKBONES, CLOSED_FORMS, DEFAULT_MODEL, attribut
 CACHE = "~/.cache/bigain"
 NETWORKS = {"unet": "UNet2DConditionModel", "transformer": "DiTTransformer2DModel"}  # unless model_index.json names it
 
-SUPPORTED = "Supported: Stable Diffusion 1.x, 2.x, XL, 3 and 3.5, DiT, PixArt, FLUX.1 and Chroma1."
+SUPPORTED = "Supported: Stable Diffusion 1.x, 2.x, XL, 3 and 3.5, DiT, PixArt, PRX, FLUX.1 and Chroma1."
 
 
 def load(

@@ -125,6 +125,9 @@ def list_models(cache: Path) -> list[dict[str, Any]]:
             "present": not model.hub or is_present(ModelLocation(name, "hub", model.hub), cache),
             "default": name == DEFAULT_MODEL,
             "about": model.about,
+            "size_gb": model.size_gb,
+            "licence": model.licence,
+            "gated": model.gated,
             "source": model.hub or "in the package",
             "card": dataclasses.asdict(ModelCard.read(model_folder(model))) if model.folder else None,
         }

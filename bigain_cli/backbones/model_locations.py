@@ -133,7 +133,17 @@ def _unreachable(location: ModelLocation, problem: Exception) -> ModelError:
     if "stable-diffusion-2" in location.where:
         moved = "Stable Diffusion 2.x left its first hub address (stabilityai) in November 2025; copies have other ids."
         hint = f"{moved} {LOCAL}"
+    if MODELS.get(location.name, Model("")).gated or _is_gated(problem):
+        terms = f"Accept its terms at https://huggingface.co/{location.where}, make a token in your settings there"
+        hint = f"{terms}, and log in with it: hf auth login, or HF_TOKEN=… in the environment. {LOCAL}"
     return ModelError(f"model {named}", f"not in the local cache, and the download failed: {_reason(problem)}", hint)
+
+
+def _is_gated(problem: Exception) -> bool:
+    """Tell whether a download failed because the model's terms were not accepted."""
+    from huggingface_hub.errors import GatedRepoError
+
+    return isinstance(problem, GatedRepoError) or isinstance(problem.__cause__, GatedRepoError)
 
 
 def _reason(problem: Exception) -> str:

@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 
 from bigain_cli.backbones.base import Backbone, Conditions
 from bigain_cli.backbones.devices import leave_float16
+from bigain_cli.backbones.distillation import warn_if_distilled
 from bigain_cli.backbones.loading import as_backbone
 from bigain_cli.classification.denoising import DenoisingErrors, SharedComputation, checked_batch_size
 from bigain_cli.classification.elimination import Elimination
 from bigain_cli.classification.equal_labels import refuse_equal_labels
+from bigain_cli.classification.error_weights import check_weights, times_of
 from bigain_cli.classification.heatmaps import pixel_errors_of
 from bigain_cli.classification.image_run import EmptyPrompt, ImageRun, OrderedResults
 from bigain_cli.classification.label_prompts import Labels, as_label_set, label_prompts, own_labels
@@ -103,12 +105,15 @@ class Classification:
         self._compression: Compression | None = None
         score = self.rules.score or DEFAULT_SCORE
         pixel_errors = pixel_errors_of(score, backbone.patch) if maps else None
+        self._timestep_range = times_of(backbone, self.rules.times)
+        check_weights(backbone, self._timestep_range[1] - 1, self.rules.error_in)
+        warn_if_distilled(backbone)
         shared_computation, conditions = SharedComputation(backbone, share_prefix), self._conditions()
         refuse_equal_labels(backbone.name, self.competing, conditions)
         draws = 1 if self.rules.deadline is not None else SCHEDULES[self.rules.schedule].block
         batch = checked_batch_size(batch, backbone, draws * len(conditions))
         self._denoising = DenoisingErrors(
-            backbone, conditions, SCORES[score].absolute, batch, shared_computation, pixel_errors
+            backbone, conditions, SCORES[score].absolute, batch, shared_computation, pixel_errors, self.rules.error_in
         )
         self.settings = settings_record(
             backbone, self.competing, self.rules, seed, self._spec, templates, min_probability
@@ -197,7 +202,7 @@ class Classification:
         started = time.monotonic()
         backbone, size = self.backbone, self.backbone.latent_shape[1:]
         grid = [t * backbone.timesteps // 1000 for stage in SCHEDULES[self.rules.schedule].staged for t in stage]
-        draws = Draws(self._seed, image.digest, backbone.latent_shape, backbone.timestep_range, grid)
+        draws = Draws(self._seed, image.digest, backbone.latent_shape, self._timestep_range, grid)
         latent, elimination = backbone.encode(image.image), self._new_elimination()
         model_input = center_crop(image.image, size) if self._with_images else None
         empty = self._empty_prompt

@@ -27,11 +27,13 @@ from bigain_cli.backbones.batch_sizes import (
 )
 from bigain_cli.backbones.devices import repeatable
 from bigain_cli.backbones.prefix_cache import PrefixCache
+from bigain_cli.classification.error_weights import error_weights
 from bigain_cli.classification.heatmaps import HeatmapAccumulator, PixelErrors
 from bigain_cli.compress.patching import Compression
 from bigain_cli.compress.plan import Plans, concatenate
 from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.noise_draws import Block
+from bigain_cli.registry import DEFAULT_ERROR
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,7 @@ class NoisyLatents(NamedTuple):
     noise: Tensor  # [p c h w]
     t: Tensor  # [p]
     seeds: Tensor  # [p]
+    weights: Tensor | None  # [p 1 1 1] of ε̂ − ε, if errors are of something else
 
 
 class DenoisingErrors:
@@ -141,7 +144,9 @@ class DenoisingErrors:
         batch: int,
         shared_computation: SharedComputation,
         pixel_errors: PixelErrors | None = None,
+        error_in: str = DEFAULT_ERROR,
     ) -> None:
+        self.error_in = error_in
         self.backbone, self.conditions = backbone, conditions
         self.absolute, self.shared_computation, self.pixel_errors = absolute, shared_computation, pixel_errors
         self.sums: list[NDArray[np.float32]] = []  # [prompts h w] each
@@ -174,7 +179,8 @@ class DenoisingErrors:
         noise = torch.cat([job.block.noise for job in jobs]).to(device)
         t = torch.cat([job.block.t for job in jobs]).to(device)
         seeds = torch.cat([job.block.seeds for job in jobs]).to(device)
-        latents = NoisyLatents(self.backbone.mix(clean, noise, t), noise, t, seeds)
+        weights = error_weights(self.backbone, t, self.error_in)
+        latents = NoisyLatents(self.backbone.mix(clean, noise, t), noise, t, seeds, weights)
         batches = self._batches(len(t), prefix_batch_size(self.batch))
         shared = SharedInputs.join(
             [self.shared_computation.shared_inputs(latents.noisy[rows], t[rows], seeds[rows]) for rows in batches]
@@ -203,6 +209,8 @@ class DenoisingErrors:
         conditions = self.conditions.take(prompts)
         predicted = self.shared_computation.noise(latents.noisy[pairs], latents.t[pairs], conditions, shared, rows)
         residual = predicted - latents.noise[pairs]
+        if latents.weights is not None:
+            residual = residual * latents.weights[pairs]
         flat = residual.flatten(1)
         errors = flat.abs().mean(1) if self.absolute else flat.square().mean(1)
         if sums is not None:

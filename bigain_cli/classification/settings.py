@@ -14,12 +14,14 @@ from bigain_cli.backbones.base import Backbone
 from bigain_cli.classification.label_prompts import LabelPrompts
 from bigain_cli.classification.stopping import StoppingRules
 from bigain_cli.compress import Spec
+from bigain_cli.registry import DEFAULT_ERROR
 from bigain_cli.version import __version__
 
 
 def temperature_of(rules: StoppingRules, backbone: Backbone) -> float | None:
-    """Return the backbone's fitted temperature, if these rules use the score that it was fitted for."""
-    return backbone.temperature if rules.score == backbone.score else None
+    """Return the backbone's fitted temperature, if these rules use the score and the errors that it was fitted for."""
+    fitted = rules.score == backbone.score and rules.error_in == DEFAULT_ERROR and rules.times is None
+    return backbone.temperature if fitted else None
 
 
 def settings_record(

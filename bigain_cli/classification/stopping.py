@@ -1,5 +1,7 @@
 """When to stop with one image: the schedule, the confidence, and the limits of draws, evaluations and seconds.
 
+Also what is measured until then: the score, the times that draws are taken from, and what errors are of.
+
 Plain numbers, checked on construction. Must not know numpy or torch.
 """
 
@@ -13,7 +15,7 @@ from typing import Any
 
 from bigain_cli.errors import UsageError, check_known
 from bigain_cli.limits import check_counts
-from bigain_cli.registry import BLOCK, DEFAULT_SCORE, SCHEDULES, SCORES, Score
+from bigain_cli.registry import BLOCK, DEFAULT_ERROR, DEFAULT_SCORE, ERRORS, SCHEDULES, SCORES, Score
 
 RARE = 0.03  # what so few of the draws hold is seen before an answer is settled, unless the model was measured
 
@@ -29,6 +31,8 @@ class StoppingRules:
     deadline: float | None = None
     score: str | None = None  # by default the model's
     least_draws: int | None = None  # before an answer may be settled; by default the model's
+    times: tuple[float, float] | None = None  # the share of the model's time that draws are taken from
+    error_in: str = DEFAULT_ERROR  # what the errors are of
 
     def __post_init__(self) -> None:
         check_counts(draws=self.draws, budget=self.budget)
@@ -38,6 +42,8 @@ class StoppingRules:
         if not (math.isfinite(self.confidence) and 0.5 <= self.confidence < 1):
             why = "not a probability from 0.5 up to, but not including, 1"
             raise UsageError(f"--confidence {self.confidence:g}", why, "0.95 is usual.")
+        check_known("--error-in", self.error_in, ERRORS, "unknown")
+        self._check_times()
         fixed = SCHEDULES[self.schedule].draws if SCHEDULES[self.schedule].staged else None
         if fixed is not None and self.draws not in (None, fixed):
             why = f"the {self.schedule} schedule always takes {fixed} draws"
@@ -47,6 +53,17 @@ class StoppingRules:
             if value is not None and not (math.isfinite(value) and value >= least and value > 0):
                 hint = f"Leave out --{name} for no such limit."
                 raise UsageError(f"--{name} {value:g}", "must be a positive number", hint)
+
+    def _check_times(self) -> None:
+        """Refuse times that do not rise, and those that a schedule would not keep to."""
+        if self.times is None:
+            return
+        low, high = self.times
+        shown = f"--times {low:g}:{high:g}"
+        if not 0 <= low < high <= 1:
+            raise UsageError(shown, "must rise within 0 and 1", "Write --times 0.5:0.9, for example.")
+        if SCHEDULES[self.schedule].staged:
+            raise UsageError(shown, f"the {self.schedule} schedule has times of its own", "Leave out one of them.")
 
     @property
     def most_draws(self) -> int:
@@ -97,7 +114,20 @@ class StoppingRules:
             "score": self.score,
             "interval": "finite-sample" if self.bounded else "asymptotic",
             **limits,
+            **({"times": list(self.times)} if self.times is not None else {}),
+            **({"error_in": self.error_in} if self.error_in != DEFAULT_ERROR else {}),
         }
+
+
+def read_times(text: str | None) -> tuple[float, float] | None:
+    """Read LOW:HIGH, two shares of the model's time."""
+    if text is None:
+        return None
+    try:
+        low, high = (float(part) for part in text.split(":"))
+    except ValueError as problem:
+        raise UsageError(f"--times {text}", "not LOW:HIGH", "Write --times 0.5:0.9, for example.") from problem
+    return low, high
 
 
 def mappable_score(name: str) -> Score:

@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from bigain_cli.classification.stopping import StoppingRules
+from bigain_cli.classification.stopping import StoppingRules, read_times
 from bigain_cli.cli import completion, options
 from bigain_cli.cli.classify_request import ClassifyRequest
 from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.options import effort_option, input_option, label_option, more_option, output_option
-from bigain_cli.registry import DEFAULT_MODEL, OUTPUTS
+from bigain_cli.registry import DEFAULT_ERROR, DEFAULT_MODEL, OUTPUTS
 
 SUFFIXES = {suffix: name for name, entry in OUTPUTS.items() for suffix in entry.suffixes}
 
@@ -47,6 +47,7 @@ def classify(
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     threads: options.Threads = None,
+    no_cache: options.NoCache = False,
     compress: options.Compress = None,
     merge: options.Merge = None,
     kv: options.Kv = None,
@@ -59,6 +60,8 @@ def classify(
     ] = None,
     schedule: options.Schedule = "race",
     score: options.Score = None,
+    times: options.Times = None,
+    error_in: options.ErrorIn = DEFAULT_ERROR,
     seed: Annotated[int, effort_option(metavar="N", help="Random seed of the noise draws.")] = 0,
     batch: options.Batch = None,
     output: Annotated[
@@ -102,11 +105,14 @@ def classify(
     """
     options.check_output(output, "pets.jsonl")
     formats = {"json": as_json, "jsonl": as_jsonl, "csv": as_csv, "tsv": as_tsv}
+    rules = StoppingRules(
+        schedule, confidence, draws, budget, deadline, score, times=read_times(times), error_in=error_in
+    )
     request = ClassifyRequest(
         inputs=tuple(inputs or ()), files_from=files_from, null=null, recursive=recursive,
         labels=labels, templates=tuple(template or ()), reject=reject,
         model=model, device=device, dtype=dtype, compress=options.chosen_spec(compress, merge, kv),
-        rules=StoppingRules(schedule, confidence, draws, budget, deadline, score), seed=seed, batch=batch,
+        rules=rules, seed=seed, batch=batch, cache=not no_cache,
         format=options.chosen_format(formats, output, SUFFIXES, "or a flag such as --jsonl"),
         output=None if output == "-" else output, top=top, resume=resume, force=force,
         heatmap=heatmap, watch=watch, timing=timing, min_probability=min_probability, wide=wide,

@@ -58,6 +58,7 @@ class ClassifyRequest:
     sort_into: str | None
     link: bool
     raw_csv: bool = False
+    cache: bool = True
 
     @property
     def can_resume(self) -> bool:

@@ -124,7 +124,7 @@ def _stamp(output: str | None) -> tuple[int, int] | None:
 
 def _start(request: ClassifyRequest, labels: LabelSet | None, messages: Messages) -> Any:
     """Load the model and encode the labels' prompts."""
-    backbone = load_model(request.model, request.device, request.dtype, messages)
+    backbone = load_model(request.model, request.device, request.dtype, messages, request.cache)
     from bigain_cli.classification.classifier import Classification
 
     with_images = OUTPUTS[request.format].images

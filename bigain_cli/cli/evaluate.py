@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from bigain_cli.classification.stopping import StoppingRules
+from bigain_cli.classification.stopping import StoppingRules, read_times
 from bigain_cli.cli import completion, options
 from bigain_cli.cli.evaluate_request import SUFFIXES, EvaluateRequest, generated_images
 from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.options import effort_option, input_option, label_option, model_option, more_option, output_option
-from bigain_cli.registry import DEFAULT_FEATURE, DEFAULT_MODEL, FEATURES
+from bigain_cli.registry import DEFAULT_ERROR, DEFAULT_FEATURE, DEFAULT_MODEL, FEATURES
 
 
 def evaluate(
@@ -59,6 +59,7 @@ def evaluate(
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     threads: options.Threads = None,
+    no_cache: options.NoCache = False,
     limit: Annotated[
         int | None, input_option(min=0, metavar="N", help="Number of images; 0: only generate.", show_default="all")
     ] = None,
@@ -70,6 +71,8 @@ def evaluate(
     budget: options.Budget = None,
     schedule: options.Schedule = "race",
     score: options.Score = None,
+    times: options.Times = None,
+    error_in: options.ErrorIn = DEFAULT_ERROR,
     seed: Annotated[int, more_option(metavar="N", help="Random seed of draws and chosen images.")] = 0,
     batch: options.Batch = None,
     records: Annotated[
@@ -119,10 +122,11 @@ def evaluate(
     options.check_output(output, "summary.md")
     generating = {"feature": feature, "sampler": sampler, "steps": steps, "guidance": guidance, "keep": keep}
     formats = {options.JSON: as_json, options.MARKDOWN: as_markdown}
+    rules = StoppingRules(schedule, confidence, draws, budget, None, score, times=read_times(times), error_in=error_in)
     request = EvaluateRequest(
         dataset=dataset, specs=tuple(compress or ()), against=against, labels=labels, templates=tuple(template or ()),
         model=model, device=device, dtype=dtype, limit=limit, per_class=per_class,
-        rules=StoppingRules(schedule, confidence, draws, budget, None, score), seed=seed, batch=batch,
+        rules=rules, seed=seed, batch=batch, cache=not no_cache,
         records=records, resume=resume, format=options.chosen_format(formats, output, SUFFIXES, "--json or --markdown"),
         output=None if output == "-" else output, figure=figure, confusion=confusion, download=download, force=force,
         min_probability=min_probability, wide=wide,

@@ -49,6 +49,7 @@ class EvaluateRequest:
     min_probability: float | None
     wide: bool
     generate: GeneratedImagesOptions | None = None
+    cache: bool = True
 
     @property
     def replace(self) -> bool:

@@ -74,7 +74,7 @@ def _start(request: EvaluateRequest, messages: Messages) -> Any:
         messages.detail(f"{dataset.name}: {images}, labels: {labels.origin}")
         if dataset.unlabelled:
             messages.note(f"{len(dataset.unlabelled)} excluded, the first: {dataset.unlabelled[0]}")
-        return load_model(request.model, request.device, request.dtype, messages)
+        return load_model(request.model, request.device, request.dtype, messages, request.cache)
 
     names = ("against", "labels", "templates", "limit", "per_class", "rules", "seed", "batch")
     options = {name: getattr(request, name) for name in (*names, "records", "resume", "generate", "min_probability")}

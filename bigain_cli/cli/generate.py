@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -18,7 +19,7 @@ from bigain_cli.generation.zoom import as_zoom
 from bigain_cli.registry import DEFAULT_MODEL
 
 # What may be given with --again; everything else is in the image.
-WITH_AGAIN = {"again", "output", "force", "model", "device", "threads", "as_jsonl", "quiet", "verbose"}
+WITH_AGAIN = {"again", "output", "force", "model", "device", "threads", "no_cache", "as_jsonl", "quiet", "verbose"}
 
 
 def generate(
@@ -40,6 +41,7 @@ def generate(
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     threads: options.Threads = None,
+    no_cache: options.NoCache = False,
     compress: options.Compress = None,
     merge: options.Merge = None,
     kv: options.Kv = None,
@@ -117,6 +119,7 @@ def generate(
         request = GenerateRequest(
             found, count, generation, model, device, dtype, output, grid, factor, force, as_jsonl
         )  # fmt: skip
+    request = replace(request, cache=not no_cache)
     request.check()
     messages = Messages.start(quiet, verbose)
     from bigain_cli.cli.generate_run import run_request
@@ -128,5 +131,5 @@ def _check_with_again(given: set[str]) -> None:
     """Refuse options that would contradict the image's own settings."""
     for name in sorted(given - WITH_AGAIN):
         what = "a prompt" if name == "prompts" else f"--{name.replace('_', '-')}"
-        hint = "Only -o, --force, -m, --device, --threads and --jsonl go with it."
+        hint = "Only -o, --force, -m, --device, --threads, --no-cache and --jsonl go with it."
         raise UsageError(f"--again with {what}", "the image says how it was generated", hint)

@@ -32,6 +32,7 @@ class GenerateRequest:
     force: bool
     jsonl: bool
     previous: PreviousImage | None = None
+    cache: bool = True
 
     @property
     def paths(self) -> list[str]:

@@ -51,7 +51,7 @@ def run_request(request: GenerateRequest, messages: Messages) -> int:
 
 def _start(request: GenerateRequest, messages: Messages) -> Any:
     """Load the model, and encode the prompts."""
-    backbone = load_model(request.model, request.device, request.dtype, messages)
+    backbone = load_model(request.model, request.device, request.dtype, messages, request.cache)
     from bigain_cli.generation.generator import Generation
 
     if request.previous is not None:

@@ -83,6 +83,8 @@ _ROWS = {
 }
 _CELLS: dict[str, Callable[[Any], str]] = {
     "present": lambda value: "present" if value else "absent",
+    "size_gb": lambda value: f"{value:g} GB" if value else "",
+    "gated": lambda value: "gated" if value else "",
     "fetched": lambda value: "--download" if value else "by hand",
     "default": lambda value: "default" if value else "",
     "suffixes": " ".join,

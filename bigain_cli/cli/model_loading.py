@@ -15,8 +15,8 @@ from bigain_cli.cli.progress import Display
 from bigain_cli.outputs.text import safe, spoken_size
 
 
-def load_model(model: str, device: str, dtype: str, messages: Messages) -> Any:
-    """Load a backbone, show that it is loaded or downloaded, and report how long it took."""
+def load_model(model: str, device: str, dtype: str, messages: Messages, cache: bool = True) -> Any:
+    """Load a backbone, show that it is loaded or downloaded, and report how long it took; keep files in a cache."""
     started = time.monotonic()
     with shown_loading(model, messages):
         from bigain_cli.backbones.light_import import import_networks
@@ -24,7 +24,7 @@ def load_model(model: str, device: str, dtype: str, messages: Messages) -> Any:
 
         if resolve(model).kind in ("folder", "hub"):
             import_networks()
-        backbone = load(model, device, dtype, cache_folder())
+        backbone = load(model, device, dtype, cache_folder() if cache else None)
     kind = str(backbone.dtype).removeprefix("torch.")
     messages.detail(f"model: {model} on {backbone.device} in {kind}, loaded in {time.monotonic() - started:.1f} s")
     return backbone

@@ -14,7 +14,7 @@ from bigain_cli.cli import completion
 from bigain_cli.cli.threads import use_threads
 from bigain_cli.compress import Spec, parse
 from bigain_cli.errors import UsageError, check_known
-from bigain_cli.registry import DTYPES, SCHEDULES, SCORES
+from bigain_cli.registry import DTYPES, ERRORS, SCHEDULES, SCORES
 
 PANELS = ("Input", "Labels", "Model", "Effort", "Output", "More")  # the last one with --help-all only
 input_option, label_option, model_option, effort_option, output_option, more_option = (
@@ -92,6 +92,20 @@ Score = Annotated[
         autocompletion=completion.scores,
     ),
 ]
+Times = Annotated[
+    str | None,
+    more_option(
+        "--times",
+        metavar="LOW:HIGH",
+        help="Share of the model's time to draw from, 0 the image.",
+        show_default="set by model",
+    ),
+]
+ErrorIn = Annotated[
+    str,
+    more_option("--error-in", metavar="NAME", help=f"What errors are of: {', '.join(ERRORS)}."),
+]
+NoCache = Annotated[bool, more_option("--no-cache", help="Keep no embeddings or digests between runs, and use none.")]
 Batch = Annotated[
     int | None,
     more_option(

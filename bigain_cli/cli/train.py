@@ -66,6 +66,7 @@ def train(
     batch: Annotated[int | None, _recipe_option("batch", effort_option, "N")] = None,
     rate: Annotated[float | None, _recipe_option("rate", effort_option, "X")] = None,
     precision: Annotated[str | None, _recipe_option("precision", effort_option, "DTYPE")] = None,
+    prediction: Annotated[str | None, _recipe_option("prediction", more_option, "NAME")] = None,
     seed: Annotated[int | None, _recipe_option("seed", effort_option, "N")] = None,
     recipe: Annotated[
         str | None,
@@ -99,7 +100,7 @@ def train(
     """
     options.check_output(output, "mymodel")
     given: dict[str, Any] = {"arch": arch, "size": size, "width": width, "images": images, "batch": batch}
-    given |= {"rate": rate, "precision": precision, "seed": seed}
+    given |= {"rate": rate, "precision": precision, "prediction": prediction, "seed": seed}
     given = {key: value for key, value in given.items() if value is not None}
     if recipe_template:
         typer.echo(load_recipe(recipe, given).to_toml(), nl=False)

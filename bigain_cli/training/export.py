@@ -89,7 +89,7 @@ def _write_parts(folder: Path, training: Training, card: ModelCard) -> None:
                 "id2label": {str(number): ", ".join(names) for number, names in enumerate(card.classes.values())},
             }
         index["scheduler"] = ["diffusers", "DDIMScheduler"]
-        scheduler: Any = DDIMScheduler(**SCHEDULE, clip_sample=True)
+        scheduler: Any = DDIMScheduler(**SCHEDULE, prediction_type=training.recipe.prediction, clip_sample=True)
         scheduler.save_pretrained(folder / "scheduler")
     (folder / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
 

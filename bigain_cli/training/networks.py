@@ -15,7 +15,7 @@ from bigain_cli.backbones.vocabulary import PromptVocabulary
 from bigain_cli.training.recipe import Recipe
 from bigain_cli.training.tokenizer import make_tokenizer, prompts_by_class, refuse_identical_prompts
 
-SCHEDULE = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2", "prediction_type": "epsilon"}
+SCHEDULE = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2"}
 CHANNELS = 3
 TEXT_WIDTH, TEXT_LAYERS, TEXT_HEADS = 64, 2, 4
 HEAD_WIDTH = 16  # channels of an attention head
@@ -91,9 +91,10 @@ def make_trainable(recipe: Recipe, vocabulary: PromptVocabulary) -> TrainableBac
         return TrainableDiT(recipe, len(vocabulary.classes)).eval()
 
 
-def make_noise_schedule(device: torch.device) -> NoiseSchedule:
-    """Return the noise schedule of all trained backbones."""
-    return noise_schedule({"_class_name": "DDIMScheduler", "beta_start": 0.0001, **SCHEDULE}, device)
+def make_noise_schedule(device: torch.device, prediction: str = "epsilon") -> NoiseSchedule:
+    """Return the noise schedule of all trained backbones, and what the network predicts."""
+    config = {"_class_name": "DDIMScheduler", "beta_start": 0.0001, "prediction_type": prediction, **SCHEDULE}
+    return noise_schedule(config, device)
 
 
 def unet_config(recipe: Recipe) -> dict[str, Any]:

@@ -18,6 +18,7 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 TEMPLATES = ("{}", "a {}", "a photo of a {}", "a photo of a {}.", "a picture of a {}", "an image of a {}")
 WIDTHS = {"unet": 32, "dit": 96}
 ARCHITECTURES = tuple(WIDTHS)
+PREDICTIONS = ("epsilon", "v_prediction", "sample", "flow")
 PATCHES = (1, 2, 4)
 MAX_SEED = 2**32 - 1  # other seeds are made from it by multiplying and counting up
 HEAD = "# For `bigain train --recipe FILE.toml`. Options of the command override it; keys may be left out.\n"
@@ -33,6 +34,7 @@ class Recipe:
     """How to train: the shape of the network, the number of images, the learning rate and the loss."""
 
     arch: str = _key("unet", "Network: unet, which reads sentences, or dit, which reads class numbers")
+    prediction: str = _key("epsilon", "What the network predicts: epsilon, v_prediction, sample or flow")
     size: int = _key(32, "Pixels of an image's side")
     patch: int = _key(2, "Pixels of a token's side: 1, 2 or 4")
     width: int = _key(32, "Channels of a U-Net's widest grid, or of a transformer")
@@ -155,6 +157,8 @@ def _problems(
 ) -> Iterator[tuple[bool, str, str, str]]:
     yield arch not in ARCHITECTURES, "arch", "unknown", did_you_mean(arch, ARCHITECTURES)
     yield precision not in PRECISIONS, "precision", "unknown", did_you_mean(precision, PRECISIONS)
+    prediction = others["prediction"]
+    yield prediction not in PREDICTIONS, "prediction", "unknown", did_you_mean(prediction, PREDICTIONS)
     yield patch not in PATCHES, "patch", "not supported", "Use 1, 2 or 4."
     multiple = patch * (4 if arch == "unet" else 1)
     bad_size = size < 2 * multiple or size % multiple != 0

@@ -92,7 +92,9 @@ def _train(job: TrainingJob, resume: bool, hold: Callable[[], None]) -> Iterator
     if start is not None:
         copy_weights(start, trainable, list(vocabulary.classes))
     facts = checkpoint.start if checkpoint is not None else start.facts() if start is not None else None
-    training = Training(job.recipe, trainable, make_noise_schedule(device), images, device, words, facts)
+    training = Training(
+        job.recipe, trainable, make_noise_schedule(device, job.recipe.prediction), images, device, words, facts
+    )
     if checkpoint is not None:
         training.restore(checkpoint)
         yield TrainingResumed(job.recipe.images_after(training.step), job.recipe.images)

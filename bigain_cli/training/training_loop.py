@@ -20,6 +20,7 @@ from bigain_cli.training.checkpoint import Checkpoint
 from bigain_cli.training.image_tensors import LabelledImages
 from bigain_cli.training.loss import compute_losses, draw_batch
 from bigain_cli.training.networks import TrainableBackbone
+from bigain_cli.training.noise_prediction import noise_prediction
 from bigain_cli.training.recipe import Recipe, differences
 
 SYNC_EVERY = 50  # steps between reads from the device: each waits for it
@@ -94,7 +95,8 @@ class Training:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Continue from a checkpoint; refuse one of another recipe, of other images or of other words."""
         hint = "Give the same ones, or start again with --force."
-        if changes := differences(checkpoint.recipe, self.recipe.to_dict()):
+        before = vars(Recipe()) | checkpoint.recipe  # an earlier version may have known fewer keys
+        if changes := differences(before, self.recipe.to_dict()):
             why = f"the checkpoint was made with other settings ({'; '.join(changes)})"
             raise UsageError("--resume", why, hint)
         if checkpoint.data != self.data:
@@ -146,7 +148,8 @@ class Training:
         pixels, labels = self.pixels[index], self.labels[index]
         batch = draw_batch(pixels, labels, self.trainable, recipe, len(self.schedule), self.step)
         with self._autocast():
-            loss = compute_losses(self.trainable, batch, self.schedule, recipe, recipe.uses_contrast(self.step))
+            network = noise_prediction(self.trainable, self.schedule)
+            loss = compute_losses(network, batch, self.schedule, recipe, recipe.uses_contrast(self.step))
         self.scaler.scale(loss.total).backward()
         self.scaler.unscale_(self.optimiser)
         norm = torch.nn.utils.clip_grad_norm_(self.weights, MAX_GRADIENT_NORM)

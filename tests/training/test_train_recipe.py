@@ -96,5 +96,5 @@ def test_progress_reads_as_a_line() -> None:
 
 def test_a_recipe_of_a_checkpoint_is_what_it_was() -> None:
     """A checkpoint of any version names these keys; a training continues only under the same."""
-    keys = "arch size patch width depth images batch rate warmup decay ema drop contrast sharpness contrast_from"
-    assert list(cases.recipe().to_dict()) == [*keys.split(), "tilt", "flip", "precision", "seed"]
+    keys = "arch prediction size patch width depth images batch rate warmup decay ema drop contrast sharpness"
+    assert list(cases.recipe().to_dict()) == [*keys.split(), "contrast_from", "tilt", "flip", "precision", "seed"]

@@ -1,0 +1,105 @@
+"""Text encoders leave before the network is loaded, and are not loaded at all for prompts that are kept on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import bigain_cli as bigain
+from bigain_cli.backbones.diffusers_folder import DiffusersFolder
+from bigain_cli.backbones.embedding_cache import EmbeddingCache
+from bigain_cli.errors import ModelError, UsageError
+
+PROMPTS = ["a cat", "a dog"]
+
+
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of all parts, in the order in which they are loaded."""
+    names: list[str] = []
+    network = DiffusersFolder.network
+
+    def noted(folder: DiffusersFolder, part: str, *rest: Any) -> Any:
+        names.append(part)
+        return network(folder, part, *rest)
+
+    monkeypatch.setattr(DiffusersFolder, "network", noted)
+    return names
+
+
+def open_sd3(families: dict[str, Path], cache: Path | None) -> Any:
+    return bigain.load(str(families["sd3"]), "cpu", "float32", cache)
+
+
+def noise(backbone: Any) -> torch.Tensor:
+    conditions = backbone.condition(PROMPTS)
+    return backbone.noise(torch.ones(2, *backbone.latent_shape), torch.tensor([5, 900]), conditions)
+
+
+def test_at_most_one_encoder_is_in_memory_and_none_beside_the_network(
+    families: dict[str, Path], loaded: list[str]
+) -> None:
+    backbone = open_sd3(families, None)
+    assert loaded == ["vae"]
+    backbone.condition(PROMPTS)
+    assert loaded == ["vae", "text_encoder", "text_encoder_2", "text_encoder_3"]
+    assert backbone.embedder._loaded[0] == "text_encoder_3"
+    assert backbone.sites() is not None and loaded[-1] == "transformer"
+    assert backbone.embedder._loaded is None
+    backbone.condition([PROMPTS[1], ""])
+    assert loaded[-1] == "transformer", "known prompts, and the empty one, need no encoder"
+
+
+def test_kept_embeddings_are_those_of_the_encoders_to_the_bit(
+    families: dict[str, Path], loaded: list[str], tmp_path: Path
+) -> None:
+    fresh, written = noise(open_sd3(families, None)), noise(open_sd3(families, tmp_path))
+    loaded.clear()
+    kept = noise(open_sd3(families, tmp_path))
+    assert loaded == ["vae", "transformer"]
+    assert torch.equal(fresh, written) and torch.equal(written, kept)
+
+
+def test_an_embedding_does_not_depend_on_other_prompts(families: dict[str, Path]) -> None:
+    alone = open_sd3(families, None).condition(PROMPTS[:1])
+    among = open_sd3(families, None).condition([*PROMPTS, "a bird"])
+    for one, other in zip(alone.tensors(), among.tensors(), strict=True):
+        assert torch.equal(one[0], other[0])
+
+
+def test_what_is_wrong_with_kept_embeddings_costs_time_only(families: dict[str, Path], tmp_path: Path) -> None:
+    first = noise(open_sd3(families, tmp_path))
+    for path in (tmp_path / "embeddings").rglob("*.safetensors"):
+        path.write_bytes(path.read_bytes()[:50])
+    assert torch.equal(noise(open_sd3(families, tmp_path)), first)
+    unwritable = tmp_path / "file"
+    unwritable.write_text("")
+    assert torch.equal(noise(open_sd3(families, unwritable)), first)
+
+
+def test_embeddings_belong_to_their_encoder_and_text(tmp_path: Path) -> None:
+    one, other = (EmbeddingCache(tmp_path, lambda key=key: key) for key in ("one", "other"))
+    one.write("cat", {"tokens": torch.ones(2)})
+    assert other.read("cat") is None and one.read("dog") is None
+    kept = one.read("cat")
+    assert kept is not None and torch.equal(kept["tokens"], torch.ones(2))
+    one.write("bird", {"tokens": torch.tensor([float("nan")])})
+    assert one.read("bird") is None, "an overflow must not be kept"
+
+
+def test_a_prompt_that_every_encoder_would_cut_is_refused(families: dict[str, Path]) -> None:
+    long = "a cat " * 20
+    with pytest.raises(UsageError, match="tokens; this text encoder reads 40"):
+        bigain.load(str(families["sd3-without-t5"]), "cpu", "float32", None).condition([long])
+    open_sd3(families, None).condition([long])  # T5 reads all of it
+
+
+def test_a_folder_without_its_encoders_is_refused_at_once(families: dict[str, Path], tmp_path: Path) -> None:
+    for part in families["flux"].iterdir():
+        if part.name != "text_encoder_2":
+            (tmp_path / part.name).symlink_to(part)
+    with pytest.raises(ModelError, match="text_encoder_2: no such folder"):
+        bigain.load(str(tmp_path), "cpu", "float32", None)
