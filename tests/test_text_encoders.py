@@ -10,7 +10,9 @@ import torch
 
 import bigain_cli as bigain
 from bigain_cli.backbones.diffusers_folder import DiffusersFolder
+from bigain_cli.backbones.distillation import DistilledWarning, warn_if_distilled
 from bigain_cli.backbones.embedding_cache import EmbeddingCache
+from bigain_cli.backbones.model_locations import ModelLocation, _unreachable
 from bigain_cli.errors import ModelError, UsageError
 
 PROMPTS = ["a cat", "a dog"]
@@ -103,3 +105,33 @@ def test_a_folder_without_its_encoders_is_refused_at_once(families: dict[str, Pa
             (tmp_path / part.name).symlink_to(part)
     with pytest.raises(ModelError, match="text_encoder_2: no such folder"):
         bigain.load(str(tmp_path), "cpu", "float32", None)
+
+
+def test_a_model_that_changes_its_dtype_is_the_one_of_that_dtype(families: dict[str, Path]) -> None:
+    changed = bigain.load(str(families["sdxl"]), "cpu", "bfloat16", None)
+    coarse = noise(changed)
+    assert coarse.dtype == torch.float32 and bool(coarse.isfinite().all())
+    changed.to(torch.float32)
+    fresh = bigain.load(str(families["sdxl"]), "cpu", "float32", None)
+    assert torch.equal(changed.condition(PROMPTS).rows, fresh.condition(PROMPTS).rows), "embedded again, not widened"
+    assert changed.dtype == torch.float32 == next(changed.network.parameters()).dtype
+
+
+@pytest.mark.parametrize(("name", "distilled"), [("schnell", True), ("flux", True), ("chroma", False), ("sdxl", False)])
+def test_a_distilled_model_is_known_by_its_files(
+    name: str, distilled: bool, families: dict[str, Path], tmp_path: Path
+) -> None:
+    unnamed = tmp_path / "model"
+    unnamed.symlink_to(families[name])
+    backbone = bigain.load(str(unnamed), "cpu", "float32", None)
+    assert bool(backbone.distilled) is distilled
+    if distilled:
+        with pytest.warns(DistilledWarning, match="classifies badly"):
+            warn_if_distilled(backbone)
+
+
+def test_a_gated_model_says_how_to_log_in() -> None:
+    location = ModelLocation("sd3.5-medium", "hub", "stabilityai/stable-diffusion-3.5-medium")
+    error = str(_unreachable(location, OSError("no")))
+    assert "Accept its terms at https://huggingface.co/stabilityai/stable-diffusion-3.5-medium" in error
+    assert "Accept its terms" not in str(_unreachable(ModelLocation("sd2", "hub", "x/y"), OSError("no")))
