@@ -82,9 +82,13 @@ HUB_MODELS = {
         licence="Stability AI non-commercial",
     ),
     "pixart-alpha": Model("PixArt-α, 1,024 px", "PixArt-alpha/PixArt-XL-2-1024-MS", size_gb=21.8, licence="OpenRAIL++"),
+    "pixart-alpha-512": Model(
+        "PixArt-α, 512 px", "PixArt-alpha/PixArt-XL-2-512x512", size_gb=21.8, licence="OpenRAIL++"
+    ),
     "pixart-sigma": Model(
         "PixArt-Σ, 1,024 px", "PixArt-alpha/PixArt-Sigma-XL-2-1024-MS", size_gb=21.8, licence="OpenRAIL++"
     ),
+    "prx-256": Model("PRX, 256 px", "Photoroom/prx-256-t2i", size_gb=7.9, licence="Apache 2.0"),
     "prx": Model("PRX, 512 px", "Photoroom/prx-512-t2i", size_gb=7.9, licence="Apache 2.0"),
     "sd3-medium": Model(
         "Stable Diffusion 3 medium, 1,024 px",

@@ -17,7 +17,7 @@ from bigain_cli.backbones.text_encoders import Tensors, TextEncoder, last_masked
 from bigain_cli.backbones.text_network import TextNetwork
 from bigain_cli.backbones.token_positions import image_positions, text_positions
 
-SIZE = 128  # of its latents; its configuration names none
+SIZE = 128  # of its latents, unless its configuration names one
 T5 = TextEncoder(
     "text_encoder", "transformers:T5EncoderModel", "transformers:T5TokenizerFast", last_masked, 512, masked=True
 )
@@ -33,7 +33,7 @@ class Chroma(TextNetwork):
     even_steps = True
 
     def __init__(self, parts: DiffusersFolder) -> None:
-        super().__init__(parts, (T5,), SIZE)
+        super().__init__(parts, (T5,), parts.config("transformer").get("sample_size", SIZE))
 
     def _combine(self, prompt: str, found: Mapping[str, Tensors]) -> dict[str, Tensor]:
         """Let the network see the prompt's tokens and one filling token after them, as in its training.

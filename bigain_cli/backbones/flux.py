@@ -17,7 +17,7 @@ from bigain_cli.backbones.text_encoders import Tensors, TextEncoder, last, poole
 from bigain_cli.backbones.text_network import NO_GUIDANCE, TextNetwork
 from bigain_cli.backbones.token_positions import image_positions, text_positions
 
-SIZE = 128  # of its latents; its configuration names none
+SIZE = 128  # of its latents, unless its configuration names one
 CLIP = TextEncoder("text_encoder", "transformers:CLIPTextModel", "transformers:CLIPTokenizer", pooled, cuts=True)
 T5 = TextEncoder("text_encoder_2", "transformers:T5EncoderModel", "transformers:T5TokenizerFast", last, 512)
 
@@ -32,8 +32,9 @@ class Flux(TextNetwork):
     even_steps = True
 
     def __init__(self, parts: DiffusersFolder) -> None:
-        self.guidance_input = bool(parts.config("transformer").get("guidance_embeds"))
-        super().__init__(parts, (CLIP, T5), SIZE)
+        config = parts.config("transformer")
+        self.guidance_input = bool(config.get("guidance_embeds"))
+        super().__init__(parts, (CLIP, T5), config.get("sample_size", SIZE))
         if not self.guidance_input and not self.schedule.get("use_dynamic_shifting"):
             self.distilled = self.distilled or "it is FLUX.1 schnell"
             self._choose_sampling()

@@ -50,7 +50,7 @@ class PRX(TextNetwork):
         scale = 2 ** (len(parts.config("vae")["block_out_channels"]) - 1) if parts.has("vae") else SCALE
         config = {"patch_size": 2, **parts.config("transformer")}
         patch = whole_number(f"{parts.name}/transformer/config.json", config, "patch_size")
-        super().__init__(parts, (T5_GEMMA,), pixels // scale, patch)
+        super().__init__(parts, (T5_GEMMA,), config.get("sample_size", pixels // scale), patch)
 
     def _combine(self, prompt: str, found: Mapping[str, Tensors]) -> dict[str, Tensor]:
         tensors = found[T5_GEMMA.part]
