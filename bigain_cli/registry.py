@@ -105,7 +105,7 @@ SCORES = {
 }
 ERRORS = {  # what errors are of: the function from the shares of image and noise to the weight of ε̂ − ε
     "epsilon": RegisteredFunction("bigain_cli.classification.error_weights:of_noise", "the noise"),
-    "sample": RegisteredFunction("bigain_cli.classification.error_weights:of_image", "the image that it stands for"),
+    "sample": RegisteredFunction("bigain_cli.classification.error_weights:of_image", "the image that follows from it"),
     "velocity": RegisteredFunction("bigain_cli.classification.error_weights:of_velocity", "v, or a flow's ε − x"),
 }
 DEFAULT_ERROR = "epsilon"

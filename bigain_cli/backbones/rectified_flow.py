@@ -47,7 +47,7 @@ class RectifiedFlow:
         return TO_NOISE[self.prediction](output.float(), noisy, a, s)
 
     def to_velocity(self, output: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
-        """Return v̂ from the network's output, in float32, at t = steps, too, where ε̂ no longer tells of it."""
+        """Return v̂ from the network's output, in float32, at t = steps, too, where ε̂ no longer contains it."""
         if self.prediction == "flow":
             return output.float()
         a, _ = self.at(t)

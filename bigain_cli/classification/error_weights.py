@@ -1,4 +1,4 @@
-"""What errors are of: the noise, the image that a predicted noise stands for, or the velocity; published tools differ.
+"""What errors are of: the noise, the image that follows from a predicted noise, or the velocity; published tools differ.
 
 In x_t = a x + s ε one error decides all: x̂ − x is −s / a, and v̂ − v is 1 / a times ε̂ − ε, where v is a ε − s x on a
 path of constant variance, and ε − x in rectified flow. Must not know scores.
@@ -30,7 +30,7 @@ def of_velocity(a: Tensor, s: Tensor) -> Tensor:
 
 
 def error_weights(backbone: Backbone, t: Tensor, error_in: str) -> Tensor | None:
-    """Return what to multiply ε̂ − ε with at each time; None stands for one."""  # [b 1 1 1]
+    """Return what to multiply ε̂ − ε with at each time; None is a weight of one."""  # [b 1 1 1]
     if error_in == DEFAULT_ERROR:
         return None
     unit = torch.ones(len(t), 1, 1, 1, device=t.device)
@@ -40,7 +40,7 @@ def error_weights(backbone: Backbone, t: Tensor, error_in: str) -> Tensor | None
 
 
 def check_weights(backbone: Backbone, last: int, error_in: str) -> None:
-    """Refuse errors without measure: at the last time nothing of the image may be left to tell of."""
+    """Refuse errors without measure: at the last time some of the image must be left."""
     weights = error_weights(backbone, torch.tensor([last], device=backbone.device), error_in)
     if weights is not None and not bool(weights.isfinite().all()):
         why = f"at the last time of {backbone.name} nothing is left of the image"
