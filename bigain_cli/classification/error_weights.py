@@ -1,4 +1,4 @@
-"""What errors are of: the noise, the image that follows from a predicted noise, or the velocity; published tools differ.
+"""What errors are of: the noise, the image that follows from a predicted noise, or the velocity, as published tools do.
 
 In x_t = a x + s ε one error decides all: x̂ − x is −s / a, and v̂ − v is 1 / a times ε̂ − ε, where v is a ε − s x on a
 path of constant variance, and ε − x in rectified flow. Must not know scores.
