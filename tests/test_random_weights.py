@@ -130,6 +130,8 @@ def test_sizes_come_in_steps_of_a_token(name: str, size: int) -> None:
         ("sd3.5-large", (16, 128, 128), (2, 333, 4096)),
         ("flux-schnell", (16, 128, 128), (2, 512, 4096)),
         ("chroma", (16, 128, 128), (2, 512, 4096)),
+        ("prx", (16, 64, 64), (2, 256, 2304)),
+        ("prx-256", (16, 32, 32), (2, 256, 2304)),
     ],
 )
 def test_published_shapes_become_backbones(name: str, latent: tuple[int, ...], rows: tuple[int, ...]) -> None:
