@@ -60,6 +60,7 @@ FAMILIES = ("unet", "dit", "sdxl", "pixart", "prx", "stable_diffusion_3", "flux"
 SEPARATE = [
     *combinations([f"backbones/{family}" for family in FAMILIES], 2),
     ("compress/token_merging", "compress/kv_pooling"),
+    *combinations([f"compress/networks/{kind}" for kind in ("unet", "patch_transformer", "sd3", "flux", "prx")], 2),
 ]
 LONGEST_FUNCTION = 50
 COMMAND_SHARE = 0.14  # of the package's lines that may lie in cli/

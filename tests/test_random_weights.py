@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from bigain_cli.backbones.loading import assemble
 from bigain_cli.backbones.model_card import ModelCard
 from bigain_cli.backbones.published_configs import PUBLISHED_CONFIGS
 from bigain_cli.backbones.random_parameters import BLOCK, initialise
@@ -117,6 +118,30 @@ def test_sizes_come_in_steps_of_a_token(name: str, size: int) -> None:
     else:
         with pytest.raises(UsageError, match=f"works in steps of {step} pixels"):
             folder(name).for_size(size)
+
+
+@pytest.mark.parametrize(
+    ("name", "latent", "rows"),
+    [
+        ("sdxl", (4, 128, 128), (2, 77, 2048)),
+        ("sdxl-turbo", (4, 64, 64), (2, 77, 2048)),
+        ("pixart-alpha", (4, 128, 128), (2, 120, 4096)),
+        ("pixart-sigma", (4, 128, 128), (2, 300, 4096)),
+        ("sd3.5-large", (16, 128, 128), (2, 333, 4096)),
+        ("flux-schnell", (16, 128, 128), (2, 512, 4096)),
+        ("chroma", (16, 128, 128), (2, 512, 4096)),
+        ("prx", (16, 64, 64), (2, 256, 2304)),
+        ("prx-256", (16, 32, 32), (2, 256, 2304)),
+    ],
+)
+def test_published_shapes_become_backbones(name: str, latent: tuple[int, ...], rows: tuple[int, ...]) -> None:
+    """Their networks are made when they are needed, which is not here."""
+    configs = PUBLISHED_CONFIGS[name]
+    index = configs.get("model_index", {})
+    backbone = assemble(RandomWeightsFolder(name, Path(), CPU, torch.bfloat16, configs, index, ModelCard()))
+    conditions = backbone.condition(["a cat", "a dog"])
+    assert backbone.latent_shape == latent and conditions.rows.shape == rows
+    assert conditions.rows.dtype == torch.bfloat16
 
 
 def test_a_part_without_a_configuration_is_missed() -> None:

@@ -159,4 +159,4 @@ PUBLISHED_CONFIGS: Mapping[str, Configs] = {
 }
 CONTEXT = 77  # text tokens of every Stable Diffusion 1 and 2
 PACKING = {"FluxTransformer2DModel": 2, "ChromaTransformer2DModel": 2}  # latent cells per token along an axis
-TOKENIZER_LENGTH = 512  # of text encoders whose configuration names none
+TOKENIZER_LENGTH = 256  # of PRX; other text encoders name theirs, or their family does

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from bigain_cli.compress.networks.basic_block import BASIC_BLOCK, has_self_attention
-from bigain_cli.compress.networks.unet import configured_size
+from bigain_cli.compress.networks.patched_latents import PatchedLatents
 from bigain_cli.compress.operation_counts import convolutions, linears
 from bigain_cli.compress.plan import Grid
 from bigain_cli.compress.site import BlockPlace, Tokens
@@ -14,7 +14,7 @@ from bigain_cli.compress.site import BlockPlace, Tokens
 PARTS = {"transformer_blocks", "pos_embed"}
 
 
-class PatchTransformer:
+class PatchTransformer(PatchedLatents):
     """The kind of network."""
 
     unit_time = False
@@ -31,22 +31,6 @@ class PatchTransformer:
         for block in root.transformer_blocks:
             if has_self_attention(block):
                 yield BlockPlace(block, BASIC_BLOCK, root.config.patch_size, None)
-
-    def configured_latent(self, root: Any) -> Grid | None:
-        """Return the configured size."""
-        return configured_size(root.config.sample_size)
-
-    def latent(self, root: Any, arguments: Mapping[str, Any], expected: Grid) -> Grid:
-        """Return the sample's size."""
-        return Grid(*arguments["hidden_states"].shape[-2:])
-
-    def root_grid(self, root: Any, latent: Grid) -> Grid:
-        """Return the patches."""
-        return self.grid(root, latent, root.config.patch_size)
-
-    def grid(self, root: Any, latent: Grid, scale: int) -> Grid:
-        """Return the patches."""
-        return Grid(latent.h // scale, latent.w // scale)
 
     def flops(self, root: Any, latent: Grid, context: int) -> int:
         """Return the operations of one forward."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bigain_cli.compress.block_compression import BlockCompression
 from bigain_cli.compress.networks.joint_attention import JointAttention, check_processor, start_block
-from bigain_cli.compress.networks.patch_transformer import PatchTransformer
+from bigain_cli.compress.networks.patched_latents import PatchedLatents
 from bigain_cli.compress.networks.prx_pooling import PooledKeys, ReplacedProcessor
 from bigain_cli.compress.operation_counts import attention_products, child, linears
 from bigain_cli.compress.plan import Grid, Plan, take
@@ -68,7 +68,7 @@ class PrxBlock:
         return linears([block.modulation], 1) + queries + keys + products + mlp
 
 
-class Prx(PatchTransformer):
+class Prx(PatchedLatents):
     """The kind of network."""
 
     unit_time = True

@@ -9,7 +9,7 @@ from torch import nn
 
 from bigain_cli.compress.block_compression import BlockCompression
 from bigain_cli.compress.networks.joint_attention import JointAttention, check_processor, start_block
-from bigain_cli.compress.networks.patch_transformer import PatchTransformer
+from bigain_cli.compress.networks.patched_latents import PatchedLatents
 from bigain_cli.compress.operation_counts import attention_products, child, convolutions, linears
 from bigain_cli.compress.plan import Grid
 from bigain_cli.compress.site import BlockPlace, RemovableHook, Tokens
@@ -65,9 +65,10 @@ class JointBlock:
         return total + (_attention(block.attn2, tokens, 0) if block.attn2 is not None else 0)
 
 
-class StableDiffusion3(PatchTransformer):
+class StableDiffusion3(PatchedLatents):
     """The kind of network."""
 
+    unit_time = False
     text_tokens = 333  # 77 of CLIP, 256 of T5
     default_blocks: frozenset[int] | None = None
     block = JointBlock()

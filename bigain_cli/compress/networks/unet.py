@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from bigain_cli.compress.networks.basic_block import BASIC_BLOCK, has_self_attention
+from bigain_cli.compress.networks.patched_latents import configured_size
 from bigain_cli.compress.operation_counts import child, convolution, convolutions, linears
 from bigain_cli.compress.plan import Grid
 from bigain_cli.compress.site import BlockPlace, Tokens
@@ -76,13 +77,6 @@ class UNet:
                 for sampler in getattr(stage.module, kind, None) or ():
                     total += convolutions(sampler, stage.grid_after) + linears([sampler], 1)
         return total
-
-
-def configured_size(size: int | tuple[int, int] | None) -> Grid | None:
-    """Return a configuration's `sample_size` as a grid."""
-    if size is None:
-        return None
-    return Grid(size, size) if isinstance(size, int) else Grid(*size)
 
 
 def stages(unet: Any, latent: Grid) -> list[Stage]:
