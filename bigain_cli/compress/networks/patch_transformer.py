@@ -47,6 +47,10 @@ class PatchTransformer:
         """Return the patches."""
         return Grid(latent.h // scale, latent.w // scale)
 
+    def flops_before_text(self, root: Any, latent: Grid) -> int:
+        """Return 0: text, or its pooled form, enters with the time or in the first block."""
+        return 0
+
     def flops(self, root: Any, latent: Grid, context: int) -> int:
         """Return the operations of one forward."""
         grid = self.root_grid(root, latent)
