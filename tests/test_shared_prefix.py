@@ -118,7 +118,7 @@ def test_an_attention_by_itself_is_compressed_by_its_plan(spec: str, models) -> 
     with torch.inference_mode(), compressed(network, spec) as compression, compression.observe() as observed:
         network(torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(1)), 500, encoder_hidden_states=text)
         plans = {next(t for t, o in compression.operators.items() if o is each.operator).merges: each.plan
-                 for each in observed if each.site.block is attention}  # fmt: skip
+                 for each in observed if each.site == "down_blocks.1.attentions.0"}  # fmt: skip
         x, output = (tensor.flatten(2).transpose(1, 2) for tensor in seen)
         normed = attention.group_norm(x.transpose(1, 2)).transpose(1, 2)
         merged = plans[True].query(normed) if True in plans else normed
