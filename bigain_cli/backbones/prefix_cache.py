@@ -47,7 +47,8 @@ class _CachedModule(nn.Module):
     def __init__(self, output: Any, module: nn.Module) -> None:
         super().__init__()
         self._outputs = [output]  # in a list, so that nothing is registered
-        self.resnets = [None] * len(module._modules.get("resnets") or ())  # a U-Net counts an up block's skips by them
+        resnets = module._modules.get("resnets")  # by which a U-Net counts the skips of an up block
+        self.resnets = [None] * (0 if resnets is None else len(list(resnets.children())))
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return the output; a second call in one pass would mean that two blocks share the module."""

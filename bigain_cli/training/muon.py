@@ -7,7 +7,6 @@ does not take: a kernel counts as the matrix from its inputs to its outputs.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,17 +24,19 @@ class Muon(torch.optim.Optimizer):
         super().__init__(weights, {"lr": lr, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Take a step."""
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is not None:
-                    self._move(weight, group["lr"], group["weight_decay"])
+                    self._move(weight, weight.grad, group["lr"], group["weight_decay"])
 
-    def _move(self, weight: Tensor, rate: float, decay: float) -> None:
-        momentum = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
-        momentum.lerp_(weight.grad, 1 - MOMENTUM)
-        direction = orthogonalised(weight.grad.lerp(momentum, MOMENTUM).flatten(1))
+    def _move(self, weight: Tensor, gradient: Tensor, rate: float, decay: float) -> None:
+        state = self.state[weight]
+        if not state:
+            state["momentum"] = torch.zeros_like(weight)
+        momentum = state["momentum"].lerp_(gradient, 1 - MOMENTUM)
+        direction = orthogonalised(gradient.lerp(momentum, MOMENTUM).flatten(1))
         rows, columns = direction.shape
         weight.mul_(1 - rate * decay)
         weight.add_(direction.view_as(weight), alpha=-rate * max(1.0, rows / columns) ** 0.5)

@@ -18,7 +18,7 @@ class TrainingOptimiser:
     """Both optimisers, which keep the ratio of their rates."""
 
     def __init__(self, recipe: Recipe, trainable: TrainableBackbone, device: torch.device) -> None:
-        self._names = {weight: name for name, weight in trainable.named_parameters()}
+        self._names: dict[Tensor, str] = {weight: name for name, weight in trainable.named_parameters()}
         matrices = matrices_of(trainable.network) if recipe.muon else []
         others = [weight for weight in self._names if not any(weight is matrix for matrix in matrices)]
         self.parts: list[torch.optim.Optimizer] = [

@@ -89,10 +89,6 @@ class Prx(PatchTransformer):
         """Return a usual size: a network has positions for any, and a network of pixels has large patches."""
         return DEFAULT if root.config.patch_size <= 2 else Grid(512, 512)
 
-    def flops_before_text(self, root: Any, latent: Grid) -> int:
-        """Return 0: text, or its pooled form, enters with the time or in the first block."""
-        return 0
-
     def flops(self, root: Any, latent: Grid, context: int) -> int:
         """Return the operations of one forward."""
         n = self.root_grid(root, latent).n
