@@ -21,7 +21,7 @@ from bigain_cli.noise_draws import Draws
 PROMPTS = ["a cat", "a small dog", "seven airliners", ""]
 CLASSES = ["tabby", "tench", "airliner", ""]
 BATCHES = (1, 7, 64)
-KINDS = ("epsilon", "v", "pixels", "pixels-v", "late-text", "pooled", "dit")
+KINDS = ("epsilon", "v", "pixels", "pixels-v", "late-text", "late-labels", "pooled", "dit")
 LIKE_OTHERS = {"pixels", "pixels-v", "pooled"}  # the slow suite compares these with a naive loop, too
 
 

@@ -42,24 +42,39 @@ def text_encoder(width: int = 16, pieces: int = 190) -> CLIPTextModel:
     return CLIPTextModel(config)
 
 
+LATE = {  # the text enters in the last block, behind attentions of both kinds
+    "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
+    "mid_block_type": "UNetMidBlock2D",
+    "up_block_types": ("AttnUpBlock2D", "CrossAttnUpBlock2D"),
+    "attention_head_dim": (2, 16),
+}
+
+
 def unet(
-    channels: int, first_block: str = "CrossAttnDownBlock2D", out: int | None = None, pooled: bool = False
+    channels: int,
+    first_block: str = "CrossAttnDownBlock2D",
+    out: int | None = None,
+    pooled: bool = False,
+    late: bool = False,
 ) -> UNet2DConditionModel:
-    """Make a U-Net; `pooled` adds the text to the time."""
+    """Make a U-Net; `pooled` adds the text to the time, `late` reads it in the last block alone."""
     last = "CrossAttnUpBlock2D" if first_block == "CrossAttnDownBlock2D" else "UpBlock2D"
+    early = {
+        "down_block_types": (first_block, "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", last),
+        "attention_head_dim": 2,
+    }
     return UNet2DConditionModel(
         sample_size=8,
         in_channels=channels,
         out_channels=out or channels,
         block_out_channels=(16, 32),
         layers_per_block=1,
-        down_block_types=(first_block, "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", last),
         cross_attention_dim=16,
-        attention_head_dim=2,
         norm_num_groups=4,
         addition_embed_type="text" if pooled else None,
         addition_embed_type_num_heads=2,
+        **(LATE if late else early),
     )
 
 
@@ -85,6 +100,7 @@ def save_stable_diffusion(
     seed: int = 0,
     first_block: str = "CrossAttnDownBlock2D",
     pooled: bool = False,
+    late: bool = False,
 ) -> Path:
     """Save a Stable Diffusion of a few thousand parameters; without a VAE it works on pixels."""
     torch.manual_seed(seed)
@@ -96,7 +112,7 @@ def save_stable_diffusion(
         "tokenizer": ["transformers", "CLIPTokenizer"],
         "scheduler": ["diffusers", "DDIMScheduler"],
     }
-    unet(4 if with_vae else 3, first_block, pooled=pooled).save_pretrained(folder / "unet")
+    unet(4 if with_vae else 3, first_block, pooled=pooled, late=late).save_pretrained(folder / "unet")
     text_encoder().save_pretrained(folder / "text_encoder")
     tokenizer().save_pretrained(folder / "tokenizer")
     scheduler(prediction).save_pretrained(folder / "scheduler")

@@ -147,3 +147,12 @@ def pick(nest: Any, index: Tensor) -> Any:
     if isinstance(nest, dict):
         return {key: pick(value, index) for key, value in nest.items()}
     return type(nest)(pick(value, index) for value in nest)
+
+
+def repeat(nest: Any, count: int) -> Any:
+    """Return every row of every tensor in a nest so many times in a row."""
+    if isinstance(nest, Tensor):
+        return nest.unsqueeze(1).expand(-1, count, *nest.shape[1:]).flatten(0, 1)
+    if isinstance(nest, dict):
+        return {key: repeat(value, count) for key, value in nest.items()}
+    return type(nest)(repeat(value, count) for value in nest)

@@ -1,7 +1,8 @@
 """The prefix cache: the part of a text-conditioned network before the text enters, computed once per draw.
 
-A forward pass is stopped at the first attention to the text; the outputs of the modules that finished before are
-kept and used in the passes that follow, row by row. No forward is copied, so any U-Net of diffusers will do.
+A forward pass is stopped at the first attention to the text, wherever in the network that is; the outputs of the
+modules that finished before are kept and used in the passes that follow, row by row. No forward is copied, so any
+U-Net of diffusers will do.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from bigain_cli.backbones.base import join, pick
+from bigain_cli.backbones.base import join, pick, repeat
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,10 @@ class PrefixCache:
     def take(self, index: Tensor) -> PrefixCache:
         """Return the rows at `index`."""
         return PrefixCache({name: pick(output, index) for name, output in self.outputs.items()})
+
+    def repeat(self, count: int) -> PrefixCache:
+        """Return every row so many times in a row; gradients flow back."""
+        return PrefixCache({name: repeat(output, count) for name, output in self.outputs.items()})
 
     @staticmethod
     def join(parts: list[PrefixCache]) -> PrefixCache:
@@ -39,9 +44,11 @@ class _StopAtText(Exception):
 class _CachedModule(nn.Module):
     """A module's replacement, which returns its cached output."""
 
-    def __init__(self, output: Any) -> None:
+    def __init__(self, output: Any, module: nn.Module) -> None:
         super().__init__()
         self._outputs = [output]  # in a list, so that nothing is registered
+        resnets = module._modules.get("resnets")  # by which a U-Net counts the skips of an up block
+        self.resnets = [None] * (0 if resnets is None else len(list(resnets.children())))
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return the output; a second call in one pass would mean that two blocks share the module."""
@@ -55,10 +62,7 @@ def run_prefix(network: nn.Module, text: Tensor, forward: Callable[[], Any]) -> 
     for name, module in network.named_modules():
         if _is_attention(module):
             handles.append(module.register_forward_pre_hook(_stop_at(text), with_kwargs=True))
-        elif name:
-            handles.append(module.register_forward_hook(_keep_output(finished, name)))
-    for name, module in network.named_modules():
-        if _is_attention(module):
+        if name:
             handles.append(module.register_forward_hook(_keep_output(finished, name)))
     try:
         forward()
@@ -78,8 +82,9 @@ def use_cached(network: nn.Module, prefix: PrefixCache) -> Iterator[None]:
         for name, output in prefix.outputs.items():
             parent_name, _, leaf = name.rpartition(".")
             parent = network.get_submodule(parent_name)
-            replaced.append((parent, leaf, parent.get_submodule(leaf)))
-            parent._modules[leaf] = _CachedModule(output)
+            module = parent.get_submodule(leaf)
+            replaced.append((parent, leaf, module))
+            parent._modules[leaf] = _CachedModule(output, module)
         yield
     finally:
         for parent, leaf, module in replaced:

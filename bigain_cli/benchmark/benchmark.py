@@ -18,7 +18,7 @@ from bigain_cli.backbones.batch_sizes import batch_sizes
 from bigain_cli.backbones.loading import as_backbone
 from bigain_cli.benchmark import machine
 from bigain_cli.benchmark.results import Benchmark, BenchmarkSettings, Timing, check_options
-from bigain_cli.benchmark.timed_network import Workload, compiling, make_workload, timed_network
+from bigain_cli.benchmark.timed_network import TimedNetwork, Workload, compiling, make_workload, timed_network
 from bigain_cli.benchmark.timing import Rounds, Step
 from bigain_cli.compress.plan import Grid
 from bigain_cli.compress.sites import network_of
@@ -64,7 +64,7 @@ def bench(
         profiles = turns.profiles()
         stages.end("watching")
     timings = tuple(
-        Timing(str(each.spec), workload.job.evaluations, its_seconds, seconds[0], each.flops, profile)
+        Timing(str(each.spec), workload.job.evaluations, its_seconds, seconds[0], *_gflop(each, workload), profile)
         for each, its_seconds, profile in zip(networks, seconds, profiles, strict=True)
     )
     return Benchmark(_settings(workload, rounds, warm_up, prefix, compile), timings, peak, stages.seconds)
@@ -82,6 +82,15 @@ def _choose_prefix(backbone: Backbone, prefix: bool | None, compile: bool) -> bo
         why = f"nothing of {backbone.name} runs before the label enters"
         raise UsageError("--prefix", why, "Leave it out.")
     return backbone.has_prefix and not compile if prefix is None else prefix
+
+
+def _gflop(timed: TimedNetwork, workload: Workload) -> tuple[float | None, float | None]:
+    """Return the arithmetic of an evaluation as it is run in a turn, and of one pass by itself."""
+    if timed.cost is None:
+        return None, None
+    draws, evaluations = len(workload.job.block), workload.job.evaluations
+    passes = evaluations + draws * timed.denoising.shared_computation.plan_evaluations
+    return timed.cost.gflop(draws, passes) / evaluations, timed.cost.whole
 
 
 class _Stages:

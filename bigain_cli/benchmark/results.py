@@ -60,7 +60,8 @@ class Timing:
     evaluations: int  # per turn
     seconds: tuple[float, ...]  # of each turn
     base: tuple[float, ...]  # of the uncompressed network's turns in the same rounds
-    flops: int | None  # of one forward pass without anything shared
+    gflop: float | None  # of an evaluation: its share of what the labels of a draw share, and the rest
+    gflop_pass: float | None  # of one forward pass by itself
     profile: Profile
 
     @property
@@ -79,8 +80,8 @@ class Timing:
         return Spread.of(ratios(self.base, self.seconds))
 
     def share(self, peak: float) -> float | None:
-        """Return the share of the machine's peak that counts every evaluation as a full forward pass."""
-        return None if self.flops is None else self.flops * self.per_second / peak
+        """Return the share of the machine's peak."""
+        return None if self.gflop is None else 1e9 * self.gflop * self.per_second / peak
 
     def to_dict(self, peak: float) -> dict[str, Any]:
         """Return plain numbers; milliseconds are those of one evaluation."""
@@ -90,7 +91,8 @@ class Timing:
             "evaluations_per_second": significant(self.per_second, 6),
             "milliseconds": self.milliseconds.to_dict(),
             "ratio": self.ratio.to_dict(),
-            "gflop": None if self.flops is None else round(self.flops / 1e9, 6),
+            "gflop": None if self.gflop is None else round(self.gflop, 6),
+            "gflop_pass": None if self.gflop_pass is None else round(self.gflop_pass, 6),
             "share_of_peak": significant(share, 6),
             "outside_milliseconds": self._milliseconds_each(self.profile.outside_network),
             "bookkeeping_milliseconds": self._milliseconds_each(self.profile.overhead),

@@ -19,6 +19,7 @@ from bigain_cli.backbones.base import Backbone, Conditions
 from bigain_cli.backbones.batch_sizes import automatic_batch_size, stable_batch_size
 from bigain_cli.classification.classifier import BATCHES_PER_ROUND
 from bigain_cli.classification.denoising import DenoisingErrors, ScoringJob, SharedComputation
+from bigain_cli.classification.run_cost import RunCost
 from bigain_cli.compress.assignment import Assignment
 from bigain_cli.compress.patching import compressed, compressed_or_not
 from bigain_cli.compress.plan import Grid
@@ -102,7 +103,7 @@ class TimedNetwork:
     denoising: DenoisingErrors
     networks: tuple[nn.Module, ...]  # that are called; empty for a model in closed form
     assignments: tuple[Assignment, ...]  # of the blocks that can be profiled
-    flops: int | None  # of one forward pass without anything shared
+    cost: RunCost | None
 
 
 @contextmanager
@@ -121,9 +122,10 @@ def timed_network(workload: Workload, spec: Spec, prefix: bool, compile: bool) -
             called = torch.compile(root, fullgraph=True, dynamic=False), Uncompiled(root)
         runner, planner = (_with_network(copied, root, each) for each in (called[0], called[-1]))
         shared_computation = SharedComputation(runner, prefix, compression if spec else None, planner)
-        flops = compression.report(latent, workload.conditions.text_tokens).flops_after
+        report = compression.report(latent, workload.conditions.text_tokens)
+        cost = RunCost.of(backbone, report.context, shared_computation, report)
         profiled = () if compile else compression.assignments
-        yield TimedNetwork(spec, _denoising(workload, shared_computation), called, profiled, flops)
+        yield TimedNetwork(spec, _denoising(workload, shared_computation), called, profiled, cost)
 
 
 class Uncompiled(nn.Module):

@@ -27,12 +27,11 @@ from bigain_cli.classification.heatmaps import pixel_errors_of
 from bigain_cli.classification.image_run import EmptyPrompt, ImageRun, OrderedResults
 from bigain_cli.classification.label_prompts import Labels, as_label_set, label_prompts, own_labels
 from bigain_cli.classification.ranking import Failure, Ranking, check_min_probability
+from bigain_cli.classification.run_cost import RunCost
 from bigain_cli.classification.settings import settings_record, temperature_of
 from bigain_cli.classification.stopping import StoppingRules
 from bigain_cli.compress import Compression, Spec, parse
-from bigain_cli.compress.flops import forward_flops
 from bigain_cli.compress.patching import compressed_or_not
-from bigain_cli.compress.plan import Grid
 from bigain_cli.images import ImageReader, Images, LoadedImage, center_crop, sources_of
 from bigain_cli.noise_draws import Draws
 from bigain_cli.registry import DEFAULT_SCORE, SCHEDULES, SCORES
@@ -122,6 +121,8 @@ class Classification:
             least = sum(self._prompt_counts) + self._denoising.shared_computation.plan_evaluations
             self.rules.check_budget(len(self.competing), least)
             self.report = compression.report(backbone.latent_shape[1:], conditions.text_tokens) if compression else None
+            shared_computation = self._denoising.shared_computation
+            self.cost = RunCost.of(backbone, conditions.text_tokens, shared_computation, self.report)
         if self.report is not None:
             self.report.warn()
             self.settings["compression"] = self.report.summary()
@@ -136,17 +137,6 @@ class Classification:
     def machine(self) -> str:
         """The device and the dtype, as text."""
         return f"{self.backbone.device} in {self.settings['dtype']}"
-
-    @property
-    def gflop(self) -> float:
-        """The cost of one evaluation in 10⁹ operations; 0 where there is no network."""
-        if self.report is not None:
-            return self.report.flops_after / 1e9
-        site = next(iter(self.backbone.sites()), None)
-        if site is None:
-            return 0.0
-        latent = Grid(*self.backbone.latent_shape[1:])
-        return forward_flops(site.root, latent, self._denoising.conditions.text_tokens) / 1e9
 
     def rankings(self, images: Images) -> Iterator[Ranking | Failure]:
         """Yield a ranking after each block of draws of each image, and each image's last one in the images' order."""
@@ -244,6 +234,7 @@ class Classification:
         seconds = image_run.took(alone=self.rules.deadline is not None) if self._timing else None
         finished = image_run.finished(self.rules.deadline)
         ranking = image_run.elimination.ranking(image_run.id, self.settings, seconds, finished)
+        ranking = replace(ranking, gflop=self.cost.gflop(ranking.draws, ranking.evaluations))
         if not finished:
             return ranking
         return replace(ranking, evidence=image_run.evidence(), damage=image_run.damage, sha256=image_run.sha256)

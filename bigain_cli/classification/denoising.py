@@ -63,13 +63,19 @@ class SharedComputation:
     """Does the work that all labels of a draw share: the prefix, and the plans of a compression.
 
     Plans that the prefix does not make come from a pass with the empty prompt. A compiled network cannot stop once
-    its plans are made: its `planner` is the same network, not compiled.
+    its plans are made: its `planner` is the same network, not compiled. No prefix is shared if a compression merges
+    differently for each label in it.
     """
 
     def __init__(
         self, backbone: Backbone, share: bool, compression: Compression | None = None, planner: Backbone | None = None
     ) -> None:
-        self.backbone, self.share, self.compression = backbone, share and backbone.has_prefix, compression
+        varies = compression is not None and compression.varies_before_text
+        self.backbone, self.compression, self.share = (
+            backbone,
+            compression,
+            share and backbone.has_prefix and not varies,
+        )
         self._planner = planner or backbone
         self._empty_prompt = backbone.condition([""]) if self.plan_evaluations else None
 
@@ -78,7 +84,7 @@ class SharedComputation:
         """Evaluations per draw beside those of the labels: one if plans need a pass of their own, else none."""
         if self.compression is None or not self.compression.shared_plans:
             return 0
-        return int(not (self.share and self.compression.shared_plans == self.compression.first_plan))
+        return int(not (self.share and self.compression.shared_plans == self.compression.plans_before_text))
 
     def shared_inputs(self, noisy: Tensor, t: Tensor, seeds: Tensor) -> SharedInputs:
         """Run what no label affects, and record the plans that are made in it."""  # [b c h w], [b], [b]

@@ -74,6 +74,7 @@ class Ranking:
     evaluations: int
     finished: bool = True
     seconds: float | None = None
+    gflop: float = 0.0  # 10⁹ operations of the network; what labels share counts once a draw
     settings: dict[str, Any] = field(default_factory=dict)
     evidence: ImageEvidence | None = field(default=None, compare=False)
     damage: str = ""  # why a part of the image's pixels was made up, if it was
@@ -134,6 +135,8 @@ class Ranking:
         record["top"] = [label.to_dict() for label in self.ranked[:top]]
         record["draws"] = self.draws
         record["evaluations"] = self.evaluations
+        if self.gflop:
+            record["gflop"] = significant(self.gflop, 6)
         if self.seconds is not None:
             record["seconds"] = round(self.seconds, 3)
         if self.damage:

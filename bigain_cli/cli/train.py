@@ -56,6 +56,7 @@ def train(
     arch: Annotated[str | None, _recipe_option("arch", model_option, "NAME")] = None,
     size: Annotated[int | None, _recipe_option("size", model_option, "PIXELS")] = None,
     width: Annotated[int | None, _recipe_option("width", model_option, "N", _BY_ARCH)] = None,
+    label_entry: Annotated[str | None, _recipe_option("label_entry", model_option, "early|late")] = None,
     start: Annotated[
         str | None,
         model_option(
@@ -65,6 +66,7 @@ def train(
     images: Annotated[int | None, _recipe_option("images", effort_option, "N")] = None,
     batch: Annotated[int | None, _recipe_option("batch", effort_option, "N")] = None,
     rate: Annotated[float | None, _recipe_option("rate", effort_option, "X")] = None,
+    contrast_labels: Annotated[int | None, _recipe_option("contrast_labels", more_option, "K", "none")] = None,
     precision: Annotated[str | None, _recipe_option("precision", effort_option, "DTYPE")] = None,
     prediction: Annotated[str | None, _recipe_option("prediction", more_option, "NAME")] = None,
     seed: Annotated[int | None, _recipe_option("seed", effort_option, "N")] = None,
@@ -101,6 +103,7 @@ def train(
     options.check_output(output, "mymodel")
     given: dict[str, Any] = {"arch": arch, "size": size, "width": width, "images": images, "batch": batch}
     given |= {"rate": rate, "precision": precision, "prediction": prediction, "seed": seed}
+    given |= {"label_entry": label_entry, "contrast_labels": contrast_labels}
     given = {key: value for key, value in given.items() if value is not None}
     if recipe_template:
         typer.echo(load_recipe(recipe, given).to_toml(), nl=False)

@@ -33,6 +33,7 @@ def attach_hooks(state: ForwardState, applied: AppliedSpec) -> list[RemovableHoo
                 state, site.name, site.index, host_name, each.key, terms, applied.operators, place.kind.text_in_front
             )
             hooks += place.kind.attach(place.block, compression)
+            state.blocks.add(place.block)
     except BaseException:
         for hook in hooks:
             hook.remove()

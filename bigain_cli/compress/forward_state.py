@@ -58,6 +58,7 @@ class ForwardState:
         self.root, self.inputs, self.steps, self.count_forwards = root, inputs, steps, count_forwards
         self.argument_names = list(inspect.signature(root.forward).parameters)
         self.active, self.hooks_ran = True, False
+        self.blocks: set[nn.Module] = set()  # that hooks act on
         self.forward_number = torch.zeros(1, dtype=torch.int64)
         self.latent = latent  # of the last forward; before the first one, the expected one
         self.text_tokens: int | None = None  # of the last forward
@@ -94,8 +95,8 @@ class ForwardState:
         self.level_plans.clear()
 
     def end_forward(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        """Refuse a compiled network that ignored the hooks on its blocks."""
-        if not self.hooks_ran:
+        """Refuse a compiled network that ignored the hooks on its blocks; blocks that are cached have left it."""
+        if not self.hooks_ran and not self.blocks.isdisjoint(self.root.modules()):
             why = "it ran without its compression: it had been compiled before"
             raise ModelError(f"model {type(module).__name__}", why, "Compress first, then call torch.compile.")
 

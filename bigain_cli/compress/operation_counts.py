@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from torch import nn
 
@@ -28,6 +29,13 @@ def convolution(conv: nn.Conv2d, grid: Grid) -> int:
 def attention_products(queries: int, keys: int, width: int) -> int:
     """Return the operations of QKᵀ and of its product with V."""
     return 4 * queries * keys * width
+
+
+def attention_flops(attention: Any, queries: int, keys: int) -> int:
+    """Return the operations of an attention with its projections."""
+    in_and_out = linears([attention.to_q, attention.to_out], queries)
+    in_keys = linears([attention.to_k, attention.to_v], keys)
+    return in_and_out + in_keys + attention_products(queries, keys, attention.inner_dim)
 
 
 def child(module: nn.Module, name: str) -> nn.Module | None:

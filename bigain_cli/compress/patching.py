@@ -95,9 +95,15 @@ class Compression:
         return frozenset(each.key for each in self.assignments if each.merging is not None and each.merging.shared)
 
     @property
-    def first_plan(self) -> frozenset[str]:
-        """Return the key of the plan made at the network's very first site; in a U-Net, no text is read before it."""
-        return frozenset(each.key for each in self.assignments[:1] if each.merging and each.site.index == 0)
+    def plans_before_text(self) -> frozenset[str]:
+        """Return the keys of the shared plans that a U-Net makes before it reads any text."""
+        return frozenset(each.key for each in self.assignments if each.site.place.before_text) & self.shared_plans
+
+    @property
+    def varies_before_text(self) -> bool:
+        """Say whether tokens are merged differently for each row before a U-Net reads any text."""
+        merging = [each.merging for each in self.assignments if each.site.place.before_text]
+        return any(term is not None and term.variant == "unshared" for term in merging)
 
     def remove(self) -> None:
         """Leave the network as it was; a second call does nothing."""

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bigain_cli.compress.assignment import Assignment
-from bigain_cli.compress.flops import forward_flops
+from bigain_cli.compress.flops import flops_before_text, forward_flops
+from bigain_cli.compress.operation_counts import attention_flops
 from bigain_cli.compress.plan import Grid, Operator
 from bigain_cli.compress.site import Tokens
 from bigain_cli.compress.spec import Spec, Term
@@ -30,6 +31,8 @@ class SiteReport:
     flops_before: int
     flops_after: int
     matching: int  # FLOPs of making the plan; of a shared plan, once per draw
+    before_text: int  # FLOPs before the network reads any text, of those before
+    before_text_after: int  # and of those after
 
     @property
     def saved(self) -> float:
@@ -47,6 +50,7 @@ class Report:
     context: int  # text tokens
     sites: tuple[SiteReport, ...]
     flops_before: int  # of the whole forward pass
+    before_text: int  # of these: before the network reads any text
     blocks: int  # sites the network has
     notes: tuple[str, ...] = ()
 
@@ -54,6 +58,11 @@ class Report:
     def flops_after(self) -> int:
         """Return the FLOPs of the whole compressed forward pass."""
         return self.flops_before - sum(site.flops_before - site.flops_after for site in self.sites)
+
+    @property
+    def before_text_after(self) -> int:
+        """Return the FLOPs of the compressed forward pass before it reads any text."""
+        return self.before_text - sum(site.before_text - site.before_text_after for site in self.sites)
 
     @property
     def matching(self) -> int:
@@ -80,6 +89,7 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """Return the whole report, site by site."""
         whole = {"flops_before": self.flops_before, "flops_after": self.flops_after, "saved": round(self.saved, 4)}
+        whole |= {"before_text": self.before_text, "before_text_after": self.before_text_after}
         sites = [asdict(site) | {"grid": list(site.grid)} for site in self.sites]
         about = {"compress": self.spec, "latent": list(self.latent), "context": self.context}
         return about | whole | {"matching": self.matching, "sites": sites, "notes": list(self.notes)}
@@ -93,10 +103,11 @@ class Report:
 
     def _total(self) -> str:
         matched = f", matching {_giga(self.matching)} of it" if self.matching else ""
+        shared = f", {_giga(self.before_text_after)} of them before the text" if self.before_text else ""
         return (
             f"{self.spec} at {len(self.sites)} of {self.blocks} blocks of {self.network}, latent "
             f"{self.latent.h}x{self.latent.w}: {_giga(self.flops_before)} -> {_giga(self.flops_after)} GFLOP "
-            f"per forward ({self.saved:.1%} saved{matched})"
+            f"per forward ({self.saved:.1%} saved{matched}){shared}"
         )
 
 
@@ -130,9 +141,9 @@ class AppliedSpec:
         """Return the report for a latent's size."""
         planned: set[int] = set()  # levels whose one plan is counted
         sites = tuple(self._site_report(each, latent, context, planned) for each in self.assignments)
-        before = forward_flops(self.root, latent, context)
+        before = (forward_flops(self.root, latent, context), flops_before_text(self.root, latent))
         notes = tuple(dict.fromkeys(note for each in self.assignments for note in self._notes(each, latent)))
-        return Report(str(self.spec), type(self.root).__name__, latent, context, sites, before, self.blocks, notes)
+        return Report(str(self.spec), type(self.root).__name__, latent, context, sites, *before, self.blocks, notes)
 
     def _site_report(self, assignment: Assignment, latent: Grid, context: int, planned: set[int]) -> SiteReport:
         site, grid, term = assignment.site, assignment.site.grid(latent), assignment.merging
@@ -144,7 +155,10 @@ class AppliedSpec:
             planned.add(site.level)
         before = site.kind.flops(site.block, Tokens.all(n), context)
         total = site.kind.flops(site.block, after, context) + matching
-        return SiteReport(site.name, site.level, grid, n, m, k, before, total, matching)
+        early = (0, 0)
+        if site.place.before_text:
+            early = attention_flops(site.attention, n, n), attention_flops(site.attention, m, k) + matching
+        return SiteReport(site.name, site.level, grid, n, m, k, before, total, matching, *early)
 
     def _counts(self, assignment: Assignment, grid: Grid) -> tuple[int, int]:
         """Return the numbers of tokens for queries and for keys."""

@@ -69,6 +69,7 @@ class BlockPlace(NamedTuple):
     kind: BlockKind
     scale: int  # latent cells per token along an axis
     host: nn.Module | None  # the module whose input has the grid's shape; None: the network
+    before_text: bool = False  # whether its self-attention runs before the network reads any text
 
 
 class NetworkKind(NetworkInputs, Protocol):
@@ -90,6 +91,9 @@ class NetworkKind(NetworkInputs, Protocol):
 
     def flops(self, root: Any, latent: Grid, context: int) -> int:
         """Return the operations of one uncompressed forward pass of one sample."""
+
+    def flops_before_text(self, root: Any, latent: Grid) -> int:
+        """Return those of them that run before the network reads any text."""
 
 
 @dataclass(frozen=True)

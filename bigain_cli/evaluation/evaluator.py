@@ -139,7 +139,7 @@ class Evaluator:
         results = (result for result in run.rankings(case.opened() for case in cases) if result.finished)
         for case in cases:
             result = self._asked(next(results))
-            yield EvaluationRecord(name, self._record(case, result, run), result)
+            yield EvaluationRecord(name, self._record(case, result), result)
 
     def _asked(self, result: Ranking | Failure) -> Ranking | Failure:
         """Return a result whose answer is "unsure" below the least probability, which is not part of the fingerprint.
@@ -150,14 +150,14 @@ class Evaluator:
             return result
         return replace(result, settings={**result.settings, "min_probability": self._options.min_probability})
 
-    def _record(self, case: Case, result: Ranking | Failure, run: Classification) -> dict[str, Any]:
+    def _record(self, case: Case, result: Ranking | Failure) -> dict[str, Any]:
         truth = self.truth_of(case)
         record = {**result.to_dict(TOP), "id": case.id, "truth": truth}
         if case.source is not None and case.source.data is not None:  # of a dataset in one file
             record["sha256"] = sha256_of(case.source)
         if isinstance(result, Failure):
             return record
-        record |= {"seconds": round(result.seconds or 0.0, 4), "gflop": significant(run.gflop * result.evaluations, 6)}
+        record |= {"seconds": round(result.seconds or 0.0, 4), "gflop": significant(result.gflop, 6)}
         if self.dataset.multilabel:
             return record | {"evidence": evidence(result)}
         rank, found = next((rank, found) for rank, found in enumerate(result.ranked, 1) if found.label == truth[0])

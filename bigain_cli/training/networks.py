@@ -5,12 +5,15 @@ The table has the prompts of each class in turn; its last row is the empty promp
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from bigain_cli.backbones.base import repeat
 from bigain_cli.backbones.noise_schedule import NoiseSchedule, noise_schedule
+from bigain_cli.backbones.prefix_cache import run_prefix, use_cached
 from bigain_cli.backbones.vocabulary import PromptVocabulary
 from bigain_cli.training.recipe import Recipe
 from bigain_cli.training.tokenizer import make_tokenizer, prompts_by_class, refuse_identical_prompts
@@ -58,11 +61,26 @@ class TrainableUNet(TrainableBackbone):
         padded = self.tokenizer(texts, padding="max_length", max_length=self.tokenizer.model_max_length)
         self.register_buffer("ids", torch.tensor(padded.input_ids), persistent=False)
         self.network = UNet2DConditionModel(**unet_config(recipe))
+        self.is_late = recipe.label_entry == "late"
         self.text_encoder = CLIPTextModel(text_config(self.tokenizer))
 
     def forward(self, noisy: Tensor, t: Tensor, rows: Tensor) -> Tensor:
-        """Return ε̂."""  # [b c h w]
-        text = self.text_encoder(self.ids[rows])[0]
+        """Return ε̂ of each image for each of its rows; what precedes a late text runs once."""  # [b m c h w]
+        count, texts = rows.shape[1], self._texts(rows)
+        if count == 1 or not self.is_late:
+            return self._run(repeat(noisy, count), repeat(t, count), texts.flatten(0, 1)).unflatten(0, rows.shape)
+        any_text = texts[:, 0]
+        prefix = run_prefix(self.network, any_text, lambda: self._run(noisy, t, any_text))
+        with use_cached(self.network, prefix.repeat(count)):
+            return self._run(repeat(noisy, count), repeat(t, count), texts.flatten(0, 1)).unflatten(0, rows.shape)
+
+    def _texts(self, rows: Tensor) -> Tensor:
+        """Encode each row of the table once."""  # [b m] -> [b m n d]
+        different, index = rows.unique(return_inverse=True)
+        texts: Tensor = self.text_encoder(self.ids[different])[0]
+        return texts[index]
+
+    def _run(self, noisy: Tensor, t: Tensor, text: Tensor) -> Tensor:
         output: Tensor = self.network(noisy, t, encoder_hidden_states=text, return_dict=False)[0]
         return output
 
@@ -77,9 +95,10 @@ class TrainableDiT(TrainableBackbone):
         self.network = DiTTransformer2DModel(**dit_config(recipe, classes))
 
     def forward(self, noisy: Tensor, t: Tensor, rows: Tensor) -> Tensor:
-        """Return ε̂."""  # [b c h w]
-        output: Tensor = self.network(noisy, timestep=t, class_labels=rows, return_dict=False)[0]
-        return output
+        """Return ε̂ of each image for each of its rows."""  # [b m c h w]
+        noisy, t = repeat(noisy, rows.shape[1]), repeat(t, rows.shape[1])
+        output: Tensor = self.network(noisy, timestep=t, class_labels=rows.flatten(), return_dict=False)[0]
+        return output.unflatten(0, rows.shape)
 
 
 def make_trainable(recipe: Recipe, vocabulary: PromptVocabulary) -> TrainableBackbone:
@@ -98,28 +117,50 @@ def make_noise_schedule(device: torch.device, prediction: str = "epsilon") -> No
 
 
 def unet_config(recipe: Recipe) -> dict[str, Any]:
-    """Return the configuration of a U-Net with attention at every level, like Stable Diffusion's but small.
-
-    The prompt enters by cross-attention and, pooled, with the time: by cross-attention alone a small network
-    learns late that labels matter.
-    """
-    channels = tuple(recipe.width * level for level in range(1, LEVELS + 1))
+    """Return the configuration of a U-Net: what all have in common, and where its labels enter."""
     inputs = CHANNELS * recipe.patch**2
     return {
         "sample_size": recipe.grid,
         "in_channels": inputs,
         "out_channels": inputs,
+        "cross_attention_dim": TEXT_WIDTH,
+        "norm_num_groups": 8,
+        "use_linear_projection": True,
+        **ENTRIES[recipe.label_entry](recipe.width),
+    }
+
+
+def _early(width: int) -> dict[str, Any]:
+    """Attend to the prompt at every level, like Stable Diffusion.
+
+    The prompt enters by cross-attention and, pooled, with the time: by cross-attention alone a small network
+    learns late that labels matter.
+    """
+    channels = tuple(width * level for level in range(1, LEVELS + 1))
+    return {
         "block_out_channels": channels,
         "layers_per_block": 1,
         "down_block_types": ("CrossAttnDownBlock2D",) * LEVELS,
         "up_block_types": ("CrossAttnUpBlock2D",) * LEVELS,
-        "cross_attention_dim": TEXT_WIDTH,
         "addition_embed_type": "text",
         "addition_embed_type_num_heads": TEXT_HEADS,
-        "attention_head_dim": tuple(max(1, width // HEAD_WIDTH) for width in channels),  # the number, to diffusers
-        "norm_num_groups": 8,
-        "use_linear_projection": True,
+        "attention_head_dim": tuple(max(1, each // HEAD_WIDTH) for each in channels),  # the number, to diffusers
     }
+
+
+def _late(width: int) -> dict[str, Any]:
+    """Attend to the prompt in the last block alone: most of the network runs once for all labels."""
+    return {
+        "block_out_channels": (width, 2 * width, 4 * width),
+        "layers_per_block": (0, 1, 1),  # up blocks have one more
+        "down_block_types": ("DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"),
+        "mid_block_type": "UNetMidBlock2D",
+        "up_block_types": ("AttnUpBlock2D", "AttnUpBlock2D", "CrossAttnUpBlock2D"),
+        "attention_head_dim": (1, width, width),  # the number in the last block, channels of each elsewhere
+    }
+
+
+ENTRIES: dict[str, Callable[[int], dict[str, Any]]] = {"early": _early, "late": _late}
 
 
 def text_config(tokenizer: Any) -> Any:

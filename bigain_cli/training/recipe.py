@@ -20,6 +20,8 @@ WIDTHS = {"unet": 32, "dit": 96}
 ARCHITECTURES = tuple(WIDTHS)
 PREDICTIONS = ("epsilon", "v_prediction", "sample", "flow")
 PATCHES = (1, 2, 4)
+LABEL_ENTRIES = ("early", "late")
+CONTRAST = 0.5  # weight of the comparison where the number of its labels is given, and no weight
 MAX_SEED = 2**32 - 1  # other seeds are made from it by multiplying and counting up
 HEAD = "# For `bigain train --recipe FILE.toml`. Options of the command override it; keys may be left out.\n"
 
@@ -39,6 +41,7 @@ class Recipe:
     patch: int = _key(2, "Pixels of a token's side: 1, 2 or 4")
     width: int = _key(32, "Channels of a U-Net's widest grid, or of a transformer")
     depth: int = _key(4, "Blocks of a transformer; a U-Net has three levels")
+    label_entry: str = _key("early", "Where labels enter a U-Net: early (every level) or late (last block)")
     images: int = _key(400_000, "Images to train on, repetitions counted")
     batch: int = _key(64, "Images per step")
     rate: float = _key(1e-3, "Peak learning rate (cosine decay)")
@@ -46,11 +49,14 @@ class Recipe:
     decay: float = _key(0.01, "Weight decay")
     ema: float = _key(0.999, "Decay of the moving average of the weights, per step")
     drop: float = _key(0.1, "Share of images that are trained on without their label")
-    contrast: float = _key(0.0, "Weight of the loss that compares the right label with a wrong one; 0: plain diffusion")
+    muon: float = _key(0.0, "Peak learning rate of Muon, for matrices and kernels; 0: AdamW for all weights")
+    contrast: float = _key(0.0, "Weight of the loss that compares the right label with wrong ones; 0: plain diffusion")
+    contrast_labels: int = _key(1, "Wrong labels in that comparison; more than there are means all")
     sharpness: float = _key(30.0, "Factor of the relative gap in that comparison; too high, and gaps shrink")
     contrast_from: float = _key(0.0, "Share of the training after which that loss starts")
     tilt: float = _key(1.0, "Exponent of the random timesteps, u^tilt: above 1, more of them have little noise")
     flip: bool = _key(True, "Mirror half of the images")
+    shift: int = _key(0, "Move images by up to so many pixels in both directions")
     precision: str = _key("float32", "float32, bfloat16 or float16")
     seed: int = _key(0, "Random seed")
 
@@ -108,16 +114,19 @@ def load_recipe(path: str | None, given: Mapping[str, Any]) -> Recipe:
     found = {} if path is None else _read(path)
     values = {**found, **given}
     values.setdefault("width", WIDTHS.get(values.get("arch", Recipe.arch), Recipe.width))
+    values.setdefault("contrast", CONTRAST if "contrast_labels" in values else Recipe.contrast)
 
     def named(key: str, value: Any) -> str:
         in_file = key in found and key not in given
-        return f"{path}, {key} = {json.dumps(value)}" if in_file else f"--{key} {value}"
+        return f"{path}, {key} = {json.dumps(value)}" if in_file else f"--{key.replace('_', '-')} {value}"
 
     everything = {key: values.get(key, getattr(Recipe, key)) for key in KEYS}
     _check(everything, named)
     recipe = Recipe(**everything)
     for wrong, key, why in (
         (recipe.arch == "unet", "depth", "a U-Net has three levels"),
+        (recipe.arch == "dit", "label_entry", "a transformer takes its label in every block"),
+        (not recipe.contrast, "contrast_labels", "labels are not compared while contrast is 0"),
         (not recipe.contrast, "sharpness", "labels are not compared while contrast is 0"),
         (not recipe.contrast, "contrast_from", "labels are not compared while contrast is 0"),
     ):
@@ -160,13 +169,17 @@ def _problems(
     prediction = others["prediction"]
     yield prediction not in PREDICTIONS, "prediction", "unknown", did_you_mean(prediction, PREDICTIONS)
     yield patch not in PATCHES, "patch", "not supported", "Use 1, 2 or 4."
+    entry = others["label_entry"]
+    yield entry not in LABEL_ENTRIES, "label_entry", "unknown", did_you_mean(entry, LABEL_ENTRIES)
     multiple = patch * (4 if arch == "unet" else 1)
     bad_size = size < 2 * multiple or size % multiple != 0
     yield bad_size, "size", f"must be a multiple of {multiple}, from {2 * multiple} on", "Try 32 or 64."
+    yield not 0 <= others["shift"] < size // 2, "shift", "must be from 0 up to half an image", "Lower it."
     unit = 16 if arch == "dit" else 8
     bad_width = width < unit or width % unit != 0
     yield bad_width, "width", f"must be a multiple of {unit}", f"Try {WIDTHS.get(arch, 32)}."
     counts = {"depth": others["depth"], "images": images, "batch": batch, "warmup": others["warmup"], "seed": seed}
+    counts["contrast_labels"] = others["contrast_labels"]
     for key, value in counts.items():
         least = 0 if key in ("warmup", "seed") else 1
         yield value < least, key, f"must be at least {least}", "Raise it."
@@ -176,7 +189,7 @@ def _problems(
     yield batch > images, "batch", f"more than the {images} images of the training", "Lower it, or raise --images."
     for key in ("rate", "sharpness", "tilt"):
         yield not (0 < others[key] < math.inf), key, "must be a positive number", "Raise it."
-    for key in ("decay", "contrast"):
+    for key in ("decay", "contrast", "muon"):
         yield not (0 <= others[key] < math.inf), key, "must not be negative", "0 switches it off."
     for key in ("ema", "drop", "contrast_from"):
         yield not (0 <= others[key] < 1), key, "must be from 0 up to, but not including, 1", "Lower it."

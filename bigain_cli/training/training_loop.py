@@ -21,6 +21,7 @@ from bigain_cli.training.image_tensors import LabelledImages
 from bigain_cli.training.loss import compute_losses, draw_batch
 from bigain_cli.training.networks import TrainableBackbone
 from bigain_cli.training.noise_prediction import noise_prediction
+from bigain_cli.training.optimiser import TrainingOptimiser
 from bigain_cli.training.recipe import Recipe, differences
 
 SYNC_EVERY = 50  # steps between reads from the device: each waits for it
@@ -62,9 +63,7 @@ class Training:
         self.names = [name for name, _ in trainable.named_parameters()]
         self.weights = list(trainable.parameters())
         self.average = [weight.detach().clone() for weight in self.weights]
-        self.optimiser = torch.optim.AdamW(
-            self.weights, lr=recipe.rate, betas=(0.9, 0.99), weight_decay=recipe.decay, fused=device.type != "mps"
-        )
+        self.optimiser = TrainingOptimiser(recipe, trainable, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "float16")
         self._order: tuple[int, Tensor] | None = None
 
@@ -83,10 +82,7 @@ class Training:
         """Return everything needed to continue, on the CPU; refuse weights that are not finite."""
         if not all(bool(torch.isfinite(weight).all()) for weight in self.weights):
             raise BigainError(f"step {self.step}", "the weights are not finite", "Lower --rate, or use float32.")
-        tensors = self._weight_tensors()
-        for name, weight in zip(self.names, self.weights, strict=True):
-            for key, value in self.optimiser.state.get(weight, {}).items():
-                tensors[f"{key}.{name}"] = torch.as_tensor(value)
+        tensors = self._weight_tensors() | self.optimiser.moments()
         for key, value in self.scaler.state_dict().items():
             tensors[f"scaler.{key}"] = torch.tensor(value, dtype=torch.float64)
         copies = {name: tensor.to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
@@ -127,12 +123,7 @@ class Training:
             target.copy_(tensors[key])
 
     def _restore_moments(self, tensors: dict[str, Tensor]) -> None:
-        for name, weight in zip(self.names, self.weights, strict=True):
-            keys = ("step", "exp_avg", "exp_avg_sq")
-            if all(f"{key}.{name}" in tensors for key in keys):
-                self.optimiser.state[weight] = {
-                    key: tensors[f"{key}.{name}"].to(self.device, copy=True) for key in keys
-                }
+        self.optimiser.restore(tensors, self.device)
         scaler: dict[str, Any] = {
             key: type(value)(tensors[f"scaler.{key}"].item()) for key, value in self.scaler.state_dict().items()
         }
@@ -142,8 +133,7 @@ class Training:
     def _take_step(self) -> Step:
         recipe = self.recipe
         rate = recipe.rate_at(self.step)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
+        self.optimiser.set_rate(rate / recipe.rate)
         index = self._batch_index()
         pixels, labels = self.pixels[index], self.labels[index]
         batch = draw_batch(pixels, labels, self.trainable, recipe, len(self.schedule), self.step)
@@ -151,11 +141,11 @@ class Training:
             network = noise_prediction(self.trainable, self.schedule)
             loss = compute_losses(network, batch, self.schedule, recipe, recipe.uses_contrast(self.step))
         self.scaler.scale(loss.total).backward()
-        self.scaler.unscale_(self.optimiser)
+        self.optimiser.unscale(self.scaler)
         norm = torch.nn.utils.clip_grad_norm_(self.weights, MAX_GRADIENT_NORM)
-        self.scaler.step(self.optimiser)
+        self.optimiser.step(self.scaler)
         self.scaler.update()
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.zero_grad()
         torch._foreach_lerp_(self.average, [weight.detach() for weight in self.weights], 1 - recipe.ema_at(self.step))
         self.step += 1
         self._check_finite(norm)

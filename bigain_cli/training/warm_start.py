@@ -25,6 +25,7 @@ from bigain_cli.training.networks import TrainableBackbone, TrainableUNet, dit_c
 from bigain_cli.training.recipe import Recipe
 
 OPTIONS = {  # that set a key of a network's configuration
+    "down_block_types": "--label-entry",
     "sample_size": "--size, or the recipe's patch",
     "in_channels": "the recipe's patch",
     "patch_size": "the recipe's patch",

@@ -96,7 +96,7 @@ def test_the_folder_predicts_what_the_average_does(made: dict[str, Any], arch: s
     t = torch.tensor([0, 10, 300, 700, 999])
     noisy = backbone.mix(clean, noise, t)
     with torch.no_grad():
-        expected = trainable(noisy, t, rows)
+        expected = trainable(noisy, t, rows[:, None])[:, 0]
         found = backbone.noise(noisy, t, backbone.condition([*prompts, ""]))
         shuffled = backbone.noise(noisy, t, backbone.condition([*prompts[1:], prompts[0], ""]))
     torch.testing.assert_close(found, expected, rtol=5e-3, atol=5e-3)
@@ -442,3 +442,16 @@ def test_the_example_of_the_library_trains_a_model(tmp_path: Path, monkeypatch: 
         map(type, events)
     )
     assert bigain.load("mymodel", "cpu").family == "unet"
+
+
+def test_a_network_that_labels_enter_late_is_written_and_shares_what_precedes_them(tmp_path: Path) -> None:
+    job = cases.job(tmp_path / "late", recipe=cases.recipe(label_entry="late", contrast_labels=9, muon=0.02, images=8))
+    list(train(job))
+    backbone = bigain.load(str(job.path), device="cpu")
+    noisy, t = torch.randn(2, *backbone.latent_shape), torch.tensor([100, 600])
+    conditions = backbone.condition(["bird", "ship"])
+    with torch.inference_mode():
+        prefix = backbone.compute_prefix(noisy, t)
+        shared, whole = (backbone.noise(noisy, t, conditions, each) for each in (prefix, None))
+    assert backbone.has_prefix
+    torch.testing.assert_close(shared, whole, rtol=1e-5, atol=1e-5)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 import train_cases as cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +15,9 @@ from torch import Tensor
 
 from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from bigain_cli.training.loss import as_input, compute_losses, draw_batch, mean_square_errors
+from bigain_cli.training.loss import as_input, compute_losses, draw_batch, mean_square_errors, shifted
+from bigain_cli.training.muon import orthogonalised
+from bigain_cli.training.networks import make_noise_schedule
 from bigain_cli.training.recipe import Recipe
 from bigain_cli.training.training_loop import Training
 
@@ -38,9 +40,16 @@ def test_the_same_seed_gives_the_same_weights_and_another_gives_others() -> None
     assert len(changed) == sum(name.startswith("weight.") for name in first)
 
 
-@pytest.mark.parametrize(("arch", "pauses"), [("dit", range(6)), ("unet", (2,))])
-def test_continuing_from_any_checkpoint_ends_at_the_same_weights(arch: str, pauses: Any, tmp_path: Any) -> None:
-    wanted = cases.recipe(arch)
+LATE = {"label_entry": "late", "contrast_labels": 9, "muon": 0.02, "shift": 2}
+
+
+@pytest.mark.parametrize(
+    ("arch", "changes", "pauses"), [("dit", {}, range(6)), ("unet", {}, (2,)), ("unet", LATE, (2,))]
+)
+def test_continuing_from_any_checkpoint_ends_at_the_same_weights(
+    arch: str, changes: dict[str, Any], pauses: Any, tmp_path: Any
+) -> None:
+    wanted = cases.recipe(arch, **changes)
     whole, states = cases.training(wanted), []
     states.append(whole.checkpoint())
     for _ in whole.run():
@@ -115,10 +124,10 @@ def test_wrong_rows_never_belong_to_the_right_class(arch: str) -> None:
     for label, (start, count) in enumerate(zip(trainable.first_rows, trainable.row_counts, strict=True)):
         owner[start : start + count] = label
     assert torch.equal(owner[sample.rows], training.labels)
-    assert (owner[sample.wrong_rows] != training.labels).all() and (owner[sample.wrong_rows] >= 0).all()
+    assert (owner[sample.wrong_rows[:, 0]] != training.labels).all() and (owner[sample.wrong_rows] >= 0).all()
     for label in range(3):  # all others come, and all of their sentences
-        assert set(owner[sample.wrong_rows[training.labels == label]].tolist()) == {0, 1, 2} - {label}
-    assert set(sample.wrong_rows.tolist()) == set(sample.rows.tolist()) == set(range(trainable.empty))
+        assert set(owner[sample.wrong_rows[training.labels == label, 0]].tolist()) == {0, 1, 2} - {label}
+    assert set(sample.wrong_rows[:, 0].tolist()) == set(sample.rows.tolist()) == set(range(trainable.empty))
 
 
 @pytest.mark.parametrize("arch", ARCHES)
@@ -158,9 +167,12 @@ IMAGES = cases.toy(24)
 TRAINABLE = cases.training(cases.recipe("dit")).trainable
 
 
-@pytest.mark.parametrize("arch", ARCHES)
-def test_the_losses_are_those_of_a_slow_loop(arch: str) -> None:
-    training, sample, trainable, wanted = sample_of(arch, 8, drop=0.4, sharpness=7.0)
+@pytest.mark.parametrize(("arch", "entry"), [("unet", "early"), ("unet", "late"), ("dit", "early")])
+@pytest.mark.parametrize("others", [1, 9])
+def test_the_losses_are_those_of_a_slow_loop(arch: str, entry: str, others: int) -> None:
+    changes = {"label_entry": entry, "contrast_labels": others, "size": 16, "width": 16}
+    training, sample, trainable, wanted = sample_of(arch, 8, drop=0.4, sharpness=7.0, **changes)
+    assert sample.wrong_rows.shape == (8, min(others, 2)), "there are two wrong labels"
     with torch.no_grad():
         for parameter in trainable.parameters():  # a fresh DiT answers nothing to every label
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)) * 0.05)
@@ -171,13 +183,11 @@ def test_the_losses_are_those_of_a_slow_loop(arch: str) -> None:
             a, s = training.schedule.a[t], training.schedule.s[t]
             noise = sample.noise[number]
             noisy = (a * sample.clean[number] + s * noise)[None]
-            right, wrong = (
-                float(((trainable(noisy, t, rows[number : number + 1])[0] - noise) ** 2).mean())
-                for rows in (sample.rows, sample.wrong_rows)
-            )
+            rows = [sample.rows[number], *sample.wrong_rows[number]]
+            right, *wrong = (float(((trainable(noisy, t, row[None, None])[0, 0] - noise) ** 2).mean()) for row in rows)
             rights.append(right)
             if sample.has_label[number]:
-                terms.append(math.log1p(math.exp(-7.0 * math.log(wrong / right))))
+                terms.append(math.log(1 + sum(math.exp(-7.0 * math.log(each / right)) for each in wrong)))
     assert 0 < len(terms) < 8
     contrast = sum(terms) / len(terms)
     assert float(seen.error) == pytest.approx(sum(rights) / 8, rel=1e-5)
@@ -202,7 +212,7 @@ def test_every_time_counts_alike() -> None:
     def loss(scale: float) -> float:
         def network(*_: Any) -> torch.Tensor:  # an answer with errors from 1e-4 to 1 times `scale`
             size = scale * torch.logspace(-2, 0, 8)[:, None, None, None]
-            return sample.noise + size
+            return (sample.noise + size)[:, None]
 
         return float(compute_losses(network, sample, training.schedule, wanted, False).total)  # type: ignore[arg-type]
 
@@ -221,10 +231,52 @@ def test_contrast_waits_for_its_share_of_the_training(weight: float, begin: floa
 
 
 def test_errors_are_mean_squares_in_float32() -> None:
-    output, noise = torch.randn(2, 3, 4, 4).bfloat16(), torch.randn(2, 3, 4, 4)
-    assert torch.equal(
-        mean_square_errors(output, noise), F.mse_loss(output.float(), noise, reduction="none").mean((1, 2, 3))
-    )
+    output, noise = torch.randn(2, 5, 3, 4, 4).bfloat16(), torch.randn(2, 1, 3, 4, 4)
+    assert torch.equal(mean_square_errors(output, noise), (output.float() - noise).square().mean((2, 3, 4)))
+
+
+def test_a_late_network_runs_what_precedes_its_labels_once_for_each_image() -> None:
+    _, sample, trainable, wanted = sample_of(count=8, label_entry="late", contrast_labels=2)
+    rows: dict[str, int] = {}
+    for name in ("conv_in", "conv_out"):
+        layer = trainable.network.get_submodule(name)
+        layer.register_forward_hook(lambda module, args, output, name=name: rows.update({name: len(output)}))
+    compute_losses(trainable, sample, make_noise_schedule(torch.device("cpu")), wanted, True).total.backward()
+    assert rows == {"conv_in": 8, "conv_out": 24}
+    assert all(weight.grad is not None for name, weight in trainable.network.named_parameters())
+
+
+def test_the_gradient_of_a_shared_prefix_is_that_of_whole_passes() -> None:
+    _, sample, trainable, wanted = sample_of(count=8, label_entry="late", contrast_labels=2)
+    schedule, gradients = make_noise_schedule(torch.device("cpu")), []
+    for trainable.is_late in (True, False):
+        trainable.zero_grad()
+        compute_losses(trainable, sample, schedule, wanted, True).total.backward()
+        gradients.append([weight.grad.clone() for weight in trainable.parameters() if weight.grad is not None])
+    for mine, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-6)
+
+
+@settings(max_examples=10, deadline=None)
+@given(rows=st.integers(1, 40), columns=st.integers(1, 40), seed=st.integers(0, 9))
+def test_an_orthogonalised_matrix_has_the_same_directions_and_singular_values_near_1(rows, columns, seed) -> None:
+    matrix = torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed))
+    values = torch.linalg.svdvals(orthogonalised(matrix))
+    large = torch.linalg.svdvals(matrix) > 0.05 * torch.linalg.matrix_norm(matrix)
+    assert (values[large] > 0.6).all() and (values < 1.3).all()
+    left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+    projected = left.T @ orthogonalised(matrix) @ right.T
+    assert (projected - projected.diag().diag()).abs().max() < 1e-3
+
+
+@settings(max_examples=20, deadline=None)
+@given(most=st.integers(0, 7), seed=st.integers(0, 99))
+def test_a_shifted_image_is_a_part_of_its_mirrored_surroundings(most: int, seed: int) -> None:
+    pixels, uniform = cases.toy(4, seed).pixels, torch.rand(2, 4, generator=torch.Generator().manual_seed(seed))
+    for image, moved, (dy, dx) in zip(pixels, shifted(pixels, most, uniform), uniform.T, strict=True):
+        wide = np.pad(image.numpy(), ((0, 0), (most, most), (most, most)), mode="reflect")
+        y, x = (int(each * (2 * most + 1)) for each in (dy, dx))
+        assert np.array_equal(moved.numpy(), wide[:, y : y + 16, x : x + 16])
 
 
 def test_the_same_step_draws_the_same_and_another_draws_otherwise() -> None:

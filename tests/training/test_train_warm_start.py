@@ -39,7 +39,7 @@ def answers(trainable: TrainableBackbone, rows: torch.Tensor) -> torch.Tensor:
     shape = (len(rows), 12, 8, 8) if hasattr(trainable, "text_encoder") else (len(rows), 3, 16, 16)
     noisy = torch.randn(shape, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
-        return trainable(noisy, torch.full((len(rows),), 400), rows)
+        return trainable(noisy, torch.full((len(rows),), 400), rows[:, None])[:, 0]
 
 
 def child(arch: str, parent: Path, classes: tuple[str, ...] = cases.CLASSES, **changes: Any) -> TrainableBackbone:
@@ -62,7 +62,7 @@ def test_a_child_answers_as_its_parent_does(parents: dict[str, Path], arch: str)
     texts = ["bird", "ship", "truck"]
     with torch.inference_mode():
         theirs = parent.noise(noisy, torch.full((3,), 400), parent.condition(texts), None)
-        mine = heir(noisy, torch.full((3,), 400), rows)
+        mine = heir(noisy, torch.full((3,), 400), rows[:, None])[:, 0]
     torch.testing.assert_close(mine, theirs, atol=2e-5, rtol=0)
 
 

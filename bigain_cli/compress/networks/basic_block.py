@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from bigain_cli.compress.block_compression import BlockCompression
-from bigain_cli.compress.operation_counts import attention_products, linears
+from bigain_cli.compress.operation_counts import attention_flops, linears
 from bigain_cli.compress.site import RemovableHook, Tokens
 from bigain_cli.errors import ModelError
 
@@ -56,10 +56,10 @@ class BasicBlock:
 
     def flops(self, block: Any, tokens: Tokens, context: int) -> int:
         """Return the operations of one block."""
-        total = _attention(block.attn1, tokens.queries, tokens.keys) + linears([block.ff], tokens.mlp)
+        total = attention_flops(block.attn1, tokens.queries, tokens.keys) + linears([block.ff], tokens.mlp)
         if block.attn2 is not None:
             keys = context if block.attn2.is_cross_attention else tokens.cross
-            total += _attention(block.attn2, tokens.cross, keys)
+            total += attention_flops(block.attn2, tokens.cross, keys)
         rest = [child for name, child in block.named_children() if name not in NOT_PER_TOKEN]
         return total + linears(rest, 1)
 
@@ -101,9 +101,3 @@ class _BasicHooks:
             plan = compression.plan(x)
             arguments["hidden_states"], arguments["attention_mask"] = plan.query(x), plan.bias(x)
         return (), arguments
-
-
-def _attention(attention: Any, queries: int, keys: int) -> int:
-    in_and_out = linears([attention.to_q, attention.to_out], queries)
-    in_keys = linears([attention.to_k, attention.to_v], keys)
-    return in_and_out + in_keys + attention_products(queries, keys, attention.inner_dim)

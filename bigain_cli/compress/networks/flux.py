@@ -70,6 +70,10 @@ class Flux:
         """Return the packed tokens."""
         return Grid(latent.h // scale, latent.w // scale)
 
+    def flops_before_text(self, root: Any, latent: Grid) -> int:
+        """Return 0: text, or its pooled form, enters with the time or in the first block."""
+        return 0
+
     def flops(self, root: Any, latent: Grid, context: int) -> int:
         """Return the operations of one forward; Chroma's `distilled_guidance_layer` has a row per modulation."""
         n = self.root_grid(root, latent).n

@@ -27,6 +27,10 @@ class PatchedLatents:
         """Return the patches."""
         return Grid(latent.h // scale, latent.w // scale)
 
+    def flops_before_text(self, root: Any, latent: Grid) -> int:
+        """Return 0: text, or its pooled form, enters with the time or in the first block."""
+        return 0
+
 
 def configured_size(size: int | tuple[int, int] | None) -> Grid | None:
     """Return a configuration's `sample_size` as a grid."""

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from itertools import takewhile
+from typing import Any, NamedTuple
 
 from torch import nn
 
 from bigain_cli.compress.networks.basic_block import BASIC_BLOCK, has_self_attention
 from bigain_cli.compress.networks.patched_latents import configured_size
-from bigain_cli.compress.operation_counts import child, convolution, convolutions, linears
+from bigain_cli.compress.networks.plain_attention import PLAIN_ATTENTION
+from bigain_cli.compress.networks.unet_layers import (
+    Layer,
+    attentions_of,
+    has_cross_attention,
+    is_plain_attention,
+    layers,
+    reads_text,
+    stages,
+    text_first,
+)
+from bigain_cli.compress.operation_counts import attention_flops, child, convolution, convolutions, linears
 from bigain_cli.compress.plan import Grid
 from bigain_cli.compress.site import BlockPlace, Tokens
 
 ANY_SIZE = Grid(64, 64)  # to walk through the levels
 PARTS = {"down_blocks", "up_blocks", "conv_in"}
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One down, middle or up block."""
-
-    module: Any
-    scale: int
-    grid: Grid
-    grid_after: Grid  # after its down- or upsampler
 
 
 class UNet:
@@ -40,12 +41,17 @@ class UNet:
         return set(root._modules) >= PARTS
 
     def blocks(self, root: Any) -> Iterator[BlockPlace]:
-        """Yield the blocks of all attention modules."""
-        for stage in stages(root, ANY_SIZE):
-            for host in getattr(stage.module, "attentions", None) or ():
-                for block in getattr(host, "transformer_blocks", ()):
-                    if has_self_attention(block):
-                        yield BlockPlace(block, BASIC_BLOCK, stage.scale, host)
+        """Yield the blocks of all attention modules, and the attentions outside any block."""
+        before_text = not text_first(root)
+        for layer in layers(root, ANY_SIZE):
+            blocks = attentions_of(layer.module)
+            for block in blocks:
+                if is_plain_attention(block) and not reads_text(block):
+                    yield BlockPlace(block, PLAIN_ATTENTION, layer.scale, layer.module, before_text)
+                elif not is_plain_attention(block) and has_self_attention(block):
+                    yield BlockPlace(block, BASIC_BLOCK, layer.scale, layer.module, before_text)
+                before_text = before_text and not reads_text(block)
+            before_text = before_text and (bool(blocks) or not has_cross_attention(layer.module))
 
     def configured_latent(self, root: Any) -> Grid | None:
         """Return the configured size."""
@@ -64,43 +70,52 @@ class UNet:
 
     def flops(self, root: Any, latent: Grid, context: int) -> int:
         """Return the operations of one forward."""
-        total = convolution(root.conv_in, latent) + convolution(root.conv_out, latent)
-        total += linears([child(root, "time_embedding"), child(root, "class_embedding")], 1)
-        total += _added_embedding(child(root, "add_embedding"), context)
-        total += linears([child(root, "encoder_hid_proj")], context)
-        for stage in stages(root, latent):
-            for resnet in stage.module.resnets:
-                total += convolutions(resnet, stage.grid) + linears([resnet], 1)
-            for host in getattr(stage.module, "attentions", None) or ():
-                total += _block_stack(host, stage.grid, context)
-            for kind in ("downsamplers", "upsamplers"):
-                for sampler in getattr(stage.module, kind, None) or ():
-                    total += convolutions(sampler, stage.grid_after) + linears([sampler], 1)
-        return total
+        return sum(step.flops for step in _steps(root, latent, context))
+
+    def flops_before_text(self, root: Any, latent: Grid) -> int:
+        """Return the operations before the first that reads the text."""
+        steps = takewhile(lambda step: not step.reads_text, _steps(root, latent, 1))
+        return sum(step.flops for step in steps)
 
 
-def stages(unet: Any, latent: Grid) -> list[Stage]:
-    """Walk a U-Net and follow the size of its feature maps."""
-    scale, grid, sizes, found = 1, latent, {1: latent}, []
-    for module in unet.down_blocks:
-        samplers = getattr(module, "downsamplers", None)
-        after = _downsampled(samplers[0], grid) if samplers else grid
-        found.append(Stage(module, scale, grid, after))
-        scale, grid = (scale * 2 if samplers else scale), after
-        sizes[scale] = grid
-    if unet.mid_block is not None:
-        found.append(Stage(unet.mid_block, scale, grid, grid))
-    for module in unet.up_blocks:
-        below = scale
-        scale = scale // 2 if getattr(module, "upsamplers", None) else scale
-        found.append(Stage(module, below, sizes[below], sizes[scale]))
-    return found
+class Step(NamedTuple):
+    """Operations that run one after the other."""
+
+    flops: int
+    reads_text: bool = False
 
 
-def _downsampled(sampler: Any, grid: Grid) -> Grid:
-    """Return the grid after a stride of two; without padding, one row and column are added at the end only."""
-    ceil = getattr(sampler, "use_conv", False) and sampler.padding == 1
-    return Grid(*((side + ceil) // 2 for side in grid))
+def _steps(unet: Any, latent: Grid, context: int) -> Iterator[Step]:
+    """Yield the operations in the order they run, but an added text first: after it nothing is shared."""
+    yield Step(_added_embedding(child(unet, "add_embedding"), context), text_first(unet))
+    yield Step(linears([child(unet, "time_embedding"), child(unet, "class_embedding")], 1))
+    projection = linears([child(unet, "encoder_hid_proj")], context)
+    yield Step(projection, projection > 0)
+    yield Step(convolution(unet.conv_in, latent))
+    for layer in layers(unet, latent):
+        yield from _layer_steps(layer, context)
+    yield Step(convolution(unet.conv_out, latent))
+
+
+def _layer_steps(layer: Layer, context: int) -> Iterator[Step]:
+    """Yield the operations of a ResNet block, of an attention, of a stack of blocks, or of a sampler."""
+    module, grid = layer.module, layer.grid
+    blocks = attentions_of(module)
+    if not blocks:
+        yield Step(convolutions(module, grid) + linears([module], 1), has_cross_attention(module))
+    elif is_plain_attention(module):
+        yield Step(attention_flops(module, grid.n, grid.n), reads_text(module))
+    else:
+        yield Step(_projection(module.proj_in, grid))
+        for block in blocks:
+            first = attention_flops(block.attn1, grid.n, grid.n)
+            yield Step(first, block.attn1.is_cross_attention)
+            yield Step(BASIC_BLOCK.flops(block, Tokens.all(grid.n), context) - first, reads_text(block))
+        yield Step(_projection(module.proj_out, grid))
+
+
+def _projection(module: nn.Module, grid: Grid) -> int:
+    return convolution(module, grid) if isinstance(module, nn.Conv2d) else linears([module], grid.n)
 
 
 def _added_embedding(embedding: nn.Module | None, context: int) -> int:
@@ -111,10 +126,3 @@ def _added_embedding(embedding: nn.Module | None, context: int) -> int:
     keys, width = context + 1, pool.q_proj.out_features
     once = linears([pool.q_proj, child(embedding, "proj")], 1)  # type: ignore[arg-type]
     return once + linears([pool.k_proj, pool.v_proj], keys) + 4 * keys * width
-
-
-def _block_stack(host: Any, grid: Grid, context: int) -> int:
-    """Return the operations of a stack of blocks."""
-    ends = (host.proj_in, host.proj_out)
-    total = sum(convolution(p, grid) if isinstance(p, nn.Conv2d) else linears([p], grid.n) for p in ends)
-    return total + sum(BASIC_BLOCK.flops(block, Tokens.all(grid.n), context) for block in host.transformer_blocks)

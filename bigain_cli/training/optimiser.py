@@ -1,0 +1,74 @@
+"""The optimiser of a training: AdamW, or Muon for matrices and AdamW for the rest; its moments as named tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from bigain_cli.training.muon import Muon, matrices_of
+from bigain_cli.training.networks import TrainableBackbone
+from bigain_cli.training.recipe import Recipe
+
+MOMENTS = {torch.optim.AdamW: ("step", "exp_avg", "exp_avg_sq"), Muon: ("momentum",)}
+
+
+class TrainingOptimiser:
+    """Both optimisers, which keep the ratio of their rates."""
+
+    def __init__(self, recipe: Recipe, trainable: TrainableBackbone, device: torch.device) -> None:
+        self._names: dict[Tensor, str] = {weight: name for name, weight in trainable.named_parameters()}
+        matrices = matrices_of(trainable.network) if recipe.muon else []
+        others = [weight for weight in self._names if not any(weight is matrix for matrix in matrices)]
+        self.parts: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(
+                others, lr=recipe.rate, betas=(0.9, 0.99), weight_decay=recipe.decay, fused=device.type != "mps"
+            )
+        ]
+        if matrices:
+            self.parts.append(Muon(matrices, recipe.muon, recipe.decay))
+        self._peaks = [recipe.rate, recipe.muon]
+
+    def set_rate(self, share: float) -> None:
+        """Set the rates to a share of their peaks."""
+        for part, peak in zip(self.parts, self._peaks, strict=False):
+            for group in part.param_groups:
+                group["lr"] = share * peak
+
+    def step(self, scaler: torch.amp.GradScaler) -> None:
+        """Take a step."""
+        for part in self.parts:
+            scaler.step(part)
+
+    def unscale(self, scaler: torch.amp.GradScaler) -> None:
+        """Divide the gradients by the scale of the loss."""
+        for part in self.parts:
+            scaler.unscale_(part)
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for part in self.parts:
+            part.zero_grad(set_to_none=True)
+
+    def moments(self) -> dict[str, Tensor]:
+        """Return everything that the next step depends on, by name."""
+        return {
+            f"{key}.{self._names[weight]}": torch.as_tensor(value)
+            for part in self.parts
+            for weight, state in part.state.items()
+            for key, value in state.items()
+        }
+
+    def restore(self, tensors: Mapping[str, Tensor], device: torch.device) -> None:
+        """Continue from moments, where they are given."""
+        for part in self.parts:
+            keys = MOMENTS[type(part)]
+            for weight in _weights_of(part):
+                name = self._names[weight]
+                if all(f"{key}.{name}" in tensors for key in keys):
+                    part.state[weight] = {key: tensors[f"{key}.{name}"].to(device, copy=True) for key in keys}
+
+
+def _weights_of(part: torch.optim.Optimizer) -> Sequence[Tensor]:
+    return [weight for group in part.param_groups for weight in group["params"]]
