@@ -69,6 +69,12 @@ def classify(
     return (result for result in run.rankings(images) if result.finished)
 
 
+def _spec_for(backbone: Backbone, compress: str | Spec | None) -> Spec:
+    """Return the compression that was asked for, or the model's; with a prefix, the blocks of a level share a plan."""
+    spec = parse(backbone.compress if compress is None else compress)
+    return spec.by_level() if backbone.has_prefix else spec
+
+
 class Classification:
     """A classification in progress: labels are encoded once, then any number of images are classified.
 
@@ -99,8 +105,7 @@ class Classification:
         self._prompt_counts = [len(label.texts) for label in self.competing]
         self._empty_prompt = EmptyPrompt.find(self._prompt_counts, reject) if maps else None
         self._seed, self._timing, self._share, self._with_images = seed, timing, share_prefix, with_images or maps
-        spec = parse(backbone.compress if compress is None else compress)
-        self._spec = spec.by_level() if backbone.has_prefix else spec
+        self._spec = _spec_for(backbone, compress)
         self._compression: Compression | None = None
         score = self.rules.score or DEFAULT_SCORE
         pixel_errors = pixel_errors_of(score, backbone.patch) if maps else None
