@@ -14,9 +14,12 @@ import pytest
 import tiny_models
 import torch
 from forks import Forks
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 torch.set_num_threads(1)
+settings.register_profile("busy", suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault of a test
+settings.load_profile("busy")
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell's background, and children would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
