@@ -15,8 +15,11 @@ from bigain_cli.backbones.random_weights import load_random
 from bigain_cli.benchmark import timing
 from bigain_cli.errors import UsageError
 
-# diffusers 0.42 warns of an import of its own Chroma
-pytestmark = pytest.mark.filterwarnings("ignore:.*FluxPosEmbed:FutureWarning")
+# diffusers 0.42 warns of its own Chroma and PRX
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*FluxPosEmbed:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:.*LoraLoaderMixin:FutureWarning"),
+]
 USUAL = ("sd3", "flux")
 NAMES = [name if name in USUAL else pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES]
 LABELS = ["cat", "dog", "ship"]
