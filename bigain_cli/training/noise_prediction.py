@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from bigain_cli.backbones.base import repeat
 from bigain_cli.backbones.noise_schedule import NoiseSchedule
 
 
@@ -19,6 +20,9 @@ def noise_prediction(trainable: Any, schedule: NoiseSchedule) -> Any:
         return trainable
 
     def predict(noisy: Tensor, t: Tensor, rows: Tensor) -> Tensor:
-        return schedule.to_noise(trainable(noisy, t, rows), noisy, t)
+        """Return ε̂ of each image for each of its rows."""  # [b m c h w]
+        output = trainable(noisy, t, rows).flatten(0, 1)
+        noise = schedule.to_noise(output, repeat(noisy, rows.shape[1]), repeat(t, rows.shape[1]))
+        return noise.unflatten(0, rows.shape)
 
     return predict
