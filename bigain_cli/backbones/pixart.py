@@ -13,6 +13,7 @@ from bigain_cli.backbones.base import Conditions
 from bigain_cli.backbones.diffusers_folder import DiffusersFolder
 from bigain_cli.backbones.folder_checks import whole_number
 from bigain_cli.backbones.network_facts import NetworkFacts
+from bigain_cli.backbones.size_inputs import size_rows
 from bigain_cli.backbones.text_encoders import Tensors, TextEncoder, last_masked, lower_stripped
 from bigain_cli.backbones.text_network import TextNetwork
 
@@ -42,10 +43,7 @@ class PixArt(TextNetwork):
     def _forward(self, latents: Tensor, time: Tensor, conditions: Conditions, grid: tuple[int, int]) -> Tensor:
         height, width = (side * self.scale for side in grid)
         rows = conditions.rows
-        added = {
-            "resolution": rows.new_tensor([height, width]).expand(len(rows), -1),
-            "aspect_ratio": rows.new_tensor([height / width]).expand(len(rows), -1),
-        }
+        added = {"resolution": size_rows((height, width), rows), "aspect_ratio": size_rows((height / width,), rows)}
         output: Tensor = self.network(
             latents,
             encoder_hidden_states=rows,

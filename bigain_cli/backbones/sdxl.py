@@ -13,6 +13,7 @@ from torch import Tensor
 from bigain_cli.backbones.base import Conditions
 from bigain_cli.backbones.diffusers_folder import DiffusersFolder
 from bigain_cli.backbones.network_facts import NetworkFacts
+from bigain_cli.backbones.size_inputs import size_rows
 from bigain_cli.backbones.text_encoders import Tensors, TextEncoder, penultimate
 from bigain_cli.backbones.text_network import TextNetwork
 from bigain_cli.errors import ModelError
@@ -47,9 +48,8 @@ class SDXL(TextNetwork):
 
     def _forward(self, latents: Tensor, time: Tensor, conditions: Conditions, grid: tuple[int, int]) -> Tensor:
         height, width = (side * self.scale for side in grid)
-        sizes = [height, width, 0, 0, height, width]  # before it was cropped, the crop's corner, as it is
-        ids = torch.tensor(sizes, device=latents.device, dtype=conditions.rows.dtype).expand(len(latents), -1)
-        added = {"text_embeds": conditions.more["pooled"], "time_ids": ids}
+        sizes = (height, width, 0, 0, height, width)  # before it was cropped, the crop's corner, as it is
+        added = {"text_embeds": conditions.more["pooled"], "time_ids": size_rows(sizes, conditions.rows)}
         output: Tensor = self.network(
             latents, time, encoder_hidden_states=conditions.rows, added_cond_kwargs=added, return_dict=False
         )[0]

@@ -37,7 +37,7 @@ class TextEncoder:
     @property
     def about(self) -> str:
         """Return all that its tensors depend on but its files, as text."""
-        return f"{self.kind} {self.read.__name__} {self.tokens} {self.masked} {self.clean.__name__}"
+        return f"{self.kind} {self.read.__name__} {self.tokens} {self.masked} {self.cuts} {self.clean.__name__}"
 
 
 class PromptEmbedder:
