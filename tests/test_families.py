@@ -155,3 +155,21 @@ def test_errors_equal_a_loop_on_the_pipelines_components(name: str, families: di
         scorer = DenoisingErrors(backbone, conditions, False, batch, SharedComputation(backbone, True))
         scorer.batch = batch  # 7 too, which a user's 7 is rounded down from
         np.testing.assert_allclose(scorer([job])[0], expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["flux", "chroma", "sdxl", "pixart-alpha"])
+def test_a_pass_makes_no_tensor_of_the_images_size(name: str, families: dict[str, Path]) -> None:
+    """On a GPU a copy from the CPU, or a read back of a grid, makes each pass wait for the one before it."""
+    backbone = bigain.load(str(families[name]), "cpu", "float32", None)
+    noisy, t = torch.ones(1, backbone.latent_shape[0], 8, 4), torch.tensor([500])
+    conditions, inputs = backbone.condition(["a cat"]), []
+    hook = lambda network, args, kwargs: inputs.append(kwargs)  # noqa: E731 — a line long
+    handle = backbone.network.register_forward_pre_hook(hook, with_kwargs=True)
+    with torch.inference_mode():
+        for _ in range(2):
+            backbone.noise(noisy, t, conditions)
+    handle.remove()
+    first, second = (given.get("img_ids", given.get("added_cond_kwargs")) for given in inputs)
+    tensors = [(first, second)] if name in ("flux", "chroma") else [(first[key], second[key]) for key in first]
+    sizes = [(one, other) for one, other in tensors if one.shape[-1] != 16]  # all but SDXL's pooled embedding
+    assert sizes and all(one.data_ptr() == other.data_ptr() for one, other in sizes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +79,11 @@ def test_what_is_wrong_with_kept_embeddings_costs_time_only(families: dict[str, 
     for path in (tmp_path / "embeddings").rglob("*.safetensors"):
         path.write_bytes(path.read_bytes()[:50])
     assert torch.equal(noise(open_sd3(families, tmp_path)), first)
+    for path in (tmp_path / "embeddings").rglob("*.safetensors"):
+        content = bytearray(path.read_bytes())
+        content[-2] ^= 1  # of the last number
+        path.write_bytes(content)
+    assert torch.equal(noise(open_sd3(families, tmp_path)), first)
     unwritable = tmp_path / "file"
     unwritable.write_text("")
     assert torch.equal(noise(open_sd3(families, unwritable)), first)
@@ -97,6 +104,24 @@ def test_a_prompt_that_every_encoder_would_cut_is_refused(families: dict[str, Pa
     with pytest.raises(UsageError, match="tokens; this text encoder reads 40"):
         bigain.load(str(families["sd3-without-t5"]), "cpu", "float32", None).condition([long])
     open_sd3(families, None).condition([long])  # T5 reads all of it
+
+
+def test_kept_embeddings_of_a_cut_prompt_are_not_taken_for_the_whole(families: dict[str, Path], tmp_path: Path) -> None:
+    long = "a cat " * 20
+    open_sd3(families, tmp_path).condition([long])
+    with pytest.raises(UsageError, match="tokens; this text encoder reads 40"):
+        bigain.load(str(families["sd3-without-t5"]), "cpu", "float32", tmp_path).condition([long])
+
+
+def test_a_tokenizer_without_a_length_makes_as_many_tokens_as_its_encoder_reads(
+    families: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "flux"
+    shutil.copytree(families["flux"], folder)
+    path = folder / "tokenizer" / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "model_max_length": 10**30}))
+    found, usual = (bigain.load(str(each), "cpu", "float32", None) for each in (folder, families["flux"]))
+    assert torch.equal(found.condition(PROMPTS).more["pooled"], usual.condition(PROMPTS).more["pooled"])
 
 
 def test_a_folder_without_its_encoders_is_refused_at_once(families: dict[str, Path], tmp_path: Path) -> None:

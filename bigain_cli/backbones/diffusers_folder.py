@@ -23,6 +23,7 @@ from bigain_cli.backbones.folder_checks import (
     check_network,
     check_tokenizer,
     files_of,
+    fit_length,
     fit_pieces,
     fit_tokenizer,
     read_object,
@@ -137,6 +138,8 @@ class DiffusersFolder:
             tokenizer = attribute(tokenizer_kind).from_pretrained(self.folder / tokenizer_part, local_files_only=True)
         encoder = self.network(part, attribute(kind), dtype)
         fit_pieces(f"{self.name}/{tokenizer_part}", tokenizer, encoder.config)
+        if positions := encoder.config.to_dict().get("max_position_embeddings"):  # T5 has none
+            fit_length(f"{self.name}/{tokenizer_part}", tokenizer, positions)
         return tokenizer, encoder
 
     def identity_of_text(self, part: str) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, uint8
 
 
 class EmbeddingCache:
@@ -34,7 +34,8 @@ class EmbeddingCache:
                 about = file.metadata() or {}
                 if about.get("key") != self._key or about.get("text") != text:
                     return None
-                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 — not a dict
+                kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 — not a dict
+                return kept if about.get("content") == _digest(kept) else None
         except (OSError, ValueError, SafetensorError):
             return None
 
@@ -48,7 +49,7 @@ class EmbeddingCache:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
                 on_cpu = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-                save_file(on_cpu, part, {"key": self._key, "text": text})
+                save_file(on_cpu, part, {"key": self._key, "text": text, "content": _digest(on_cpu)})
                 part.replace(path)
             finally:
                 part.unlink(missing_ok=True)
@@ -60,3 +61,13 @@ class EmbeddingCache:
     def _path(self, folder: Path, text: str) -> Path:
         name = hashlib.blake2b(f"{self._key}\n{text}".encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
         return folder / name[:2] / f"{name}.safetensors"
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    """Return a digest of the names and the numbers: a file may have changed since it was written."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(uint8).numpy())
+    return digest.hexdigest()

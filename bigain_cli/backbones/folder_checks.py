@@ -100,10 +100,15 @@ def check_tokenizer(name: str, folder: Path) -> None:
 def fit_tokenizer(name: str, tokenizer: Any, config: Any) -> None:
     """Let a tokenizer make as many tokens as its text encoder reads; refuse one that belongs to another encoder."""
     fit_pieces(f"{name}/tokenizer", tokenizer, config)
-    longest = min(tokenizer.model_max_length, config.max_position_embeddings)
+    fit_length(f"{name}/tokenizer", tokenizer, config.max_position_embeddings)
+
+
+def fit_length(what: str, tokenizer: Any, most: int) -> None:
+    """Let a tokenizer make at most so many tokens; without a length of its own it has no limit at all."""
+    longest = min(tokenizer.model_max_length, most)
     if not isinstance(longest, int) or longest < SHORTEST_PROMPT:
         why = f"prompts of {longest} tokens are too short"
-        raise ModelError(f"{name}/tokenizer", why, "Correct model_max_length in tokenizer_config.json.")
+        raise ModelError(what, why, "Correct model_max_length in tokenizer_config.json.")
     tokenizer.model_max_length = longest
 
 

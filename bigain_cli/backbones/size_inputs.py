@@ -1,4 +1,4 @@
-"""Numbers about an image's size that a network is told beside the time: made once, so that no pass copies them to a GPU."""
+"""Numbers about an image's size that a network is told beside the time, made once: no pass copies them to a GPU."""
 
 from __future__ import annotations
 

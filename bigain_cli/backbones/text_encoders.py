@@ -17,6 +17,7 @@ from bigain_cli.backbones.diffusers_folder import DiffusersFolder, quiet
 from bigain_cli.backbones.embedding_cache import EmbeddingCache
 from bigain_cli.backbones.load_errors import load_errors, run_errors
 from bigain_cli.errors import UsageError
+from bigain_cli.version import __version__
 
 Tensors = Mapping[str, Tensor]  # of one prompt, without an axis for prompts
 
@@ -117,8 +118,8 @@ class PromptEmbedder:
         import transformers
 
         weights = self._parts.identity_of_text(encoder.part)
-        libraries = f"torch {torch.__version__} transformers {transformers.__version__}"
-        return f"{weights} {encoder.about} {self.dtype} {self._parts.device.type} {libraries}"
+        code = f"bigain {__version__} torch {torch.__version__} transformers {transformers.__version__}"
+        return f"{weights} {encoder.about} {self.dtype} {self._parts.device.type} {code}"
 
 
 def penultimate(output: Any, mask: Tensor) -> Tensors:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from bigain_cli.backbones.base import Conditions
 from bigain_cli.backbones.diffusers_folder import DiffusersFolder, quiet
+from bigain_cli.backbones.distillation import distilled_by
 from bigain_cli.backbones.folder_checks import whole_number
 from bigain_cli.backbones.latents import ImageCodec
 from bigain_cli.backbones.load_errors import run_errors
@@ -55,6 +56,7 @@ class TextUNet(NetworkBackbone):
         self.prompt_encoder = prompt_encoder
         if codec.vae is not None:
             self.schedule = self.schedule | LATENT_SCHEDULE
+        self.distilled = distilled_by(parts, config)
         card = parts.card
         self.class_names = tuple(card.classes)
         self._prompt_vocabulary = PromptVocabulary(card.classes, card.templates) if card.classes else None
