@@ -20,6 +20,7 @@ from bigain_cli.backbones.distillation import warn_if_distilled
         ("sd-turbo", "unet", {}, "its name has “turbo” in it"),
         ("mine", "scheduler", {"_class_name": "LCMScheduler"}, "its scheduler is a LCMScheduler"),
         ("mine", "unet", {}, ""),
+        ("mine-de-distilled", "unet", {}, ""),
     ],
 )
 def test_stable_diffusion(name: str, part: str, change: dict[str, Any], seen: str, tmp_path: Path) -> None:

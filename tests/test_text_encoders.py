@@ -160,3 +160,12 @@ def test_a_gated_model_says_how_to_log_in() -> None:
     error = str(_unreachable(location, OSError("no")))
     assert "Accept its terms at https://huggingface.co/stabilityai/stable-diffusion-3.5-medium" in error
     assert "Accept its terms" not in str(_unreachable(ModelLocation("sd2", "hub", "x/y"), OSError("no")))
+
+
+def test_a_network_that_takes_more_than_a_latent_is_refused(families: dict[str, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "fill"
+    shutil.copytree(families["flux"], folder)
+    path = folder / "transformer" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "in_channels": 96, "out_channels": 16}))
+    with pytest.raises(ModelError, match="takes 96 channels and returns 16"):
+        bigain.load(str(folder), "cpu", "float32", None)

@@ -14,7 +14,10 @@ from typing import Any
 from bigain_cli.backbones.base import Backbone
 from bigain_cli.backbones.diffusers_folder import DiffusersFolder
 
-NAMES = re.compile(r"turbo|lightning|lcm|schnell|hyper-?sd|hyper-flux|distill|dmd|(?<![a-z])flash(?![a-z])", re.I)
+NAMES = re.compile(
+    r"turbo|lightning|lcm|schnell|hyper-?sd|hyper-flux|dmd|(?<![a-z])flash(?![a-z])|(?<!de)(?<!de[-_])(?<!un)distill",
+    re.I,
+)
 SCHEDULERS = ("LCMScheduler", "TCDScheduler")
 
 

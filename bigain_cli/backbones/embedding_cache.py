@@ -69,5 +69,5 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(uint8).numpy())
+        digest.update(tensor.reshape(-1).view(uint8).numpy().data)
     return digest.hexdigest()

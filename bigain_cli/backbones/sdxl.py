@@ -58,11 +58,7 @@ class SDXL(TextNetwork):
 
 def load_sdxl(parts: DiffusersFolder) -> SDXL:
     """Make a Stable Diffusion XL from the parts of a folder."""
-    config = parts.config("unet")
     if not parts.has("text_encoder"):
         hint = "Use the base model, which generates alone."
         raise ModelError(parts.name, "without its first text encoder (is it the refiner?)", hint)
-    if config.get("in_channels") != config.get("out_channels"):
-        why = f"its U-Net takes {config.get('in_channels')} channels and returns {config.get('out_channels')}"
-        raise ModelError(parts.name, f"{why} (an inpainting model?)", "Use the text-to-image model of the same family.")
     return SDXL(parts)

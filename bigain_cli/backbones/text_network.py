@@ -25,6 +25,7 @@ from bigain_cli.backbones.network_facts import NetworkFacts, latent_scale
 from bigain_cli.backbones.noise_schedule import NoiseSchedule, noise_schedule
 from bigain_cli.backbones.rectified_flow import RectifiedFlow, rectified_flow
 from bigain_cli.backbones.text_encoders import PromptEmbedder, Tensors, TextEncoder
+from bigain_cli.errors import ModelError
 from bigain_cli.registry import attribute
 
 SAMPLERS = {  # of `generate`, by the class of the scheduler that a model is published with
@@ -59,6 +60,7 @@ class TextNetwork(NetworkBackbone, ABC):
         parts.check(self.part, *(encoder.part for encoder in encoders))
         self.config = parts.config(self.part)
         channels = whole_number(f"{parts.name}/{self.part}/config.json", self.config, "in_channels")
+        _refuse_more_inputs(parts.name, channels, self.config.get("out_channels"))
         channels //= self.facts.packing**2
         codec = ImageCodec.load(parts, channels)
         if codec.vae is not None:
@@ -150,3 +152,10 @@ def _process(parts: DiffusersFolder, facts: NetworkFacts) -> NoiseSchedule | Rec
     """Return the forward process that the network was trained with."""
     config = parts.config("scheduler")
     return rectified_flow(config) if facts.prediction == "flow" else noise_schedule(config, parts.device)
+
+
+def _refuse_more_inputs(name: str, channels: int, out: Any) -> None:
+    """Refuse a network that takes more than a latent, such as an image to change; a variance may be returned, too."""
+    if out not in (None, channels, 2 * channels):
+        why = f"its network takes {channels} channels and returns {out} (an inpainting or control model?)"
+        raise ModelError(name, why, "Use the text-to-image model of the same family.")
