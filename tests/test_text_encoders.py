@@ -55,6 +55,8 @@ def test_at_most_one_encoder_is_in_memory_and_none_beside_the_network(
     assert backbone.embedder._loaded is None
     backbone.condition([PROMPTS[1], ""])
     assert loaded[-1] == "transformer", "known prompts, and the empty one, need no encoder"
+    backbone.condition(["a bird"])
+    assert loaded[-1] == "text_encoder_3" and backbone.embedder._loaded is None
 
 
 def test_kept_embeddings_are_those_of_the_encoders_to_the_bit(

@@ -42,13 +42,14 @@ class TextEncoder:
 
 
 class PromptEmbedder:
-    """Embeds prompts, encoder by encoder; at most one encoder is in memory, and none once the network is loaded."""
+    """Embeds prompts, encoder by encoder: at most one is in memory, and beside the network only while it embeds."""
 
     def __init__(self, parts: DiffusersFolder, encoders: Sequence[TextEncoder]) -> None:
         self._parts, self._encoders = parts, encoders
         self._loaded: tuple[str, Any, Any] | None = None  # a part, its tokenizer and its encoder
         self._kept: dict[tuple[str, str], Tensors] = {}
         self._caches: dict[str, EmbeddingCache] = {}
+        self._beside_network = False
         self.dtype = parts.dtype
 
     def embed(self, prompts: Sequence[str]) -> list[dict[str, Tensors]]:
@@ -57,7 +58,14 @@ class PromptEmbedder:
             for prompt in dict.fromkeys((*prompts, "")):
                 if (encoder.part, prompt) not in self._kept:
                     self._kept[encoder.part, prompt] = self._tensors(encoder, prompt)
+        if self._beside_network:
+            self.leave()
         return [{encoder.part: self._kept[encoder.part, prompt] for encoder in self._encoders} for prompt in prompts]
+
+    def make_room(self) -> None:
+        """Free the encoder that is in memory, now and after every prompt: the network comes."""
+        self._beside_network = True
+        self.leave()
 
     def leave(self) -> None:
         """Free the encoder that is in memory."""

@@ -133,7 +133,7 @@ class TextNetwork(NetworkBackbone, ABC):
 
     def _load(self) -> Any:
         """Load the network, once no text encoder is in memory."""
-        self.embedder.leave()
+        self.embedder.make_room()
         return self._parts.network(self.part, attribute(self.kind), self._dtype)
 
     def _choose_sampling(self) -> None:
