@@ -128,9 +128,9 @@ CLOSED_FORMS = {
     )
 }
 MODELS = {
-    "mini": Model("the ten CIFAR-10 classes, 32 px: a small U-Net", folder="backbones/mini"),
+    "mini": Model("the ten CIFAR-10 classes, 32 px: a U-Net", folder="backbones/mini"),
     "mini-dit": Model("the same classes, 32 px: a small DiT", folder="backbones/mini-dit"),
-    "colours": Model("eleven colour names, in closed form, to test with", closed_form="colours"),
+    "colours": Model("eleven colours in closed form, to test with", closed_form="colours"),
     **HUB_MODELS,
 }
 DEFAULT_MODEL = "mini"

@@ -234,7 +234,7 @@ def test_version_is_the_packages() -> None:
 
 KINDS = {
     "operators": {"name", "takes", "about", "modifiers"},
-    "models": {"name", "present", "default", "about", "source", "card"},
+    "models": {"name", "present", "default", "about", "size_gb", "licence", "gated", "source", "card"},
     "labels": {"name", "labels", "source"},
     "outputs": {"name", "suffixes", "about"},
     "schedules": {"name", "draws", "about"},
@@ -382,7 +382,8 @@ OTHER_MEANING = {
     "--guidance",
     "--batch",
     "--seed",
-}  # in evaluate for --generate only, and of chosen images; in train a recipe's
+    "--times",
+}  # in evaluate for --generate only, and of chosen images; in train a recipe's; in inspect single timesteps
 
 
 def test_an_option_is_in_the_usual_help_of_all_verbs_or_of_none(place: Path) -> None:

@@ -94,7 +94,15 @@ _CELLS: dict[str, Callable[[Any], str]] = {
 
 
 def _table(rows: list[dict[str, Any]], verbose: bool) -> str:
-    """Return rows in columns; sources and modifiers only with `verbose`."""
+    """Return rows in columns; sources, licences and modifiers only with `verbose`."""
+    if "licence" in rows[0] and not verbose:
+        rows = [_model_in_short(row) for row in rows]
     hidden = {"card"} if verbose else {"card", "source", "modifiers"}
     head, *rest = [[_CELLS.get(key, str)(row[key]) for key in row if key not in hidden] for row in rows]
     return aligned(head, rest, left=len(head))
+
+
+def _model_in_short(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a model's name, whether it is there or what it takes to download, what it is, and whether it is gated."""
+    place = "default" if row["default"] else "present" if row["present"] else f"{row['size_gb']:g} GB"
+    return {"name": row["name"], "place": place, "about": row["about"], "gated": row["gated"]}

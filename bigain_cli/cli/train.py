@@ -56,7 +56,7 @@ def train(
     arch: Annotated[str | None, _recipe_option("arch", model_option, "NAME")] = None,
     size: Annotated[int | None, _recipe_option("size", model_option, "PIXELS")] = None,
     width: Annotated[int | None, _recipe_option("width", model_option, "N", _BY_ARCH)] = None,
-    label_entry: Annotated[str | None, _recipe_option("label_entry", model_option, "early|late")] = None,
+    label_entry: Annotated[str | None, _recipe_option("label_entry", more_option, "early|late")] = None,
     start: Annotated[
         str | None,
         model_option(

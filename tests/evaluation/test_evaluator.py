@@ -68,12 +68,13 @@ def test_records_are_those_of_classify_with_the_truth(network: Any) -> None:
             assert record["gflop"] > 0 and record["seconds"] >= 0
 
 
-def test_compression_costs_less_and_the_operations_are_those_of_the_report(network: Any) -> None:
+def test_compression_costs_less_and_an_evaluation_costs_at_most_a_pass_of_the_report(network: Any) -> None:
     evaluator = evaluation(network, coloured(1), "none", "lgtm:0.5")
     plain, merged = (trial.record for trial in evaluator.records())
     per = [record["gflop"] / record["evaluations"] for record in (plain, merged)]
     assert per[1] < per[0]
-    assert merged["settings"]["compression"]["gflop"] == pytest.approx([round(each, 3) for each in per], abs=6e-4)
+    for each, whole in zip(per, merged["settings"]["compression"]["gflop"], strict=True):  # which has three decimals
+        assert 0.8 * whole < each <= whole + 6e-4, "it counts its share of what runs before the text"
 
 
 def test_what_is_recorded_is_not_classified_again(colours: Any) -> None:
