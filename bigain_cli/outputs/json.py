@@ -19,8 +19,9 @@ class Json(OutputFormat):
         self._separator = b"\n"
 
     def write(self, record: Record, result: Ranking | Failure | None = None) -> None:
-        """Add a record to the array."""
+        """Add a record to the array, at once: whoever reads a pipe may wait for it."""
         self._stream.write(self._separator + line(record))
+        self._stream.flush()
         self._separator = b",\n"
 
     def close(self, complete: bool = True) -> None:
