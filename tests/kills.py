@@ -261,8 +261,10 @@ class Suite:
         return time.monotonic() - began
 
     def run(self, kills: int) -> Counts:
-        """Kill so many runs, in turn of all kinds."""
+        """Kill so many runs at least: first some of each kind, then by chance."""
         names, shares = list(self.cases), np.array([case.share for case in self.cases.values()])
+        for name in names:
+            self._chain(name, int(self.chance.integers(1, 4)))
         while self.counts.kills.total() < kills:
             self._chain(str(self.chance.choice(names, p=shares / shares.sum())), int(self.chance.integers(1, 6)))
         self.forks.close()

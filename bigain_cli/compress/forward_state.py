@@ -62,7 +62,8 @@ class ForwardState:
         self.forward_number = torch.zeros(1, dtype=torch.int64)
         self.latent = latent  # of the last forward; before the first one, the expected one
         self.text_tokens: int | None = None  # of the last forward
-        self.grids: dict[str, Grid] = {}  # by the host module's name
+        grid = inputs.root_grid(root, latent)  # kept from the start, so that a compiled network finds no new key later
+        self.grids: dict[str, Grid] = {} if grid is None else {ROOT: grid}  # by the host module's name
         self.t: Tensor | None = None
         self.seeds: Tensor | None = None
         self.row_ids: Tensor | None = None

@@ -48,7 +48,7 @@ def _commands(plan: Plan) -> dict[str, tuple[str, ...]]:
         "classify": ("classify", "photos", "-r", "-o", "answers.jsonl", *draws, *place),
         "compressed": ("classify", "photos", "-r", "-o", "compressed.jsonl", "-c", "lgtm:0.7+iekvd:2", *draws, *place),
         "evaluate": ("evaluate", "photos", "-o", "evaluated.json", "-c", "tome:0.5", *limit, *draws, *place),
-        "inspect": ("inspect", f"photos/{classes[0]}", "-c", "lgtm:0.5", "-o", "inspected", *place),
+        "inspect": ("inspect", f"photos/{classes[0]}/{classes[0]}-0.png", "-c", "lgtm:0.5", "-o", "inspected", *place),
         "bench": ("bench", "--rounds", "1", "--labels", "2", "--draws", "2", "-o", "bench.json", *place),
         "train": ("train", "photos", "-o", "smoke-model", *tiny, *place),
     }
