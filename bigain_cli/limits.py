@@ -6,6 +6,7 @@ anything is allocated for it.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -51,6 +52,12 @@ def check_counts(**counts: Any) -> None:
 def is_whole(value: object) -> TypeGuard[int]:
     """Return whether this is a whole number; true and false are none."""
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(value: Any, low: float = -math.inf, high: float = math.inf) -> bool:
+    """Return whether this is a finite number within a range; true and false are none."""
+    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    return plain and math.isfinite(value) and low <= value <= high
 
 
 def is_readable(text: str) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import tiny_models
 import torch
 from diffusers import (
     AutoencoderKL,
@@ -48,19 +49,7 @@ WIDTH = 16  # of every text encoder
 
 def clip(kind: Callable[[CLIPTextConfig], Any] = CLIPTextModel, seed: int = 0) -> Any:
     torch.manual_seed(seed)
-    config = CLIPTextConfig(
-        vocab_size=190,
-        hidden_size=WIDTH,
-        intermediate_size=32,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        max_position_embeddings=40,
-        bos_token_id=188,
-        eos_token_id=189,
-        pad_token_id=189,
-        projection_dim=WIDTH,
-    )
-    return _stirred(kind(config))
+    return _stirred(kind(tiny_models.clip_config(WIDTH, layers=3, pad_token_id=189)))
 
 
 def t5(width: int = WIDTH) -> T5EncoderModel:

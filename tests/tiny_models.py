@@ -27,19 +27,23 @@ def tokenizer() -> CLIPTokenizer:
     return CLIPTokenizer(vocab=vocab, merges=[], model_max_length=40)
 
 
-def text_encoder(width: int = 16, pieces: int = 190) -> CLIPTextModel:
-    config = CLIPTextConfig(
+def clip_config(width: int = 16, pieces: int = 190, layers: int = 2, **more: int) -> CLIPTextConfig:
+    return CLIPTextConfig(
         vocab_size=pieces,
         hidden_size=width,
         intermediate_size=32,
-        num_hidden_layers=2,
+        num_hidden_layers=layers,
         num_attention_heads=2,
         max_position_embeddings=40,
         bos_token_id=188,
         eos_token_id=189,
         projection_dim=width,
+        **more,
     )
-    return CLIPTextModel(config)
+
+
+def text_encoder(width: int = 16, pieces: int = 190) -> CLIPTextModel:
+    return CLIPTextModel(clip_config(width, pieces))
 
 
 LATE = {  # the text enters in the last block, behind attentions of both kinds

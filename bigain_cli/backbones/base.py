@@ -16,6 +16,7 @@ from torch import Tensor
 from bigain_cli.backbones.model_card import Sampling
 from bigain_cli.backbones.vocabulary import ClassVocabulary
 from bigain_cli.compress.site import Site
+from bigain_cli.compress.spec import Spec, parse
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,12 @@ class Backbone(Protocol):
 
     def to(self, dtype: torch.dtype) -> None:
         """Compute in another dtype from now on."""
+
+
+def spec_for(backbone: Backbone, spec: str | Spec) -> Spec:
+    """Return a spec as it acts on a backbone: with a prefix, the blocks of a level share a plan."""
+    parsed = parse(spec)
+    return parsed.by_level() if backbone.has_prefix else parsed
 
 
 def described(backbone: Backbone) -> str:

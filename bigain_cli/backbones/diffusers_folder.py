@@ -30,12 +30,12 @@ from bigain_cli.backbones.folder_checks import (
 )
 from bigain_cli.backbones.load_errors import load_errors
 from bigain_cli.backbones.model_card import CARD_FILE, ModelCard
-from bigain_cli.backbones.model_locations import TEXT_ENCODERS, TOKENIZERS
+from bigain_cli.backbones.model_locations import TOKENIZERS
 from bigain_cli.backbones.prompt_embeddings import EMBEDDINGS_FILE, read_embeddings
 from bigain_cli.errors import ModelError
 from bigain_cli.registry import attribute
 
-PARTS = ("scheduler", *TEXT_ENCODERS, *TOKENIZERS, "transformer", "unet", "vae")
+PARTS = ("scheduler", *TOKENIZERS, *TOKENIZERS.values(), "transformer", "unet", "vae")
 PART_FILES = (".json", ".safetensors", ".txt", ".model")
 
 
@@ -104,8 +104,7 @@ class DiffusersFolder:
                 )
             self._variant(part)
             check_network(f"{self.name}/{part}", self.folder / part)
-            if part in TEXT_ENCODERS:
-                tokenizer = part.replace("text_encoder", "tokenizer")
+            if tokenizer := TOKENIZERS.get(part):
                 if not self.has(tokenizer):
                     raise ModelError(f"{self.name}/{tokenizer}", "no such folder", "Its text encoder needs it.")
                 check_tokenizer(f"{self.name}/{tokenizer}", self.folder / tokenizer)
@@ -132,7 +131,7 @@ class DiffusersFolder:
 
     def text_encoder(self, part: str, kind: str, tokenizer_kind: str, dtype: torch.dtype) -> tuple[Any, Any]:
         """Load one of several text encoders and its tokenizer, whose classes are named as module:attribute."""
-        tokenizer_part = part.replace("text_encoder", "tokenizer")
+        tokenizer_part = TOKENIZERS[part]
         check_tokenizer(f"{self.name}/{tokenizer_part}", self.folder / tokenizer_part)
         with self._load_errors(tokenizer_part), quiet():
             tokenizer = attribute(tokenizer_kind).from_pretrained(self.folder / tokenizer_part, local_files_only=True)
@@ -144,7 +143,7 @@ class DiffusersFolder:
 
     def identity_of_text(self, part: str) -> str:
         """Return a digest of every byte of a text encoder and of its tokenizer."""
-        parts = [each for each in (part, part.replace("text_encoder", "tokenizer")) if self.has(each)]
+        parts = [each for each in (part, TOKENIZERS[part]) if self.has(each)]
         return self.digests.combined((path.name, path) for each in parts for path in self._files(each))
 
     def known_prompts(self) -> dict[str, torch.Tensor]:

@@ -43,8 +43,6 @@ def distilled_by(parts: DiffusersFolder, config: Mapping[str, Any]) -> str:
         return f"its scheduler is a {kind}"
     if kind == "EulerAncestralDiscreteScheduler" and scheduler.get("timestep_spacing") == "trailing":
         return "its scheduler is that of Turbo"
-    if config.get("guidance_embeds"):
-        return "it takes the guidance as an input"
-    if config.get("time_cond_proj_dim"):
+    if config.get("guidance_embeds") or config.get("time_cond_proj_dim"):
         return "it takes the guidance as an input"
     return ""

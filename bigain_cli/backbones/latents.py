@@ -6,8 +6,7 @@ depends on others. Must not know networks other than the VAE.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,9 +18,10 @@ from torch import Tensor
 
 from bigain_cli.backbones.devices import full_float32
 from bigain_cli.backbones.diffusers_folder import DiffusersFolder
-from bigain_cli.backbones.network_facts import latent_scale
+from bigain_cli.backbones.network_facts import LatentScale, latent_scale
 from bigain_cli.errors import ModelError
 from bigain_cli.images import crop_and_resize
+from bigain_cli.limits import is_number
 
 
 def fit(image: Image, size: tuple[int, int]) -> Tensor:
@@ -44,6 +44,7 @@ class ImageCodec:
     vae: Any
     device: torch.device
     patch: int = 1
+    latents: LatentScale = field(default_factory=LatentScale)  # between the VAE and the network
 
     @staticmethod
     def load(parts: DiffusersFolder, channels: int, patch: int = 1) -> ImageCodec:
@@ -60,7 +61,7 @@ class ImageCodec:
             reason = f"the VAE makes {vae.config.latent_channels} channels, the network takes {channels}"
             raise ModelError(parts.name, reason, "Use the VAE that belongs to the model.")
         _check_numbers(f"{parts.name}/vae/config.json", vae.config, channels)
-        return ImageCodec(vae, parts.device)
+        return ImageCodec(vae, parts.device, latents=latent_scale(vae.config))
 
     @property
     def scale(self) -> int:
@@ -76,7 +77,7 @@ class ImageCodec:
             return F.pixel_unshuffle(pixels, self.patch)
         with full_float32(self.device):
             mean = self.vae.encode(pixels.unsqueeze(0)).latent_dist.mean[0]
-        return latent_scale(self.vae.config).to_network(mean)
+        return self.latents.to_network(mean)
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> list[Image]:
@@ -86,7 +87,7 @@ class ImageCodec:
     def _pixels(self, latent: Tensor) -> Tensor:
         if self.vae is None:
             return F.pixel_shuffle(latent, self.patch)
-        unscaled = latent_scale(self.vae.config).to_vae(latent)
+        unscaled = self.latents.to_vae(latent)
         with full_float32(self.device):
             pixels: Tensor = self.vae.decode(unscaled.unsqueeze(0)).sample[0]
         return pixels
@@ -96,15 +97,11 @@ def _check_numbers(what: str, config: Any, channels: int) -> None:
     """Refuse a VAE whose latents cannot be scaled."""
     for key in ("scaling_factor", "shift_factor"):
         value = getattr(config, key)
-        if value is not None and not _is_number(value):
+        if value is not None and not is_number(value):
             raise ModelError(what, f"{key} is no number", "Save the VAE again.")
     if not config.scaling_factor:
         raise ModelError(what, "scaling_factor is missing", "Save the VAE again.")
     for key in ("latents_mean", "latents_std"):
         values = config.get(key) or [1.0] * channels
-        if not (isinstance(values, list | tuple) and len(values) == channels and all(map(_is_number, values))):
+        if not (isinstance(values, list | tuple) and len(values) == channels and all(map(is_number, values))):
             raise ModelError(what, f"{key} is not {channels} numbers", "Save the VAE again.")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)

@@ -18,8 +18,8 @@ from bigain_cli.registry import MODELS, Model
 
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 NETWORKS = ("unet", "transformer", "vae", *TEXT_ENCODERS)
-TOKENIZERS = tuple(part.replace("text_encoder", "tokenizer") for part in TEXT_ENCODERS)
-CONFIGS = ("model_index.json", "*/config.json", "scheduler/*", *(f"{part}/*" for part in TOKENIZERS))
+TOKENIZERS = {part: part.replace("text_encoder", "tokenizer") for part in TEXT_ENCODERS}
+CONFIGS = ("model_index.json", "*/config.json", "scheduler/*", *(f"{part}/*" for part in TOKENIZERS.values()))
 PATTERNS = [*CONFIGS, *(f"{part}/*.safetensors*" for part in NETWORKS)]
 UNUSED = ["*fp16*", "*non_ema*", "safety_checker/*", "*flax*", "*openvino*"]
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -121,8 +121,8 @@ def _is_complete(folder: Path) -> bool:
     """Tell whether every network of the snapshot has its weights, and a text encoder its tokenizer's vocabulary."""
     networks = [folder / part for part in NETWORKS if (folder / part / "config.json").exists()]
     complete = all(any(network.glob("*.safetensors")) for network in networks)
-    texts = zip(TEXT_ENCODERS, TOKENIZERS, strict=True)
-    readable = all(is_tokenizer(folder / tokenizer) for part, tokenizer in texts if (folder / part).is_dir())
+    texts = [tokenizer for part, tokenizer in TOKENIZERS.items() if (folder / part).is_dir()]
+    readable = all(is_tokenizer(folder / tokenizer) for tokenizer in texts)
     return (folder / "model_index.json").is_file() and bool(networks) and complete and readable
 
 

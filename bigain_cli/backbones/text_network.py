@@ -21,7 +21,7 @@ from bigain_cli.backbones.folder_checks import whole_number
 from bigain_cli.backbones.latents import ImageCodec
 from bigain_cli.backbones.load_errors import run_errors
 from bigain_cli.backbones.network_backbone import NetworkBackbone, latent_shape_of
-from bigain_cli.backbones.network_facts import NetworkFacts, latent_scale
+from bigain_cli.backbones.network_facts import NetworkFacts
 from bigain_cli.backbones.noise_schedule import NoiseSchedule, noise_schedule
 from bigain_cli.backbones.rectified_flow import RectifiedFlow, rectified_flow
 from bigain_cli.backbones.text_encoders import PromptEmbedder, Tensors, TextEncoder
@@ -63,8 +63,7 @@ class TextNetwork(NetworkBackbone, ABC):
         _refuse_more_inputs(parts.name, channels, self.config.get("out_channels"))
         channels //= self.facts.packing**2
         codec = ImageCodec.load(parts, channels)
-        if codec.vae is not None:
-            self.facts = dataclasses.replace(self.facts, latents=latent_scale(codec.vae.config))
+        self.facts = dataclasses.replace(self.facts, latents=codec.latents)
         process = _process(parts, self.facts)
         shape = latent_shape_of(parts.name, channels, size)
         super().__init__(parts, self._load, codec, process, self.guidance, shape)

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from bigain_cli.backbones.base import Backbone
+from bigain_cli.backbones.base import Backbone, spec_for
 from bigain_cli.backbones.batch_sizes import batch_sizes
 from bigain_cli.backbones.loading import as_backbone
 from bigain_cli.benchmark import machine
@@ -22,7 +22,7 @@ from bigain_cli.benchmark.timed_network import TimedNetwork, Workload, compiling
 from bigain_cli.benchmark.timing import Rounds, Step
 from bigain_cli.compress.plan import Grid
 from bigain_cli.compress.sites import network_of
-from bigain_cli.compress.spec import Spec, parse
+from bigain_cli.compress.spec import Spec
 from bigain_cli.errors import UsageError
 
 WARM_UP, WARM_UP_COMPILED = 1, 3  # a graph may be compiled again until every kind of input has occurred once
@@ -72,8 +72,8 @@ def bench(
 
 def _specs_to_time(backbone: Backbone, specs: str | Sequence[str | Spec]) -> list[Spec]:
     """Return the specs as classification uses them, each once, the uncompressed network first."""
-    parsed = [parse(spec) for spec in ([specs] if isinstance(specs, str) else specs)]
-    return list(dict.fromkeys([Spec(), *(spec.by_level() if backbone.has_prefix else spec for spec in parsed)]))
+    asked = [specs] if isinstance(specs, str) else specs
+    return list(dict.fromkeys([Spec(), *(spec_for(backbone, spec) for spec in asked)]))
 
 
 def _choose_prefix(backbone: Backbone, prefix: bool | None, compile: bool) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bigain_cli.backbones.base import Backbone, Conditions
+from bigain_cli.backbones.base import Backbone, Conditions, spec_for
 from bigain_cli.backbones.devices import leave_float16
 from bigain_cli.backbones.distillation import warn_if_distilled
 from bigain_cli.backbones.loading import as_backbone
@@ -30,7 +30,7 @@ from bigain_cli.classification.ranking import Failure, Ranking, check_min_probab
 from bigain_cli.classification.run_cost import RunCost
 from bigain_cli.classification.settings import settings_record, temperature_of
 from bigain_cli.classification.stopping import StoppingRules
-from bigain_cli.compress import Compression, Spec, parse
+from bigain_cli.compress import Compression, Spec
 from bigain_cli.compress.patching import compressed_or_not
 from bigain_cli.images import ImageReader, Images, LoadedImage, center_crop, sources_of
 from bigain_cli.noise_draws import Draws
@@ -69,12 +69,6 @@ def classify(
     return (result for result in run.rankings(images) if result.finished)
 
 
-def _spec_for(backbone: Backbone, compress: str | Spec | None) -> Spec:
-    """Return the compression that was asked for, or the model's; with a prefix, the blocks of a level share a plan."""
-    spec = parse(backbone.compress if compress is None else compress)
-    return spec.by_level() if backbone.has_prefix else spec
-
-
 class Classification:
     """A classification in progress: labels are encoded once, then any number of images are classified.
 
@@ -105,7 +99,7 @@ class Classification:
         self._prompt_counts = [len(label.texts) for label in self.competing]
         self._empty_prompt = EmptyPrompt.find(self._prompt_counts, reject) if maps else None
         self._seed, self._timing, self._share, self._with_images = seed, timing, share_prefix, with_images or maps
-        self._spec = _spec_for(backbone, compress)
+        self._spec = spec_for(backbone, backbone.compress if compress is None else compress)
         self._compression: Compression | None = None
         score = self.rules.score or DEFAULT_SCORE
         pixel_errors = pixel_errors_of(score, backbone.patch) if maps else None

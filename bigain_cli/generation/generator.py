@@ -14,11 +14,11 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from bigain_cli.backbones.base import Backbone, Conditions, machine_of
+from bigain_cli.backbones.base import Backbone, Conditions, machine_of, spec_for
 from bigain_cli.backbones.batch_sizes import generation_batch_size, out_of_memory, stable_batch_size
 from bigain_cli.backbones.devices import leave_float16
 from bigain_cli.backbones.loading import as_backbone
-from bigain_cli.compress import Compression, Spec, parse
+from bigain_cli.compress import Compression, Spec
 from bigain_cli.compress.patching import compressed_or_not
 from bigain_cli.errors import BigainError, check_known
 from bigain_cli.generation.generated_image import GeneratedImage
@@ -69,8 +69,7 @@ class Generation:
         self._shape = latent_shape(backbone, options.size)
         check_guidance(backbone, options)
         self._batch = generation_batch_size(backbone, self._shape, options.batch)
-        spec = parse(backbone.sampling.compress if options.compress is None else options.compress)
-        self._spec = spec.by_level() if backbone.has_prefix else spec
+        self._spec = spec_for(backbone, backbone.sampling.compress if options.compress is None else options.compress)
         self.options = self._with_defaults(options)
         self._jobs = [(prompt, options.seed + i) for prompt in range(len(self.prompts)) for i in range(count)]
         self._conditional, self._unconditional = self._conditions()

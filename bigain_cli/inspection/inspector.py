@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL.Image import Image, Resampling
 from torch import Tensor
 
-from bigain_cli.backbones.base import Backbone
+from bigain_cli.backbones.base import Backbone, spec_for
 from bigain_cli.backbones.loading import as_backbone
 from bigain_cli.classification.ranking import significant
 from bigain_cli.compress import Compression, Report, Spec, compressed
@@ -89,8 +89,8 @@ def inspect(
     backbone: Backbone | str, image: OneImage, spec: str | Spec, times: Sequence[int] = TIMES, seed: int = 0
 ) -> Inspection:
     """Run a compressed network on an image at some timesteps, and return what its operators decide."""
-    spec, backbone = inspected_spec(spec), as_backbone(backbone)
-    spec = spec.by_level() if backbone.has_prefix else spec
+    asked, backbone = inspected_spec(spec), as_backbone(backbone)
+    spec = spec_for(backbone, asked)
     _check(backbone, spec, times)
     image = load_image(image)
     cropped = center_crop(image, backbone.latent_shape[1:])

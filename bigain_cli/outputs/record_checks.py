@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bigain_cli.limits import is_whole
+from bigain_cli.limits import is_number, is_whole
 
 Check = Callable[[Any], bool]
 
@@ -14,12 +13,6 @@ Check = Callable[[Any], bool]
 def is_text(value: Any) -> bool:
     """Return whether this is a text."""
     return isinstance(value, str)
-
-
-def is_number(value: Any, low: float = -math.inf, high: float = math.inf) -> bool:
-    """Return whether this is a finite number within a range; true and false are none."""
-    plain = isinstance(value, int | float) and not isinstance(value, bool)
-    return plain and math.isfinite(value) and low <= value <= high
 
 
 def is_count(value: Any) -> bool:

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.json_text import read_json
-from bigain_cli.outputs.record_checks import is_count, is_number
+from bigain_cli.limits import is_number
+from bigain_cli.outputs.record_checks import is_count
 from bigain_cli.outputs.renamed_file import replacing
 
 

@@ -22,7 +22,7 @@ def train_and_evaluate(plan: Plan, seconds: float) -> dict[str, Any]:
     """Return the images a second, the accuracy at the end with its interval, and the size of the model."""
     end = time.monotonic() + SHARE * seconds
     toy, cuda = plan.toy or plan.data is None, plan.device != "cpu"
-    data = (plan.photos, "0.3") if toy else (plan.data / TRAIN, str(plan.data / VAL))  # type: ignore[operator]
+    data = (plan.photos, "0.3") if plan.toy or plan.data is None else (plan.data / TRAIN, str(plan.data / VAL))
     size = ("--width", "16", "--batch", "8") if toy else ("--batch", "256" if cuda else "64")
     fixed = ("--held-out", data[1], *size, "--validation", "4" if toy else "0", "--device", plan.device)
     fixed += ("--precision", "bfloat16") if cuda else ()
