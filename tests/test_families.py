@@ -68,7 +68,8 @@ def prx(pipe: Any, z: torch.Tensor, t: torch.Tensor, text: str) -> torch.Tensor:
 
 
 def flux(pipe: Any, z: torch.Tensor, t: torch.Tensor, text: str) -> torch.Tensor:
-    rows, pooled, ids = encoded(pipe, text)
+    tokens = 512 if pipe.transformer.config.guidance_embeds else 256  # of dev and of schnell
+    rows, pooled, ids = encoded(pipe, text, max_sequence_length=tokens)
     positions = pipe._prepare_latent_image_ids(1, 4, 4, z.device, z.dtype)
     guidance = torch.ones(1) if pipe.transformer.config.guidance_embeds else None
     output = pipe.transformer(

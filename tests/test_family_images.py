@@ -31,6 +31,7 @@ LIKE_OTHERS = {("sdxl", 5.0, "a bird"), ("sd3-without-t5", 1.0, "")}
 OPTIONS: dict[str, dict[str, Any]] = {
     "pixart-alpha": {"use_resolution_binning": False, "clean_caption": False},
     "pixart-sigma": {"use_resolution_binning": False, "clean_caption": False},
+    "schnell": {"max_sequence_length": 256},
 }
 NO_NEGATIVE = ("flux", "schnell")
 

@@ -6,6 +6,7 @@ In: the parts of a diffusers folder; out: the backbone contract. Must not know l
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from bigain_cli.backbones.token_positions import image_positions, text_positions
 SIZE = 128  # of its latents, unless its configuration names one
 CLIP = TextEncoder("text_encoder", "transformers:CLIPTextModel", "transformers:CLIPTokenizer", pooled, cuts=True)
 T5 = TextEncoder("text_encoder_2", "transformers:T5EncoderModel", "transformers:T5TokenizerFast", last, 512)
+SCHNELL_TOKENS = 256  # of T5, which its authors use
 
 
 class Flux(TextNetwork):
@@ -34,8 +36,10 @@ class Flux(TextNetwork):
     def __init__(self, parts: DiffusersFolder) -> None:
         config = parts.config("transformer")
         self.guidance_input = bool(config.get("guidance_embeds"))
-        super().__init__(parts, (CLIP, T5), config.get("sample_size", SIZE))
-        if not self.guidance_input and not self.schedule.get("use_dynamic_shifting"):
+        is_schnell = not self.guidance_input and not parts.config("scheduler").get("use_dynamic_shifting")
+        t5 = replace(T5, tokens=SCHNELL_TOKENS) if is_schnell else T5
+        super().__init__(parts, (CLIP, t5), config.get("sample_size", SIZE))
+        if is_schnell:
             self.distilled = self.distilled or "it is FLUX.1 schnell"
             self._choose_sampling()
 
