@@ -31,6 +31,7 @@ LIGHT_ROOMS = [
     "images",
     "labels",
     "outputs",
+    "shards",
     "cli",
 ]
 LIGHT_FILES = [
@@ -46,6 +47,7 @@ LIGHT_FILES = [
     "compress.spec",
     "evaluation.generated_image_options",
     "datasets.known_datasets",
+    "engines.classify_job",
     "generation.generated_image",
     "generation.options",
     "generation.samplers",

@@ -313,6 +313,7 @@ def test_an_output_without_a_name_is_a_mistake_to_every_verb(nothing: str, place
         "train": ["photos"],
         "evaluate": ["photos"],
         "bench": [],
+        "gather": ["photos"],
     }
     verbs = typer.main.get_command(app).commands.items()
     assert {name for name, verb in verbs if any(each.name == "output" for each in verb.params)} == commands.keys()

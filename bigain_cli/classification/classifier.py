@@ -133,6 +133,11 @@ class Classification:
         return self.rules.most_evaluations(self._prompt_counts, planned)
 
     @property
+    def batch(self) -> int:
+        """The batch size, which can change the last digits of scores."""
+        return self._denoising.batch
+
+    @property
     def machine(self) -> str:
         """The device and the dtype, as text."""
         return f"{self.backbone.device} in {self.settings['dtype']}"

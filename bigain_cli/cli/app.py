@@ -14,12 +14,14 @@ from bigain_cli.cli.bench import bench
 from bigain_cli.cli.classify import classify
 from bigain_cli.cli.evaluate import evaluate
 from bigain_cli.cli.first_steps import START, instead_of_a_verb
+from bigain_cli.cli.gather import gather
 from bigain_cli.cli.generate import generate
 from bigain_cli.cli.inspect import inspect
 from bigain_cli.cli.listing import list_things
 from bigain_cli.cli.messages import write_line
 from bigain_cli.cli.offline import offline_option
 from bigain_cli.cli.options import PANELS
+from bigain_cli.cli.status import status
 from bigain_cli.cli.train import train
 from bigain_cli.limits import check_counts
 from bigain_cli.version import __version__
@@ -133,6 +135,8 @@ VERBS: dict[str, Callable[..., Any]] = {
     "inspect": inspect,
     "bench": bench,
     "train": train,
+    "gather": gather,
+    "status": status,
     "list": list_things,
 }
 for name, verb in VERBS.items():

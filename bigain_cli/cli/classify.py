@@ -7,12 +7,13 @@ from typing import Annotated
 import typer
 
 from bigain_cli.classification.stopping import StoppingRules, read_times
-from bigain_cli.cli import completion, options
+from bigain_cli.cli import completion, options, sharding
 from bigain_cli.cli.classify_request import ClassifyRequest
 from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.options import effort_option, input_option, label_option, more_option, output_option
 from bigain_cli.registry import DEFAULT_ERROR, DEFAULT_MODEL, OUTPUTS
 
+OTHERS = "or a flag such as --jsonl"
 SUFFIXES = {suffix: name for name, entry in OUTPUTS.items() for suffix in entry.suffixes}
 
 
@@ -91,6 +92,10 @@ def classify(
     ] = None,
     link: Annotated[bool, more_option("--link", help="Make links for --sort-into, not copies.")] = False,
     watch: Annotated[bool, output_option("--watch", help="Show a live table of the labels on stderr.")] = False,
+    shard: sharding.Shard = None,
+    workers: sharding.Workers = None,
+    engine: sharding.Engine = None,
+    shard_size: sharding.ShardSize = None,
     timing: Annotated[bool, more_option("--timing", help="Add seconds to each record of --json or --jsonl.")] = False,
     dry_run: Annotated[bool, more_option("--dry-run", help="Only count images, labels and evaluations.")] = False,
     quiet: options.Quiet = False,
@@ -104,6 +109,7 @@ def classify(
       bigain classify photos/ -r -l pets -m sd1.5 -o pets.jsonl --resume
     """
     options.check_output(output, "pets.jsonl")
+    shared = sharding.read_sharding(shard, workers, engine, shard_size)
     formats = {"json": as_json, "jsonl": as_jsonl, "csv": as_csv, "tsv": as_tsv}
     rules = StoppingRules(
         schedule, confidence, draws, budget, deadline, score, times=read_times(times), error_in=error_in
@@ -113,17 +119,23 @@ def classify(
         labels=labels, templates=tuple(template or ()), reject=reject,
         model=model, device=device, dtype=dtype, compress=options.chosen_spec(compress, merge, kv),
         rules=rules, seed=seed, batch=batch, cache=not no_cache,
-        format=options.chosen_format(formats, output, SUFFIXES, "or a flag such as --jsonl"),
+        format=sharding.PART_FORMAT if shared else options.chosen_format(formats, output, SUFFIXES, OTHERS),
         output=None if output == "-" else output, top=top, resume=resume, force=force,
         heatmap=heatmap, watch=watch, timing=timing, min_probability=min_probability, wide=wide,
-        sort_into=sort_into, link=link, raw_csv=raw_csv,
+        sort_into=sort_into, link=link, raw_csv=raw_csv, sharded=shared is not None,
     )  # fmt: skip
     request.check(quiet)
+    if shared:
+        sharding.check_folder_run(request, formats)
     messages = Messages.start(quiet, verbose)
     if dry_run:
         from bigain_cli.cli import dry_run as plan
 
         return plan.dry_run(request, messages)
+    if shared:
+        from bigain_cli.cli.sharded_classify import run_sharded
+
+        return run_sharded(request, shared, messages)
     from bigain_cli.cli.classify_run import run_request
 
     return run_request(request, messages)

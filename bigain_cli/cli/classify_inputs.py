@@ -13,27 +13,35 @@ from bigain_cli.images import Source, look_ahead
 from bigain_cli.outputs.text import counted
 
 
+class RepeatCount:
+    """Counts inputs that are named again."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def __call__(self, id: str) -> None:
+        """Count one."""
+        self._count += 1
+
+    def note(self, messages: Messages) -> None:
+        """Say how many there were."""
+        if self._count:
+            was = "was" if self._count == 1 else "were"
+            messages.note(f"{counted(self._count, 'input')} {was} named more than once; each is classified once")
+
+
 class Inputs:
     """The images of a run, listed as they are needed."""
 
     def __init__(self, request: ClassifyRequest, open_files: ExitStack) -> None:
-        self._repeats = 0
-        self.sources: Iterator[Source] = request.sources(open_files, repeated=self._repeat)
+        self.repeats = RepeatCount()
+        self.sources: Iterator[Source] = request.sources(open_files, repeated=self.repeats)
         self.all_missing = False
         if not request.resume and _can_be_listed(request):
             self.sources, any_found = look_ahead(self.sources)
             self.all_missing = not any_found
             if self.all_missing:
                 self.sources = _not_only_empty_folders([*self.sources])
-
-    def _repeat(self, id: str) -> None:
-        self._repeats += 1
-
-    def note_repeats(self, messages: Messages) -> None:
-        """Say how many inputs were named again."""
-        if self._repeats:
-            was = "was" if self._repeats == 1 else "were"
-            messages.note(f"{counted(self._repeats, 'input')} {was} named more than once; each is classified once")
 
 
 def _not_only_empty_folders(sources: list[Source]) -> Iterator[Source]:

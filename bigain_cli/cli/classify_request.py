@@ -59,11 +59,12 @@ class ClassifyRequest:
     link: bool
     raw_csv: bool = False
     cache: bool = True
+    sharded: bool = False  # whether the output is a folder of shards
 
     @property
     def can_resume(self) -> bool:
         """Whether the output is written line by line, so that it can be continued."""
-        return self.format == "jsonl" and (self.output or "").lower().endswith(IN_PLACE)
+        return self.sharded or (self.format == "jsonl" and (self.output or "").lower().endswith(IN_PLACE))
 
     @property
     def top_labels(self) -> int:
@@ -116,7 +117,7 @@ class ClassifyRequest:
 
     def check_output(self) -> None:
         """Refuse an output file that cannot or should not be written."""
-        if self.output is not None:
+        if self.output is not None and not self.sharded:
             check_target(self.output, self.force, self.resume)
         if self.sort_into is not None:
             check_sorting(self.sort_into, self.inputs, self.recursive, self.force or self.resume)

@@ -71,7 +71,7 @@ def run_request(request: ClassifyRequest, messages: Messages) -> int:
                     elif outcome.damage:
                         damaged.append(f"{outcome.id}: {outcome.damage}")
                 progress.show(outcome)
-    inputs.note_repeats(messages)
+    inputs.repeats.note(messages)
     if sorting is not None:
         messages.note(str(sorting))
     if damaged:

@@ -9,7 +9,17 @@ from bigain_cli.images.formats import suffix_of
 from bigain_cli.images.opening import held
 from bigain_cli.images.prefetch import ImageReader, LoadedImage, load_image, read_or_error
 from bigain_cli.images.rgb import center_crop, crop_and_resize
-from bigain_cli.images.sources import SUFFIXES, Images, OneImage, Source, find, look_ahead, read_paths, sources_of
+from bigain_cli.images.sources import (
+    SUFFIXES,
+    Images,
+    OneImage,
+    Source,
+    find,
+    look_ahead,
+    read_paths,
+    source_of_id,
+    sources_of,
+)
 
 __all__ = [
     "SUFFIXES",
@@ -31,6 +41,7 @@ __all__ = [
     "read_paths",
     "replaced_files",
     "sha256_of",
+    "source_of_id",
     "sources_of",
     "suffix_of",
 ]

@@ -151,6 +151,12 @@ def find(
                 repeated(source.id)
 
 
+def source_of_id(id: str, recursive: bool = False, offline: bool = False) -> Source:
+    """Return the source that `find` has given this id, as it is now."""
+    again = list(itertools.islice(find([id], recursive, None, offline), 2)) if id != "-" else []
+    return again[0] if len(again) == 1 and again[0].id == id else Source(id, path=id)
+
+
 def look_ahead(sources: Iterator[Source]) -> tuple[Iterator[Source], bool]:
     """Return all sources again, and whether any is not an error; looks no further than the first that is none."""
     seen = []

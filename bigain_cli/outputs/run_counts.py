@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from bigain_cli.classification.ranking import UNSURE, Failure, Ranking
 from bigain_cli.outputs.text import counted, spoken_time
@@ -30,6 +32,23 @@ class RunCounts:
         self.settled += outcome.settled
         self.open += not outcome.settled
         self.unsure += outcome.answer == UNSURE != outcome.label
+
+    def add_record(self, record: Mapping[str, Any]) -> None:
+        """Count a finished image by its record."""
+        if "error" in record:
+            self.failed += 1
+            return
+        settled = bool(record.get("settled"))
+        self.settled += settled
+        self.open += not settled
+        self.unsure += record.get("answer") == UNSURE != record.get("label")
+
+    def __iadd__(self, other: RunCounts) -> RunCounts:
+        self.settled += other.settled
+        self.open += other.open
+        self.failed += other.failed
+        self.unsure += other.unsure
+        return self
 
     def sentence(self, seconds: float, min_probability: float | None, earlier: int, target: str) -> str:
         """Return what the run has done, without those of an `earlier` run."""

@@ -1,0 +1,70 @@
+"""The records of a run's parts, in the order of the manifest, each checked to be the one that belongs there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from bigain_cli.errors import BigainError, UsageError
+from bigain_cli.outputs.output_format import Layout, Record
+from bigain_cli.outputs.record_checks import fingerprint_of, problem_of
+from bigain_cli.outputs.record_lines import record_lines
+from bigain_cli.outputs.text import counted
+from bigain_cli.shards.manifest import read_ids, shards
+from bigain_cli.shards.run_folder import RunFolder
+from bigain_cli.shards.run_record import RunRecord, read_record
+
+
+@dataclass(frozen=True)
+class Gathering:
+    """A run whose records can be read."""
+
+    folder: RunFolder
+    run: RunRecord
+    missing: int  # shards
+
+    @staticmethod
+    def of(folder: RunFolder, partial: bool) -> Gathering:
+        """Refuse a run that is not finished, unless what there is is enough."""
+        run = read_record(folder)
+        if run is None:
+            raise UsageError(str(folder.path), "its run has not begun: there is no run.json", "Run it first.")
+        parts, total = folder.parts(), -(-run.count // run.shard_size)
+        missing = total - len(parts & set(range(total)))
+        if missing and not partial:
+            first = next(number for number in range(total) if number not in parts)
+            why = f"{missing} of {counted(total, 'part')} missing, the first: {folder.part(first).name}"
+            raise BigainError(str(folder.path), why, "Run the same command again to finish it, or add --partial.")
+        return Gathering(folder, run, missing)
+
+    def layout(self, top: int, raw: bool) -> Layout:
+        """Return what is known before the first record."""
+        making = self.run.making
+        if making is None:
+            return Layout(top=top, raw=raw)
+        least: Any = making.settings.get("min_probability")
+        reject = bool(making.layout.get("reject"))
+        return Layout(making.labels, top, reject=reject, min_probability=least, raw=raw)
+
+    def records(self) -> Iterator[Record]:
+        """Yield all records of the parts that are there."""
+        for shard in shards(self.folder.manifest, self.run.shard_size):
+            if self.folder.is_done(shard):
+                yield from self._part(shard.number, read_ids(self.folder.manifest, shard))
+
+    def _part(self, number: int, ids: list[str]) -> Iterator[Record]:
+        """Yield the records of a part; refuse one that was edited."""
+        path = self.folder.part(number)
+        lines = [each for each in record_lines(str(path)) if each.record is not None or each.torn]
+        hint = f"Remove {path.name}, and run the same command again."
+        if len(lines) != len(ids):
+            raise BigainError(str(path), f"has {counted(len(lines), 'record')}, not {len(ids)}", hint)
+        for id, each in zip(ids, lines, strict=True):
+            record = each.record or {}
+            why = problem_of(record) or ("" if record.get("id") == id else f"not the record of {id!r}")
+            if self.run.making is not None and fingerprint_of(record) != self.run.making.settings.get("fingerprint"):
+                why = why or "made with other settings"
+            if why:
+                raise BigainError(f"{path}, line {each.number}", why, hint)
+            yield record

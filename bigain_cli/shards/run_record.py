@@ -1,0 +1,137 @@
+"""run.json: what a run is, so that every process that joins it does the same work with the same weights and versions.
+
+Its first process says how many records there are; the first that has loaded the model says with what they are made.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from bigain_cli.errors import UsageError
+from bigain_cli.json_text import read_json
+from bigain_cli.outputs.json import line
+from bigain_cli.outputs.whole_files import save_file
+from bigain_cli.shards.manifest import Manifest
+from bigain_cli.shards.run_folder import RunFolder
+
+SHARD_SIZE = 256
+HINT = "Use the same options, model and versions, or another folder for another run."
+
+
+@dataclass(frozen=True)
+class Making:
+    """With what records are made; two processes with the same make the same bytes."""
+
+    settings: Mapping[str, Any]
+    labels: tuple[str, ...]  # all that compete, "none" included
+    layout: Mapping[str, Any]  # what else decides what is in a record
+    batch: int
+    device_kind: str
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The content of run.json; before a model was loaded, nothing is known of how records are made."""
+
+    manifest: str  # its SHA-256
+    count: int
+    shard_size: int
+    making: Making | None = None
+    device_kinds: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what is written."""
+        made: dict[str, Any] = {} if self.making is None else asdict(self.making)
+        kinds = {} if self.making is None else {"device_kinds": list(self.device_kinds)}
+        known = {"manifest": self.manifest, "count": self.count, "shard_size": self.shard_size}
+        fingerprint = {"fingerprint": made["settings"].get("fingerprint")} if made else {}
+        return {**known, **fingerprint, **made, **kinds, "warnings": list(self.warnings)}
+
+
+def read_record(folder: RunFolder) -> RunRecord | None:
+    """Read run.json, if it is there."""
+    try:
+        found = read_json(folder.record.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError as problem:
+        raise UsageError(str(folder.record), "not the record of a run", "Use another folder.") from problem
+    try:
+        making = None
+        if "settings" in found:
+            names = ("settings", "layout", "batch", "device_kind", "versions")
+            making = Making(labels=tuple(found["labels"]), **{name: found[name] for name in names})
+        about = str(found["manifest"]), int(found["count"]), int(found["shard_size"])
+        return RunRecord(*about, making, tuple(found.get("device_kinds", ())), tuple(found["warnings"]))
+    except (KeyError, TypeError, ValueError) as problem:
+        raise UsageError(str(folder.record), "not the record of a run", "Use another folder.") from problem
+
+
+def begin(folder: RunFolder, manifest: Manifest, shard_size: int | None) -> RunRecord:
+    """Write down how many records a new run has, or check that of one that is continued."""
+    with folder.locked():
+        found = read_record(folder)
+        if found is None:
+            found = RunRecord(manifest.sha256, manifest.count, shard_size or SHARD_SIZE)
+            _write(folder, found)
+    if found.manifest != manifest.sha256:
+        raise UsageError(str(folder.manifest), "was changed after the run began", "Put it back, or use another folder.")
+    if shard_size not in (None, found.shard_size):
+        why = f"this run has shards of {found.shard_size}"
+        raise UsageError(f"--shard-size {shard_size}", why, "Leave the option out, or use another folder.")
+    return found
+
+
+def join(folder: RunFolder, making: Making) -> RunRecord:
+    """Write down how records are made, or refuse to make others than those that are there.
+
+    Another kind of device is a warning: the last digits of scores can differ.
+    """
+    with folder.locked():
+        found = read_record(folder)
+        if found is None:
+            raise UsageError(str(folder.path), "no run in it: there is no run.json", "Start the run anew.")
+        if found.making is None:
+            found = replace(found, making=making, device_kinds=(making.device_kind,))
+            _write(folder, found)
+        _refuse_others(folder, found.making, making)
+        if making.device_kind not in found.device_kinds:
+            kinds = (*found.device_kinds, making.device_kind)
+            warning = f"several kinds of devices ({', '.join(kinds)}): the last digits of scores can differ"
+            found = replace(found, device_kinds=kinds, warnings=(warning,))
+            _write(folder, found)
+    return found
+
+
+def _refuse_others(folder: RunFolder, there: Making | None, here: Making) -> None:
+    """Name the first thing in which this process would make other records."""
+    assert there is not None
+    before, now = (_as_read({**each.settings, **each.layout, **each.versions}) for each in (there, here))
+    names = [name for name in dict.fromkeys((*before, *now)) if before.get(name) != now.get(name)]
+    if names:
+        name = next((name for name in names if name != "fingerprint"), "")
+        if not name:
+            why = "this run has other weights, or other prompts"
+        else:
+            why = f"this run has {name} {before.get(name)!r}, and here it is {now.get(name)!r}"
+        raise UsageError(str(folder.path), why, HINT)
+    same_kind = there.device_kind == here.device_kind
+    if same_kind and there.batch != here.batch:
+        why = f"this run has batches of {there.batch}, and here they are of {here.batch}"
+        raise UsageError(str(folder.path), why, f"Add --batch {there.batch}.")
+
+
+def _as_read(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a table as it is when it is read again: with lists, not tuples."""
+    read: dict[str, Any] = json.loads(line(dict(table)))
+    return read
+
+
+def _write(folder: RunFolder, record: RunRecord) -> None:
+    text = json.dumps(record.to_dict(), ensure_ascii=False, indent=1, allow_nan=False)
+    save_file(folder.path, folder.record.name, (text + "\n").encode("utf-8", "backslashreplace"))

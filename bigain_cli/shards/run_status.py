@@ -1,0 +1,78 @@
+"""How far a run is: what its folder says, without reading its records one by one."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from bigain_cli.outputs.run_counts import RunCounts
+from bigain_cli.shards.manifest import manifest_of
+from bigain_cli.shards.run_folder import RunFolder
+from bigain_cli.shards.run_record import read_record
+from bigain_cli.shards.shard_notes import Finished, begun_shards, finished_shards
+
+WINDOW = 600.0  # seconds whose finished shards say how fast a run is
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """How far a run is."""
+
+    images: int
+    done: int  # in finished shards
+    under_way: int  # recorded in shards that are not finished
+    failed: int  # of those done
+    shards: int
+    shards_done: int
+    shards_under_way: int
+    images_per_second: float | None
+    seconds_left: float | None
+    warnings: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it for programs."""
+        numbers = {name: value for name, value in vars(self).items() if name != "warnings"}
+        return {**numbers, "warnings": list(self.warnings)}
+
+
+def status_of(folder: RunFolder, now: float | None = None) -> RunStatus:
+    """Read the status of a run."""
+    now = time.time() if now is None else now
+    run = read_record(folder)
+    count = manifest_of(folder.manifest).count if run is None else run.count
+    size = 1 if run is None else run.shard_size
+    done, counts = finished_shards(folder), RunCounts()
+    for each in done.values():
+        counts += each.counts
+    growing = {number: lines_of_journal(folder, number) for number in folder.journals() if number not in done}
+    under_way, shards = sum(growing.values()), -(-count // size) if run is not None else 0
+    speed = _images_per_second(folder, list(done.values()), growing, now)
+    left = (count - counts.images - under_way) / speed if speed else None
+    if counts.images >= count:
+        speed, left = None, 0.0
+    warnings = () if run is None else run.warnings
+    return RunStatus(
+        count, counts.images, under_way, counts.failed, shards, len(done), len(growing), speed, left, warnings
+    )
+
+
+def lines_of_journal(folder: RunFolder, number: int) -> int:
+    """Return how many records a shard has that is not finished."""
+    try:
+        return folder.journal(number).read_bytes().count(b"\n")
+    except FileNotFoundError:
+        return 0
+
+
+def _images_per_second(folder: RunFolder, done: list[Finished], growing: dict[int, int], now: float) -> float | None:
+    """Return how many images a second were recorded in the last minutes; None if there was none."""
+    recent = [each for each in done if each.at > now - WINDOW]
+    images, began = sum(each.made for each in recent), [each.at - each.seconds for each in recent]
+    begun = begun_shards(folder)
+    for number, lines in growing.items():
+        if number in begun and begun[number].at > now - WINDOW and lines > begun[number].earlier:
+            images += lines - begun[number].earlier
+            began.append(begun[number].at)
+    seconds = now - max(min(began, default=now), now - WINDOW)
+    return images / seconds if images and seconds > 0 else None

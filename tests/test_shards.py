@@ -1,0 +1,285 @@
+"""Shards: the records of many processes, put together, are those of one; what is there is never done again or lost."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import gallery, image, warm
+from hypothesis import given
+from hypothesis import strategies as st
+from stub_job import SETTINGS, StubJob, record_of, stub_run
+
+from bigain_cli.engines.this_process import run_here
+from bigain_cli.errors import BigainError, UsageError
+from bigain_cli.outputs.json import line
+from bigain_cli.outputs.locks import lock
+from bigain_cli.shards.gathering import Gathering
+from bigain_cli.shards.journal import open_journal
+from bigain_cli.shards.manifest import Shard, all_ids, decoded, encoded, read_ids, shards, write_or_compare
+from bigain_cli.shards.run_folder import RunFolder
+from bigain_cli.shards.run_record import Making, begin, join, read_record
+from bigain_cli.shards.run_status import status_of
+from bigain_cli.shards.shard_work import Piece, work
+
+COLOURS = ("-l", "red,green,blue", "-m", "colours")
+IDS = [f"{number}.png" for number in range(21)]
+
+
+def gathered(folder: RunFolder) -> bytes:
+    return b"".join(line(record) + b"\n" for record in Gathering.of(folder, partial=False).records())
+
+
+def whole(ids: list[str]) -> bytes:
+    return b"".join(line(record_of(id)) + b"\n" for id in ids)
+
+
+def run_all(folder: RunFolder, job: Any = StubJob()) -> None:  # noqa: B008 (frozen)
+    size = read_record(folder).shard_size
+    for _ in run_here(job, folder, shards(folder.manifest, size)):
+        pass
+
+
+# The manifest.
+
+
+@given(st.text())
+def test_any_id_is_one_line_and_comes_back(id: str) -> None:
+    assert encoded(id).count(b"\n") == 1 and encoded(id).endswith(b"\n") and decoded(encoded(id)) == id
+
+
+def test_ids_that_are_no_text_come_back() -> None:
+    for id in (os.fsdecode(b"\xff.png"), "a\nb.png", "a\r", '"a"', " a ", "", "\u2028"):
+        assert encoded(id).count(b"\n") == 1 and decoded(encoded(id)) == id
+
+
+@pytest.mark.parametrize("size", [1, 4, 7, 21, 100])
+def test_shards_are_every_line_once_in_order(size: int, tmp_path: Path) -> None:
+    ids = [*IDS[:20], "a\nb"]
+    manifest = write_or_compare(tmp_path / "manifest.txt", iter(ids))
+    found = list(shards(tmp_path / "manifest.txt", size))
+    assert [id for shard in found for id in read_ids(tmp_path / "manifest.txt", shard)] == ids
+    assert [shard.number for shard in found] == list(range(len(found))) and manifest.count == 21
+    assert list(all_ids(tmp_path / "manifest.txt")) == ids
+
+
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [
+        ([*IDS[:3], "other.png", *IDS[4:]], "line 4: had '3.png' when the run began, and now 'other.png'"),
+        (IDS[:-1], "line 21: had '20.png' when the run began, and now no such line"),
+        ([*IDS, "more.png"], "line 22: had no such line when the run began, and now 'more.png'"),
+    ],
+)
+def test_a_changed_manifest_is_refused_with_the_first_line_that_differs(now, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "manifest.txt"
+    first = write_or_compare(path, iter(IDS))
+    assert write_or_compare(path, iter(IDS)) == first
+    with pytest.raises(UsageError) as refused:
+        write_or_compare(path, iter(now))
+    assert said in str(refused.value)
+
+
+# A shard.
+
+
+def test_a_part_is_whole_or_absent(tmp_path: Path) -> None:
+    folder = stub_run(tmp_path / "run", IDS)
+    first = next(shards(folder.manifest, 8))
+    steps = work(folder, Piece(first), StubJob().start(0))
+    for expected in range(8):
+        while next(steps) is None:
+            assert not folder.is_done(first)
+        assert folder.journal(0).read_bytes() == whole(IDS[: expected + 1])
+    assert list(steps) == [] and folder.part(0).read_bytes() == whole(IDS[:8]) and not folder.journals()
+
+
+@pytest.mark.parametrize("torn", [b"", b'{"id": "2', b'{"id"', b"\0\0\0"])
+def test_a_shard_goes_on_where_it_was_stopped(torn: bytes, tmp_path: Path) -> None:
+    folder = stub_run(tmp_path / "run", IDS)
+    folder.journal(0).write_bytes(whole(IDS[:2]) + torn)
+    made = [record for record in work(folder, Piece(next(shards(folder.manifest, 8))), StubJob().start(0)) if record]
+    assert [record["id"] for record in made] == IDS[2:8]
+    run_all(folder)
+    assert gathered(folder) == whole(IDS)
+
+
+def test_a_journal_of_other_images_becomes_no_part(tmp_path: Path) -> None:
+    folder = stub_run(tmp_path / "run", IDS)
+    folder.journal(0).write_bytes(whole(IDS[1:3]))
+    with pytest.raises(BigainError, match=r"part-000000.jsonl, line 1: not the record that belongs there"):
+        run_all(folder)
+    assert not folder.parts()
+
+
+def test_a_shard_that_another_process_has_is_refused_after_a_while(tmp_path: Path) -> None:
+    folder = stub_run(tmp_path / "run", IDS)
+    shard = next(shards(folder.manifest, 8))
+    with open_journal(folder, shard, IDS[:8], 0), pytest.raises(UsageError, match="another bigain is writing it"):
+        list(work(folder, Piece(shard), StubJob().start(0), patience=0.1))
+
+
+def test_whoever_waits_for_a_shard_finds_it_done_and_adds_nothing(tmp_path: Path) -> None:
+    folder = stub_run(tmp_path / "run", IDS)
+    shard = next(shards(folder.manifest, 8))
+    waiting = os.open(folder.journal(0), os.O_RDWR | os.O_CREAT)  # as one that has opened it a moment before
+    list(work(folder, Piece(shard), StubJob().start(0)))
+    assert lock(waiting)
+    assert list(work(folder, Piece(shard), StubJob().start(0))) == []
+    os.close(waiting)
+    assert folder.part(0).read_bytes() == whole(IDS[:8]) and not folder.journals()
+
+
+# The run.
+
+
+@given(st.integers(1, 30), st.integers(1, 5))
+def test_shares_are_all_shards_once(size: int, of: int) -> None:
+    from bigain_cli.cli.sharded_run import _of_share
+
+    every = [Shard(number, 0, 1) for number in range(size)]
+    parts = [list(_of_share(iter(every), (number, of))) for number in range(1, of + 1)]
+    assert sorted((shard for part in parts for shard in part), key=lambda shard: shard.number) == every
+
+
+def test_another_way_to_make_records_is_refused_and_another_device_is_one_warning(tmp_path: Path) -> None:
+    folder = stub_run(tmp_path / "run", IDS)
+    making = StubJob().start(0).making
+    assert join(folder, making).warnings == ()
+    for change, said in (
+        ({"settings": {**SETTINGS, "fingerprint": "4567"}}, "other weights"),
+        ({"settings": {**SETTINGS, "model": "large"}}, "this run has model 'stub', and here it is 'large'"),
+        ({"versions": {"stub": "2"}}, "this run has stub '1', and here it is '2'"),
+        ({"batch": 16}, "batches of 8"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            join(folder, Making(**{**vars(making), **change}))
+    other = Making(**{**vars(making), "device_kind": "H200", "batch": 64})
+    for _ in range(2):
+        assert len(join(folder, other).warnings) == 1
+    assert read_record(folder).device_kinds == ("stub", "H200") and status_of(folder).warnings
+
+
+def test_another_shard_size_and_an_edited_manifest_are_refused(tmp_path: Path) -> None:
+    folder = stub_run(tmp_path / "run", IDS)
+    manifest = write_or_compare(folder.manifest, iter(IDS))
+    assert begin(folder, manifest, None).shard_size == begin(folder, manifest, 8).shard_size == 8
+    with pytest.raises(UsageError, match="this run has shards of 8"):
+        begin(folder, manifest, 9)
+    folder.manifest.write_text("a\n")
+    with pytest.raises(UsageError, match="was changed after the run began"):
+        begin(folder, write_or_compare(folder.manifest, iter(["a"])), None)
+
+
+def test_gathering_refuses_what_is_missing_or_was_edited(tmp_path: Path) -> None:
+    folder = stub_run(tmp_path / "run", IDS)
+    run_all(folder)
+    kept = folder.part(1).read_bytes()
+    folder.part(1).unlink()
+    with pytest.raises(BigainError, match=r"1 of 3 parts missing, the first: part-000001.jsonl"):
+        Gathering.of(folder, partial=False)
+    assert len(list(Gathering.of(folder, partial=True).records())) == 13
+    lines = kept.splitlines(keepends=True)
+    for edited, said in (
+        (b"".join(lines[1:]), "has 7 records, not 8"),
+        (b"".join([lines[1], *lines[1:]]), "not the record of '8.png'"),
+        (kept[:-4], "not the record of '15.png'"),
+        (kept.replace(b"0123", b"4567"), "other settings"),
+    ):
+        folder.part(1).write_bytes(edited)
+        with pytest.raises(BigainError, match=said):
+            gathered(folder)
+
+
+def test_the_status_counts_without_notes_as_with_them(tmp_path: Path) -> None:
+    folder = stub_run(tmp_path / "run", IDS)
+    assert (status_of(folder).done, status_of(folder).images_per_second) == (0, None)
+    folder.journal(0).write_bytes(whole(IDS[:3]))
+    found = status_of(folder)
+    assert (found.under_way, found.shards_under_way, found.images, found.shards) == (3, 1, 21, 3)
+    run_all(folder)
+    folder.part(2).unlink()
+    found = status_of(folder)
+    assert (found.done, found.shards_done) == (16, 2) and found.images_per_second and found.seconds_left
+    with folder.notes.open("ab") as notes:
+        notes.write(b'{"part": 0, "settled": "x"}\n[1]\n{"part": 1, "set')
+    assert status_of(folder).done == 16
+    folder.notes.unlink()
+    assert status_of(folder).done == 16
+
+
+# The command.
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photos, one of them broken, and what a plain run makes of them."""
+    folder = tmp_path_factory.mktemp("shards")
+    gallery(folder / "photos", 10)
+    (folder / "photos" / "05.png").write_bytes(b"no image")
+    image(folder / os.fsdecode(b"\xff\n.png"), turn=3)
+    (folder / "list").write_bytes(b"photos\0gone.png\0\xff\n.png\0")
+    for name in ("plain.jsonl", "plain.csv"):
+        assert warm("classify", "--files-from", "list", "-0", *COLOURS, "-o", name, cwd=folder).code == 1
+    return folder
+
+
+def test_shares_gathered_are_a_plain_run_to_the_byte(place: Path) -> None:
+    for share in ("2/2", "1/2", "2/2"):
+        done = warm(
+            "classify", "--files-from", "list", "-0", *COLOURS, "-o", "new/", "--shard", share, "--shard-size", "4",
+            cwd=place,
+        )  # fmt: skip
+        assert done.code == 1 and "Traceback" not in done.err, done.err
+    assert "4 recorded earlier → new" in done.err
+    for suffix in ("jsonl", "csv"):
+        assert warm("gather", "new", "-o", f"all.{suffix}", cwd=place).code == 0
+        assert (place / f"all.{suffix}").read_bytes() == (place / f"plain.{suffix}").read_bytes()
+    status = json.loads(warm("status", "new/", "--json", cwd=place).out)
+    assert (status["images"], status["done"], status["failed"], status["shards_done"]) == (12, 12, 2, 3)
+    assert b"12 of 12 images (100.0 %), in 3 of 3 parts" in warm("status", "new/", cwd=place).out
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("-o", "x/", "--shard", "0/4"), "--shard 0/4: is no share"),
+        (("-o", "x/", "--shard", "5/4"), "--shard 5/4: is no share"),
+        (("-o", "x/", "--shard", "1/4", "--workers", "2"), "one is a share of the work, the other all of it"),
+        (("-o", "x/", "--engine", "spark"), "--engine spark: no such engine"),
+        (("-o", "x.jsonl", "--shard", "1/4"), "-o x.jsonl: a file"),
+        (("--shard", "1/4"), "the results need a folder"),
+        (("-o", "x.jsonl", "--shard-size", "4"), "--shard-size: is about a folder"),
+        (("-o", "x/", "--shard", "1/4", "--csv"), "--csv: a folder of results"),
+        (("-o", "x/", "--shard", "1/4", "--force"), "--force: is not for a folder"),
+        (("-o", "photos/", "--shard", "1/1"), "holds other files"),
+        (("-o", "x/", "--shard", "1/1", "-"), "stdin cannot be read by several workers"),
+        (("-o", "x/", "--shard", "1/1", "https://me:secret@host/x.png"), "its password would be written"),
+    ],
+)
+def test_options_that_contradict_are_refused(options: tuple[str, ...], said: str, place: Path) -> None:
+    done = warm("classify", "photos", *COLOURS, *options, cwd=place, env={"HF_HUB_OFFLINE": "0"})
+    assert done.code == 2 and said in done.err and b"secret" not in done.out, done.err
+
+
+def test_inputs_without_any_image_are_refused(place: Path) -> None:
+    (place / "none").mkdir(exist_ok=True)
+    for name, said in (("none", "no image file in this folder"), ("gone.png", "no such file")):
+        done = warm("classify", name, *COLOURS, "-o", "empty/", "--shard", "1/1", cwd=place)
+        assert done.code == 2 and said in done.err and not (place / "empty" / "manifest.txt").exists()
+
+
+def test_other_options_are_refused_by_what_differs(place: Path) -> None:
+    command = ("classify", "photos", *COLOURS, "-o", "seeds/", "--shard", "1/1")
+    assert warm(*command, cwd=place).code == 1
+    (place / "seeds" / "part-000000.jsonl").unlink()
+    assert "this run has seed 0, and here it is 1" in warm(*command, "--seed", "1", cwd=place).err
+
+
+def test_gather_and_status_refuse_what_is_no_run(place: Path) -> None:
+    for command in (("gather", "photos", "-o", "y.csv"), ("status", "photos"), ("status", "gone")):
+        done = warm(*command, cwd=place)
+        assert done.code == 2 and "no run in it: there is no manifest.txt" in done.err
