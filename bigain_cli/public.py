@@ -41,6 +41,11 @@ from bigain_cli.inspection.inspector import Inspection as Inspection
 from bigain_cli.inspection.inspector import inspect as inspect
 from bigain_cli.labels import Label as Label
 from bigain_cli.labels import LabelSet as LabelSet
+from bigain_cli.matching.image_match import ImageMatch as ImageMatch
+from bigain_cli.matching.matcher import match as match
+from bigain_cli.matching.matcher import match_pairs as match_pairs
+from bigain_cli.matching.options import MatchOptions as MatchOptions
+from bigain_cli.matching.pair_match import PairMatch as PairMatch
 from bigain_cli.training.job import CheckpointSaved as CheckpointSaved
 from bigain_cli.training.job import ImagesHeldOut as ImagesHeldOut
 from bigain_cli.training.job import ImagesLoaded as ImagesLoaded

@@ -52,6 +52,8 @@ LIGHT_FILES = [
     "generation.options",
     "generation.samplers",
     "inspection.checks",
+    "matching.options",
+    "matching.pairs",
     "generation.zoom",
     "training.output_folder",
     "training.recipe",

@@ -18,6 +18,7 @@ from bigain_cli.cli.gather import gather
 from bigain_cli.cli.generate import generate
 from bigain_cli.cli.inspect import inspect
 from bigain_cli.cli.listing import list_things
+from bigain_cli.cli.match import match
 from bigain_cli.cli.messages import write_line
 from bigain_cli.cli.offline import offline_option
 from bigain_cli.cli.options import PANELS
@@ -132,6 +133,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "classify": classify,
     "generate": generate,
     "evaluate": evaluate,
+    "match": match,
     "inspect": inspect,
     "bench": bench,
     "train": train,
