@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,36 @@ def mixture(
     means = base.repeat(classes, 1, 1, 1) + spread * torch.randn(classes * per_class, 3, 4, 4, generator=generator)
     owner = torch.arange(classes).repeat_interleave(per_class)
     return GaussianMixture(means, owner, {k: f"class {k}" for k in range(classes)}, sigma=0.5, prediction=prediction)
+
+
+class NestedClasses(GaussianMixture):
+    """Classes of one component each, whose means lie in groups of groups: siblings are close."""
+
+    def _expected_clean(
+        self, noisy: torch.Tensor, a: torch.Tensor, s: torch.Tensor, rows: torch.Tensor
+    ) -> torch.Tensor:
+        if bool((rows == len(self.names)).any()):
+            return super()._expected_clean(noisy, a, s, rows)
+        means = self.means[rows]  # the one component: no need to weigh all
+        return means + a * self.sigma**2 / (a**2 * self.sigma**2 + s**2) * (noisy - a * means)
+
+    def sample(self, classes: torch.Tensor, seed: int = 0) -> torch.Tensor:
+        """Return an image of each class."""  # [n] -> [n c h w]
+        noise = torch.randn(len(classes), *self.latent_shape, generator=torch.Generator().manual_seed(seed))
+        return self.means[classes] + self.sigma * noise
+
+
+def nested(
+    sizes: Sequence[int] = (10, 10, 10), spreads: Sequence[float] = (0.6, 0.5, 0.4), seed: int = 0
+) -> NestedClasses:
+    """Make classes in groups of groups; each level adds a random step of its spread per pixel to the means."""
+    generator = torch.Generator().manual_seed(seed)
+    means = torch.zeros(1, 3, 4, 4)
+    for size, spread in zip(sizes, spreads, strict=True):
+        steps = torch.randn(len(means), size, 3, 4, 4, generator=generator)
+        means = (means[:, None] + spread * steps).flatten(0, 1)
+    names = {number: f"class {number}" for number in range(len(means))}
+    return NestedClasses(means, torch.arange(len(means)), names, sigma=1.0)
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,8 @@ LIGHT_FILES = [
     "training.output_folder",
     "training.recipe",
     "training.resuming",
+    "shortlist.choice",
+    "shortlist.tree_files",
 ]
 HEAVY = {"torch", "numpy", "diffusers", "transformers"}
 FAMILIES = ("unet", "dit", "sdxl", "pixart", "prx", "stable_diffusion_3", "flux", "chroma", "gaussian_mixture")

@@ -98,6 +98,9 @@ class Backbone(Protocol):
     def condition(self, prompts: Sequence[str]) -> Conditions:
         """Return embeddings or class ids; the empty prompt means no condition."""
 
+    def vectors(self, conditions: Conditions) -> Tensor:
+        """Return a vector of each condition, on the CPU in float64: what is alike for the network is near."""  # [k d]
+
     def guided(self, conditions: Conditions, guidance: float) -> Conditions:
         """Return conditions that tell a network with a guidance input its guidance; others as they are."""
 
@@ -118,6 +121,15 @@ class Backbone(Protocol):
 
     def to(self, dtype: torch.dtype) -> None:
         """Compute in another dtype from now on."""
+
+
+def mean_of_tokens(conditions: Conditions) -> Tensor:
+    """Return the mean of each text embedding's tokens, without those that only fill it up."""  # [k d]
+    tokens, mask = conditions.rows, conditions.more.get("mask")
+    if mask is None:
+        return tokens.mean(1, dtype=torch.float64).cpu()
+    weights = mask.to(tokens.device, torch.float64)[:, :, None]
+    return ((tokens * weights).sum(1) / weights.sum(1).clamp_min(1)).cpu()
 
 
 def spec_for(backbone: Backbone, spec: str | Spec) -> Spec:

@@ -6,7 +6,7 @@ In: the parts of a diffusers folder; out: the backbone contract. Must not know l
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +50,10 @@ class LabelDiT(NetworkBackbone):
         """Return class ids; the empty prompt is the class that training used for a dropped label."""
         return Conditions(torch.tensor([self.vocabulary.find(prompt) for prompt in prompts], device=self.device))
 
+    def vectors(self, conditions: Conditions) -> Tensor:
+        """Return the network's embedding of each class."""  # [k d]
+        return class_table(self.network).weight.detach()[conditions.rows].double().cpu()
+
     def noise(self, noisy: Tensor, t: Tensor, conditions: Conditions, shared: None = None) -> Tensor:
         """Return ε̂, without the learned variance."""  # [b c h w]
         with run_errors(self.name):
@@ -84,12 +88,18 @@ def load_dit(parts: DiffusersFolder) -> LabelDiT:
         raise ModelError(parts.name, f"id2label names class {max(ids)}, the network has {rows}", "Correct id2label.")
     _refuse_huge(f"{parts.name}/transformer/config.json", config)
     network = parts.network("transformer", DiTTransformer2DModel)
-    table = next(module for name, module in network.named_modules() if name.endswith("class_embedder.embedding_table"))
+    table = class_table(network)
     unconditional = rows if table.num_embeddings > rows else None
     channels = whole_number(f"{parts.name}/transformer/config.json", config, "in_channels")
     codec = ImageCodec.load(parts, channels)
     process = noise_schedule(parts.config("scheduler"), parts.device)
     return LabelDiT(parts, network, codec, process, ClassVocabulary(ids, unconditional))
+
+
+def class_table(network: nn.Module) -> nn.Embedding:
+    """Return the network's table of class embeddings."""
+    named = network.named_modules()
+    return next(cast(nn.Embedding, each) for name, each in named if name.endswith("class_embedder.embedding_table"))
 
 
 def _refuse_huge(what: str, config: dict[str, Any]) -> None:

@@ -82,6 +82,11 @@ class GaussianMixture:
         assert self.vocabulary is not None
         return Conditions(torch.tensor([self.vocabulary.find(prompt) for prompt in prompts], device=self.device))
 
+    def vectors(self, conditions: Conditions) -> Tensor:
+        """Return the mean image of each class."""  # [k d]
+        members = self._members(conditions.rows).double()
+        return (members @ self.means.flatten(1).double() / members.sum(1, keepdim=True)).cpu()
+
     def guided(self, conditions: Conditions, guidance: float) -> Conditions:
         """Return the class ids: guidance is no input."""
         return conditions

@@ -14,7 +14,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from bigain_cli.backbones.base import Conditions, described
+from bigain_cli.backbones.base import Conditions, described, mean_of_tokens
 from bigain_cli.backbones.diffusers_folder import DiffusersFolder
 from bigain_cli.backbones.latents import ImageCodec
 from bigain_cli.backbones.load_errors import run_errors
@@ -84,6 +84,10 @@ class NetworkBackbone:
         """Return the VAE's images, or the pixels."""
         with run_errors(self.name):
             return self.codec.decode(latents)
+
+    def vectors(self, conditions: Conditions) -> Tensor:
+        """Return the mean of each text embedding's tokens."""  # [k d]
+        return mean_of_tokens(conditions)
 
     def guided(self, conditions: Conditions, guidance: float) -> Conditions:
         """Return the conditions as they are: guidance is no input."""

@@ -6,6 +6,7 @@ Never prints, never exits.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from bigain_cli.backbones.base import Backbone, Conditions, spec_for
 from bigain_cli.backbones.devices import leave_float16
 from bigain_cli.backbones.distillation import warn_if_distilled
 from bigain_cli.backbones.loading import as_backbone
+from bigain_cli.classification.asking import Asking
 from bigain_cli.classification.denoising import DenoisingErrors, SharedComputation, checked_batch_size
 from bigain_cli.classification.elimination import Elimination
 from bigain_cli.classification.equal_labels import refuse_equal_labels
@@ -29,6 +31,7 @@ from bigain_cli.classification.label_prompts import Labels, as_label_set, label_
 from bigain_cli.classification.ranking import Failure, Ranking, check_min_probability
 from bigain_cli.classification.run_cost import RunCost
 from bigain_cli.classification.settings import settings_record, temperature_of
+from bigain_cli.classification.shortlists import Shortlist, chosen_shortlist
 from bigain_cli.classification.stopping import StoppingRules
 from bigain_cli.compress import Compression, Spec
 from bigain_cli.compress.patching import compressed_or_not
@@ -54,17 +57,20 @@ def classify(
     compress: str | Spec | None = None,
     maps: bool = False,
     min_probability: float | None = None,
+    shortlist: str | Shortlist | None = None,
+    tree: str | None = None,
 ) -> Iterator[Ranking | Failure]:
     """Rank the labels for each image, in the order of the images.
 
     A backbone may be given by its model's name. Without labels, the classes that the model knows are ranked; without
     `compress`, the compression is the one that suits it best. With `maps`, every ranking has `evidence`: heatmaps of
     where in the image the evidence lies. Where the best label's probability is below `min_probability`, a ranking's
-    `answer` is "unsure".
+    `answer` is "unsure". Which labels are asked of each image, a `shortlist` says: "off" for all of them, or "tree";
+    `tree` is a file of groups.
     """
     run = Classification(
         backbone, labels, templates, rules, seed, reject, batch, timing, share_prefix, compress, maps,
-        min_probability=min_probability,
+        min_probability=min_probability, shortlist=shortlist, tree=tree,
     )  # fmt: skip
     return (result for result in run.rankings(images) if result.finished)
 
@@ -90,6 +96,8 @@ class Classification:
         maps: bool = False,
         with_images: bool = False,
         min_probability: float | None = None,
+        shortlist: str | Shortlist | None = None,
+        tree: str | None = None,
     ) -> None:
         self.backbone = backbone = as_backbone(backbone)
         self.rules = (rules or StoppingRules()).for_model(backbone.score, backbone.draws, backbone.least_draws)
@@ -97,34 +105,42 @@ class Classification:
         self.competing = label_prompts(self.labels, templates, reject, backbone.vocabulary, backbone.template)
         check_min_probability(min_probability, [label.name for label in self.competing])
         self._prompt_counts = [len(label.texts) for label in self.competing]
+        ends = [*itertools.accumulate(self._prompt_counts)]
+        self._prompts = [range(end - count, end) for end, count in zip(ends, self._prompt_counts, strict=True)]
         self._empty_prompt = EmptyPrompt.find(self._prompt_counts, reject) if maps else None
         self._seed, self._timing, self._share, self._with_images = seed, timing, share_prefix, with_images or maps
         self._spec = spec_for(backbone, backbone.compress if compress is None else compress)
         self._compression: Compression | None = None
-        score = self.rules.score or DEFAULT_SCORE
-        pixel_errors = pixel_errors_of(score, backbone.patch) if maps else None
         self._timestep_range = times_of(backbone, self.rules.times)
         check_weights(backbone, self._timestep_range[1] - 1, self.rules.error_in)
         warn_if_distilled(backbone)
-        shared_computation, conditions = SharedComputation(backbone, share_prefix), self._conditions()
+        conditions = self._conditions()
         refuse_equal_labels(backbone.name, self.competing, conditions)
-        draws = 1 if self.rules.deadline is not None else SCHEDULES[self.rules.schedule].block
-        batch = checked_batch_size(batch, backbone, draws * len(conditions))
-        self._denoising = DenoisingErrors(
-            backbone, conditions, SCORES[score].absolute, batch, shared_computation, pixel_errors, self.rules.error_in
-        )
+        self._denoising = self._denoising_errors(conditions, batch, maps)
+        self._shortlist = chosen_shortlist(shortlist, tree, backbone, self.competing, conditions, reject)
         self.settings = settings_record(
-            backbone, self.competing, self.rules, seed, self._spec, templates, min_probability
-        )
+            backbone, self.competing, self.rules, seed, self._spec, templates, min_probability,
+            (self._shortlist.name, self._shortlist.identity),
+        )  # fmt: skip
         with self._compressed() as compression:
-            least = sum(self._prompt_counts) + self._denoising.shared_computation.plan_evaluations
-            self.rules.check_budget(len(self.competing), least)
+            first = [self._prompt_counts[label] for label in self._shortlist.least()]
+            self.rules.check_budget(len(first), sum(first) + self._denoising.shared_computation.plan_evaluations)
             self.report = compression.report(backbone.latent_shape[1:], conditions.text_tokens) if compression else None
             shared_computation = self._denoising.shared_computation
             self.cost = RunCost.of(backbone, conditions.text_tokens, shared_computation, self.report)
         if self.report is not None:
             self.report.warn()
             self.settings["compression"] = self.report.summary()
+
+    def _denoising_errors(self, conditions: Conditions, batch: int | None, maps: bool) -> DenoisingErrors:
+        """Return what measures errors of these conditions; the network is not compressed yet."""
+        backbone, score = self.backbone, self.rules.score or DEFAULT_SCORE
+        pixel_errors = pixel_errors_of(score, backbone.patch) if maps else None
+        draws = 1 if self.rules.deadline is not None else SCHEDULES[self.rules.schedule].block
+        batch = checked_batch_size(batch, backbone, draws * len(conditions))
+        shared = SharedComputation(backbone, self._share)
+        absolute, error_in = SCORES[score].absolute, self.rules.error_in
+        return DenoisingErrors(backbone, conditions, absolute, batch, shared, pixel_errors, error_in)
 
     @property
     def most_evaluations(self) -> int:
@@ -197,18 +213,26 @@ class Classification:
         backbone, size = self.backbone, self.backbone.latent_shape[1:]
         grid = [t * backbone.timesteps // 1000 for stage in SCHEDULES[self.rules.schedule].staged for t in stage]
         draws = Draws(self._seed, image.digest, backbone.latent_shape, self._timestep_range, grid)
-        latent, elimination = backbone.encode(image.image), self._new_elimination()
+        latent, asking = backbone.encode(image.image), self._new_asking(image.digest)
         model_input = center_crop(image.image, size) if self._with_images else None
         empty = self._empty_prompt
-        run = ImageRun(index, image.id, latent, draws, elimination, started, model_input, empty)
-        run = replace(run, damage=image.damage, sha256=image.sha256)
+        run = ImageRun(
+            index, image.id, latent, draws, asking, self._new_elimination, self._prompts, started, model_input, empty,
+            image.damage, image.sha256, with_shortlist=bool(self._shortlist.name),
+        )  # fmt: skip
         run.spent = run.seconds()
         return run
 
-    def _new_elimination(self) -> Elimination:
-        names, temperature = [label.name for label in self.competing], temperature_of(self.rules, self.backbone)
+    def _new_asking(self, digest: bytes) -> Asking:
         plan_evaluations = self._denoising.shared_computation.plan_evaluations
-        return Elimination(names, self._prompt_counts, self.rules, temperature, plan_evaluations)
+        search, at_once = self._shortlist.search(digest), not self._shortlist.name
+        return Asking(search, self._prompt_counts, self.rules, plan_evaluations, at_once)
+
+    def _new_elimination(self, labels: Sequence[int]) -> Elimination:
+        names, counts = [self.competing[label].name for label in labels], [self._prompt_counts[each] for each in labels]
+        plan_evaluations = self._denoising.shared_computation.plan_evaluations
+        temperature = temperature_of(self.rules, self.backbone)
+        return Elimination(names, counts, self.rules, temperature, plan_evaluations)
 
     def _run_round(self, running: list[ImageRun]) -> Iterator[tuple[ImageRun, Ranking | Failure]]:
         """Run the next block of draws of every image."""
@@ -237,8 +261,8 @@ class Classification:
         image_run.add_errors(errors, sums)
         seconds = image_run.took(alone=self.rules.deadline is not None) if self._timing else None
         finished = image_run.finished(self.rules.deadline)
-        ranking = image_run.elimination.ranking(image_run.id, self.settings, seconds, finished)
-        ranking = replace(ranking, gflop=self.cost.gflop(ranking.draws, ranking.evaluations))
+        ranking = image_run.ranking(self.settings, seconds, finished)
+        ranking = replace(ranking, gflop=self.cost.gflop(image_run.passes, ranking.evaluations))
         if not finished:
             return ranking
         return replace(ranking, evidence=image_run.evidence(), damage=image_run.damage, sha256=image_run.sha256)
@@ -256,7 +280,7 @@ class Classification:
         leave_float16(self.backbone)
         self._adopt_dtype()
         for image_run in running:
-            image_run.restart(self._new_elimination())
+            image_run.restart(self._new_asking(image_run.draws.digest))
 
     def _conditions(self) -> Conditions:
         labels = self.backbone.condition([text for label in self.competing for text in label.texts])

@@ -72,16 +72,22 @@ class Elimination:
         ends = np.cumsum([len(stage) for stage in self.schedule.staged])
         return next((int(end) - self.draws for end in ends if end > self.draws), 0)
 
-    def add_errors(self, errors: NDArray[np.float64], times: NDArray[np.float64] | None = None) -> None:
+    def add_errors(
+        self,
+        errors: NDArray[np.float64],
+        times: NDArray[np.float64] | None = None,
+        evaluations: int | None = None,
+    ) -> None:
         """Add a block of errors (NaN for dropped labels), and drop the labels that cannot win.
 
-        The draws' times lie between 0 and 1; without them, they are those of van der Corput's order.
+        The draws' times lie between 0 and 1; without them, they are those of van der Corput's order. A block usually
+        takes as many `evaluations` as the labels cost.
         """  # [draws labels], [draws]
         self._errors = np.concatenate([self._errors, errors])
         if times is not None:
             before = self._gap_rules.times_of(self.draws - len(errors))
             self._gap_rules = replace(self._gap_rules, times=np.concatenate([before, times]))
-        self.evaluations += len(errors) * self.cost
+        self.evaluations += len(errors) * self.cost if evaluations is None else evaluations
         losses = self._losses()
         leader = estimators.leader_of(losses, self.remaining, self._ties)
         kept = self._keep(losses, self.remaining, leader, self._gap_rules)

@@ -105,22 +105,34 @@ class HeatmapSums:
         """Add a block: the empty prompt first, then the prompts of each label."""  # [prompts h w], [draws]
         self._empty = self._empty + sums[0]
         self._errors += errors.tolist()
+        self._sums = self._with(sums, labels, costs)
+
+    def add_labels(self, sums: NDArray[np.float32], labels: Sequence[int], costs: Map) -> None:
+        """Add further labels on the draws of the first block."""
+        self._sums |= self._with(sums, labels, costs)
+
+    def _with(self, sums: NDArray[np.float32], labels: Sequence[int], costs: Map) -> dict[int, Map]:
         ends = 1 + np.cumsum(costs)
-        self._sums = {
+        return {
             label: self._sums.get(label, 0.0) + sums[end - cost : end].mean(axis=0, dtype=np.float64)
             for label, end, cost in zip(labels, ends, costs, strict=True)
         }
 
-    def evidence(self, elimination: Elimination, empty_label: int | None) -> tuple[EvidenceMap, ...]:
-        """Compare the leader with the runner-up and with the empty prompt, which may be a label itself."""
+    def evidence(
+        self, elimination: Elimination, asked: Sequence[int], empty_label: int | None
+    ) -> tuple[EvidenceMap, ...]:
+        """Compare the leader with the runner-up and with the empty prompt, which may be a label itself.
+
+        `asked` are the numbers of the labels in the elimination.
+        """
         leader, runner_up, gap = elimination.first_two()
-        found = []
+        leading, found = self._sums[asked[leader]], []
         if runner_up is not None:
-            name = None if runner_up == empty_label else elimination.labels[runner_up]
-            found.append(self._evidence_map(elimination, name, self._sums[runner_up] - self._sums[leader], gap))
-        if empty_label is None or empty_label not in (leader, runner_up):
+            name = None if asked[runner_up] == empty_label else elimination.labels[runner_up]
+            found.append(self._evidence_map(elimination, name, self._sums[asked[runner_up]] - leading, gap))
+        if empty_label is None or empty_label not in (asked[leader], None if runner_up is None else asked[runner_up]):
             gap = elimination.mean_loss(self._errors) - elimination.mean_loss_of(leader)
-            found.append(self._evidence_map(elimination, None, self._empty - self._sums[leader], gap))
+            found.append(self._evidence_map(elimination, None, self._empty - leading, gap))
         return tuple(each for each in found if np.isfinite(each.map).all())  # without maps that overflowed
 
     def _evidence_map(self, elimination: Elimination, against: str | None, summed: Map, gap: float) -> EvidenceMap:

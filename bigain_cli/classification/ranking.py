@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from bigain_cli.errors import UsageError
@@ -63,7 +63,7 @@ class RankedLabel:
 
 @dataclass(frozen=True)
 class Ranking:
-    """Every label of one image, best first, after `draws` shared draws."""
+    """Every label of one image, best first, after `draws` shared draws; with a shortlist, those that were asked."""
 
     id: str
     ranked: tuple[RankedLabel, ...]
@@ -77,6 +77,8 @@ class Ranking:
     gflop: float = 0.0  # 10⁹ operations of the network; what labels share counts once a draw
     settings: dict[str, Any] = field(default_factory=dict)
     evidence: ImageEvidence | None = field(default=None, compare=False)
+    not_asked: int | None = None  # labels that a shortlist left out; None: there was no shortlist
+    remainder: float = 0.0  # the probability that it is one of these
     damage: str = ""  # why a part of the image's pixels was made up, if it was
     sha256: str | None = field(default=None, compare=False)  # of the image's file, if it has one
 
@@ -104,7 +106,7 @@ class Ranking:
 
     @property
     def probability(self) -> float:
-        """The leader's probability; those of all labels sum to one."""
+        """The leader's probability; those of all labels, and the remainder, sum to one."""
         return self.ranked[0].probability
 
     @property
@@ -116,6 +118,11 @@ class Ranking:
     def contenders(self) -> tuple[str, ...]:
         """The leader, and the labels whose gap to it is not significant."""
         return tuple(label.label for label in self.ranked if label.is_contender)
+
+    def short_of(self, not_asked: int, remainder: float) -> Ranking:
+        """Return this ranking of the labels asked, where others were not, which share a probability of `remainder`."""
+        ranked = tuple(replace(each, probability=each.probability * (1 - remainder)) for each in self.ranked)
+        return replace(self, ranked=ranked, not_asked=not_asked, remainder=remainder)
 
     def to_dict(self, top: int | None = 5) -> dict[str, Any]:
         """Return the record with at most `top` labels (None: all)."""
@@ -133,6 +140,9 @@ class Ranking:
         if not self.settled:
             record["contenders"] = list(self.contenders)
         record["top"] = [label.to_dict() for label in self.ranked[:top]]
+        if self.not_asked is not None:
+            record["asked"], record["not_asked"] = len(self.ranked), self.not_asked
+            record["remainder"] = significant(self.remainder)
         record["draws"] = self.draws
         record["evaluations"] = self.evaluations
         if self.gflop:

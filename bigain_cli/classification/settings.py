@@ -32,8 +32,12 @@ def settings_record(
     spec: Spec,
     templates: Sequence[str],
     min_probability: float | None = None,
+    shortlist: tuple[str, str] = ("", ""),
 ) -> dict[str, Any]:
-    """Return the record's `settings`: everything that a result depends on, except the image."""
+    """Return the record's `settings`: everything that a result depends on, except the image.
+
+    `shortlist` is its name and what else it depends on; without a name, all labels are asked.
+    """
     public: dict[str, Any] = {
         "version": __version__,
         "model": backbone.name,
@@ -49,6 +53,12 @@ def settings_record(
         public["templates"] = list(templates)
     if min_probability is not None:
         public["min_probability"] = min_probability
-    hidden = {"weights": backbone.identity, "arms": [[label.name, *label.texts] for label in competing]}
+    hidden: dict[str, Any] = {
+        "weights": backbone.identity,
+        "arms": [[label.name, *label.texts] for label in competing],
+    }
+    if shortlist[0]:
+        public["shortlist"] = shortlist[0]
+        hidden["shortlist_identity"] = shortlist[1]
     text = json.dumps({**public, **hidden, "model": ""}, sort_keys=True).encode()  # the weights identify the model
     return {**public, "fingerprint": hashlib.blake2b(text, digest_size=8).hexdigest()}

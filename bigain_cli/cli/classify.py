@@ -62,6 +62,8 @@ def classify(
     schedule: options.Schedule = "race",
     score: options.Score = None,
     times: options.Times = None,
+    shortlist: options.Shortlist = None,
+    tree: options.Tree = None,
     error_in: options.ErrorIn = DEFAULT_ERROR,
     seed: Annotated[int, effort_option(metavar="N", help="Random seed of the noise draws.")] = 0,
     batch: options.Batch = None,
@@ -122,7 +124,7 @@ def classify(
         format=sharding.PART_FORMAT if shared else options.chosen_format(formats, output, SUFFIXES, OTHERS),
         output=None if output == "-" else output, top=top, resume=resume, force=force,
         heatmap=heatmap, watch=watch, timing=timing, min_probability=min_probability, wide=wide,
-        sort_into=sort_into, link=link, raw_csv=raw_csv, sharded=shared is not None,
+        sort_into=sort_into, link=link, raw_csv=raw_csv, sharded=shared is not None, shortlist=shortlist, tree=tree,
     )  # fmt: skip
     request.check(quiet)
     if shared:

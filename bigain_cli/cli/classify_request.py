@@ -22,6 +22,7 @@ from bigain_cli.outputs.output_format import require_format
 from bigain_cli.outputs.plotting import require_plotting
 from bigain_cli.outputs.whole_files import IN_PLACE, check_target
 from bigain_cli.registry import OUTPUTS
+from bigain_cli.shortlist.tree_files import check_choice
 
 Conflict = tuple[bool, str, str, str]  # whether there is one, what, why, what to try
 TABLE_TOP = 5  # labels in a table of one image
@@ -60,6 +61,8 @@ class ClassifyRequest:
     raw_csv: bool = False
     cache: bool = True
     sharded: bool = False  # whether the output is a folder of shards
+    shortlist: str | None = None
+    tree: str | None = None
 
     @property
     def can_resume(self) -> bool:
@@ -84,6 +87,7 @@ class ClassifyRequest:
         require_format(self.format, f"-o {self.output}")
         if self.heatmap is not None:
             require_plotting("--heatmap")
+        check_choice(self.shortlist, self.tree)
         check_machine(self.device, self.dtype)
         check_min_probability(self.min_probability)
 

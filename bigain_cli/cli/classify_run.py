@@ -141,6 +141,8 @@ def _start(request: ClassifyRequest, labels: LabelSet | None, messages: Messages
         maps=request.heatmap is not None or (with_images and can_map(request.rules.score or backbone.score)),
         with_images=with_images,
         min_probability=request.min_probability,
+        shortlist=request.shortlist,
+        tree=request.tree,
     )
     if labels is None:
         say_labels(run.labels, messages)

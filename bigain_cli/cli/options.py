@@ -105,6 +105,16 @@ ErrorIn = Annotated[
     str,
     more_option("--error-in", metavar="NAME", help=f"What errors are of: {', '.join(ERRORS)}."),
 ]
+Shortlist = Annotated[
+    str | None,
+    more_option(
+        "--shortlist", metavar="NAME", help="Which labels are asked: tree, or off for all.", show_default="off"
+    ),
+]
+Tree = Annotated[
+    str | None,
+    more_option("--tree", metavar="FILE", help="Groups of labels for --shortlist tree.", show_default="from the model"),
+]
 NoCache = Annotated[bool, more_option("--no-cache", help="Keep no embeddings or digests between runs, and use none.")]
 Batch = Annotated[
     int | None,
