@@ -38,7 +38,7 @@ def run_sharded(request: ClassifyRequest, sharding: Sharding, messages: Messages
         cache=cache_folder() if request.cache else None, templates=request.templates, seed=request.seed,
         reject=request.reject, compress=request.compress, batch=request.batch, timing=request.timing,
         min_probability=request.min_probability, top=request.top_labels, recursive=request.recursive,
-        offline=is_offline(),
+        offline=is_offline(), shortlist=request.shortlist, tree=request.tree,
     )  # fmt: skip
     return run_shards(folder, run, job, sharding, messages, request.min_probability)
 

@@ -30,6 +30,8 @@ class ClassifyJob:
     top: int = 5
     recursive: bool = False
     offline: bool = False
+    shortlist: str | None = None
+    tree: str | None = None
 
     def start(self, number: int) -> RecordMaker:
         """Load the model and encode the prompts; the processes of one machine have numbers, and share its GPUs."""
@@ -40,6 +42,6 @@ class ClassifyJob:
         backbone = load(self.model, device_of(self.device, number), self.dtype, self.cache)
         run = Classification(
             backbone, self.labels, self.templates, self.rules, self.seed, self.reject, self.batch, self.timing,
-            compress=self.compress, min_probability=self.min_probability,
+            compress=self.compress, min_probability=self.min_probability, shortlist=self.shortlist, tree=self.tree,
         )  # fmt: skip
         return ImageRecords(run, self.top, self.timing, self.recursive, self.offline)
