@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stub_job import SETTINGS, StubJob, record_of, stub_run
 
+from bigain_cli.cli.sharded_run import of_share
 from bigain_cli.engines.this_process import run_here
 from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.outputs.json import line
@@ -138,10 +139,8 @@ def test_whoever_waits_for_a_shard_finds_it_done_and_adds_nothing(tmp_path: Path
 
 @given(st.integers(1, 30), st.integers(1, 5))
 def test_shares_are_all_shards_once(size: int, of: int) -> None:
-    from bigain_cli.cli.sharded_run import _of_share
-
     every = [Shard(number, 0, 1) for number in range(size)]
-    parts = [list(_of_share(iter(every), (number, of))) for number in range(1, of + 1)]
+    parts = [list(of_share(iter(every), (number, of))) for number in range(1, of + 1)]
     assert sorted((shard for part in parts for shard in part), key=lambda shard: shard.number) == every
 
 

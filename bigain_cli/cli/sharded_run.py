@@ -11,14 +11,14 @@ from typing import Any
 from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.model_loading import shown_wait
 from bigain_cli.cli.progress import ProgressBar
-from bigain_cli.cli.sharding import Sharding
+from bigain_cli.cli.sharding import Sharding, prepare_ray
+from bigain_cli.cli.threads import share_threads
 from bigain_cli.outputs.run_counts import RunCounts
 from bigain_cli.outputs.text import counted
 from bigain_cli.shards.manifest import Shard, shards
 from bigain_cli.shards.run_folder import RunFolder
 from bigain_cli.shards.run_record import RunRecord
-from bigain_cli.shards.run_status import lines_of_journal
-from bigain_cli.shards.shard_notes import finished_shards
+from bigain_cli.shards.shard_notes import counts_of, finished_shards
 
 Reports = Generator[RunCounts | str, None, None]
 
@@ -27,38 +27,59 @@ def run_shards(
     folder: RunFolder, run: RunRecord, job: Any, sharding: Sharding, messages: Messages, least: float | None
 ) -> int:
     """Do what is missing of this process's share; return 1 if any image failed, else 0."""
-    share = lambda: _of_share(shards(folder.manifest, run.shard_size), sharding.share)  # noqa: E731
-    earlier, before, total = RunCounts(), 0, 0
-    done = finished_shards(folder)
-    for shard in share():
-        total += shard.count
-        if shard.number in done:
-            earlier += done[shard.number].counts
-            before += shard.count
-        else:
-            before += lines_of_journal(folder, shard.number)
-    if before:
-        messages.note(f"{folder.path}: {counted(before, 'image')} already recorded")
+    whole = _Share(folder, run, sharding)
+    earlier = whole.counts()
+    if earlier.images:
+        messages.note(f"{folder.path}: {counted(earlier.images, 'image')} already recorded")
     counts, began = RunCounts(), time.monotonic()
-    if before < total or any(not folder.is_done(shard) for shard in share()):
-        with closing(_reports(folder, job, sharding, share())) as reports, _note_on_interruption(folder, messages):
+    if not whole.is_done():
+        with closing(_reports(folder, job, sharding, whole.shards())) as reports, _noted(folder, messages):
             began = _until_ready(reports, messages)
-            with ProgressBar(messages, "classifying", "images", before) as progress:
+            with ProgressBar(messages, "classifying", "images", earlier.images) as progress:
                 for report in reports:
                     if isinstance(report, str):
                         messages.note(report)
                         continue
                     counts += report
-                    progress.show(before + counts.images, total, _note(counts, time.monotonic() - began))
+                    done = min(earlier.images + counts.images, whole.images)
+                    progress.show(done, whole.images, _note(counts, time.monotonic() - began))
+        counts = whole.counts() - earlier  # what a worker did just before it died was not reported
     failed = counts.failed + earlier.failed
     if failed:
         why = "its record says why" if failed == 1 else "their records say why"
-        messages.error(f"{failed} of {counted(before + counts.images, 'image')} failed; {why}")
-    messages.closing(counts.sentence(time.monotonic() - began, least, before, str(folder.path)))
+        messages.error(f"{failed} of {counted(whole.images, 'image')} failed; {why}")
+    messages.closing(counts.sentence(time.monotonic() - began, least, earlier.images, str(folder.path)))
     return 1 if failed else 0
 
 
-def _of_share(all_shards: Iterator[Shard], share: tuple[int, int] | None) -> Iterator[Shard]:
+class _Share:
+    """The shards of this process: all of them, or every N-th."""
+
+    def __init__(self, folder: RunFolder, run: RunRecord, sharding: Sharding) -> None:
+        self._folder, self._size, self._share = folder, run.shard_size, sharding.share
+        self.images = sum(shard.count for shard in self.shards())
+
+    def shards(self) -> Iterator[Shard]:
+        """Yield them."""
+        return of_share(shards(self._folder.manifest, self._size), self._share)
+
+    def is_done(self) -> bool:
+        """Return whether all parts are there."""
+        parts = self._folder.parts()
+        return all(shard.number in parts for shard in self.shards())
+
+    def counts(self) -> RunCounts:
+        """Return what is recorded, in parts and in journals."""
+        total, done, growing = RunCounts(), finished_shards(self._folder), self._folder.journals()
+        for shard in self.shards():
+            if shard.number in done:
+                total += done[shard.number].counts
+            elif shard.number in growing:
+                total += counts_of(self._folder.journal(shard.number))
+        return total
+
+
+def of_share(all_shards: Iterator[Shard], share: tuple[int, int] | None) -> Iterator[Shard]:
     """Yield the shards of a share: every N-th."""
     number, of = share or (1, 1)
     return itertools.islice(all_shards, number - 1, None, of)
@@ -80,7 +101,7 @@ def _until_ready(reports: Reports, messages: Messages) -> float:
 
 
 @contextmanager
-def _note_on_interruption(folder: RunFolder, messages: Messages) -> Iterator[None]:
+def _noted(folder: RunFolder, messages: Messages) -> Iterator[None]:
     """After an interruption, note how to continue."""
     try:
         yield
@@ -91,6 +112,17 @@ def _note_on_interruption(folder: RunFolder, messages: Messages) -> Iterator[Non
 
 def _reports(folder: RunFolder, job: Any, sharding: Sharding, missing: Iterator[Shard]) -> Reports:
     """Start the engine."""
-    from bigain_cli.engines.this_process import run_here
+    if sharding.share is not None:
+        from bigain_cli.engines.this_process import run_here
 
-    return run_here(job, folder, missing)
+        return run_here(job, folder, missing)
+    if sharding.on_ray:
+        prepare_ray(sharding.engine)
+        from bigain_cli.engines.ray_actors import run_on_ray
+
+        return run_on_ray(job, folder, missing, sharding.workers, sharding.engine, job.device != "cpu")
+    from bigain_cli.engines.processes import run_in_processes
+
+    workers = sharding.workers or 1
+    share_threads(workers)
+    return run_in_processes(job, folder, missing, workers)

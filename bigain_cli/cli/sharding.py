@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 from collections.abc import Mapping
@@ -64,6 +65,16 @@ def _read_share(text: str) -> tuple[int, int]:
     if not 1 <= number <= of:
         raise UsageError(f"--shard {text}", "is no share", "Shares are 1/64, 2/64, … 64/64 of the work.")
     return number, of
+
+
+def prepare_ray(engine: str) -> None:
+    """Refuse what is not installed; let Ray send no statistics and, where it is started here, write no token file."""
+    if importlib.util.find_spec("ray") is None:
+        raise UsageError(f"--engine {engine}", "Ray is not installed", "pip install 'bigain[ray]'")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # it warns of what it will do one day
+    if engine == RAY:
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 
 
 def check_folder_run(request: ClassifyRequest, formats: Mapping[str, bool]) -> None:

@@ -22,3 +22,9 @@ def use_threads(count: int | None) -> int | None:
     if count is not None:
         os.environ.update({"OMP_NUM_THREADS": str(count), "MKL_NUM_THREADS": str(count), "MKL_DYNAMIC": "FALSE"})
     return count
+
+
+def share_threads(workers: int) -> None:
+    """Let several processes share the cores, unless the user chose a number of threads."""
+    if workers > 1 and "OMP_NUM_THREADS" not in os.environ:
+        use_threads(max(1, (os.cpu_count() or 1) // workers))

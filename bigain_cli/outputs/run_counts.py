@@ -50,6 +50,11 @@ class RunCounts:
         self.unsure += other.unsure
         return self
 
+    def __sub__(self, other: RunCounts) -> RunCounts:
+        return RunCounts(
+            self.settled - other.settled, self.open - other.open, self.failed - other.failed, self.unsure - other.unsure
+        )
+
     def sentence(self, seconds: float, min_probability: float | None, earlier: int, target: str) -> str:
         """Return what the run has done, without those of an `earlier` run."""
         counts = f"{self.settled} settled, {self.open} open, {self.failed} failed"

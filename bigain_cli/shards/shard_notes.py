@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bigain_cli.json_text import read_json
@@ -51,7 +52,7 @@ def note_begun(folder: RunFolder, shard: Shard, earlier: int) -> None:
 
 def note_finished(folder: RunFolder, shard: Shard, counts: RunCounts, earlier: int, seconds: float) -> None:
     """Note that a shard is finished; the records of an earlier process are counted in the part."""
-    whole = counts_of_part(folder, shard.number) if earlier else counts
+    whole = counts_of(folder.part(shard.number)) if earlier else counts
     entry: dict[str, Any] = {"part": shard.number, "settled": whole.settled, "open": whole.open, "failed": whole.failed}
     entry |= {"unsure": whole.unsure, "made": counts.images, "seconds": round(seconds, 3), "at": round(time.time(), 3)}
     _add(folder, entry)
@@ -70,7 +71,7 @@ def finished_shards(folder: RunFolder) -> dict[int, Finished]:
     """Return what is known of every part that is there."""
     noted = dict(_noted(folder))
     parts = folder.parts()
-    return {number: noted.get(number) or Finished(counts_of_part(folder, number)) for number in sorted(parts)}
+    return {number: noted.get(number) or Finished(counts_of(folder.part(number))) for number in sorted(parts)}
 
 
 def begun_shards(folder: RunFolder) -> dict[int, Begun]:
@@ -100,10 +101,10 @@ def _is_note(found: Any) -> bool:
     return known and all(is_number(value, 0) for value in found.values())
 
 
-def counts_of_part(folder: RunFolder, number: int) -> RunCounts:
-    """Count the records of a part."""
+def counts_of(path: Path) -> RunCounts:
+    """Count the records of a part or of a journal."""
     counts = RunCounts()
-    for each in record_lines(str(folder.part(number))):
+    for each in record_lines(str(path)):
         if each.record is not None:
             counts.add_record(each.record)
     return counts

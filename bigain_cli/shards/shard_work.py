@@ -7,7 +7,7 @@ there. Must not know in which process this is, nor what else is being done.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -46,7 +46,9 @@ class Piece:
     give_up: bool = False
 
 
-def work(folder: RunFolder, piece: Piece, maker: RecordMaker, patience: float = PATIENCE) -> Iterator[Record | None]:
+def work(
+    folder: RunFolder, piece: Piece, maker: RecordMaker, patience: float = PATIENCE
+) -> Generator[Record | None, None, None]:
     """Yield each record once it is in the journal, and None after a block of work that has finished none."""
     ids = read_ids(folder.manifest, piece.shard)
     began, counts = time.monotonic(), RunCounts()

@@ -1,0 +1,145 @@
+"""Workers of one machine: the same records as one process, whoever is killed; images that kill are found and named."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import shard_kills
+from commands import gallery, start, warm
+from stub_job import StubJob, record_of, stub_run
+
+from bigain_cli.engines.assignments import IN_A_ROW, Assignments
+from bigain_cli.engines.processes import run_in_processes
+from bigain_cli.errors import BigainError, UsageError
+from bigain_cli.outputs.run_counts import RunCounts
+from bigain_cli.shards.gathering import Gathering
+from bigain_cli.shards.manifest import shards
+from bigain_cli.shards.run_folder import RunFolder
+from bigain_cli.shards.run_record import read_record
+from bigain_cli.shards.shard_work import work
+
+COLOURS = ("-l", "red,green,blue", "-m", "colours")
+IDS = [f"{number}.png" for number in range(40)]
+
+
+def run_all(folder: RunFolder, job: StubJob, workers: int = 2) -> list[RunCounts | str]:
+    return list(run_in_processes(job, folder, shards(folder.manifest, 8), workers))
+
+
+def test_workers_make_the_records_of_one_process(tmp_path: Path) -> None:
+    folder = stub_run(tmp_path / "run", IDS)
+    reports = run_all(folder, StubJob())
+    assert list(Gathering.of(folder, partial=False).records()) == [record_of(id) for id in IDS]
+    total = RunCounts()
+    for report in reports:
+        assert isinstance(report, RunCounts)
+        total += report
+    assert total.images == 40
+    assert run_all(folder, StubJob()) == []  # nothing is left, so nobody is started
+
+
+def test_what_a_worker_refuses_is_raised(tmp_path: Path) -> None:
+    folder = stub_run(tmp_path / "run", IDS)
+    run_all(folder, StubJob())
+    folder.part(3).unlink()
+    with pytest.raises(UsageError, match="other weights"):
+        run_all(folder, StubJob(fingerprint="4567"))
+
+
+@pytest.mark.slow
+def test_an_image_that_kills_its_worker_is_found_and_the_others_are_not_lost(tmp_path: Path) -> None:
+    ids = ["deadly-0", *IDS[:5], "deadly-1", *IDS[5:9]]
+    folder = stub_run(tmp_path / "run", ids)
+    run_all(folder, StubJob())
+    records = list(Gathering.of(folder, partial=False).records())
+    assert [record["id"] for record in records] == ids
+    assert [record["id"] for record in records if "error" in record] == ["deadly-0", "deadly-1"]
+
+
+# Which piece comes next, without any process.
+
+
+def deaths_until_done(folder: RunFolder, deadly: set[str]) -> tuple[int, list[int | None]]:
+    """Do all pieces; one that meets a deadly image stops there, as a worker that dies."""
+    assignments, maker = Assignments(folder, shards(folder.manifest, 8)), StubJob().start(0)
+    deaths, sizes = 0, list[int | None]()
+    while (piece := assignments.next()) is not None:
+        sizes.append(piece.most)
+        steps = work(folder, piece, maker)
+        ids = [f"{number}.png" for number in range(40)][piece.shard.number * 8 :]
+        at = len(folder.journal(piece.shard.number).read_bytes().splitlines()) if folder.journals() else 0
+        at += piece.give_up
+        dead = False
+        for record in steps:
+            if record is None and ids[at] in deadly:
+                dead = True
+                break
+            at += record is not None
+        steps.close()
+        deaths += dead
+        assignments.died(piece) if dead else assignments.ended(piece)
+    return deaths, sizes
+
+
+def test_a_deadly_shard_is_halved_until_its_image_is_alone(tmp_path: Path) -> None:
+    folder = stub_run(tmp_path / "run", IDS)
+    deaths, sizes = deaths_until_done(folder, {"5.png", "20.png"})
+    records = list(Gathering.of(folder, partial=False).records())
+    assert [record["id"] for record in records] == IDS
+    assert [record["id"] for record in records if "error" in record] == ["5.png", "20.png"]
+    assert sizes[:7] == [None] * 3 + [1] * 3 + [0]  # its first five images are in the journal, three are left
+    assert deaths <= 2 * 3 * 4
+
+
+def test_if_every_image_kills_it_is_not_the_images(tmp_path: Path) -> None:
+    folder = stub_run(tmp_path / "run", IDS)
+    with pytest.raises(BigainError, match=f"workers died on {IN_A_ROW} images in a row"):
+        deaths_until_done(folder, set(IDS))
+
+
+def test_workers_that_never_start_end_the_run(tmp_path: Path) -> None:
+    assignments = Assignments(stub_run(tmp_path / "run", IDS), iter(()))
+    assignments.start_failed("killed by signal 9")
+    assignments.started()
+    for _ in range(2):
+        assignments.start_failed("killed by signal 9")
+    with pytest.raises(BigainError, match=r"died 3 times while it loaded the model \(killed by signal 9\)"):
+        assignments.start_failed("killed by signal 9")
+
+
+# The command.
+
+
+@pytest.mark.slow
+def test_ctrl_c_loses_nothing_and_the_same_command_continues(tmp_path: Path) -> None:
+    gallery(tmp_path / "photos", 40)
+    slowly = ("--schedule", "fixed", "--draws", "48", "--shard-size", "2")
+    command = ("classify", "photos", *COLOURS, *slowly, "-o", "results/", "--workers", "2")
+    folder = RunFolder(tmp_path / "results")
+    with start(*command, cwd=tmp_path, start_new_session=True) as run:
+        until = time.monotonic() + 120
+        while time.monotonic() < until and not (folder.path.exists() and folder.parts()):
+            time.sleep(0.05)
+        os.killpg(run.pid, signal.SIGINT)  # as a terminal does
+        _, said = run.communicate(timeout=60)
+    assert run.returncode == 130, said
+    assert b"results has the results so far; the same command continues" in said and b"Traceback" not in said
+    assert len(folder.parts()) < 20 and read_record(folder).count == 40
+    done = warm(*command, cwd=tmp_path)
+    assert done.code == 0 and "already recorded" in done.err, done.err
+    plain = ("classify", "photos", *COLOURS, *slowly[:4], "-o", "plain.jsonl")
+    assert warm(*plain, cwd=tmp_path).code == warm("gather", "results", "-o", "all.jsonl", cwd=tmp_path).code == 0
+    assert (tmp_path / "all.jsonl").read_bytes() == (tmp_path / "plain.jsonl").read_bytes()
+    assert json.loads(warm("status", "results", "--json", cwd=tmp_path).out)["done"] == 40
+
+
+@pytest.mark.slow
+def test_random_kills_lose_double_and_tear_nothing(tmp_path: Path) -> None:
+    counts, problems = shard_kills.run(tmp_path, kills=12, seed=0)
+    assert problems == []
+    assert counts["driver"] and counts["worker"]
