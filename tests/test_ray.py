@@ -25,6 +25,12 @@ ray = pytest.importorskip("ray")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Ray's own
 TESTS = Path(__file__).parent
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+MODEL = os.environ.get("BIGAIN_TEST_MODEL", "colours")  # by hand larger: BIGAIN_TEST_MODEL=mini BIGAIN_TEST_IMAGES=400
+COUNT = int(os.environ.get("BIGAIN_TEST_IMAGES", "48"))
+OPTIONS = {
+    "colours": ("-l", "red,green,blue", "--schedule", "fixed", "--draws", "64"),
+    "mini": ("-l", "cat,dog", "--draws", "16"),
+}
 MEMORY = 80 << 20  # bytes of a node's object store, of which nothing is used
 
 
@@ -65,14 +71,14 @@ def cluster() -> Iterator[Any]:
 
 def start(cluster: Any, *arguments: str, cwd: Path) -> subprocess.Popen[bytes]:
     """Start the command on the cluster."""
-    variables = environment({**QUIET, "BIGAIN_MODEL": "mini"})
+    variables = environment(QUIET)
     command = [sys.executable, "-m", "bigain_cli", *arguments, "--engine", cluster.address, "--workers", "2"]
     return subprocess.Popen(command, cwd=cwd, env=variables, stderr=subprocess.PIPE)
 
 
 def wait_for(folder: RunFolder, images: int, driver: subprocess.Popen[bytes]) -> None:
     """Wait until so many images are recorded."""
-    until = time.monotonic() + 90
+    until = time.monotonic() + 240
     while time.monotonic() < until and driver.poll() is None:
         if folder.manifest.exists() and (now := status_of(folder)).done + now.under_way >= images:
             return
@@ -87,22 +93,21 @@ def place(folder: Path, count: int) -> None:
 
 
 def test_a_node_and_the_driver_are_killed_and_nothing_is_lost(cluster: Any, tmp_path: Path) -> None:
-    count = int(os.environ.get("BIGAIN_TEST_IMAGES", "48"))
-    place(tmp_path, count)
-    options = ("classify", "photos", "-m", "mini", "-l", "cat,dog", "--draws", "16")
-    sharded = (*options, "-o", "results/", "--shard-size", "8")
+    place(tmp_path, count := COUNT)
+    options = ("classify", "photos", "-m", MODEL, *OPTIONS[MODEL])
+    sharded = (*options, "-o", "results/", "--shard-size", "4")
     folder = RunFolder(tmp_path / "results")
     driver = start(cluster, *sharded, cwd=tmp_path)
     wait_for(folder, count // 6, driver)
     cluster.remove_node(cluster.nodes_for_tests.pop(0), allow_graceful=False)
     cluster.nodes_for_tests.append(cluster.add_node(num_cpus=1, object_store_memory=MEMORY))
     now = status_of(folder)
-    wait_for(folder, min(count - 8, now.done + now.under_way + count // 6), driver)
+    wait_for(folder, min(count - 12, now.done + now.under_way + count // 6), driver)
     driver.send_signal(signal.SIGKILL)
     driver.communicate()
     assert status_of(folder).done != count
     driver = start(cluster, *sharded, cwd=tmp_path)
-    _, said = driver.communicate(timeout=300)
+    _, said = driver.communicate(timeout=900)
     assert driver.returncode == 0 and b"already recorded" in said and b"Traceback" not in said, said
     assert b"pid=" not in said and b"INFO" not in said  # no worker chatter
     plain = [sys.executable, "-m", "bigain_cli", *options, "-o", "plain.jsonl"]
