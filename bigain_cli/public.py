@@ -8,6 +8,7 @@ from bigain_cli.benchmark.results import Benchmark as Benchmark
 from bigain_cli.benchmark.results import Timing as Timing
 from bigain_cli.classification.classifier import Classification as Classification
 from bigain_cli.classification.classifier import classify as classify
+from bigain_cli.classification.labeller import Labeller as Labeller
 from bigain_cli.classification.ranking import Failure as Failure
 from bigain_cli.classification.ranking import RankedLabel as RankedLabel
 from bigain_cli.classification.ranking import Ranking as Ranking

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import shard_kills
-from commands import gallery, start, warm
+from commands import gallery, image, start, warm
+from PIL import Image
 from stub_job import StubJob, record_of, stub_run
 
+from bigain_cli.classification.labeller import Labeller
 from bigain_cli.engines.assignments import IN_A_ROW, Assignments
 from bigain_cli.engines.processes import run_in_processes
 from bigain_cli.errors import BigainError, UsageError
@@ -24,6 +28,7 @@ from bigain_cli.shards.run_record import read_record
 from bigain_cli.shards.shard_work import work
 
 COLOURS = ("-l", "red,green,blue", "-m", "colours")
+CLOCK = re.compile(rb'(?<="seconds": )[\d.e-]+')
 IDS = [f"{number}.png" for number in range(40)]
 
 
@@ -140,6 +145,57 @@ def test_ctrl_c_loses_nothing_and_the_same_command_continues(tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_random_kills_lose_double_and_tear_nothing(tmp_path: Path) -> None:
-    counts, problems = shard_kills.run(tmp_path, kills=12, seed=0)
+    counts, problems = shard_kills.run(tmp_path, kills=8, seed=0)
     assert problems == []
     assert counts["driver"] and counts["worker"]
+
+
+@pytest.mark.slow
+def test_an_evaluation_over_workers_is_that_of_one_process(tmp_path: Path) -> None:
+    for number, colour in enumerate(("red", "blue")):
+        (tmp_path / "set" / colour).mkdir(parents=True)
+        for turn in range(10):
+            image(tmp_path / "set" / colour / f"{turn}.png", colour, turn + number)
+    (tmp_path / "set" / "red" / "9.png").write_bytes(b"no image")
+    command = ("evaluate", "set", "-m", "colours", "-c", "none", "--json")
+    plain = warm(*command, "--records", "records.jsonl", cwd=tmp_path)
+    shared = warm(*command, "--records", "results/", "--workers", "2", "--shard-size", "6", cwd=tmp_path)
+    assert plain.code == shared.code == 1, shared.err
+    one, other = (json.loads(CLOCK.sub(b"0", run.out)) for run in (plain, shared))
+    assert one == other and one["specs"]
+    assert warm("gather", "results", "-o", "all.jsonl", cwd=tmp_path).code == 0
+    records = [CLOCK.sub(b"0", (tmp_path / name).read_bytes()) for name in ("records.jsonl", "all.jsonl")]
+    assert records[0] == records[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--records", "x.jsonl"), "the records need a folder"),
+        (("--records", "x/", "--generate", "4"), "--generate: is not for a run over shards"),
+        (("--records", "x/", "-o", "x.html"), "a report needs the images"),
+    ],
+)
+def test_what_an_evaluation_over_workers_cannot_do_is_refused(options, said: str, tmp_path: Path) -> None:
+    done = warm("evaluate", "set", "-m", "colours", "--workers", "2", *options, cwd=tmp_path)
+    assert done.code == 2 and said in done.err, done.err
+
+
+# For pipelines of others.
+
+
+def test_a_labeller_adds_columns_and_failures_are_rows(tmp_path: Path) -> None:
+    gallery(tmp_path / "photos", 3)
+    paths = [str(tmp_path / "photos" / f"{number:02}.png") for number in range(3)]
+    labeller = Labeller("colours", "red,green,blue")
+    found = labeller({"path": np.array([*paths, "gone.png"], dtype=object), "key": np.arange(4)})
+    assert list(found["label"]) == ["red", "green", "blue", ""] and list(found["key"]) == [0, 1, 2, 3]
+    assert list(found["settled"]) == [True] * 3 + [False] and np.isnan(found["probability"][3])
+    assert list(found["error"][:3]) == [""] * 3 and "no such file" in found["error"][3]
+    data = [Path(path).read_bytes() for path in paths]
+    assert list(labeller({"bytes": np.array(data, dtype=object)})["label"]) == ["red", "green", "blue"]
+    pixels = np.stack([np.asarray(Image.open(path).convert("RGB")) for path in paths])
+    assert list(labeller({"image": pixels})["label"]) == ["red", "green", "blue"]
+    assert {name: len(column) for name, column in labeller({"path": np.array([], dtype=object)}).items()}["label"] == 0
+    with pytest.raises(UsageError, match="has the columns text, and none with images"):
+        labeller({"text": ["a"]})

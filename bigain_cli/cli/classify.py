@@ -99,6 +99,7 @@ def classify(
     engine: sharding.Engine = None,
     shard_size: sharding.ShardSize = None,
     timing: Annotated[bool, more_option("--timing", help="Add seconds to each record of --json or --jsonl.")] = False,
+    pace: sharding.Pace = None,
     dry_run: Annotated[bool, more_option("--dry-run", help="Only count images, labels and evaluations.")] = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -133,7 +134,7 @@ def classify(
     if dry_run:
         from bigain_cli.cli import dry_run as plan
 
-        return plan.dry_run(request, messages)
+        return plan.dry_run(request, messages, shared, pace)
     if shared:
         from bigain_cli.cli.sharded_classify import run_sharded
 

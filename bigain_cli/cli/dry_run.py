@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -14,12 +15,18 @@ from bigain_cli.cli.classify_labels import check_labels, choose_labels, find_mod
 from bigain_cli.cli.classify_request import ClassifyRequest
 from bigain_cli.cli.listing import hub_cache
 from bigain_cli.cli.messages import Messages
+from bigain_cli.cli.sharding import Sharding
 from bigain_cli.errors import UsageError
 from bigain_cli.outputs.output_format import encode
+from bigain_cli.outputs.text import counted, spoken_time
 from bigain_cli.outputs.whole_files import check_folder
+from bigain_cli.shards.cost_model import CostModel
+from bigain_cli.shards.run_record import SHARD_SIZE
 
 
-def dry_run(request: ClassifyRequest, messages: Messages) -> int:
+def dry_run(
+    request: ClassifyRequest, messages: Messages, sharding: Sharding | None = None, pace: float | None = None
+) -> int:
     """Print what the run would do; return 1 if an input is missing."""
     model = find_model(request)
     labels = choose_labels(request, model, messages)
@@ -50,6 +57,12 @@ def dry_run(request: ClassifyRequest, messages: Messages) -> int:
         "output": request.output or "stdout",
         "format": request.format,
     }
+    if sharding is not None:
+        size = sharding.size or SHARD_SIZE
+        plan["shards"] = {"count": -(-images // size), "size": size}
+    if pace is not None:
+        workers = sharding.sharers if sharding is not None else 1
+        plan["cost"] = CostModel(images, plan["evaluations_at_most"], pace, workers).to_dict()
     as_json = request.output is None and request.format in ("json", "jsonl")
     typer.echo(encode(json.dumps(plan, ensure_ascii=False) if as_json else _text(plan)))
     return 1 if missing else 0
@@ -64,6 +77,16 @@ def _text(plan: dict[str, Any]) -> str:
         f"evaluations  at most {plan['evaluations_at_most']}",
         f"model        {model['name']} ({model['source']}), {state}",
         f"output       {plan['output']} ({plan['format']})",
+        *_time_lines(plan),
         *(f"missing      {name!r}" for name in plan["missing"]),
     ]
     return "\n".join(lines)
+
+
+def _time_lines(plan: dict[str, Any]) -> Iterator[str]:
+    if "shards" in plan:
+        yield f"shards       {plan['shards']['count']} of {counted(plan['shards']['size'], 'image')}"
+    if cost := plan.get("cost"):
+        pace = f"{cost['evaluations_per_second']:g} evaluations/s × {counted(cost['workers'], 'worker')}"
+        speed = f"at least {cost['images_per_second_at_least']:.3g} images/s"
+        yield f"time         {pace}: {speed}, at most {spoken_time(cost['seconds_at_most'])}"

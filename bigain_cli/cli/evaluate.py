@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from bigain_cli.classification.stopping import StoppingRules, read_times
-from bigain_cli.cli import completion, options
+from bigain_cli.cli import completion, options, sharding
 from bigain_cli.cli.evaluate_request import SUFFIXES, EvaluateRequest, generated_images
 from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.options import effort_option, input_option, label_option, model_option, more_option, output_option
@@ -106,6 +106,9 @@ def evaluate(
     keep: Annotated[
         str | None, more_option(metavar="DIR", help="Folder for the images of --generate, to continue from.")
     ] = None,
+    workers: sharding.Workers = None,
+    engine: sharding.Engine = None,
+    shard_size: sharding.ShardSize = None,
     confusion: Annotated[bool, more_option("--confusion", help="Add the confusion matrix.")] = False,
     download: Annotated[bool, input_option("--download", help="Download the dataset if it is not there.")] = False,
     force: options.Force = False,
@@ -132,8 +135,13 @@ def evaluate(
         min_probability=min_probability, wide=wide,
         generate=generated_images(generate, force, generating),
     )  # fmt: skip
-    request.check()
+    shared = sharding.read_sharding(None, workers, engine, shard_size)
+    request.check(over_shards=shared is not None)
     messages = Messages.start(quiet, verbose)
+    if shared:
+        from bigain_cli.cli.sharded_evaluate import run_sharded
+
+        return run_sharded(request, shared, messages)
     from bigain_cli.cli.evaluate_run import run_request
 
     return run_request(request, messages)

@@ -66,7 +66,7 @@ class EvaluateRequest:
         """Whether tables have all columns: on request, and in a text file."""
         return self.wide or (self.output is not None and self.format != "html")
 
-    def check(self) -> None:
+    def check(self, over_shards: bool = False) -> None:
         """Refuse contradictions, files that cannot be written, and unknown devices and dtypes."""
         parse_specs(self.specs, self.against)
         keep = self.generate and self.generate.keep
@@ -74,13 +74,14 @@ class EvaluateRequest:
             raise UsageError(f"--keep {keep}", "not a folder that can be written to", "Name another.")
         if self.limit == 0:
             self._check_without_images()
-        RecordFile(self.records, self.resume, self.force)
+        if not over_shards:
+            RecordFile(self.records, self.resume, self.force)
         beside = [file_beside(name, RISK_COVERAGE) for name in self.figures]
         targets = [name for name in (self.output, *self.figures, *beside) if name is not None]
         for name in targets:
             if [*targets, self.records].count(name) > 1:
                 raise UsageError(name, "is named twice", "Name different files.")
-            check_target(name, self.replace, self.resume)
+            check_target(name, self.replace or over_shards, self.resume)
         check_machine(self.device, self.dtype)
         check_min_probability(self.min_probability)
         check_wide(self.wide, self.format)

@@ -24,18 +24,24 @@ Reports = Generator[RunCounts | str, None, None]
 
 
 def run_shards(
-    folder: RunFolder, run: RunRecord, job: Any, sharding: Sharding, messages: Messages, least: float | None
+    folder: RunFolder,
+    run: RunRecord,
+    job: Any,
+    sharding: Sharding,
+    messages: Messages,
+    least: float | None,
+    unit: str = "image",
 ) -> int:
     """Do what is missing of this process's share; return 1 if any image failed, else 0."""
     whole = _Share(folder, run, sharding)
     earlier = whole.counts()
     if earlier.images:
-        messages.note(f"{folder.path}: {counted(earlier.images, 'image')} already recorded")
+        messages.note(f"{folder.path}: {counted(earlier.images, unit)} already recorded")
     counts, began = RunCounts(), time.monotonic()
     if not whole.is_done():
         with closing(_reports(folder, job, sharding, whole.shards())) as reports, _noted(folder, messages):
             began = _until_ready(reports, messages)
-            with ProgressBar(messages, "classifying", "images", earlier.images) as progress:
+            with ProgressBar(messages, "classifying", f"{unit}s", earlier.images) as progress:
                 for report in reports:
                     if isinstance(report, str):
                         messages.note(report)
@@ -47,7 +53,7 @@ def run_shards(
     failed = counts.failed + earlier.failed
     if failed:
         why = "its record says why" if failed == 1 else "their records say why"
-        messages.error(f"{failed} of {counted(whole.images, 'image')} failed; {why}")
+        messages.error(f"{failed} of {counted(whole.images, unit)} failed; {why}")
     messages.closing(counts.sentence(time.monotonic() - began, least, earlier.images, str(folder.path)))
     return 1 if failed else 0
 

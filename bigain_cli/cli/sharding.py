@@ -25,6 +25,10 @@ ShardSize = Annotated[
     int | None,
     more_option("--shard-size", min=1, metavar="N", help="Images in a file of -o FOLDER/.", show_default="256"),
 ]
+Pace = Annotated[
+    float | None,
+    more_option("--pace", metavar="E", help="Evaluations per second of one worker, for the time that --dry-run shows."),
+]
 PROCESSES, RAY = "processes", "ray"
 PART_FORMAT = "jsonl"
 
@@ -37,6 +41,11 @@ class Sharding:
     workers: int | None
     engine: str
     size: int | None
+
+    @property
+    def sharers(self) -> int:
+        """How many workers share the work."""
+        return self.share[1] if self.share is not None else self.workers or 1
 
     @property
     def on_ray(self) -> bool:

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,6 +103,24 @@ def run_on_ray(
             pool.stop()
 
 
+def call_on_ray(function: Callable[[RunFolder], Any], folder: RunFolder, address: str, gpu: bool = True) -> Any:
+    """Call a function once, on a machine as the workers have."""
+    with _connected(address):
+        remote: Any = ray.remote
+        return ray.get(remote(**_needs(gpu))(_call).remote(function, folder, os.getcwd()))
+
+
+def _call(function: Callable[[RunFolder], Any], folder: RunFolder, directory: str) -> Any:
+    os.chdir(directory)
+    return function(folder)
+
+
+def _needs(gpu: bool) -> dict[str, int]:
+    """Return what an actor takes of a machine: a GPU, where the cluster has any, or else a core."""
+    has_gpus = gpu and ray.cluster_resources().get("GPU", 0) >= 1
+    return {"num_gpus": 1, "num_cpus": 0} if has_gpus else {"num_cpus": 1}
+
+
 @contextlib.contextmanager
 def _connected(address: str) -> Iterator[None]:
     """Connect to a cluster, or start Ray on this machine until the end of the block."""
@@ -129,8 +147,7 @@ class _Pool:
 
     def __init__(self, job: Job, folder: RunFolder, assignments: Assignments, gpu: bool) -> None:
         self._job, self._folder, self._assignments = job, folder, assignments
-        has_gpus = gpu and ray.cluster_resources().get("GPU", 0) >= 1
-        self._needs: dict[str, int] = {"num_gpus": 1, "num_cpus": 0} if has_gpus else {"num_cpus": 1}
+        self._needs = _needs(gpu)
         self._waiting: dict[Any, tuple[str, _Worker, Piece | None]] = {}
         self._workers: list[_Worker] = []
         self._notes: set[str] = set()

@@ -95,7 +95,7 @@ class EvaluationRun:
         choice: Mapping[str, Any],
         min_probability: float | None,
     ) -> None:
-        self._evaluator, self._against, self._file = evaluator, against, file
+        self.evaluator, self._against, self._file = evaluator, against, file
         self._min_probability = min_probability
         self._generation, self._choice = generation, choice
         truths = {case.id: evaluator.truth_of(case) for case in evaluator.dataset.cases}
@@ -115,22 +115,22 @@ class EvaluationRun:
     @property
     def dataset(self) -> Dataset:
         """Return the chosen images."""
-        return self._evaluator.dataset
+        return self.evaluator.dataset
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Return the names of the labels."""
-        return tuple(label.name for label in self._evaluator.labels.labels)
+        return tuple(label.name for label in self.evaluator.labels.labels)
 
     @property
     def specs(self) -> tuple[str, ...]:
         """Return the full names of the specs."""
-        return tuple(self._evaluator.specs)
+        return tuple(self.evaluator.specs)
 
     @property
     def plan(self) -> str:
         """Return what the run takes, as a phrase."""
-        return self._evaluator.plan
+        return self.evaluator.plan
 
     @property
     def generation_plan(self) -> str:
@@ -172,7 +172,7 @@ class EvaluationRun:
         if finish:
             deque(self.records, maxlen=0)
             deque(self.images, maxlen=0)
-        about, notes = self._evaluator.about(), self._evaluator.notes()
+        about, notes = self.evaluator.about(), self.evaluator.notes()
         return summarise(
             self._records, self.labels, self._against, about, notes, self._choice, self._image_quality,
             self._min_probability,
@@ -184,7 +184,7 @@ class EvaluationRun:
             yield EvaluationRecord(spec, record)
         done = {spec: frozenset(records) for spec, records in self._records.items()}
         with self._file.writer() as write:
-            for made in self._evaluator.records(done):
+            for made in self.evaluator.records(done):
                 write(made.record)
                 self._records[made.spec][made.record["id"]] = fields_for_summary(made.record)
                 yield made

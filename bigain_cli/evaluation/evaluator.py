@@ -71,7 +71,7 @@ class Evaluator:
         options: EvaluationOptions,
     ) -> None:
         check_multilabel(dataset, options.rules)
-        self._backbone, self._label_of_class, self._options = backbone, label_of_class, options
+        self.backbone, self._label_of_class, self._options = backbone, label_of_class, options
         self.dataset, self.labels = dataset, labels
         self.specs: dict[str, Spec] = {}
         self._runs: dict[str, Classification] = {}
@@ -98,7 +98,7 @@ class Evaluator:
 
     def prompts(self) -> list[str]:
         """Return the first prompt of each class's label."""
-        backbone = self._backbone
+        backbone = self.backbone
         found = label_prompts(self.labels, self._options.templates, False, backbone.vocabulary, backbone.template)
         first = {label.name: label.texts[0] for label in found}
         return [first[name] for name in self._label_of_class]
@@ -111,12 +111,21 @@ class Evaluator:
         """Return the specs' names by the fingerprint of their records."""
         return {run.settings["fingerprint"]: name for name, run in self._runs.items()}
 
+    def settings_of(self, name: str) -> dict[str, Any]:
+        """Return the settings of a spec's records."""
+        return self._runs[name].settings
+
+    @property
+    def batches(self) -> list[int]:
+        """The batch size of each spec."""
+        return [run.batch for run in self._runs.values()]
+
     def about(self) -> dict[str, Any]:
         """Return the settings that all specs share, and the machine."""
         first = next(iter(self._runs.values())).settings
         public = {key: value for key, value in first.items() if key not in SPEC_SETTINGS}
-        machine = {"device": str(self._backbone.device), "threads": torch.get_num_threads(), "torch": torch.__version__}
-        weights = {"weights": self._backbone.identity, "labels": len(self.labels.labels)}
+        machine = {"device": str(self.backbone.device), "threads": torch.get_num_threads(), "torch": torch.__version__}
+        weights = {"weights": self.backbone.identity, "labels": len(self.labels.labels)}
         return {"dataset": self.dataset.name, **public, **weights, **machine}
 
     def notes(self) -> dict[str, tuple[str, ...]]:
@@ -129,13 +138,15 @@ class Evaluator:
         done = done or {}
         cases = iter(self.dataset.cases)
         while group := tuple(itertools.islice(cases, AT_ONCE)):
-            for name, run in self._runs.items():
+            for name in self._runs:
                 recorded = done.get(name, ())
-                yield from self._classify(name, run, [case for case in group if case.id not in recorded])
+                yield from self.under(name, [case for case in group if case.id not in recorded])
 
-    def _classify(self, name: str, run: Classification, cases: Sequence[Case]) -> Iterator[EvaluationRecord]:
+    def under(self, name: str, cases: Sequence[Case]) -> Iterator[EvaluationRecord]:
+        """Yield the records of some images under the spec of this name."""
         if not cases:
             return
+        run = self._runs[name]
         results = (result for result in run.rankings(case.opened() for case in cases) if result.finished)
         for case in cases:
             result = self._asked(next(results))
@@ -171,7 +182,7 @@ class Evaluator:
     def _classification(self, spec: Spec) -> Classification:
         options = self._options
         return Classification(
-            self._backbone,
+            self.backbone,
             self.labels,
             options.templates,
             options.rules,

@@ -17,6 +17,7 @@ from typing import BinaryIO
 from bigain_cli.errors import InputError
 from bigain_cli.images.formats import HEAD, format_of
 from bigain_cli.images.sources import Source
+from bigain_cli.images.urls import is_stored
 
 LONGEST_PIPE = 1 << 28  # bytes
 _PIECE = 1 << 20  # bytes
@@ -69,6 +70,10 @@ def _data_of(source: Source) -> bytes:
     """Return the bytes of a source that is not a path: those it holds, or those behind its URL."""
     if source.url is None:
         return source.data or b""
+    if is_stored(source.url):
+        from bigain_cli.images.remote_files import read_remote
+
+        return read_remote(source.url)
     from bigain_cli.images.fetching import fetch
 
     return fetch(source.url)

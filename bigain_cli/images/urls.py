@@ -10,6 +10,7 @@ import re
 from bigain_cli.errors import InputError
 
 SCHEMES = ("http", "https")
+STORES = ("s3", "gs", "hf")  # object stores, and the hub
 DOWNLOAD = "Download it, and name the file"  # a hint
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
@@ -27,9 +28,15 @@ def without_credentials(url: str) -> str:
 def check_url(url: str, offline: bool) -> InputError | None:
     """Return why a URL is not to be fetched, if so."""
     name = without_credentials(url)
-    if not url.lower().startswith(tuple(f"{scheme}://" for scheme in SCHEMES)):
-        return InputError("unsupported-url", name, "only http:// and https:// are fetched", DOWNLOAD)
+    if not url.lower().startswith(tuple(f"{scheme}://" for scheme in (*SCHEMES, *STORES))):
+        why = "only http://, https://, s3://, gs:// and hf:// are fetched"
+        return InputError("unsupported-url", name, why, DOWNLOAD)
     if offline:
         why = "not fetched, because offline mode is on (--offline or HF_HUB_OFFLINE)"
         return InputError("offline", name, why, DOWNLOAD)
     return None
+
+
+def is_stored(url: str) -> bool:
+    """Return whether a URL is that of an object store."""
+    return url.partition("://")[0].lower() in STORES

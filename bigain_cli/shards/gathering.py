@@ -53,6 +53,17 @@ class Gathering:
             if self.folder.is_done(shard):
                 yield from self._part(shard.number, read_ids(self.folder.manifest, shard))
 
+    @property
+    def _is_evaluation(self) -> bool:
+        """Whether a line of the manifest is a spec's number and an id."""
+        return self.run.making is not None and "specs" in self.run.making.layout
+
+    @property
+    def _fingerprints(self) -> list[str]:
+        """The fingerprints that records may have: one, or one for each spec of an evaluation."""
+        making = self.run.making
+        return [] if making is None else making.layout.get("fingerprints") or [making.settings["fingerprint"]]
+
     def _part(self, number: int, ids: list[str]) -> Iterator[Record]:
         """Yield the records of a part; refuse one that was edited."""
         path = self.folder.part(number)
@@ -62,8 +73,9 @@ class Gathering:
             raise BigainError(str(path), f"has {counted(len(lines), 'record')}, not {len(ids)}", hint)
         for id, each in zip(ids, lines, strict=True):
             record = each.record or {}
-            why = problem_of(record) or ("" if record.get("id") == id else f"not the record of {id!r}")
-            if self.run.making is not None and fingerprint_of(record) != self.run.making.settings.get("fingerprint"):
+            mine = record.get("id") == (id.partition(" ")[2] if self._is_evaluation else id)
+            why = problem_of(record) or ("" if mine else f"not the record of {id!r}")
+            if self._fingerprints and fingerprint_of(record) not in self._fingerprints:
                 why = why or "made with other settings"
             if why:
                 raise BigainError(f"{path}, line {each.number}", why, hint)

@@ -1,0 +1,73 @@
+"""Runs `evaluate` over shards: the records are made by workers, and summarised once all of them are there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from bigain_cli.cli.evaluate_request import EvaluateRequest
+from bigain_cli.cli.messages import Messages
+from bigain_cli.cli.model_loading import cache_folder, shown_wait
+from bigain_cli.cli.sharded_run import run_shards
+from bigain_cli.cli.sharding import Sharding
+from bigain_cli.engines.evaluate_job import EvaluateJob, manifest_lines
+from bigain_cli.errors import UsageError
+from bigain_cli.outputs.output_format import encode
+from bigain_cli.outputs.whole_files import write_whole
+from bigain_cli.shards.manifest import write_or_compare
+from bigain_cli.shards.run_folder import RunFolder
+from bigain_cli.shards.run_record import begin
+
+
+def run_sharded(request: EvaluateRequest, sharding: Sharding, messages: Messages) -> int:
+    """Evaluate; return 1 if any image failed, else 0."""
+    _check(request)
+    folder = RunFolder.make(str(request.records))
+    with shown_wait(f"opening {request.dataset}", messages):
+        from bigain_cli.backbones.model_locations import resolve
+        from bigain_cli.backbones.unloaded_model import read_unloaded
+        from bigain_cli.cli.listing import hub_cache
+        from bigain_cli.engines.evaluation_records import chosen_ids
+
+        own = read_unloaded(resolve(request.model), hub_cache()).card.compress
+        specs = request.specs or tuple(dict.fromkeys(("none", own)))
+        ids = chosen_ids(request.dataset, request.limit, request.per_class, request.seed)
+        run = begin(folder, write_or_compare(folder.manifest, manifest_lines(ids, len(specs))), sharding.size)
+    names = ("dataset", "model", "rules", "device", "dtype", "labels", "templates", "against", "limit", "per_class")
+    options: dict[str, Any] = {name: getattr(request, name) for name in (*names, "seed", "batch", "min_probability")}
+    job = EvaluateJob(specs=specs, cache=cache_folder() if request.cache else None, **options)
+    code = run_shards(folder, run, job, sharding, messages, request.min_probability, unit="record")
+    with shown_wait("summarising", messages):
+        summary = _summary(job, folder, sharding)
+    from bigain_cli.evaluation.report import written
+
+    text = encode(written(summary, request.format, request.confusion, request.is_wide) + "\n")
+    if request.output is None:
+        typer.echo(text, nl=False)
+    else:
+        write_whole(request.output, text, force=True)
+    messages.closing(f"{summary.headline} → {request.output or request.records}")
+    return code
+
+
+def _summary(job: EvaluateJob, folder: RunFolder, sharding: Sharding) -> Any:
+    """Summarise where the workers were: there is the model, and a device as theirs."""
+    if not sharding.on_ray:
+        return job.summarise(folder)
+    from bigain_cli.engines.ray_actors import call_on_ray
+
+    return call_on_ray(job.summarise, RunFolder(folder.path.absolute()), sharding.engine, job.device != "cpu")
+
+
+def _check(request: EvaluateRequest) -> None:
+    """Refuse what a run over shards cannot do."""
+    if request.records is None or request.records.lower().endswith((".jsonl", ".ndjson")):
+        raise UsageError("--workers or --engine", "the records need a folder", "Add --records results/.")
+    others = {"--generate": request.generate, "--figure": request.figure, "--download": request.download}
+    for name, value in {**others, "--force": request.force}.items():
+        if value:
+            raise UsageError(name, "is not for a run over shards", "Leave it out.")
+    if request.format == "html":
+        why = "a report needs the images, which the workers keep"
+        raise UsageError(f"-o {request.output}", why, "Write a .md or .json file.")
