@@ -254,6 +254,17 @@ def test_json_examples_are_json() -> None:
                 json.loads(block.text)
 
 
+def test_yaml_examples_are_yaml_and_the_cluster_runs_a_command_that_exists() -> None:
+    import yaml
+
+    blocks = [block for text in PAGES.values() for block in doc_pages.blocks(text) if block.language == "yaml"]
+    (job,) = [each for each in (yaml.safe_load(block.text) for block in blocks) if each.get("kind") == "RayJob"]
+    cluster, words = job["spec"]["rayClusterSpec"], job["spec"]["entrypoint"].split()
+    check(words[1], words[2:])
+    (worker,) = cluster["workerGroupSpecs"][0]["template"]["spec"]["containers"]
+    assert worker["resources"]["limits"]["nvidia.com/gpu"] == "1" and cluster["headGroupSpec"]["rayStartParams"]
+
+
 def test_pages_do_not_depend_on_this_machine() -> None:
     for name, text in PAGES.items():
         assert os.path.expanduser("~") + "/" not in text and "/work/" not in text, name

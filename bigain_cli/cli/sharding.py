@@ -19,7 +19,7 @@ Workers = Annotated[
 ]
 Engine = Annotated[
     str | None,
-    more_option("--engine", metavar="NAME", help="processes, ray or ray://HOST:PORT.", show_default="processes"),
+    more_option("--engine", metavar="NAME", help="processes, ray, auto or ray://HOST:PORT.", show_default="processes"),
 ]
 ShardSize = Annotated[
     int | None,
@@ -29,7 +29,7 @@ Pace = Annotated[
     float | None,
     more_option("--pace", metavar="E", help="Evaluations per second of one worker, for the time that --dry-run shows."),
 ]
-PROCESSES, RAY = "processes", "ray"
+PROCESSES, RAY, AUTO = "processes", "ray", "auto"  # the last: Ray where this machine is part of a cluster already
 PART_FORMAT = "jsonl"
 
 
@@ -59,8 +59,8 @@ def read_sharding(shard: str | None, workers: int | None, engine: str | None, si
         if size is not None:
             raise UsageError("--shard-size", "is about a folder of results", "Add --shard, --workers or --engine.")
         return None
-    if engine not in (None, PROCESSES, RAY) and not re.fullmatch(r"ray://[^\s/]+:\d+|[\w.-]+:\d+", str(engine)):
-        hint = "Use processes, ray for this machine, or ray://HOST:PORT for a cluster."
+    if engine not in (None, PROCESSES, RAY, AUTO) and not re.fullmatch(r"ray://[^\s/]+:\d+|[\w.-]+:\d+", str(engine)):
+        hint = "Use processes, ray (this machine), auto (its cluster), or ray://HOST:PORT."
         raise UsageError(f"--engine {engine}", "no such engine", hint)
     if shard is not None and (workers is not None or engine is not None):
         other = "--workers" if workers is not None else "--engine"
