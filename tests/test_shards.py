@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import gallery, image, warm
+from commands import gallery, image, start, warm
 from hypothesis import given
 from hypothesis import strategies as st
 from stub_job import SETTINGS, StubJob, record_of, stub_run
@@ -20,7 +23,16 @@ from bigain_cli.outputs.json import line
 from bigain_cli.outputs.locks import lock
 from bigain_cli.shards.gathering import Gathering
 from bigain_cli.shards.journal import open_journal
-from bigain_cli.shards.manifest import Shard, all_ids, decoded, encoded, read_ids, shards, write_or_compare
+from bigain_cli.shards.manifest import (
+    Shard,
+    all_ids,
+    decoded,
+    encoded,
+    manifest_of,
+    read_ids,
+    shards,
+    write_or_compare,
+)
 from bigain_cli.shards.run_folder import RunFolder
 from bigain_cli.shards.run_record import Making, begin, join, read_record
 from bigain_cli.shards.run_status import status_of
@@ -82,6 +94,21 @@ def test_a_changed_manifest_is_refused_with_the_first_line_that_differs(now, sai
     with pytest.raises(UsageError) as refused:
         write_or_compare(path, iter(now))
     assert said in str(refused.value)
+
+
+def test_of_two_that_list_at_the_same_time_the_first_counts_and_the_other_must_agree(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.txt"
+
+    def slowly(faster: list[str]) -> Iterator[str]:
+        yield from IDS[:5]
+        write_or_compare(path, iter(faster))
+        yield from IDS[5:]
+
+    assert write_or_compare(path, slowly(IDS)) == manifest_of(path)
+    path.unlink()
+    with pytest.raises(UsageError, match="another process has listed other images at the same time"):
+        write_or_compare(path, slowly(IDS[1:]))
+    assert list(all_ids(path)) == IDS[1:] and os.listdir(tmp_path) == ["manifest.txt"]
 
 
 # A shard.
@@ -282,3 +309,35 @@ def test_gather_and_status_refuse_what_is_no_run(place: Path) -> None:
     for command in (("gather", "photos", "-o", "y.csv"), ("status", "photos"), ("status", "gone")):
         done = warm(*command, cwd=place)
         assert done.code == 2 and "no run in it: there is no manifest.txt" in done.err
+
+
+MODEL = os.environ.get("BIGAIN_TEST_MODEL", "colours")  # by hand: BIGAIN_TEST_MODEL=mini BIGAIN_TEST_IMAGES=400
+COUNT = int(os.environ.get("BIGAIN_TEST_IMAGES", "40"))
+OPTIONS = {
+    "colours": ("-l", "red,green,blue", "--schedule", "fixed", "--draws", "96"),
+    "mini": ("-l", "cat,dog", "--draws", "16"),
+}
+
+
+@pytest.mark.slow
+def test_four_processes_share_a_run_and_one_of_them_is_killed(tmp_path: Path) -> None:
+    gallery(tmp_path / "photos", COUNT)
+    options = ("classify", "photos", "-m", MODEL, *OPTIONS[MODEL])
+    shares = [(*options, "-o", "results/", "--shard-size", "3", "--shard", f"{number}/4") for number in range(1, 5)]
+    folder, until = RunFolder(tmp_path / "results"), time.monotonic() + 300
+    with ExitStack() as stack:
+        running = [stack.enter_context(start(*share, cwd=tmp_path)) for share in shares]
+        for each in running:
+            stack.callback(each.kill)
+        while time.monotonic() < until and not (folder.manifest.exists() and 1 in folder.journals()):
+            time.sleep(0.01)
+        running[1].kill()
+        for number, process in enumerate(running):
+            _, said = process.communicate(timeout=600)
+            assert process.returncode == (-9 if number == 1 else 0), said
+    assert len(folder.parts()) < -(-COUNT // 3)
+    done = warm(*shares[1], cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert warm(*options, "-o", "plain.jsonl", cwd=tmp_path).code == 0
+    assert warm("gather", "results", "-o", "all.jsonl", cwd=tmp_path).code == 0
+    assert (tmp_path / "all.jsonl").read_bytes() == (tmp_path / "plain.jsonl").read_bytes()

@@ -58,12 +58,12 @@ def test_what_a_worker_refuses_is_raised(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_an_image_that_kills_its_worker_is_found_and_the_others_are_not_lost(tmp_path: Path) -> None:
-    ids = ["deadly-0", *IDS[:5], "deadly-1", *IDS[5:9]]
-    folder = stub_run(tmp_path / "run", ids)
-    run_all(folder, StubJob())
+    ids = [*IDS[:3], "deadly", *IDS[3:8]]
+    folder = stub_run(tmp_path / "run", ids, size=2)
+    list(run_in_processes(StubJob(), folder, shards(folder.manifest, 2), 2))
     records = list(Gathering.of(folder, partial=False).records())
     assert [record["id"] for record in records] == ids
-    assert [record["id"] for record in records if "error" in record] == ["deadly-0", "deadly-1"]
+    assert [record["id"] for record in records if "error" in record] == ["deadly"]
 
 
 # Which piece comes next, without any process.

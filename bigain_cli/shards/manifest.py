@@ -17,6 +17,7 @@ from bigain_cli.outputs.renamed_file import replacing
 from bigain_cli.outputs.target_stream import WriteError
 
 _PIECE = 1 << 20  # bytes
+HINT = "Name the same images in the same order, or another folder for another run."
 SHOWN = 80  # letters of a line in a message
 
 
@@ -54,24 +55,24 @@ def write_or_compare(path: Path, ids: Iterable[str]) -> Manifest:
 
     Several processes may do so at the same time.
     """
-    if not path.exists():
-        try:
-            return _written(path, ids)
-        except WriteError as problem:
-            if not isinstance(problem.__cause__, FileExistsError):  # another process was faster
-                raise
-    return _compared(path, ids)
+    return _compared(path, ids) if path.exists() else _written(path, ids)
 
 
 def _written(path: Path, ids: Iterable[str]) -> Manifest:
-    """Write a new manifest."""
+    """Write a new manifest; if another process was faster, it must have listed the same."""
     count, digest = 0, hashlib.sha256()
-    with replacing(path.absolute(), str(path), force=False) as temporary, temporary.open("wb") as stream:
-        lines = map(encoded, ids)
-        while piece := b"".join(itertools.islice(lines, 4096)):
-            count += piece.count(b"\n")
-            digest.update(piece)
-            stream.write(piece)
+    try:
+        with replacing(path.absolute(), str(path), force=False) as temporary, temporary.open("wb") as stream:
+            lines = map(encoded, ids)
+            while piece := b"".join(itertools.islice(lines, 4096)):
+                count += piece.count(b"\n")
+                digest.update(piece)
+                stream.write(piece)
+    except WriteError as problem:
+        if not isinstance(problem.__cause__, FileExistsError):
+            raise
+        if manifest_of(path) != Manifest(count, digest.hexdigest()):
+            raise UsageError(str(path), "another process has listed other images at the same time", HINT) from problem
     return Manifest(count, digest.hexdigest())
 
 
