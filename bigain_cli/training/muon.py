@@ -43,14 +43,20 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalised(matrix: Tensor) -> Tensor:
-    """Return a matrix with the same singular vectors, whose singular values are near 1."""
+    """Return a matrix with the same singular vectors, whose singular values are near 1.
+
+    Every step multiplies by a polynomial of x xᵀ. These commute, so the steps run on the small square x xᵀ alone.
+    """
     a, b, c = QUINTIC
     is_tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if is_tall else matrix
     x = x / (x.norm() + 1e-7)
+    gram = x @ x.T
+    identity = product = torch.eye(len(x), dtype=x.dtype, device=x.device)
     for _ in range(ITERATIONS):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        factor = a * identity + b * gram + c * gram @ gram
+        product, gram = factor @ product, factor @ gram @ factor
+    x = product @ x
     return x.T if is_tall else x
 
 
