@@ -138,12 +138,14 @@ class TrainingProgress:
     of: int
     error: float
     contrast: float
+    classifier: float
     rate: float
     pace: float  # images per second since the last report
 
     def __str__(self) -> str:
-        contrast = f", contrast {self.contrast:.4f}" if self.contrast else ""
-        return f"error {self.error:.4f}{contrast}, rate {self.rate:.1e}, {self.pace:.0f} images/s"
+        losses = {"error": self.error, "contrast": self.contrast, "classifier": self.classifier}
+        computed = "".join(f"{name} {loss:.4f}, " for name, loss in losses.items() if loss)
+        return f"{computed}rate {self.rate:.1e}, {self.pace:.0f} images/s"
 
 
 @dataclass(frozen=True)

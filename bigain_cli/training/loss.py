@@ -1,4 +1,5 @@
-"""The loss of a training step: the error of ε̂ for the right label, and its contrast with those of wrong labels.
+"""The loss of a training step: the error of ε̂ for the right label, its contrast with those of wrong labels, and the
+classifier on the middle block.
 
 The loss is the mean of ln e, so that every t counts equally: the mean of e would be dominated by small t, where e is
 a hundred times larger than at large t and labels hardly matter.
@@ -8,7 +9,8 @@ label among K wrong ones on the same noise, where the logit of a label with erro
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
@@ -16,8 +18,12 @@ from torch import Tensor
 
 from bigain_cli.backbones.noise_schedule import NoiseSchedule
 from bigain_cli.classification.estimators import TINY
+from bigain_cli.training.middle_classifier import middle_of
 from bigain_cli.training.networks import TrainableBackbone
+from bigain_cli.training.noise_prediction import noise_prediction
 from bigain_cli.training.recipe import Recipe
+
+SMOOTHING = 0.1  # of the classifier's labels
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,11 @@ class Batch:
     rows: Tensor  # [b] of the prompt table
     wrong_rows: Tensor  # [b k] of other classes
     has_label: Tensor  # [b] false where the label is dropped
+    labels: Tensor  # [b]
+
+    def select(self, images: slice) -> Batch:
+        """Return some of the images."""
+        return Batch(*(getattr(self, each.name)[images] for each in fields(self)))
 
 
 def draw_batch(
@@ -41,7 +52,10 @@ def draw_batch(
     count = len(labels)
     uniform = torch.rand(4, count, device=device, generator=generator)
     exact = uniform[3].float() if device.type == "mps" else uniform[3].double()  # mps has no float64
-    t = (exact.pow(recipe.tilt) * timesteps).long()
+    times = exact.pow(recipe.tilt)
+    compared = count if recipe.learns_classifier(step) else compared_images(recipe, count)
+    times[:compared] = recipe.compare_from + times[:compared] * (recipe.compare_to - recipe.compare_from)
+    t = (times * timesteps).long()
     if recipe.flip:
         pixels = torch.where(uniform[0, :, None, None, None] < 0.5, pixels.flip(-1), pixels)
     if recipe.shift:
@@ -51,8 +65,11 @@ def draw_batch(
     has_label = uniform[1] >= recipe.drop
     rows = torch.where(has_label, trainable.rows(labels, uniform[2]), trainable.empty)
     others = _other_labels(labels, len(trainable.row_counts), recipe.contrast_labels, generator)
-    phrases = torch.rand(others.shape, device=device, generator=generator)
-    return Batch(clean, noise, t, rows, trainable.rows(others, phrases), has_label)
+    if recipe.label_entry == "late":  # one sentence of each class in a step: encoding more would take a tenth of it
+        phrases = torch.rand(len(trainable.row_counts), device=device, generator=generator)[others]
+    else:
+        phrases = torch.rand(others.shape, device=device, generator=generator)
+    return Batch(clean, noise, t, rows, trainable.rows(others, phrases), has_label, labels)
 
 
 def _other_labels(labels: Tensor, classes: int, count: int, generator: torch.Generator) -> Tensor:
@@ -79,30 +96,72 @@ def as_input(pixels: Tensor, recipe: Recipe) -> Tensor:
 
 @dataclass(frozen=True)
 class Losses:
-    """The losses of a step: `total` is minimised, the others are reported."""
+    """The losses of a step: `total` is minimised, the others are reported; 0 where there is none."""
 
     total: Tensor
     error: Tensor
     contrast: Tensor
+    classifier: Tensor
 
 
 def compute_losses(
     trainable: TrainableBackbone, batch: Batch, schedule: NoiseSchedule, recipe: Recipe, with_contrast: bool
 ) -> Losses:
-    """Return the loss, the mean error of ε̂ and the contrast term; without it, wrong labels are not run."""
-    noisy = schedule.mix(batch.clean, batch.noise, batch.t)
-    rows = batch.rows[:, None]
+    """Return the loss, the mean error of ε̂, the contrast and the classifier's loss; without contrast, wrong labels
+    are not run.
+    """  # fmt: skip
+    compared = compared_images(recipe, len(batch.t))
+    first, others = batch.select(slice(compared)), batch.select(slice(compared, None))
+    nothing = batch.noise.new_zeros(())
+    errors, logits = _run(trainable, first, schedule, with_contrast)
+    right, contrast = errors[:, 0], nothing
     if with_contrast:
+        contrast = _contrast(errors, first.has_label.float(), recipe.sharpness)
+    classifier = nothing if logits is None else _cross_entropy(logits, first.labels)
+    if len(others.t):
+        right = torch.cat([right, _run(trainable, others, schedule, False)[0][:, 0]])
+    total = _mean_log(right) + recipe.contrast * contrast + recipe.classifier * classifier
+    return Losses(total, right.mean(), contrast, classifier)
+
+
+def classifier_losses(trainable: TrainableBackbone, batch: Batch, schedule: NoiseSchedule) -> Losses:
+    """Return the loss of the classifier alone, of which no later block is run."""
+    noisy = schedule.mix(batch.clean, batch.noise, batch.t)
+    assert trainable.classifier is not None
+    loss = _cross_entropy(trainable.classifier(trainable.middle(noisy, batch.t)), batch.labels)
+    return Losses(loss, loss.new_zeros(()), loss.new_zeros(()), loss)
+
+
+def compared_images(recipe: Recipe, count: int) -> int:
+    """Return how many images of a batch, its first ones, have their labels compared."""
+    return math.ceil(recipe.compared * count) if recipe.contrast else count
+
+
+def _run(
+    trainable: TrainableBackbone, batch: Batch, schedule: NoiseSchedule, compare: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Return the errors of the right label, and of wrong ones to compare it with; and the classifier's logits."""
+    rows = batch.rows[:, None]
+    if compare:
         rows = torch.cat([rows, batch.wrong_rows], dim=1)  # [b 1+k]
-    errors = mean_square_errors(trainable(noisy, batch.t, rows), batch.noise[:, None])
-    right = errors[:, 0]
-    if not with_contrast:
-        return Losses(_mean_log(right), right.mean(), right.new_zeros(()))
-    logits = -recipe.sharpness * errors.clamp(min=TINY).log()
-    terms = F.cross_entropy(logits, torch.zeros_like(batch.t), reduction="none")
-    has_label = batch.has_label.float()
-    contrast = (terms * has_label).sum() / has_label.sum().clamp(min=1)
-    return Losses(_mean_log(right) + recipe.contrast * contrast, right.mean(), contrast)
+    predict, noisy = noise_prediction(trainable, schedule), schedule.mix(batch.clean, batch.noise, batch.t)
+    if trainable.classifier is None:
+        return mean_square_errors(predict(noisy, batch.t, rows), batch.noise[:, None]), None
+    with middle_of(trainable.network) as outputs:
+        errors = mean_square_errors(predict(noisy, batch.t, rows), batch.noise[:, None])
+    return errors, trainable.classifier(outputs[0])
+
+
+def _contrast(errors: Tensor, has_label: Tensor, sharpness: float) -> Tensor:
+    """Return the cross-entropy of the right label, the first, among all; images without a label do not count."""
+    logits = -sharpness * errors.clamp(min=TINY).log()
+    right = torch.zeros(len(errors), dtype=torch.int64, device=errors.device)
+    terms = F.cross_entropy(logits, right, reduction="none")
+    return (terms * has_label).sum() / has_label.sum().clamp(min=1)
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    return F.cross_entropy(logits, labels, label_smoothing=SMOOTHING)
 
 
 def _mean_log(errors: Tensor) -> Tensor:

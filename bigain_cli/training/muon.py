@@ -7,6 +7,7 @@ does not take: a kernel counts as the matrix from its inputs to its outputs.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ SMALLEST = 16  # rows and columns; a first or last layer of few channels is no m
 class Muon(torch.optim.Optimizer):
     """Nesterov's momentum, orthogonalised."""
 
-    def __init__(self, weights: Iterable[Tensor], lr: float, weight_decay: float) -> None:
+    def __init__(self, weights: Iterable[Tensor] | Iterable[dict[str, Any]], lr: float, weight_decay: float) -> None:
         super().__init__(weights, {"lr": lr, "weight_decay": weight_decay})
 
     @torch.no_grad()

@@ -15,6 +15,7 @@ from bigain_cli.backbones.base import repeat
 from bigain_cli.backbones.noise_schedule import NoiseSchedule, noise_schedule
 from bigain_cli.backbones.prefix_cache import run_prefix, use_cached
 from bigain_cli.backbones.vocabulary import PromptVocabulary
+from bigain_cli.training.middle_classifier import MiddleClassifier, run_to_middle
 from bigain_cli.training.recipe import Recipe
 from bigain_cli.training.tokenizer import make_tokenizer, prompts_by_class, refuse_identical_prompts
 
@@ -29,6 +30,7 @@ class TrainableBackbone(nn.Module):
     """A network, and the table of its prompts."""
 
     network: Any
+    classifier: MiddleClassifier | None
     row_counts: Tensor  # [classes] the number of rows of each class
     first_rows: Tensor  # [classes]
 
@@ -36,7 +38,16 @@ class TrainableBackbone(nn.Module):
         super().__init__()
         self.register_buffer("row_counts", row_counts, persistent=False)
         self.register_buffer("first_rows", row_counts.cumsum(0) - row_counts, persistent=False)
+        self.classifier = None
         self.empty = int(row_counts.sum())  # the row of the empty prompt
+
+    def middle(self, noisy: Tensor, t: Tensor) -> Tensor:
+        """Return the output of the middle block, where no label has reached it."""
+        raise NotImplementedError
+
+    def shared_weights(self) -> list[Tensor]:
+        """Return the weights that are trained before all others, if a part is."""
+        return []
 
     def rows(self, labels: Tensor, uniform: Tensor) -> Tensor:
         """Choose a row for each label by a number from 0 up to 1."""
@@ -63,6 +74,8 @@ class TrainableUNet(TrainableBackbone):
         self.network = UNet2DConditionModel(**unet_config(recipe))
         self.is_late = recipe.label_entry == "late"
         self.text_encoder = CLIPTextModel(text_config(self.tokenizer))
+        if recipe.classifier:
+            self.classifier = MiddleClassifier(self.network.config.block_out_channels[-1], len(prompts))
 
     def forward(self, noisy: Tensor, t: Tensor, rows: Tensor) -> Tensor:
         """Return ε̂ of each image for each of its rows; what precedes a late text runs once."""  # [b m c h w]
@@ -73,6 +86,17 @@ class TrainableUNet(TrainableBackbone):
         prefix = run_prefix(self.network, any_text, lambda: self._run(noisy, t, any_text))
         with use_cached(self.network, prefix.repeat(count)):
             return self._run(repeat(noisy, count), repeat(t, count), texts.flatten(0, 1)).unflatten(0, rows.shape)
+
+    def middle(self, noisy: Tensor, t: Tensor) -> Tensor:
+        """Return the output of the middle block, which a late label has not reached."""  # [b c h w]
+        empty = torch.full([len(noisy), 1], self.empty, device=noisy.device)
+        return run_to_middle(self.network, lambda: self._run(noisy, t, self._texts(empty).squeeze(1)))
+
+    def shared_weights(self) -> list[Tensor]:
+        """Return the weights up to the middle block, and those of the classifier on it."""
+        network = self.network
+        modules = (network.conv_in, network.time_embedding, network.down_blocks, network.mid_block, self.classifier)
+        return [weight for module in modules if module is not None for weight in module.parameters()]
 
     def _texts(self, rows: Tensor) -> Tensor:
         """Encode each row of the table once."""  # [b m] -> [b m n d]

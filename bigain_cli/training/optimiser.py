@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,20 +22,22 @@ class TrainingOptimiser:
         self._names: dict[Tensor, str] = {weight: name for name, weight in trainable.named_parameters()}
         matrices = matrices_of(trainable.network) if recipe.muon else []
         others = [weight for weight in self._names if not any(weight is matrix for matrix in matrices)]
+        shared = trainable.shared_weights() if recipe.classifier_first else []
+        fused = device.type != "mps"
         self.parts: list[torch.optim.Optimizer] = [
             torch.optim.AdamW(
-                others, lr=recipe.rate, betas=(0.9, 0.99), weight_decay=recipe.decay, fused=device.type != "mps"
+                _groups(others, shared), lr=recipe.rate, betas=(0.9, 0.99), weight_decay=recipe.decay, fused=fused
             )
         ]
         if matrices:
-            self.parts.append(Muon(matrices, recipe.muon, recipe.decay))
+            self.parts.append(Muon(_groups(matrices, shared), recipe.muon, recipe.decay))
         self._peaks = [recipe.rate, recipe.muon]
 
-    def set_rate(self, share: float) -> None:
-        """Set the rates to a share of their peaks."""
+    def set_rate(self, share: float, shared_factor: float = 1.0) -> None:
+        """Set the rates to a share of their peaks, and those of the shared part to a factor of that."""
         for part, peak in zip(self.parts, self._peaks, strict=False):
             for group in part.param_groups:
-                group["lr"] = share * peak
+                group["lr"] = share * peak * (shared_factor if group["shared"] else 1.0)
 
     def step(self, scaler: torch.amp.GradScaler) -> None:
         """Take a step."""
@@ -68,6 +71,13 @@ class TrainingOptimiser:
                 name = self._names[weight]
                 if all(f"{key}.{name}" in tensors for key in keys):
                     part.state[weight] = {key: tensors[f"{key}.{name}"].to(device, copy=True) for key in keys}
+
+
+def _groups(weights: Sequence[Tensor], shared: Sequence[Tensor]) -> list[dict[str, Any]]:
+    """Return the weights of the shared part apart from all others, as far as there are any."""
+    inside = {id(weight) for weight in shared}
+    both = ([weight for weight in weights if (id(weight) in inside) is part] for part in (False, True))
+    return [{"params": some, "shared": part} for some, part in zip(both, (False, True), strict=True) if some]
 
 
 def _weights_of(part: torch.optim.Optimizer) -> Sequence[Tensor]:

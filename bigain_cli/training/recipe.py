@@ -54,6 +54,12 @@ class Recipe:
     contrast_labels: int = _key(1, "Wrong labels in that comparison; more than there are means all")
     sharpness: float = _key(30.0, "Factor of the relative gap in that comparison; too high, and gaps shrink")
     contrast_from: float = _key(0.0, "Share of the training after which that loss starts")
+    compared: float = _key(1.0, "Share of each batch whose labels are compared")
+    compare_from: float = _key(0.0, "Labels are compared from this share of the noise schedule on")
+    compare_to: float = _key(1.0, "Labels are compared up to this share of the noise schedule")
+    classifier: float = _key(0.0, "Weight of a classifier on the middle block, for late labels; 0: none")
+    classifier_first: float = _key(0.0, "Share of the training in which only that part of the network learns, at first")
+    shared_rate: float = _key(1.0, "Factor of that part's learning rates afterwards")
     tilt: float = _key(1.0, "Exponent of the random timesteps, u^tilt: above 1, more of them have little noise")
     flip: bool = _key(True, "Mirror half of the images")
     shift: int = _key(0, "Move images by up to so many pixels in both directions")
@@ -78,9 +84,19 @@ class Recipe:
         return min(step * self.batch, self.images)
 
     def rate_at(self, step: int) -> float:
-        """Return the learning rate: a linear warm-up, times half a cosine down to zero."""
-        warmup = min(1.0, (step + 1) * self.batch / self.warmup) if self.warmup else 1.0
-        return self.rate * warmup * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+        """Return the learning rate: a linear warm-up, times half a cosine down to zero; twice if a part is first."""
+        begin, end = (0, self.first_steps) if self.learns_classifier(step) else (self.first_steps, self.steps)
+        warmup = min(1.0, (step - begin + 1) * self.batch / self.warmup) if self.warmup else 1.0
+        return self.rate * warmup * 0.5 * (1 + math.cos(math.pi * (step - begin) / (end - begin)))
+
+    @property
+    def first_steps(self) -> int:
+        """Return for how many steps the classifier is trained alone."""
+        return round(self.classifier_first * self.steps)
+
+    def learns_classifier(self, step: int) -> bool:
+        """Return whether a step trains the classifier alone."""
+        return step < self.first_steps
 
     def ema_at(self, step: int) -> float:
         """Return the decay of the average, which is smaller in the first steps."""
@@ -129,6 +145,10 @@ def load_recipe(path: str | None, given: Mapping[str, Any]) -> Recipe:
         (not recipe.contrast, "contrast_labels", "labels are not compared while contrast is 0"),
         (not recipe.contrast, "sharpness", "labels are not compared while contrast is 0"),
         (not recipe.contrast, "contrast_from", "labels are not compared while contrast is 0"),
+        (not recipe.contrast, "compared", "labels are not compared while contrast is 0"),
+        (not recipe.contrast and not recipe.classifier, "compare_from", "labels are not compared while contrast is 0"),
+        (not recipe.contrast and not recipe.classifier, "compare_to", "labels are not compared while contrast is 0"),
+        (not recipe.classifier_first, "shared_rate", "no part is trained first while classifier_first is 0"),
     ):
         value = everything[key]
         if wrong and value != getattr(Recipe, key):
@@ -187,11 +207,19 @@ def _problems(
     too_many = batch * size * size > MOST_PIXELS
     yield too_many, "batch", f"too many at once: {MOST_PIXELS // size**2} images of {size} pixels at most", "Lower it."
     yield batch > images, "batch", f"more than the {images} images of the training", "Lower it, or raise --images."
-    for key in ("rate", "sharpness", "tilt"):
+    early = arch != "unet" or entry != "late"
+    why = "the middle block of this network has seen the label"
+    yield bool(others["classifier"]) and early, "classifier", why, 'Add label_entry = "late".'
+    alone = others["classifier_first"] > 0 and not others["classifier"]
+    yield alone, "classifier_first", "there is no classifier", "Add classifier = 0.5."
+    low, high = others["compare_from"], others["compare_to"]
+    yield not 0 <= low < high <= 1, "compare_to", "must be above compare_from, and at most 1", "Raise it."
+    yield not 0 < others["compared"] <= 1, "compared", "must be above 0, up to 1", "Raise it."
+    for key in ("rate", "sharpness", "tilt", "shared_rate"):
         yield not (0 < others[key] < math.inf), key, "must be a positive number", "Raise it."
-    for key in ("decay", "contrast", "muon"):
+    for key in ("decay", "contrast", "muon", "classifier"):
         yield not (0 <= others[key] < math.inf), key, "must not be negative", "0 switches it off."
-    for key in ("ema", "drop", "contrast_from"):
+    for key in ("ema", "drop", "contrast_from", "classifier_first"):
         yield not (0 <= others[key] < 1), key, "must be from 0 up to, but not including, 1", "Lower it."
 
 

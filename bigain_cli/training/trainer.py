@@ -188,7 +188,8 @@ class _ProgressReports:
         pace = (step.number - self._step) * recipe.batch / max(self.seconds_since, 1e-9)
         self._step, self._seconds = step.number, self._training.seconds
         done = recipe.images_after(step.number)
-        return TrainingProgress(done, recipe.images, float(step.error), float(step.contrast), step.rate, pace)
+        losses = (float(loss) for loss in (step.error, step.contrast, step.classifier))
+        return TrainingProgress(done, recipe.images, *losses, step.rate, pace)
 
 
 def _validate(
@@ -252,4 +253,6 @@ def _earlier_card(job: TrainingJob) -> ModelCard:
         card = ModelCard.read(job.path)
     except ModelError:
         card = ModelCard()
-    return card if card.about.get("recipe") == job.recipe.to_dict() else ModelCard(score=SCORE)
+    if card.about.get("recipe") == job.recipe.to_dict():
+        return card
+    return ModelCard(score=SCORE, times=(job.recipe.compare_from, job.recipe.compare_to))

@@ -18,9 +18,8 @@ from bigain_cli.backbones.noise_schedule import NoiseSchedule
 from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.training.checkpoint import Checkpoint
 from bigain_cli.training.image_tensors import LabelledImages
-from bigain_cli.training.loss import compute_losses, draw_batch
+from bigain_cli.training.loss import Batch, Losses, classifier_losses, compute_losses, draw_batch
 from bigain_cli.training.networks import TrainableBackbone
-from bigain_cli.training.noise_prediction import noise_prediction
 from bigain_cli.training.optimiser import TrainingOptimiser
 from bigain_cli.training.recipe import Recipe, differences
 
@@ -36,6 +35,7 @@ class Step:
     number: int  # counted from 1
     error: Tensor
     contrast: Tensor
+    classifier: Tensor
     rate: float
 
 
@@ -133,13 +133,12 @@ class Training:
     def _take_step(self) -> Step:
         recipe = self.recipe
         rate = recipe.rate_at(self.step)
-        self.optimiser.set_rate(rate / recipe.rate)
+        self.optimiser.set_rate(rate / recipe.rate, 1.0 if recipe.learns_classifier(self.step) else recipe.shared_rate)
         index = self._batch_index()
         pixels, labels = self.pixels[index], self.labels[index]
         batch = draw_batch(pixels, labels, self.trainable, recipe, len(self.schedule), self.step)
         with self._autocast():
-            network = noise_prediction(self.trainable, self.schedule)
-            loss = compute_losses(network, batch, self.schedule, recipe, recipe.uses_contrast(self.step))
+            loss = self._losses(batch)
         self.scaler.scale(loss.total).backward()
         self.optimiser.unscale(self.scaler)
         norm = torch.nn.utils.clip_grad_norm_(self.weights, MAX_GRADIENT_NORM)
@@ -149,7 +148,13 @@ class Training:
         torch._foreach_lerp_(self.average, [weight.detach() for weight in self.weights], 1 - recipe.ema_at(self.step))
         self.step += 1
         self._check_finite(norm)
-        return Step(self.step, loss.error.detach(), loss.contrast.detach(), rate)
+        return Step(self.step, loss.error.detach(), loss.contrast.detach(), loss.classifier.detach(), rate)
+
+    def _losses(self, batch: Batch) -> Losses:
+        recipe = self.recipe
+        if recipe.learns_classifier(self.step):
+            return classifier_losses(self.trainable, batch, self.schedule)
+        return compute_losses(self.trainable, batch, self.schedule, recipe, recipe.uses_contrast(self.step))
 
     @contextmanager
     def _explain_out_of_memory(self, hint: str) -> Iterator[None]:

@@ -92,8 +92,10 @@ def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
 
 
 def test_progress_reads_as_a_line() -> None:
-    event = TrainingProgress(32, 64, error=0.5, contrast=0.25, rate=1e-3, pace=123.4)
+    event = TrainingProgress(32, 64, error=0.5, contrast=0.25, classifier=0.0, rate=1e-3, pace=123.4)
     assert str(event) == "error 0.5000, contrast 0.2500, rate 1.0e-03, 123 images/s"
+    alone = dataclasses.replace(event, error=0.0, contrast=0.0, classifier=1.5)
+    assert str(alone) == "classifier 1.5000, rate 1.0e-03, 123 images/s"
     assert str(dataclasses.replace(event, contrast=0.0)) == "error 0.5000, rate 1.0e-03, 123 images/s"
 
 
@@ -103,5 +105,6 @@ def test_a_recipe_of_a_checkpoint_is_what_it_was() -> None:
         "arch prediction size patch width depth label_entry images batch rate warmup decay ema drop muon contrast"
         " contrast_labels"
     )
-    later = "sharpness contrast_from tilt flip shift precision seed"
-    assert list(cases.recipe().to_dict()) == [*keys.split(), *later.split()]
+    compared = "sharpness contrast_from compared compare_from compare_to classifier classifier_first shared_rate"
+    later = "tilt flip shift precision seed"
+    assert list(cases.recipe().to_dict()) == [*keys.split(), *compared.split(), *later.split()]

@@ -41,10 +41,12 @@ def test_the_same_seed_gives_the_same_weights_and_another_gives_others() -> None
 
 
 LATE = {"label_entry": "late", "contrast_labels": 9, "muon": 0.02, "shift": 2}
+FIRST = {"classifier": 0.5, "classifier_first": 0.5, "shared_rate": 0.2, "compared": 0.75, "compare_to": 0.4}
 
 
 @pytest.mark.parametrize(
-    ("arch", "changes", "pauses"), [("dit", {}, range(6)), ("unet", {}, (2,)), ("unet", LATE, (2,))]
+    ("arch", "changes", "pauses"),
+    [("dit", {}, range(6)), ("unet", {}, (2,)), ("unet", LATE, (2,)), ("unet", {**LATE, **FIRST}, (2, 4))],
 )
 def test_continuing_from_any_checkpoint_ends_at_the_same_weights(
     arch: str, changes: dict[str, Any], pauses: Any, tmp_path: Any
@@ -210,11 +212,15 @@ def test_every_time_counts_alike() -> None:
     training, sample, _, wanted = sample_of("dit", 8)
 
     def loss(scale: float) -> float:
-        def network(*_: Any) -> torch.Tensor:  # an answer with errors from 1e-4 to 1 times `scale`
-            size = scale * torch.logspace(-2, 0, 8)[:, None, None, None]
-            return (sample.noise + size)[:, None]
+        class Network:  # answers with errors from 1e-4 to 1 times `scale`
+            classifier = None
 
-        return float(compute_losses(network, sample, training.schedule, wanted, False).total)  # type: ignore[arg-type]
+            def __call__(self, *_: Any) -> torch.Tensor:
+                size = scale * torch.logspace(-2, 0, 8)[:, None, None, None]
+                return (sample.noise + size)[:, None]
+
+        losses = compute_losses(Network(), sample, training.schedule, wanted, False)  # type: ignore[arg-type]
+        return float(losses.total)
 
     assert loss(1.0) - loss(0.5) == pytest.approx(math.log(4), rel=1e-4)
     assert math.isfinite(loss(0.0))
