@@ -8,6 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL.Image import Image
+from PIL.Image import new as new_image
+from torch import Tensor
 
 from bigain_cli.backbones.base import Conditions
 from bigain_cli.backbones.gaussian_mixture import GaussianMixture
@@ -39,14 +42,21 @@ class NestedClasses(GaussianMixture):
         means = self.means[rows]  # the one component: no need to weigh all
         return means + a * self.sigma**2 / (a**2 * self.sigma**2 + s**2) * (noisy - a * means)
 
-    def sample(self, classes: torch.Tensor, seed: int = 0) -> torch.Tensor:
-        """Return an image of each class."""  # [n] -> [n c h w]
+    def sample(self, classes: Tensor, seed: int = 0) -> list[tuple[str, Image]]:
+        """Make an image of each class; its pixels only hold its number, by which `encode` finds it unrounded."""
         noise = torch.randn(len(classes), *self.latent_shape, generator=torch.Generator().manual_seed(seed))
-        return self.means[classes] + self.sigma * noise
+        self._samples = self.means[classes] + self.sigma * noise  # [n c h w]
+        numbers = range(len(classes))
+        return [(str(each), new_image("RGB", (4, 4), (each % 256, each // 256, seed))) for each in numbers]
+
+    def encode(self, image: Image) -> Tensor:
+        """Return a sample."""  # [c h w]
+        low, high, _ = image.getpixel((0, 0))  # type: ignore[misc]
+        return self._samples[low + 256 * high]
 
 
 def nested(
-    sizes: Sequence[int] = (10, 10, 10), spreads: Sequence[float] = (0.6, 0.5, 0.4), seed: int = 0
+    sizes: Sequence[int] = (10, 10, 10), spreads: Sequence[float] = (0.8, 0.6, 0.5), seed: int = 0
 ) -> NestedClasses:
     """Make classes in groups of groups; each level adds a random step of its spread per pixel to the means."""
     generator = torch.Generator().manual_seed(seed)

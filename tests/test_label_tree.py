@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from oracle import nested
 
 from bigain_cli.errors import UsageError
+from bigain_cli.labels import presets, read_labels
 from bigain_cli.shortlist.label_tree import LEAF, Branch, digest_of, tree_of_groups, tree_of_vectors
-from bigain_cli.shortlist.tree_files import read_groups
+from bigain_cli.shortlist.tree_files import read_groups, shipped_trees
 
 Case = tuple[np.ndarray, list[str]]
 
@@ -108,3 +109,22 @@ def test_a_broken_file_is_refused(tmp_path: Path, text: str | bytes, why: str) -
 def test_an_unknown_tree_is_refused() -> None:
     with pytest.raises(UsageError, match="no such file"):
         read_groups("nowhere.json", ["cat", "dog"])
+
+
+def test_the_shipped_tree_has_each_label_of_its_preset_once() -> None:
+    """And names its source and licence; near classes share a group."""
+    labels = [label.name for label in read_labels("imagenet", presets()).labels]
+    document = json.loads(shipped_trees()["imagenet"].read_text())
+    assert "WordNet 3.1" in document["source"] and "Princeton University" in document["licence"]
+    tree = tree_of_groups(read_groups("imagenet", labels), np.random.default_rng(0).standard_normal((1000, 4)), labels)
+    assert sorted(tree.labels) == list(range(1000))
+    together = [{labels[each] for each in branch.labels} for branch in tree.walk() if len(branch.labels) < 100]
+    assert any({"tabby cat", "Siamese cat"} <= names and "goldfish" not in names for names in together)
+
+
+def test_a_shipped_tree_does_for_some_of_its_labels() -> None:
+    labels = [label.name for label in read_labels("imagenet100", presets()).labels]
+    known = {label.name for label in read_labels("imagenet", presets()).labels}
+    some = [label for label in labels if label in known]
+    tree = tree_of_groups(read_groups("imagenet", some), np.eye(len(some)), some)
+    assert len(some) > 50 and sorted(tree.labels) == list(range(len(some)))

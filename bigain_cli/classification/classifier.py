@@ -6,7 +6,6 @@ Never prints, never exits.
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,18 +25,20 @@ from bigain_cli.classification.elimination import Elimination
 from bigain_cli.classification.equal_labels import refuse_equal_labels
 from bigain_cli.classification.error_weights import check_weights, times_of
 from bigain_cli.classification.heatmaps import pixel_errors_of
-from bigain_cli.classification.image_run import EmptyPrompt, ImageRun, OrderedResults
+from bigain_cli.classification.image_run import EmptyPrompt, ImageRun, OrderedResults, prompt_numbers
 from bigain_cli.classification.label_prompts import Labels, as_label_set, label_prompts, own_labels
+from bigain_cli.classification.model_shortlist import ModelShortlist
 from bigain_cli.classification.ranking import Failure, Ranking, check_min_probability
 from bigain_cli.classification.run_cost import RunCost
 from bigain_cli.classification.settings import settings_record, temperature_of
-from bigain_cli.classification.shortlists import Shortlist, chosen_shortlist
+from bigain_cli.classification.shortlists import Shortlist, tree_or_all
 from bigain_cli.classification.stopping import StoppingRules
 from bigain_cli.compress import Compression, Spec
 from bigain_cli.compress.patching import compressed_or_not
 from bigain_cli.images import ImageReader, Images, LoadedImage, center_crop, sources_of
 from bigain_cli.noise_draws import Draws
 from bigain_cli.registry import DEFAULT_SCORE, SCHEDULES, SCORES
+from bigain_cli.shortlist.choice import MODEL, read_choice
 
 BATCHES_PER_ROUND = 4  # images are started until a round of evaluations fills so many batches
 
@@ -65,14 +66,14 @@ def classify(
     A backbone may be given by its model's name. Without labels, the classes that the model knows are ranked; without
     `compress`, the compression is the one that suits it best. With `maps`, every ranking has `evidence`: heatmaps of
     where in the image the evidence lies. Where the best label's probability is below `min_probability`, a ranking's
-    `answer` is "unsure". Which labels are asked of each image, a `shortlist` says: "off" for all of them, or "tree";
-    `tree` is a file of groups.
+    `answer` is "unsure". Which labels are asked of each image, a `shortlist` says: "off" for all of them, "tree", or a
+    two-tower model and how many labels it keeps, such as "openai/clip-vit-base-patch32:20"; `tree` is a file of groups.
     """
     run = Classification(
         backbone, labels, templates, rules, seed, reject, batch, timing, share_prefix, compress, maps,
         min_probability=min_probability, shortlist=shortlist, tree=tree,
     )  # fmt: skip
-    return (result for result in run.rankings(images) if result.finished)
+    return run.rankings(images, only_final=True)
 
 
 class Classification:
@@ -105,19 +106,19 @@ class Classification:
         self.competing = label_prompts(self.labels, templates, reject, backbone.vocabulary, backbone.template)
         check_min_probability(min_probability, [label.name for label in self.competing])
         self._prompt_counts = [len(label.texts) for label in self.competing]
-        ends = [*itertools.accumulate(self._prompt_counts)]
-        self._prompts = [range(end - count, end) for end, count in zip(ends, self._prompt_counts, strict=True)]
+        self._prompts = prompt_numbers(self._prompt_counts)
         self._empty_prompt = EmptyPrompt.find(self._prompt_counts, reject) if maps else None
         self._seed, self._timing, self._share, self._with_images = seed, timing, share_prefix, with_images or maps
         self._spec = spec_for(backbone, backbone.compress if compress is None else compress)
         self._compression: Compression | None = None
+        self._only_final = False
         self._timestep_range = times_of(backbone, self.rules.times)
         check_weights(backbone, self._timestep_range[1] - 1, self.rules.error_in)
         warn_if_distilled(backbone)
         conditions = self._conditions()
         refuse_equal_labels(backbone.name, self.competing, conditions)
         self._denoising = self._denoising_errors(conditions, batch, maps)
-        self._shortlist = chosen_shortlist(shortlist, tree, backbone, self.competing, conditions, reject)
+        self._shortlist = self._chosen(shortlist, tree, conditions, templates, reject)
         self.settings = settings_record(
             backbone, self.competing, self.rules, seed, self._spec, templates, min_probability,
             (self._shortlist.name, self._shortlist.identity),
@@ -131,6 +132,22 @@ class Classification:
         if self.report is not None:
             self.report.warn()
             self.settings["compression"] = self.report.summary()
+
+    def _chosen(
+        self,
+        shortlist: str | Shortlist | None,
+        tree: str | None,
+        conditions: Conditions,
+        templates: Sequence[str],
+        reject: bool,
+    ) -> Shortlist:
+        """Return a shortlist as it is given, or the one that is named."""
+        if shortlist is not None and not isinstance(shortlist, str):
+            return shortlist
+        choice = read_choice(shortlist, tree)
+        if choice.kind == MODEL:
+            return ModelShortlist(choice, self.labels, templates, reject, str(self.backbone.device))
+        return tree_or_all(choice, self.backbone, self.competing, conditions, self.rules, reject)
 
     def _denoising_errors(self, conditions: Conditions, batch: int | None, maps: bool) -> DenoisingErrors:
         """Return what measures errors of these conditions; the network is not compressed yet."""
@@ -158,10 +175,14 @@ class Classification:
         """The device and the dtype, as text."""
         return f"{self.backbone.device} in {self.settings['dtype']}"
 
-    def rankings(self, images: Images) -> Iterator[Ranking | Failure]:
-        """Yield a ranking after each block of draws of each image, and each image's last one in the images' order."""
+    def rankings(self, images: Images, only_final: bool = False) -> Iterator[Ranking | Failure]:
+        """Yield a ranking after each block of draws of each image, and each image's last one in the images' order.
+
+        With `only_final`, the last ones alone: of a thousand labels the others take longer than many a network.
+        """
+        self._only_final = only_final
         self._adopt_dtype()
-        reader = ImageReader(sources_of(images))
+        reader = ImageReader(self._shortlist.prepare(sources_of(images)))
         try:
             with self._compressed():
                 yield from self._stream(reader)
@@ -177,10 +198,10 @@ class Classification:
             if not running and reader.at_end:
                 return
             for image_run, result in self._run_round(running):
-                if result.finished:
+                if result is not None and result.finished:
                     running.remove(image_run)
                     results.add(image_run.index, result)
-                else:
+                elif result is not None:
                     yield result
             yield from results.ready()
 
@@ -234,7 +255,7 @@ class Classification:
         temperature = temperature_of(self.rules, self.backbone)
         return Elimination(names, counts, self.rules, temperature, plan_evaluations)
 
-    def _run_round(self, running: list[ImageRun]) -> Iterator[tuple[ImageRun, Ranking | Failure]]:
+    def _run_round(self, running: list[ImageRun]) -> Iterator[tuple[ImageRun, Ranking | Failure | None]]:
         """Run the next block of draws of every image."""
         if not running:
             return
@@ -254,13 +275,16 @@ class Classification:
 
     def _result(
         self, image_run: ImageRun, errors: NDArray[np.float32], sums: NDArray[np.float32] | None
-    ) -> Ranking | Failure:
+    ) -> Ranking | Failure | None:
+        """Add a block's errors; return what came of it, or nothing of an image in progress that nobody asks for."""
         if not image_run.is_finite(errors):
             message = f"{image_run.id}: the network returned no numbers (NaN or infinity). Try --dtype float32."
             return Failure(image_run.id, "not-finite", message, self.settings, sha256=image_run.sha256)
         image_run.add_errors(errors, sums)
-        seconds = image_run.took(alone=self.rules.deadline is not None) if self._timing else None
         finished = image_run.finished(self.rules.deadline)
+        if self._only_final and not finished:
+            return None
+        seconds = image_run.took(alone=self.rules.deadline is not None) if self._timing else None
         ranking = image_run.ranking(self.settings, seconds, finished)
         ranking = replace(ranking, gflop=self.cost.gflop(image_run.passes, ranking.evaluations))
         if not finished:

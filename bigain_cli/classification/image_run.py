@@ -5,6 +5,7 @@ For heatmaps the empty prompt is evaluated, too, first in every draw, and change
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -35,6 +36,11 @@ class EmptyPrompt:
         """Return the last label's prompt, or one after the prompts of all labels."""
         count = sum(prompt_counts)
         return EmptyPrompt(count - 1, len(prompt_counts) - 1) if is_label else EmptyPrompt(count, None)
+
+
+def prompt_numbers(counts: Sequence[int]) -> list[range]:
+    """Return the numbers of each label's prompts, which come label by label."""
+    return [range(end - count, end) for end, count in zip(itertools.accumulate(counts), counts, strict=True)]
 
 
 @dataclass

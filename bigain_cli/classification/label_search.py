@@ -18,7 +18,7 @@ from bigain_cli.shortlist.label_tree import Branch
 
 Table = NDArray[np.float64]  # [draws labels], NaN where a label was not asked
 
-BEAM = 10  # branches that are kept at least
+BEAM = 14  # branches that are kept at least
 
 
 class LabelSearch(Protocol):

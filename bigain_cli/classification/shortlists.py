@@ -1,11 +1,11 @@
-"""What `--shortlist` chooses: no shortlist, or a tree of the labels.
+"""What `--shortlist` chooses: no shortlist, a tree of the labels, or what a model names.
 
 In: the choice, a backbone, and its labels; out: a `Shortlist`, which starts a search for each image.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,9 +15,13 @@ from numpy.typing import NDArray
 from bigain_cli.backbones.base import Backbone, Conditions
 from bigain_cli.classification.label_prompts import LabelPrompts
 from bigain_cli.classification.label_search import LabelSearch, NamedLabels, TreeSearch
-from bigain_cli.shortlist.choice import TREE, ShortlistChoice, read_choice
+from bigain_cli.classification.stopping import StoppingRules
+from bigain_cli.images.sources import Found
+from bigain_cli.shortlist.choice import OFF, TREE, ShortlistChoice
 from bigain_cli.shortlist.label_tree import Branch, digest_of, tree_of_groups, tree_of_vectors
 from bigain_cli.shortlist.tree_files import read_groups
+
+AUTOMATIC_FROM = 50  # labels
 
 
 class Shortlist(Protocol):
@@ -37,6 +41,9 @@ class Shortlist(Protocol):
     def least(self) -> Sequence[int]:
         """Return as many labels as the first round has at least."""
 
+    def prepare(self, sources: Iterator[Found]) -> Iterator[Found]:
+        """Do what has to be done with images before any is classified; return them, to be read."""
+
 
 @dataclass(frozen=True)
 class AllLabels:
@@ -53,6 +60,10 @@ class AllLabels:
     def least(self) -> Sequence[int]:
         """Return all labels."""
         return range(self.labels)
+
+    def prepare(self, sources: Iterator[Found]) -> Iterator[Found]:
+        """Do nothing."""
+        return sources
 
 
 @dataclass(frozen=True)
@@ -72,39 +83,34 @@ class TreeShortlist:
         """Return the labels of the first round."""
         return TreeSearch(self.tree, self.always).first()
 
-
-def chosen_shortlist(
-    choice: str | Shortlist | None,
-    tree: str | None,
-    backbone: Backbone,
-    competing: Sequence[LabelPrompts],
-    conditions: Conditions,
-    reject: bool,
-) -> Shortlist:
-    """Return a shortlist as it is given, or read its name."""
-    if choice is not None and not isinstance(choice, str):
-        return choice
-    return shortlist_of(read_choice(choice, tree), backbone, competing, conditions, reject)
+    def prepare(self, sources: Iterator[Found]) -> Iterator[Found]:
+        """Do nothing."""
+        return sources
 
 
-def shortlist_of(
+def is_automatic(labels: int, rules: StoppingRules) -> bool:
+    """Return whether a tree is searched where nothing is chosen: for many labels, and if labels are eliminated."""
+    return labels >= AUTOMATIC_FROM and rules.schedule == "race"
+
+
+def tree_or_all(
     choice: ShortlistChoice,
     backbone: Backbone,
     competing: Sequence[LabelPrompts],
     conditions: Conditions,
+    rules: StoppingRules,
     reject: bool,
 ) -> Shortlist:
-    """Return the shortlist that is chosen; `conditions` are of all prompts, label by label."""
+    """Return a tree if it is chosen or the default, else no shortlist; `conditions` are of all prompts by label."""
     labels = competing[:-1] if reject else competing
-    if choice.kind != TREE:
+    if choice.kind == OFF or (choice.kind is None and not is_automatic(len(labels), rules)):
         return AllLabels(len(competing))
     vectors, names = _vectors(backbone, conditions, labels), [label.name for label in labels]
     if choice.tree is not None:
         tree = tree_of_groups(read_groups(choice.tree, names), vectors, names)
     else:
         tree = tree_of_vectors(vectors, names)
-    always = (len(labels),) if reject else ()
-    return TreeShortlist(tree, digest_of(tree, names), always)
+    return TreeShortlist(tree, digest_of(tree, names), (len(labels),) if reject else ())
 
 
 def _vectors(backbone: Backbone, conditions: Conditions, labels: Sequence[LabelPrompts]) -> NDArray[np.float64]:

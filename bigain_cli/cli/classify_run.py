@@ -15,6 +15,7 @@ from bigain_cli.cli.classify_inputs import Inputs
 from bigain_cli.cli.classify_labels import check_labels, choose_labels, find_model, say_labels
 from bigain_cli.cli.classify_progress import ClassifyProgress
 from bigain_cli.cli.classify_request import ClassifyRequest
+from bigain_cli.cli.classify_shortlist import named_beforehand
 from bigain_cli.cli.input_count import InputCount
 from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.model_loading import load_model
@@ -45,7 +46,7 @@ def run_request(request: ClassifyRequest, messages: Messages) -> int:
         open_files.enter_context(_note_on_interruption(request, messages))
         stream = _open_target(request, open_files)
         inputs = Inputs(request, open_files)
-        run = MissingImages(competing) if inputs.all_missing else _start(request, labels, messages)
+        run = MissingImages(competing) if inputs.all_missing else _start(request, labels, inputs, messages)
         done = _earlier_records(request, run.settings["fingerprint"], messages)
         first, damaged, names = "", list[str](), [label.name for label in run.competing]
         sorting = _label_folders(request, names)
@@ -122,8 +123,9 @@ def _stamp(output: str | None) -> tuple[int, int] | None:
     return found.st_ino, found.st_mtime_ns
 
 
-def _start(request: ClassifyRequest, labels: LabelSet | None, messages: Messages) -> Any:
-    """Load the model and encode the labels' prompts."""
+def _start(request: ClassifyRequest, labels: LabelSet | None, inputs: Inputs, messages: Messages) -> Any:
+    """Load the model and encode the labels' prompts; a shortlist's model is there before it, and leaves."""
+    shortlist = named_beforehand(request, labels, inputs, messages)
     backbone = load_model(request.model, request.device, request.dtype, messages, request.cache)
     from bigain_cli.classification.classifier import Classification
 
@@ -141,7 +143,7 @@ def _start(request: ClassifyRequest, labels: LabelSet | None, messages: Messages
         maps=request.heatmap is not None or (with_images and can_map(request.rules.score or backbone.score)),
         with_images=with_images,
         min_probability=request.min_probability,
-        shortlist=request.shortlist,
+        shortlist=shortlist,
         tree=request.tree,
     )
     if labels is None:

@@ -72,6 +72,8 @@ def evaluate(
     schedule: options.Schedule = "race",
     score: options.Score = None,
     times: options.Times = None,
+    shortlist: options.Shortlist = None,
+    tree: options.Tree = None,
     error_in: options.ErrorIn = DEFAULT_ERROR,
     seed: Annotated[int, more_option(metavar="N", help="Random seed of draws and chosen images.")] = 0,
     batch: options.Batch = None,
@@ -132,7 +134,7 @@ def evaluate(
         rules=rules, seed=seed, batch=batch, cache=not no_cache,
         records=records, resume=resume, format=options.chosen_format(formats, output, SUFFIXES, "--json or --markdown"),
         output=None if output == "-" else output, figure=figure, confusion=confusion, download=download, force=force,
-        min_probability=min_probability, wide=wide,
+        min_probability=min_probability, wide=wide, shortlist=shortlist, tree=tree,
         generate=generated_images(generate, force, generating),
     )  # fmt: skip
     shared = sharding.read_sharding(None, workers, engine, shard_size)

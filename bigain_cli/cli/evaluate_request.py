@@ -17,6 +17,7 @@ from bigain_cli.evaluation.records import RecordFile
 from bigain_cli.outputs.plotting import RISK_COVERAGE, figure_files, file_beside
 from bigain_cli.outputs.whole_files import check_target
 from bigain_cli.registry import DEFAULT_FEATURE
+from bigain_cli.shortlist.tree_files import check_choice
 
 SUFFIXES = {**SUMMARY_SUFFIXES, ".html": "html", ".htm": "html"}
 
@@ -50,6 +51,8 @@ class EvaluateRequest:
     wide: bool
     generate: GeneratedImagesOptions | None = None
     cache: bool = True
+    shortlist: str | None = None
+    tree: str | None = None
 
     @property
     def replace(self) -> bool:
@@ -82,6 +85,7 @@ class EvaluateRequest:
             if [*targets, self.records].count(name) > 1:
                 raise UsageError(name, "is named twice", "Name different files.")
             check_target(name, self.replace or over_shards, self.resume)
+        check_choice(self.shortlist, self.tree)
         check_machine(self.device, self.dtype)
         check_min_probability(self.min_probability)
         check_wide(self.wide, self.format)
@@ -92,7 +96,7 @@ class EvaluateRequest:
             raise UsageError(
                 "--limit 0", "nothing is classified, and without --generate nothing generated", "Leave it out."
             )
-        names = ("records", "figure", "confusion", "per_class", "min_probability")
+        names = ("records", "figure", "confusion", "per_class", "min_probability", "shortlist", "tree")
         given = [name for name in names if getattr(self, name)]
         given += [field.name for field in fields(StoppingRules) if getattr(self.rules, field.name) != field.default]
         for name in given:

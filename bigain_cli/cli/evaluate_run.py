@@ -76,7 +76,7 @@ def _start(request: EvaluateRequest, messages: Messages) -> Any:
             messages.note(f"{len(dataset.unlabelled)} excluded, the first: {dataset.unlabelled[0]}")
         return load_model(request.model, request.device, request.dtype, messages, request.cache)
 
-    names = ("against", "labels", "templates", "limit", "per_class", "rules", "seed", "batch")
+    names = ("against", "labels", "templates", "limit", "per_class", "rules", "seed", "batch", "shortlist", "tree")
     options = {name: getattr(request, name) for name in (*names, "records", "resume", "generate", "min_probability")}
     options |= {"replace": request.force, "heatmaps": request.format == "html"}
     run = evaluate(load, dataset, request.specs, **options)

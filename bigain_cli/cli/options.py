@@ -108,7 +108,10 @@ ErrorIn = Annotated[
 Shortlist = Annotated[
     str | None,
     more_option(
-        "--shortlist", metavar="NAME", help="Which labels are asked: tree, or off for all.", show_default="off"
+        "--shortlist",
+        metavar="NAME",
+        help="Which labels to ask: tree, MODEL[:K] or off.",
+        show_default="tree from 50 labels on",
     ),
 ]
 Tree = Annotated[

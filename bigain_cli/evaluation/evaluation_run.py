@@ -14,10 +14,13 @@ from typing import Any
 from bigain_cli.backbones.base import Backbone
 from bigain_cli.backbones.loading import as_backbone
 from bigain_cli.classification.label_prompts import NONE
+from bigain_cli.classification.model_shortlist import ModelShortlist
 from bigain_cli.classification.ranking import check_min_probability
+from bigain_cli.classification.shortlists import Shortlist
 from bigain_cli.classification.stopping import StoppingRules
 from bigain_cli.datasets.dataset import Dataset, choose, labels_for
 from bigain_cli.datasets.opening import open_dataset
+from bigain_cli.errors import UsageError
 from bigain_cli.evaluation.evaluator import EvaluationOptions, EvaluationRecord, Evaluator, check_multilabel
 from bigain_cli.evaluation.generated_image_options import GeneratedImagesOptions, images_per_class
 from bigain_cli.evaluation.generated_images import ImageGeneration, ImageQuality, Progress
@@ -27,6 +30,7 @@ from bigain_cli.images import sha256_of
 from bigain_cli.labels import LabelSet
 from bigain_cli.outputs.plotting import can_map
 from bigain_cli.outputs.text import counted
+from bigain_cli.shortlist.choice import MODEL, OFF, read_choice
 
 Loader = Callable[[Dataset, LabelSet], Backbone]  # from the chosen images and the labels
 
@@ -50,6 +54,8 @@ def evaluate(
     generate: GeneratedImagesOptions | None = None,
     heatmaps: bool = False,
     min_probability: float | None = None,
+    shortlist: str | None = None,
+    tree: str | None = None,
 ) -> EvaluationRun:
     """Classify every chosen image under every spec; without specs, under none and the one the model recommends.
 
@@ -57,11 +63,11 @@ def evaluate(
     `against`, or to the first one. Records are kept in the file `records`, and `resume` continues it. With `generate`,
     images are also generated under every spec and compared with those of the whole dataset; with `limit=0` nothing
     else is done. With `heatmaps`, results contain the image as the model sees it, and heatmaps. The summary also counts
-    answers with at least `min_probability`. A name is loaded once everything else is checked; a function in its place
-    is called then, with the chosen images and the labels, and returns the backbone.
+    answers with at least `min_probability`. With a `shortlist` or a `tree`, as of `classify`, every spec is evaluated
+    with and without it, and compared. A name is loaded once everything else is checked; a function in its place is
+    called then, with the chosen images and the labels, and returns the backbone.
     """
     file, rules = RecordFile(records, resume, replace), rules or StoppingRules()
-    choice = {"limit": limit, "per_class": per_class, "seed": seed}
     whole = open_dataset(dataset) if isinstance(dataset, str) else dataset
     if generate is not None:
         images_per_class(generate, whole)
@@ -70,17 +76,47 @@ def evaluate(
     label_set, label_of_class = labels_for(chosen, labels)
     check_min_probability(min_probability, [label.name for label in label_set.labels])
     file.hold()
+    listed = shortlist_before(shortlist, tree, chosen, label_set, templates)
     backbone = backbone(chosen, label_set) if callable(backbone) else as_backbone(backbone)
     specs = (specs,) if isinstance(specs, str) else tuple(specs) or tuple(dict.fromkeys(("none", backbone.compress)))
     maps = heatmaps and can_map(rules.score or backbone.score)
-    options = EvaluationOptions(specs, rules, seed, tuple(templates), batch, heatmaps, maps, min_probability)
+    more = (batch, heatmaps, maps, min_probability, listed, tree)
+    options = EvaluationOptions(specs, rules, seed, tuple(templates), *more)
     evaluator = Evaluator(backbone, chosen, label_set, label_of_class, options)
     baseline = evaluator.spec_name(against)
-    generation = None
-    if generate is not None:
-        names = {name: str(spec) for name, spec in evaluator.specs.items()}
-        generation = ImageGeneration(backbone, whole, evaluator.prompts(), names, generate, seed, batch)
+    generation = _generation(evaluator, backbone, whole, generate, seed, batch)
+    choice = {"limit": limit, "per_class": per_class, "seed": seed}
     return EvaluationRun(evaluator, baseline, file, generation, choice, min_probability)
+
+
+def _generation(
+    evaluator: Evaluator,
+    backbone: Backbone,
+    dataset: Dataset,
+    options: GeneratedImagesOptions | None,
+    seed: int,
+    batch: int | None,
+) -> ImageGeneration | None:
+    """Return the generation of images under every spec, if it is wanted."""
+    if options is None:
+        return None
+    names = {name: str(spec) for name, spec in evaluator.plain_specs.items()}
+    return ImageGeneration(backbone, dataset, evaluator.prompts(), names, options, seed, batch)
+
+
+def shortlist_before(
+    shortlist: str | None, tree: str | None, dataset: Dataset, labels: LabelSet, templates: Sequence[str]
+) -> str | Shortlist | None:
+    """Return the shortlist; a two-tower model is shown all images before the network is loaded."""
+    choice = read_choice(shortlist, tree)
+    if choice.kind not in (None, OFF) and dataset.multilabel:
+        why = "several labels of an image may be right, and all are compared with the empty prompt"
+        raise UsageError(f"--shortlist {choice.name}", why, "Leave it out.")
+    if choice.kind != MODEL:
+        return shortlist
+    found = ModelShortlist(choice, labels, templates)
+    found.prepare_all(case.opened() for case in dataset.cases)
+    return found
 
 
 class EvaluationRun:
@@ -175,7 +211,7 @@ class EvaluationRun:
         about, notes = self.evaluator.about(), self.evaluator.notes()
         return summarise(
             self._records, self.labels, self._against, about, notes, self._choice, self._image_quality,
-            self._min_probability,
+            self._min_probability, self._evaluator.with_all_labels,
         )  # fmt: skip
 
     def _classify(self) -> Iterator[EvaluationRecord]:

@@ -16,6 +16,7 @@ from bigain_cli.backbones.base import Backbone
 from bigain_cli.classification.classifier import Classification
 from bigain_cli.classification.label_prompts import label_prompts
 from bigain_cli.classification.ranking import Failure, Ranking, significant
+from bigain_cli.classification.shortlists import Shortlist
 from bigain_cli.classification.stopping import StoppingRules
 from bigain_cli.compress import Spec
 from bigain_cli.compress.spec import index_of_spec, parse_specs
@@ -25,6 +26,7 @@ from bigain_cli.evaluation.calibration import squared_error
 from bigain_cli.images import sha256_of
 from bigain_cli.labels import LabelSet
 from bigain_cli.outputs.text import counted
+from bigain_cli.shortlist.choice import OFF
 
 AT_ONCE = 16  # images before the next spec's turn, so that a slow phase of the machine affects all specs alike
 TOP = 5
@@ -57,6 +59,8 @@ class EvaluationOptions:
     images: bool = False  # whether results contain the image as the model sees it
     heatmaps: bool = False  # and heatmaps of the evidence
     min_probability: float | None = None  # below which an answer is "unsure"
+    shortlist: str | Shortlist | None = None  # if one is given, every spec is evaluated without it, too
+    tree: str | None = None
 
 
 class Evaluator:
@@ -74,13 +78,29 @@ class Evaluator:
         self.backbone, self._label_of_class, self._options = backbone, label_of_class, options
         self.dataset, self.labels = dataset, labels
         self.specs: dict[str, Spec] = {}
+        self.with_all_labels: dict[str, str] = {}  # of a spec with a shortlist, its name without
         self._runs: dict[str, Classification] = {}
         for text, spec in zip(options.specs, parse_specs(options.specs), strict=True):
-            run = self._classification(spec)
+            run = self._classification(spec, OFF if self._measures_shortlist else options.shortlist)
             name = run.settings["compress"]
             if name in self.specs:
                 raise UsageError(f"-c {text}", f"{name} is given twice", "Keep one of them.")
             self.specs[name], self._runs[name] = spec, run
+            if self._measures_shortlist:
+                run = self._classification(spec, options.shortlist)
+                short = f"{name}, {run.settings['shortlist'].rpartition('/')[2]}"
+                self.specs[short], self._runs[short], self.with_all_labels[short] = spec, run, name
+
+    @property
+    def _measures_shortlist(self) -> bool:
+        """Whether a shortlist is asked for, so that it is compared with the race of all labels."""
+        options = self._options
+        return options.tree is not None or options.shortlist not in (None, OFF)
+
+    @property
+    def plain_specs(self) -> dict[str, Spec]:
+        """The specs once each, for what has no labels."""
+        return {name: spec for name, spec in self.specs.items() if name not in self.with_all_labels}
 
     @property
     def plan(self) -> str:
@@ -93,8 +113,8 @@ class Evaluator:
 
     def spec_name(self, text: str | None) -> str:
         """Return the full name of a spec; that of the first spec if there is no text."""
-        names = list(self.specs)
-        return names[0] if text is None else names[index_of_spec(text, list(self.specs.values()), names)]
+        names = list(self.plain_specs)
+        return names[0] if text is None else names[index_of_spec(text, list(self.plain_specs.values()), names)]
 
     def prompts(self) -> list[str]:
         """Return the first prompt of each class's label."""
@@ -123,7 +143,8 @@ class Evaluator:
     def about(self) -> dict[str, Any]:
         """Return the settings that all specs share, and the machine."""
         first = next(iter(self._runs.values())).settings
-        public = {key: value for key, value in first.items() if key not in SPEC_SETTINGS}
+        own = (*SPEC_SETTINGS, "shortlist") if self._measures_shortlist else SPEC_SETTINGS
+        public = {key: value for key, value in first.items() if key not in own}
         machine = {"device": str(self.backbone.device), "threads": torch.get_num_threads(), "torch": torch.__version__}
         weights = {"weights": self.backbone.identity, "labels": len(self.labels.labels)}
         return {"dataset": self.dataset.name, **public, **weights, **machine}
@@ -146,8 +167,7 @@ class Evaluator:
         """Yield the records of some images under the spec of this name."""
         if not cases:
             return
-        run = self._runs[name]
-        results = (result for result in run.rankings(case.opened() for case in cases) if result.finished)
+        results = self._runs[name].rankings((case.opened() for case in cases), only_final=True)
         for case in cases:
             result = self._asked(next(results))
             yield EvaluationRecord(name, self._record(case, result), result)
@@ -171,15 +191,12 @@ class Evaluator:
         record |= {"seconds": round(result.seconds or 0.0, 4), "gflop": significant(result.gflop, 6)}
         if self.dataset.multilabel:
             return record | {"evidence": evidence(result)}
-        rank, found = next((rank, found) for rank, found in enumerate(result.ranked, 1) if found.label == truth[0])
-        brier = squared_error([each.probability for each in result.ranked], found.probability)
-        return record | {
-            "rank": rank,
-            "truth_probability": significant(found.probability),
-            "brier": significant(brier),
-        }
+        if result.not_asked is not None:
+            asked = {each.label for each in result.ranked}
+            record["asked_labels"] = [number for number, label in enumerate(self.labels.labels) if label.name in asked]
+        return record | place_of(truth[0], result)
 
-    def _classification(self, spec: Spec) -> Classification:
+    def _classification(self, spec: Spec, shortlist: str | Shortlist | None) -> Classification:
         options = self._options
         return Classification(
             self.backbone,
@@ -193,7 +210,24 @@ class Evaluator:
             compress=spec,
             with_images=options.images,
             maps=options.heatmaps and not self.dataset.multilabel,
+            shortlist=shortlist,
+            tree=None if shortlist == OFF else options.tree,
         )
+
+
+def place_of(truth: str, ranking: Ranking) -> dict[str, float | None]:
+    """Return the rank and the probability of the true label, and the squared error of all probabilities.
+
+    Labels that were not asked come after all that were, and share the remainder evenly.
+    """
+    others = ranking.not_asked or 0
+    each = ranking.remainder / others if others else 0.0
+    rank, probability = len(ranking.ranked) + 1, each
+    for number, found in enumerate(ranking.ranked, 1):
+        if found.label == truth:
+            rank, probability = number, found.probability
+    brier = squared_error([*(found.probability for found in ranking.ranked), *[each] * others], probability)
+    return {"rank": rank, "truth_probability": significant(probability), "brier": significant(brier)}
 
 
 def check_multilabel(dataset: Dataset, rules: StoppingRules, min_probability: float | None = None) -> None:

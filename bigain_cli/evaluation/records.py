@@ -6,6 +6,7 @@ In: a path, and what identifies this run's records; out: records by spec. Torch-
 from __future__ import annotations
 
 import os
+from array import array
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any
 from bigain_cli.classification.label_prompts import NONE
 from bigain_cli.errors import UsageError
 from bigain_cli.images import is_replaced
+from bigain_cli.limits import is_whole
 from bigain_cli.outputs.json import line
 from bigain_cli.outputs.record_checks import fingerprint_of, problem_of
 from bigain_cli.outputs.record_lines import record_lines
@@ -27,7 +29,7 @@ COSTS = ("draws", "evaluations", "seconds", "gflop")  # per image
 NEEDED = ("label", "probability", *COSTS, "top")  # of a record without an error
 ONE_LABEL = ("rank", "truth_probability")  # and where one label is right
 _ANSWER = ("label", "truth", "error", "settled", "decided", "probability", "rank", "evidence")
-_SUMMARY_FIELDS = (*_ANSWER, "truth_probability", "brier", *COSTS)
+_SUMMARY_FIELDS = (*_ANSWER, "truth_probability", "brier", "asked_labels", *COSTS)
 
 
 @dataclass(frozen=True)
@@ -151,9 +153,15 @@ def problem_in(record: Mapping[str, Any], expected: ExpectedRecords) -> str:
         return f"{record['label']!r} is none of the labels"
     if expected.multilabel and record["evidence"].keys() != set(expected.labels) - {NONE}:
         return "its evidence is not about the labels"
+    asked = record.get("asked_labels", [])
+    if not isinstance(asked, list) or not all(is_whole(each) and 0 <= each < len(expected.labels) for each in asked):
+        return "its labels asked are none"
     return "" if "rank" not in record or 1 <= record["rank"] <= len(expected.labels) else "its rank is none"
 
 
 def fields_for_summary(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a summary needs of a record, so that a long run takes little memory."""
-    return {key: record[key] for key in _SUMMARY_FIELDS if key in record}
+    kept = {key: record[key] for key in _SUMMARY_FIELDS if key in record}
+    if "asked_labels" in kept:
+        kept["asked_labels"] = array("i", kept["asked_labels"])
+    return kept

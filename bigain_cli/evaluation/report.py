@@ -17,6 +17,7 @@ from bigain_cli.evaluation.report_tables import (
     headline_table,
     multilabel_table,
     risk_coverage,
+    shortlists,
 )
 from bigain_cli.evaluation.summary import Summary
 from bigain_cli.outputs.report_sections import ReportSection, as_markdown, as_plain
@@ -45,6 +46,8 @@ def sections(summary: Summary, confusion: bool, wide: bool) -> Iterator[ReportSe
         yield risk_coverage(summary, wide)
         yield calibration(summary, wide)
         yield ReportSection(text=_notes(summary, _accuracy_notes(summary, wide), wide))
+    if summary.recalls:
+        yield shortlists(summary, wide)
     if summary.differences and wide:
         yield differences(summary)
     if confusion and not summary.multilabel:

@@ -66,6 +66,20 @@ def calibration(summary: Summary, wide: bool) -> ReportSection:
     return ReportSection("Probabilities", head=("spec", "Brier score", "NLL", "ECE", "by chance"), rows=rows)
 
 
+def shortlists(summary: Summary, wide: bool) -> ReportSection:
+    """Return how often the winner of all labels was asked, and what that saves."""
+    rows = []
+    for each in summary.recalls:
+        share = each.evaluations / each.evaluations_of_all if each.evaluations_of_all else 1.0
+        costs = [f"{each.asked:.1f}", f"{each.evaluations:.1f}", f"{100 * share:.1f}"]
+        gap = each.accuracy.interval.percent("+")
+        truth = [_percent(each.truth_asked)] if wide else []
+        rows.append([_name(summary, each.spec, wide), _percent(each.recall), *truth, *costs, gap])
+    more = ("truth asked %",) if wide else ()
+    head = ("spec", "recall %", *more, "asked", "evals", "of all %", "points")
+    return ReportSection("Shortlists, against all labels", head=head, rows=rows)
+
+
 def differences(summary: Summary) -> ReportSection:
     """Return the differences of all pairs."""
     measures = ("mAP", "precision@1") if summary.multilabel else ("points",)

@@ -27,6 +27,7 @@ from bigain_cli.evaluation.multilabel import (
     multilabel_difference,
     precision_of,
 )
+from bigain_cli.evaluation.shortlist_recall import ShortlistRecall, recall_of
 from bigain_cli.outputs.text import counted
 
 MOST_SHOWN = 3  # specs in a headline
@@ -49,6 +50,7 @@ class Summary:
     chosen: Mapping[str, Any]  # how the images were chosen
     image_quality: ImageQuality | None = None  # of images generated under the same specs
     min_probability: float | None = None  # below which an answer is `unsure`
+    recalls: Sequence[ShortlistRecall] = ()  # of the specs with a shortlist
 
     def __repr__(self) -> str:
         return f"<Summary of {self.headline}>"
@@ -86,6 +88,8 @@ class Summary:
         asked = {} if self.min_probability is None else {"min_probability": self.min_probability}
         about = {**self.about, "notes": notes, "chosen": dict(self.chosen), **asked, **counts, "against": self.against}
         found = {**about, "specs": specs, "differences": pairs}
+        if self.recalls:
+            found["shortlists"] = [each.to_dict() for each in self.recalls]
         return found if self.image_quality is None else {**found, "generated": self.image_quality.to_dict()}
 
     def confusion(self, spec: str) -> list[list[int]]:
@@ -112,8 +116,12 @@ def summarise(
     chosen: Mapping[str, Any] | None = None,
     image_quality: ImageQuality | None = None,
     min_probability: float | None = None,
+    with_all_labels: Mapping[str, str] | None = None,
 ) -> Summary:
-    """Compare specs on the images that all of them answered; `records` are by spec, then by id."""
+    """Compare specs on the images that all of them answered; `records` are by spec, then by id.
+
+    `with_all_labels` names for each spec with a shortlist the same one without.
+    """
     good = {spec: {id: r for id, r in found.items() if "error" not in r} for spec, found in records.items()}
     common = sorted(set.intersection(*(set(found) for found in good.values())))
     kept = {spec: [found[id] for id in common] for spec, found in good.items()}
@@ -129,8 +137,11 @@ def summarise(
             for spec, found in kept.items()
         }
         pairs = [_difference(one, other, kept, accuracies) for one, other in _pairs(list(kept), against)]
+    shortlists = (with_all_labels or {}).items() if common else ()
+    recalls = [recall_of(short, whole, kept, names) for short, whole in shortlists]
     results = (len(common), failures, failed, accuracies, pairs, kept)
-    return Summary(about, against, *results, tuple(names), notes or {}, chosen or {}, image_quality, min_probability)
+    more = (notes or {}, chosen or {}, image_quality, min_probability, recalls)
+    return Summary(about, against, *results, tuple(names), *more)
 
 
 def _pairs(specs: Sequence[str], against: str) -> Iterator[tuple[str, str]]:

@@ -1,31 +1,53 @@
-"""What a shortlist is asked for: off, or a tree of the labels.
+"""What a shortlist is asked for: off, a tree of the labels, or a two-tower model and how many labels it keeps.
 
 In: the text of an option; out: a choice, checked. Must not import torch.
 """
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass
 
-from bigain_cli.errors import UsageError, check_known
+from bigain_cli.errors import UsageError
 
-OFF, TREE = "off", "tree"
+OFF, TREE, MODEL = "off", "tree", "model"
+KEPT = 20  # labels that a model keeps, if nothing is said
+_EXAMPLE = "Write tree, off, or a CLIP or SigLIP model's hub id or folder, such as openai/clip-vit-base-patch32:20."
 
 
 @dataclass(frozen=True)
 class ShortlistChoice:
-    """`kind` is None where nothing is chosen."""
+    """`kind` is None where nothing is chosen: then it depends on the number of labels."""
 
     kind: str | None = None
     tree: str | None = None  # the name of a file, or of a tree that comes with the package
+    model: str = ""  # a hub id or a folder
+    kept: int = KEPT
+
+    @property
+    def name(self) -> str:
+        """Return the choice as text."""
+        return f"{self.model}:{self.kept}" if self.kind == MODEL else self.kind or ""
 
 
 def read_choice(text: str | None, tree: str | None = None) -> ShortlistChoice:
-    """Read `off` or `tree`; a tree of one's own needs no more than its name."""
+    """Read `off`, `tree`, or MODEL[:K]; a tree of one's own needs no more than its name."""
     if tree is not None and text not in (None, TREE):
         raise UsageError(f"--tree {tree}", f"is not about --shortlist {text}", "Leave out one of them.")
-    if tree is not None:
+    if tree is not None or text == TREE:
         return ShortlistChoice(TREE, tree)
-    if text is not None:
-        check_known("--shortlist", text, (OFF, TREE))
-    return ShortlistChoice(text)
+    if text is None or text == OFF:
+        return ShortlistChoice(text)
+    model, colon, count = text.rpartition(":")
+    if not colon or not count.isdecimal():
+        model, count = text, str(KEPT)
+    if not _is_model(model):
+        raise UsageError(f"--shortlist {text}", "neither tree, off, nor a model", _EXAMPLE)
+    if not 2 <= int(count[:9]) <= 100_000:
+        raise UsageError(f"--shortlist {text}", "keeps too few labels or too many", "Keep at least 2, 20 for instance.")
+    return ShortlistChoice(MODEL, model=model, kept=int(count))
+
+
+def _is_model(name: str) -> bool:
+    return os.path.isdir(os.path.expanduser(name)) or bool(re.fullmatch(r"[\w.-]+/[\w.-]+", name))

@@ -1,0 +1,33 @@
+"""The shortlist of `classify` that a model makes: it is shown all images, and leaves, before the network is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+from bigain_cli.cli.classify_inputs import Inputs
+from bigain_cli.cli.classify_request import ClassifyRequest
+from bigain_cli.cli.messages import Messages
+from bigain_cli.cli.model_loading import cache_folder, shown_wait
+from bigain_cli.errors import UsageError
+from bigain_cli.images import Source
+from bigain_cli.labels import LabelSet
+from bigain_cli.shortlist.choice import MODEL, read_choice
+
+
+def named_beforehand(request: ClassifyRequest, labels: LabelSet | None, inputs: Inputs, messages: Messages) -> Any:
+    """Return a shortlist of labels for each image, if a model makes it; else the option as it is."""
+    choice = read_choice(request.shortlist, request.tree)
+    if choice.kind != MODEL:
+        return request.shortlist
+    if labels is None:
+        why = f"the classes of {request.model} are not known before it is downloaded"
+        raise UsageError(f"--shortlist {request.shortlist}", why, "Give them with -l.")
+    with shown_wait(f"choosing labels with {choice.model}", messages):
+        from bigain_cli.classification.model_shortlist import ModelShortlist
+
+        cache = cache_folder() if request.cache else None
+        made = ModelShortlist(choice, labels, request.templates, request.reject, request.device, cache)
+        inputs.sources = cast(Iterator[Source], made.prepare_all(inputs.sources))
+    messages.detail(f"shortlist: {choice.model} kept {made.kept} of {made.labels} labels")
+    return made
