@@ -18,6 +18,7 @@ from bigain_cli.outputs.whole_files import write_whole
 from bigain_cli.shards.manifest import write_or_compare
 from bigain_cli.shards.run_folder import RunFolder
 from bigain_cli.shards.run_record import begin
+from bigain_cli.shortlist.choice import is_measured
 
 
 def run_sharded(request: EvaluateRequest, sharding: Sharding, messages: Messages) -> int:
@@ -33,9 +34,11 @@ def run_sharded(request: EvaluateRequest, sharding: Sharding, messages: Messages
         own = read_unloaded(resolve(request.model), hub_cache()).card.compress
         specs = request.specs or tuple(dict.fromkeys(("none", own)))
         ids = chosen_ids(request.dataset, request.limit, request.per_class, request.seed)
-        run = begin(folder, write_or_compare(folder.manifest, manifest_lines(ids, len(specs))), sharding.size)
+        runs = len(specs) * (2 if is_measured(request.shortlist, request.tree) else 1)
+        run = begin(folder, write_or_compare(folder.manifest, manifest_lines(ids, runs)), sharding.size)
     names = ("dataset", "model", "rules", "device", "dtype", "labels", "templates", "against", "limit", "per_class")
-    options: dict[str, Any] = {name: getattr(request, name) for name in (*names, "seed", "batch", "min_probability")}
+    more = ("seed", "batch", "min_probability", "shortlist", "tree")
+    options: dict[str, Any] = {name: getattr(request, name) for name in (*names, *more)}
     job = EvaluateJob(specs=specs, cache=cache_folder() if request.cache else None, **options)
     code = run_shards(folder, run, job, sharding, messages, request.min_probability, unit="record")
     with shown_wait("summarising", messages):

@@ -36,6 +36,8 @@ class EvaluateJob:
     seed: int = 0
     batch: int | None = None
     min_probability: float | None = None
+    shortlist: str | None = None
+    tree: str | None = None
 
     def start(self, number: int) -> RecordMaker:
         """Open the dataset and load the model."""

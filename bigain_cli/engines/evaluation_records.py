@@ -26,7 +26,8 @@ from bigain_cli.shards.gathering import Gathering
 from bigain_cli.shards.run_folder import RunFolder
 from bigain_cli.shards.run_record import Making
 
-OPTIONS = ("against", "labels", "templates", "limit", "per_class", "rules", "seed", "batch", "min_probability")
+_CHOSEN = ("against", "labels", "templates", "limit", "per_class", "seed")
+OPTIONS = (*_CHOSEN, "rules", "batch", "min_probability", "shortlist", "tree")
 
 
 def start_evaluation(options: Mapping[str, Any], number: int) -> EvaluationRecords:

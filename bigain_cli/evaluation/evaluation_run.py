@@ -22,7 +22,7 @@ from bigain_cli.datasets.dataset import Dataset, choose, labels_for
 from bigain_cli.datasets.opening import open_dataset
 from bigain_cli.errors import UsageError
 from bigain_cli.evaluation.evaluator import EvaluationOptions, EvaluationRecord, Evaluator, check_multilabel
-from bigain_cli.evaluation.generated_image_options import GeneratedImagesOptions, images_per_class
+from bigain_cli.evaluation.generated_image_options import GeneratedImagesOptions, check_generation
 from bigain_cli.evaluation.generated_images import ImageGeneration, ImageQuality, Progress
 from bigain_cli.evaluation.records import ExpectedRecords, RecordFile, fields_for_summary
 from bigain_cli.evaluation.summary import Summary, summarise
@@ -69,8 +69,7 @@ def evaluate(
     """
     file, rules = RecordFile(records, resume, replace), rules or StoppingRules()
     whole = open_dataset(dataset) if isinstance(dataset, str) else dataset
-    if generate is not None:
-        images_per_class(generate, whole)
+    check_generation(generate, whole)
     chosen = choose(whole, limit, per_class, seed)
     check_multilabel(chosen, rules, min_probability)
     label_set, label_of_class = labels_for(chosen, labels)
@@ -80,13 +79,12 @@ def evaluate(
     backbone = backbone(chosen, label_set) if callable(backbone) else as_backbone(backbone)
     specs = (specs,) if isinstance(specs, str) else tuple(specs) or tuple(dict.fromkeys(("none", backbone.compress)))
     maps = heatmaps and can_map(rules.score or backbone.score)
-    more = (batch, heatmaps, maps, min_probability, listed, tree)
-    options = EvaluationOptions(specs, rules, seed, tuple(templates), *more)
+    more = (tuple(templates), batch, heatmaps, maps, min_probability, listed, tree)
+    options = EvaluationOptions(specs, rules, seed, *more)
     evaluator = Evaluator(backbone, chosen, label_set, label_of_class, options)
-    baseline = evaluator.spec_name(against)
     generation = _generation(evaluator, backbone, whole, generate, seed, batch)
     choice = {"limit": limit, "per_class": per_class, "seed": seed}
-    return EvaluationRun(evaluator, baseline, file, generation, choice, min_probability)
+    return EvaluationRun(evaluator, evaluator.spec_name(against), file, generation, choice, min_probability)
 
 
 def _generation(
@@ -211,7 +209,7 @@ class EvaluationRun:
         about, notes = self.evaluator.about(), self.evaluator.notes()
         return summarise(
             self._records, self.labels, self._against, about, notes, self._choice, self._image_quality,
-            self._min_probability, self._evaluator.with_all_labels,
+            self._min_probability, self.evaluator.with_all_labels,
         )  # fmt: skip
 
     def _classify(self) -> Iterator[EvaluationRecord]:

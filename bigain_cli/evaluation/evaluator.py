@@ -26,7 +26,7 @@ from bigain_cli.evaluation.calibration import squared_error
 from bigain_cli.images import sha256_of
 from bigain_cli.labels import LabelSet
 from bigain_cli.outputs.text import counted
-from bigain_cli.shortlist.choice import OFF
+from bigain_cli.shortlist.choice import OFF, is_measured
 
 AT_ONCE = 16  # images before the next spec's turn, so that a slow phase of the machine affects all specs alike
 TOP = 5
@@ -94,8 +94,7 @@ class Evaluator:
     @property
     def _measures_shortlist(self) -> bool:
         """Whether a shortlist is asked for, so that it is compared with the race of all labels."""
-        options = self._options
-        return options.tree is not None or options.shortlist not in (None, OFF)
+        return is_measured(self._options.shortlist, self._options.tree)
 
     @property
     def plain_specs(self) -> dict[str, Spec]:

@@ -41,6 +41,12 @@ class GeneratedImagesOptions:
         return GenerationOptions(self.sampler, self.steps, self.guidance, seed=seed, compress=spec, batch=batch)
 
 
+def check_generation(options: GeneratedImagesOptions | None, dataset: Dataset) -> None:
+    """Refuse to generate more images than there are real ones to compare them with."""
+    if options is not None:
+        images_per_class(options, dataset)
+
+
 def images_per_class(options: GeneratedImagesOptions, dataset: Dataset) -> int:
     """Return how many images of each class are generated; refuse more than there are real ones."""
     what, classes = f"--generate {options.count}", len(dataset.classes)

@@ -49,5 +49,10 @@ def read_choice(text: str | None, tree: str | None = None) -> ShortlistChoice:
     return ShortlistChoice(MODEL, model=model, kept=int(count))
 
 
+def is_measured(shortlist: object, tree: str | None) -> bool:
+    """Return whether an evaluation compares a shortlist with all labels: one that is chosen, not the default."""
+    return tree is not None or shortlist not in (None, OFF)
+
+
 def _is_model(name: str) -> bool:
     return os.path.isdir(os.path.expanduser(name)) or bool(re.fullmatch(r"[\w.-]+/[\w.-]+", name))
