@@ -9,6 +9,7 @@ from bigain_cli.benchmark.results import Timing as Timing
 from bigain_cli.classification.classifier import Classification as Classification
 from bigain_cli.classification.classifier import classify as classify
 from bigain_cli.classification.labeller import Labeller as Labeller
+from bigain_cli.classification.profiles import Profile as Profile
 from bigain_cli.classification.ranking import Failure as Failure
 from bigain_cli.classification.ranking import RankedLabel as RankedLabel
 from bigain_cli.classification.ranking import Ranking as Ranking
@@ -58,3 +59,6 @@ from bigain_cli.training.job import ValidationProgress as ValidationProgress
 from bigain_cli.training.recipe import Recipe as Recipe
 from bigain_cli.training.resuming import resumed_job as resumed_job
 from bigain_cli.training.trainer import train as train
+from bigain_cli.tuning.options import TuneOptions as TuneOptions
+from bigain_cli.tuning.tuner import Tuning as Tuning
+from bigain_cli.tuning.tuner import tune as tune

@@ -52,6 +52,8 @@ LIGHT_FILES = [
     "generation.options",
     "generation.samplers",
     "inspection.checks",
+    "tuning.options",
+    "classification.profiles",
     "matching.options",
     "matching.pairs",
     "generation.zoom",

@@ -310,6 +310,7 @@ def test_an_output_without_a_name_is_a_mistake_to_every_verb(nothing: str, place
         "classify": [*ONE[1:], *LABELS],
         "generate": ["red"],
         "match": ["photo.jpg", "red,blue"],
+        "tune": ["colours", "photos"],
         "inspect": ["photo.jpg"],
         "train": ["photos"],
         "evaluate": ["photos"],
@@ -356,7 +357,7 @@ def test_help_starts_with_a_verb_and_ends_with_two_examples_that_run(place: Path
     )
 
 
-VERBS = ["classify", "generate", "evaluate", "match", "inspect", "bench", "train"]
+VERBS = ["classify", "generate", "evaluate", "match", "tune", "inspect", "bench", "train"]
 
 
 def options_in(help_text: str) -> set[str]:

@@ -14,7 +14,7 @@ from PIL import Image
 import bigain_cli as bigain
 
 ROOT = Path(__file__).parents[1]
-VERBS = {"load", "classify", "generate", "evaluate", "bench", "inspect", "train", "compressed", "match"}
+VERBS = {"load", "classify", "generate", "evaluate", "bench", "inspect", "train", "compressed", "match", "tune"}
 
 
 def test_every_verb_and_every_result_is_public() -> None:

@@ -7,7 +7,7 @@ Never prints, never exits.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -28,18 +28,22 @@ from bigain_cli.classification.heatmaps import pixel_errors_of
 from bigain_cli.classification.image_run import EmptyPrompt, ImageRun, OrderedResults, prompt_numbers
 from bigain_cli.classification.label_prompts import Labels, as_label_set, label_prompts, own_labels
 from bigain_cli.classification.model_shortlist import ModelShortlist
+from bigain_cli.classification.profiles import Profile
 from bigain_cli.classification.ranking import Failure, Ranking, check_min_probability
 from bigain_cli.classification.run_cost import RunCost
 from bigain_cli.classification.settings import settings_record, temperature_of
 from bigain_cli.classification.shortlists import Shortlist, tree_or_all
 from bigain_cli.classification.stopping import StoppingRules
-from bigain_cli.compress import Compression, Spec
+from bigain_cli.compress import Compression, Report, Spec
 from bigain_cli.compress.patching import compressed_or_not
+from bigain_cli.errors import UsageError
 from bigain_cli.images import ImageReader, Images, LoadedImage, center_crop, sources_of
 from bigain_cli.noise_draws import Draws
 from bigain_cli.registry import DEFAULT_SCORE, SCHEDULES, SCORES
 from bigain_cli.shortlist.choice import MODEL, read_choice
 
+TUNED_ON = "tuned-on"  # the kind of failure of an image that is excluded
+TUNED_ON_TEXT = "the profile was tuned on this image, so it cannot test the profile. Leave it out"
 BATCHES_PER_ROUND = 4  # images are started until a round of evaluations fills so many batches
 
 
@@ -79,7 +83,8 @@ def classify(
 class Classification:
     """A classification in progress: labels are encoded once, then any number of images are classified.
 
-    `competing` are the labels that are compared, with their prompts; with `reject`, "none" is the last.
+    `competing` are the labels that are compared, with their prompts; with `reject`, "none" is the last. Images whose
+    digest is `excluded` fail.
     """
 
     def __init__(
@@ -99,15 +104,18 @@ class Classification:
         min_probability: float | None = None,
         shortlist: str | Shortlist | None = None,
         tree: str | None = None,
+        excluded: Collection[str] = (),
     ) -> None:
         self.backbone = backbone = as_backbone(backbone)
         self.rules = (rules or StoppingRules()).for_model(backbone.score, backbone.draws, backbone.least_draws)
         self.labels = own_labels(backbone.class_names, backbone.name) if labels is None else as_label_set(labels)
+        templates = self._check_profile(self.rules.profile, templates, reject, maps)
         self.competing = label_prompts(self.labels, templates, reject, backbone.vocabulary, backbone.template)
         check_min_probability(min_probability, [label.name for label in self.competing])
         self._prompt_counts = [len(label.texts) for label in self.competing]
         self._prompts = prompt_numbers(self._prompt_counts)
         self._empty_prompt = EmptyPrompt.find(self._prompt_counts, reject) if maps else None
+        self._excluded = frozenset(excluded)
         self._seed, self._timing, self._share, self._with_images = seed, timing, share_prefix, with_images or maps
         self._spec = spec_for(backbone, backbone.compress if compress is None else compress)
         self._compression: Compression | None = None
@@ -123,12 +131,7 @@ class Classification:
             backbone, self.competing, self.rules, seed, self._spec, templates, min_probability,
             (self._shortlist.name, self._shortlist.identity),
         )  # fmt: skip
-        with self._compressed() as compression:
-            first = [self._prompt_counts[label] for label in self._shortlist.least()]
-            self.rules.check_budget(len(first), sum(first) + self._denoising.shared_computation.plan_evaluations)
-            self.report = compression.report(backbone.latent_shape[1:], conditions.text_tokens) if compression else None
-            shared_computation = self._denoising.shared_computation
-            self.cost = RunCost.of(backbone, conditions.text_tokens, shared_computation, self.report)
+        self.report = self._report_on(conditions)
         if self.report is not None:
             self.report.warn()
             self.settings["compression"] = self.report.summary()
@@ -149,6 +152,17 @@ class Classification:
             return ModelShortlist(choice, self.labels, templates, reject, str(self.backbone.device))
         return tree_or_all(choice, self.backbone, self.competing, conditions, self.rules, reject)
 
+    def _report_on(self, conditions: Conditions) -> Report | None:
+        """Check the budget and count the cost; return the report of the compression, if there is one."""
+        backbone = self.backbone
+        with self._compressed() as compression:
+            first = [self._prompt_counts[label] for label in self._shortlist.least()]
+            self.rules.check_budget(len(first), sum(first) + self._denoising.shared_computation.plan_evaluations)
+            report = compression.report(backbone.latent_shape[1:], conditions.text_tokens) if compression else None
+            shared_computation = self._denoising.shared_computation
+            self.cost = RunCost.of(backbone, conditions.text_tokens, shared_computation, report)
+            return report
+
     def _denoising_errors(self, conditions: Conditions, batch: int | None, maps: bool) -> DenoisingErrors:
         """Return what measures errors of these conditions; the network is not compressed yet."""
         backbone, score = self.backbone, self.rules.score or DEFAULT_SCORE
@@ -158,6 +172,22 @@ class Classification:
         shared = SharedComputation(backbone, self._share)
         absolute, error_in = SCORES[score].absolute, self.rules.error_in
         return DenoisingErrors(backbone, conditions, absolute, batch, shared, pixel_errors, error_in)
+
+    def _check_profile(
+        self, profile: Profile | None, templates: Sequence[str], reject: bool, maps: bool
+    ) -> Sequence[str]:
+        """Refuse what a profile does not fit; return the templates to use."""
+        if profile is None:
+            return templates
+        if maps:
+            raise UsageError(
+                "heatmaps with a profile", "they map the errors as they are", "Leave them out, or --profile none."
+            )
+        if templates and profile.templates and tuple(templates) != profile.templates:
+            raise UsageError("--template with a profile", "it has templates of its own", "Leave out one of them.")
+        profile.check_model(self.backbone.identity, self.backbone.name)
+        profile.check_labels([label.name for label in self.labels.labels], reject)
+        return templates or profile.templates
 
     @property
     def most_evaluations(self) -> int:
@@ -221,13 +251,15 @@ class Classification:
             item = reader.next(wait=not running)
             if item is None:
                 return
-            if isinstance(item, LoadedImage):
+            if isinstance(item, LoadedImage) and item.digest.hex() not in self._excluded:
                 running.append(self._start(item, results.reserve()))
-            else:
-                failure = Failure(item.id, item.error.kind, str(item.error), self.settings, sha256=item.sha256)
-                results.add(results.reserve(), failure)
-                if not running:
-                    return
+                continue
+            kind, message = TUNED_ON, f"{item.id}: {TUNED_ON_TEXT}"
+            if not isinstance(item, LoadedImage):
+                kind, message = item.error.kind, str(item.error)
+            results.add(results.reserve(), Failure(item.id, kind, message, self.settings, sha256=item.sha256))
+            if not running:
+                return
 
     def _start(self, image: LoadedImage, index: int) -> ImageRun:
         started = time.monotonic()

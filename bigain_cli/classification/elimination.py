@@ -17,6 +17,7 @@ from bigain_cli.classification import estimators
 from bigain_cli.classification.confidence import GapRules, half_widths, paired_gaps
 from bigain_cli.classification.ranking import RankedLabel, Ranking
 from bigain_cli.classification.stopping import StoppingRules
+from bigain_cli.classification.tuned_losses import tuned_losses
 from bigain_cli.registry import DEFAULT_SCORE, SCHEDULES, SCORES, attribute
 
 
@@ -165,7 +166,10 @@ class Elimination:
         return leader, np.lexsort((self._ties, gaps, dropped))
 
     def _losses(self) -> estimators.Table:
-        return self._score(self._errors)
+        losses: estimators.Table = self._score(self._errors)
+        if self.rules.profile is None:
+            return losses
+        return tuned_losses(losses, self._gap_rules.times_of(self.draws), self.labels, self.rules.profile)
 
     def _contenders(self, losses: estimators.Table, leader: int) -> estimators.Mask:
         """Return the labels that do not differ significantly from the leader; without a test, by the race."""

@@ -19,7 +19,9 @@ from bigain_cli.version import __version__
 
 
 def temperature_of(rules: StoppingRules, backbone: Backbone) -> float | None:
-    """Return the backbone's fitted temperature, if these rules use the score and the errors that it was fitted for."""
+    """Return the profile's temperature; without one the backbone's, if score and errors are those it was fitted for."""
+    if rules.profile is not None:
+        return rules.profile.temperature
     fitted = rules.score == backbone.score and rules.error_in == DEFAULT_ERROR and rules.times is None
     return backbone.temperature if fitted else None
 

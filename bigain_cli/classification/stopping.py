@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bigain_cli.classification.profiles import Profile
 from bigain_cli.errors import UsageError, check_known
 from bigain_cli.limits import check_counts
 from bigain_cli.registry import BLOCK, DEFAULT_ERROR, DEFAULT_SCORE, ERRORS, SCHEDULES, SCORES, Score
@@ -33,6 +34,7 @@ class StoppingRules:
     least_draws: int | None = None  # before an answer may be settled; by default the model's
     times: tuple[float, float] | None = None  # the share of the model's time that draws are taken from
     error_in: str = DEFAULT_ERROR  # what the errors are of
+    profile: Profile | None = None  # how losses are judged, if that was tuned
 
     def __post_init__(self) -> None:
         check_counts(draws=self.draws, budget=self.budget)
@@ -44,6 +46,7 @@ class StoppingRules:
             raise UsageError(f"--confidence {self.confidence:g}", why, "0.95 is usual.")
         check_known("--error-in", self.error_in, ERRORS, "unknown")
         self._check_times()
+        self._check_profile()
         fixed = SCHEDULES[self.schedule].draws if SCHEDULES[self.schedule].staged else None
         if fixed is not None and self.draws not in (None, fixed):
             why = f"the {self.schedule} schedule always takes {fixed} draws"
@@ -64,6 +67,20 @@ class StoppingRules:
             raise UsageError(shown, "must rise within 0 and 1", "Write --times 0.5:0.9, for example.")
         if SCHEDULES[self.schedule].staged:
             raise UsageError(shown, f"the {self.schedule} schedule has times of its own", "Leave out one of them.")
+
+    def _check_profile(self) -> None:
+        """Refuse other errors than those that a profile was tuned for."""
+        if self.profile is None:
+            return
+        others = {"score": (None, self.profile.score), "times": (None,), "error_in": (DEFAULT_ERROR,)}
+        for name, possible in others.items():
+            if getattr(self, name) not in possible:
+                option = f"--{name.replace('_', '-')}"
+                raise UsageError(f"{option} with a profile", "it was tuned for other errors", "Leave out one of them.")
+
+    def with_profile(self, profile: Profile) -> StoppingRules:
+        """Return these rules with a profile, and its score."""
+        return dataclasses.replace(self, profile=profile, score=self.score or profile.score)
 
     @property
     def most_draws(self) -> int:
@@ -116,6 +133,7 @@ class StoppingRules:
             **limits,
             **({"times": list(self.times)} if self.times is not None else {}),
             **({"error_in": self.error_in} if self.error_in != DEFAULT_ERROR else {}),
+            **({"profile": self.profile.digest} if self.profile is not None else {}),
         }
 
 

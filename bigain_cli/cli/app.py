@@ -24,6 +24,7 @@ from bigain_cli.cli.offline import offline_option
 from bigain_cli.cli.options import PANELS
 from bigain_cli.cli.status import status
 from bigain_cli.cli.train import train
+from bigain_cli.cli.tune import tune
 from bigain_cli.limits import check_counts
 from bigain_cli.version import __version__
 
@@ -134,6 +135,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "generate": generate,
     "evaluate": evaluate,
     "match": match,
+    "tune": tune,
     "inspect": inspect,
     "bench": bench,
     "train": train,

@@ -11,6 +11,7 @@ from bigain_cli.cli import completion, options, sharding
 from bigain_cli.cli.classify_request import ClassifyRequest
 from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.options import effort_option, input_option, label_option, more_option, output_option
+from bigain_cli.cli.profile_option import ProfileFile, tuned
 from bigain_cli.registry import DEFAULT_ERROR, DEFAULT_MODEL, OUTPUTS
 
 OTHERS = "or a flag such as --jsonl"
@@ -65,6 +66,7 @@ def classify(
     shortlist: options.Shortlist = None,
     tree: options.Tree = None,
     error_in: options.ErrorIn = DEFAULT_ERROR,
+    profile: ProfileFile = None,
     seed: Annotated[int, effort_option(metavar="N", help="Random seed of the noise draws.")] = 0,
     batch: options.Batch = None,
     output: Annotated[
@@ -131,6 +133,7 @@ def classify(
     if shared:
         sharding.check_folder_run(request, formats)
     messages = Messages.start(quiet, verbose)
+    request = tuned(request, profile, messages)
     if dry_run:
         from bigain_cli.cli import dry_run as plan
 

@@ -140,7 +140,8 @@ def _start(request: ClassifyRequest, labels: LabelSet | None, inputs: Inputs, me
         compress=request.compress,
         batch=request.batch,
         timing=request.timing,
-        maps=request.heatmap is not None or (with_images and can_map(request.rules.score or backbone.score)),
+        maps=request.heatmap is not None
+        or (with_images and request.rules.profile is None and can_map(request.rules.score or backbone.score)),
         with_images=with_images,
         min_probability=request.min_probability,
         shortlist=shortlist,

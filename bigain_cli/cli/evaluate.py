@@ -11,6 +11,7 @@ from bigain_cli.cli import completion, options, sharding
 from bigain_cli.cli.evaluate_request import SUFFIXES, EvaluateRequest, generated_images
 from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.options import effort_option, input_option, label_option, model_option, more_option, output_option
+from bigain_cli.cli.profile_option import ProfileFile, tuned
 from bigain_cli.registry import DEFAULT_ERROR, DEFAULT_FEATURE, DEFAULT_MODEL, FEATURES
 
 
@@ -75,6 +76,7 @@ def evaluate(
     shortlist: options.Shortlist = None,
     tree: options.Tree = None,
     error_in: options.ErrorIn = DEFAULT_ERROR,
+    profile: ProfileFile = None,
     seed: Annotated[int, more_option(metavar="N", help="Random seed of draws and chosen images.")] = 0,
     batch: options.Batch = None,
     records: Annotated[
@@ -140,6 +142,7 @@ def evaluate(
     shared = sharding.read_sharding(None, workers, engine, shard_size)
     request.check(over_shards=shared is not None)
     messages = Messages.start(quiet, verbose)
+    request = tuned(request, profile, messages)
     if shared:
         from bigain_cli.cli.sharded_evaluate import run_sharded
 

@@ -208,7 +208,8 @@ class Evaluator:
             timing=True,
             compress=spec,
             with_images=options.images,
-            maps=options.heatmaps and not self.dataset.multilabel,
+            maps=options.heatmaps and not self.dataset.multilabel and options.rules.profile is None,
+            excluded=() if options.rules.profile is None else options.rules.profile.images,
             shortlist=shortlist,
             tree=None if shortlist == OFF else options.tree,
         )
