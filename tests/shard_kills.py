@@ -74,7 +74,7 @@ def run(root: Path, kills: int, seed: int, engine: str = "processes") -> tuple[d
     driver = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     while counts["driver"] + counts["worker"] < kills and status_of(folder).done < len(ids):
         before = status_of(folder)
-        until = time.monotonic() + 30
+        until = time.monotonic() + 120
         while time.monotonic() < until and driver.poll() is None:  # until there is progress, then a little more
             now = status_of(folder)
             if now.done + now.under_way > before.done + before.under_way:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import warm
 from PIL import Image
 
 from bigain_cli.cli.app import run_command_line
@@ -83,3 +84,14 @@ def test_it_needs_no_torch() -> None:
     )
     arguments = ["classify", "a.png", "-l", "cat,dog", "-m", "model", "--dry-run"]
     assert subprocess.run([sys.executable, "-c", code, *arguments]).returncode == 0
+
+
+def test_the_time_a_run_takes_is_evaluations_by_pace_and_workers(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8), "teal").save(tmp_path / "teal.png")
+    command = ("classify", "teal.png", "-m", "colours", "-l", "red,blue", "--draws", "100", "--dry-run")
+    shown = warm(*command, "--pace", "50", "--workers", "4", "-o", "results/", cwd=tmp_path).out.decode()
+    assert "shards       1 of 256 images" in shown
+    assert "50 evaluations/s × 4 workers: at least 1 images/s, at most 1 s" in shown
+    cost = warm(*command, "--pace", "50", "--json", cwd=tmp_path).records[0]["cost"]
+    assert (cost["workers"], cost["images_per_second_at_least"], cost["seconds_at_most"]) == (1, 0.25, 4)
+    assert warm(*command, "--pace", "0", cwd=tmp_path).code == 2 and not (tmp_path / "results").exists()

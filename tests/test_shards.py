@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -341,3 +344,14 @@ def test_four_processes_share_a_run_and_one_of_them_is_killed(tmp_path: Path) ->
     assert warm(*options, "-o", "plain.jsonl", cwd=tmp_path).code == 0
     assert warm("gather", "results", "-o", "all.jsonl", cwd=tmp_path).code == 0
     assert (tmp_path / "all.jsonl").read_bytes() == (tmp_path / "plain.jsonl").read_bytes()
+
+
+@pytest.mark.slow
+def test_many_lines_take_little_memory_and_no_time() -> None:
+    tool = Path(__file__).parents[1] / "tools" / "benchmark_workers.py"
+    done = subprocess.run([sys.executable, tool, "--lines", "200000"], capture_output=True, text=True, check=True)
+    written, compared, status = done.stdout.splitlines()
+    for line_ in (written, compared):
+        speed, memory = map(int, re.findall(r"(\d+) (?:lines|MB)", line_))
+        assert speed > 20_000 and memory < 150, line_  # a million took 182 MB
+    assert float(status.split()[-2]) < 1
