@@ -9,10 +9,13 @@ import pytest
 import torch
 
 import bigain_cli as bigain
+from bigain_cli.backbones.base import Conditions
 from bigain_cli.backbones.diffusers_folder import DiffusersFolder
 from bigain_cli.backbones.model_card import ModelCard
 from bigain_cli.backbones.model_locations import model_folder
 from bigain_cli.backbones.prompt_embeddings import EMBEDDINGS_FILE, read_embeddings, write_embeddings
+from bigain_cli.backbones.prompt_encoder import MANY
+from bigain_cli.backbones.unet import TextUNet
 from bigain_cli.backbones.vocabulary import PromptVocabulary
 from bigain_cli.registry import MODELS
 
@@ -71,3 +74,29 @@ def test_they_are_part_of_the_models_identity(folder: Path) -> None:
     write_embeddings(folder, {"": torch.zeros(2, 3), "other": torch.ones(2, 3)})
     assert DiffusersFolder("mini", folder, torch.device("cpu"), torch.float32).identity != before
     assert read_embeddings(folder)["other"].tolist() == torch.ones(2, 3).tolist()
+
+
+def test_embeddings_of_many_prompts_are_kept_between_runs_with_the_same_bits(
+    models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = [f"thing {number}" for number in range(MANY + 5)]
+
+    def load() -> torch.Tensor:
+        return bigain.load(str(models["epsilon"]), "cpu", "float32", cache=tmp_path).condition(prompts).rows
+
+    first = load()
+    monkeypatch.setattr("bigain_cli.backbones.prompt_encoder._refuse_long", lambda *given: 1 / 0)  # nothing is embedded
+    monkeypatch.setattr("bigain_cli.backbones.unet.TextUNet.condition", kept_only(TextUNet.condition))
+    assert torch.equal(load(), first)
+    with pytest.raises(ZeroDivisionError):
+        bigain.load(str(models["epsilon"]), "cpu", "float32", cache=None).condition(prompts)
+
+
+def kept_only(condition):  # type: ignore[no-untyped-def]
+    """Let a model be loaded without its empty prompt, which is one of few and so never kept."""
+    return lambda self, prompts: condition(self, prompts) if len(prompts) > 1 else Conditions(torch.zeros(1, 40, 16))
+
+
+def test_embeddings_of_few_prompts_are_not_kept(models: dict[str, Path], tmp_path: Path) -> None:
+    bigain.load(str(models["epsilon"]), "cpu", "float32", cache=tmp_path).condition(["one", "two"])
+    assert not list(tmp_path.rglob("*.safetensors"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from functools import cache
 
@@ -170,3 +171,15 @@ def test_heatmaps_of_the_asked_labels_sum_to_the_gap() -> None:
         assert each.map.sum() == pytest.approx(each.gap, rel=1e-3)
     [plain] = ranked(1, shortlist="tree")
     assert plain.label == ranking.label and plain.evaluations == ranking.evaluations
+
+
+@pytest.mark.slow
+def test_twenty_thousand_labels_take_seconds_and_little_memory() -> None:
+    """Around the network: reading and arranging the labels, the search, and the statistics of the race."""
+    many = nested((20, 25, 40), SPREADS)
+    names, began = list(many.names.values()), time.monotonic()
+    run = Classification(many, names, shortlist="tree", batch=2048, rules=QUICK)
+    [ranking] = run.rankings(many.sample(torch.tensor([777]), seed=2), only_final=True)
+    assert isinstance(ranking, Ranking) and len(ranking.ranked) < 5000
+    assert ranking.evaluations < 80_000  # half of the first draws of all labels
+    assert time.monotonic() - began < 60

@@ -84,8 +84,10 @@ class GaussianMixture:
 
     def vectors(self, conditions: Conditions) -> Tensor:
         """Return the mean image of each class."""  # [k d]
-        members = self._members(conditions.rows).double()
-        return (members @ self.means.flatten(1).double() / members.sum(1, keepdim=True)).cpu()
+        flat = self.means.flatten(1).double().cpu()
+        counts = torch.bincount(self.classes.cpu(), minlength=len(self.names))[:, None]
+        sums = torch.zeros(len(self.names), flat.shape[1], dtype=torch.float64).index_add(0, self.classes.cpu(), flat)
+        return torch.cat([sums / counts, flat.mean(0, keepdim=True)])[conditions.rows.cpu()]
 
     def guided(self, conditions: Conditions, guidance: float) -> Conditions:
         """Return the class ids: guidance is no input."""

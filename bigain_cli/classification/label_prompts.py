@@ -5,6 +5,7 @@ Must not know tensors or scores.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -109,8 +110,8 @@ def as_label_set(labels: Labels) -> LabelSet:
     if blank := [name for name, texts in given if not all(map(str.strip, texts))]:
         raise UsageError(f"label {blank[0]!r}", "one of its prompts is empty", hint)
     parsed = [Label(name.strip(), texts) for name, texts in given]
-    names = [label.name for label in parsed]
-    for name in names:
-        if not name or names.count(name) > 1:
+    counts = Counter(label.name for label in parsed)
+    for name, count in counts.items():
+        if not name or count > 1:
             raise UsageError("labels", f"{name!r} is given twice" if name else "one is empty", "Give each label once.")
     return LabelSet(tuple(parsed), "the labels given")

@@ -43,11 +43,11 @@ def sections(summary: Summary, confusion: bool, wide: bool) -> Iterator[ReportSe
         yield ReportSection(text=_notes(summary, _multilabel_notes(summary), wide))
     elif summary.accuracies:
         yield headline_table(summary, wide)
+        if summary.recalls:
+            yield shortlists(summary, wide)
         yield risk_coverage(summary, wide)
         yield calibration(summary, wide)
         yield ReportSection(text=_notes(summary, _accuracy_notes(summary, wide), wide))
-    if summary.recalls:
-        yield shortlists(summary, wide)
     if summary.differences and wide:
         yield differences(summary)
     if confusion and not summary.multilabel:
