@@ -1,6 +1,6 @@
 """What `tune` is worth on images that it was not tuned on: by three seeds, some are tuned on and all others judged.
 
-python tools/measure_tune.py MODEL DATA.safetensors [--table errors.npz] [--images 40] [--per-class 5 16] [--untuned] [--noise 20]
+python tools/measure_tune.py MODEL DATA.safetensors [--table errors.npz] [--per-class 5 16] [--untuned] [--noise 20]
 
 Every label's error in every draw is recorded once, and kept in `--table`. `--noise` also tunes on so many tables
 without any signal, as a random network gives: each must be refused.

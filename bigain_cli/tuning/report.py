@@ -6,9 +6,9 @@ from bigain_cli.intervals import Interval
 from bigain_cli.outputs.text import aligned, counted
 from bigain_cli.tuning.tuner import Tuning
 
-NOTE = """Every number is about images that were left out while fitting (five folds). A part
-is kept if it gains more than its standard error in log loss. What was kept was
-chosen with these images: bigain evaluate --profile on others says what it is worth."""
+NOTE = """Every number is about images that were left out while fitting, in five folds. A
+part is kept if it gains more than its standard error in log loss. These images
+chose what is kept: what a profile is worth, evaluate --profile says on others."""
 
 
 def as_text(found: Tuning) -> str:
