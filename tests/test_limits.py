@@ -66,7 +66,8 @@ def test_every_whole_number_of_the_command_has_a_limit(monkeypatch: pytest.Monke
     monkeypatch.setattr("os.environ", dict(os.environ))  # where --threads leaves its number
     command = typer.main.get_command(app)
     for verb in command.commands.values():  # type: ignore[attr-defined]
-        words = ["x"] if any(each.param_type_name == "argument" for each in verb.params) else []
+        needed = [each for each in verb.params if each.param_type_name == "argument" or each.required]
+        words = [word for each in needed for word in ([each.opts[0]] if each.opts[0][0] == "-" else []) + ["x"]]
         for option in verb.params:
             if option.type.name.lower() in ("int", "integer", "integer range"):
                 least = str(MOST.get(option.name, OTHERS) + 1)
