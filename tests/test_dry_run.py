@@ -95,3 +95,9 @@ def test_the_time_a_run_takes_is_evaluations_by_pace_and_workers(tmp_path: Path)
     cost = warm(*command, "--pace", "50", "--json", cwd=tmp_path).records[0]["cost"]
     assert (cost["workers"], cost["images_per_second_at_least"], cost["seconds_at_most"]) == (1, 0.25, 4)
     assert warm(*command, "--pace", "0", cwd=tmp_path).code == 2 and not (tmp_path / "results").exists()
+
+
+def test_a_tree_without_a_label_is_refused_before_anything_is_loaded(place: Path) -> None:
+    (place / "own.json").write_text('{"tree": ["cat"]}')
+    with pytest.raises(UsageError, match="has no label 'dog'"):
+        run_command_line(["classify", "a.png", "-l", "cat,dog", "-m", "model", "--tree", "own.json", "--dry-run"])

@@ -183,3 +183,26 @@ def test_twenty_thousand_labels_take_seconds_and_little_memory() -> None:
     assert isinstance(ranking, Ranking) and len(ranking.ranked) < 5000
     assert ranking.evaluations < 80_000  # half of the first draws of all labels
     assert time.monotonic() - began < 60
+
+
+@pytest.mark.slow
+def test_a_thousand_labels_cost_less_than_twenty_times_ten_labels() -> None:
+    """And the tree loses next to nothing: tools/measure_shortlist.py judges 500 images."""
+    many, rng = nested((10, 10, 10), SPREADS), np.random.default_rng(4)
+    names, truth = list(many.names.values()), rng.integers(1000, size=40)
+    samples = many.sample(torch.from_numpy(truth), seed=4)
+
+    def race(images: list[tuple[str, Image]], labels: list[str], shortlist: str) -> list[Ranking]:
+        found = classify(many, images, labels, shortlist=shortlist, batch=2048)
+        return [result for result in found if isinstance(result, Ranking)]
+
+    ten = [race([each], rng.choice(names, 10, replace=False).tolist(), "off")[0].evaluations for each in samples]
+    tree, everything = race(samples, names, "tree"), race(samples, names, "off")
+    assert np.mean([each.evaluations for each in tree]) <= 20 * np.mean(ten)
+    asked = [one.label in {each.label for each in other.ranked} for one, other in zip(everything, tree, strict=True)]
+    assert np.mean(asked) >= 0.95
+    right = [
+        sum(each.label == names[number] for each, number in zip(found, truth, strict=True))
+        for found in (everything, tree)
+    ]
+    assert right[1] >= right[0] - 2

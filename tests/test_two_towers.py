@@ -23,6 +23,7 @@ from tiny_towers import TOKENS, save_towers, tokenizer
 from bigain_cli.classification.classifier import Classification, classify
 from bigain_cli.classification.model_shortlist import MARGIN, MOST, ModelShortlist, kept_labels
 from bigain_cli.classification.ranking import Ranking
+from bigain_cli.classification.stopping import StoppingRules
 from bigain_cli.errors import ModelError, UsageError
 from bigain_cli.labels import Label, LabelSet
 from bigain_cli.shortlist.canonical_text import clip_text, siglip_text
@@ -143,7 +144,9 @@ def test_only_the_labels_that_the_model_names_are_asked(
     loaded: list[TwoTowers] = []
     text_vectors = TwoTowers.text_vectors
     monkeypatch.setattr(TwoTowers, "text_vectors", lambda self, texts: loaded.append(self) or text_vectors(self, texts))
-    results = list(classify(str(models["epsilon"]), images, labels, shortlist=f"{towers[kind]}:3"))
+    results = list(
+        classify(str(models["epsilon"]), images, labels, rules=StoppingRules(draws=8), shortlist=f"{towers[kind]}:3")
+    )
     assert len(loaded) == 1  # once for all images
     for result, (_, image) in zip(results, images, strict=True):
         assert isinstance(result, Ranking)

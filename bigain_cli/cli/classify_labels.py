@@ -9,6 +9,7 @@ from bigain_cli.cli.classify_request import ClassifyRequest
 from bigain_cli.cli.listing import hub_cache
 from bigain_cli.cli.messages import Messages
 from bigain_cli.labels import LabelSet, presets, read_labels
+from bigain_cli.shortlist.tree_files import read_groups
 
 SHOWN = 12  # classes that are named
 
@@ -40,4 +41,7 @@ def say_labels(labels: LabelSet, messages: Messages) -> None:
 
 def check_labels(request: ClassifyRequest, labels: LabelSet, model: UnloadedModel) -> tuple[LabelPrompts, ...]:
     """Return the prompts of the labels; refuse those that a model with classes of its own does not know."""
-    return check_prompts(labels, request.templates, request.reject, model.vocabulary, model.card.template)
+    found = check_prompts(labels, request.templates, request.reject, model.vocabulary, model.card.template)
+    if request.tree is not None:
+        read_groups(request.tree, [label.name for label in (found[:-1] if request.reject else found)])
+    return found
