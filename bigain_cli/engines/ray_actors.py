@@ -68,6 +68,7 @@ class ShardActor:
             return problem
         return None
 
+    @ray.method(concurrency_group="listen")
     def hear(self) -> tuple[RunCounts, list[str]]:
         """Return what has come out so far, and notes, as soon as there is anything new, or after a moment."""
         self._changed.wait(LISTEN)
@@ -76,6 +77,7 @@ class ShardActor:
         notes, self._notes = self._notes, []
         return self._counts, notes
 
+    @ray.method(concurrency_group="listen")
     def stop(self) -> None:
         """End after the block under way."""
         self._stopped.set()
@@ -124,18 +126,24 @@ def _needs(gpu: bool) -> dict[str, int]:
 @contextlib.contextmanager
 def _connected(address: str) -> Iterator[None]:
     """Connect to a cluster, or start Ray on this machine until the end of the block."""
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error", "configure_logging": False}
-    quiet |= {} if address != "ray" else {"include_dashboard": False}
+    quiet: dict[str, Any] = {"log_to_driver": False}
+    if not address.startswith("ray://"):
+        quiet |= {"logging_level": "error", "configure_logging": False}
+    if address == "ray":
+        address, quiet = "local", {**quiet, "include_dashboard": False}
     if ray.is_initialized():  # by somebody else, who will also end it
         yield
         return
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    logging.disable(logging.WARNING)  # Ray sets the levels of its loggers itself
+    ray._private.worker._worker_logs_enabled = False  # or it prints on stdout that a machine has died
     try:
         with warnings.catch_warnings(action="ignore"):
-            ray.init(None if address == "ray" else address, **({} if address.startswith("ray://") else quiet))
+            ray.init(address, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as problem:
         why = " ".join(str(problem).split())[:200]
         raise UsageError(f"--engine {address}", f"cannot be reached ({why})", "Is the cluster running?") from problem
+    finally:
+        logging.disable(logging.NOTSET)
     try:
         yield
     finally:
@@ -215,7 +223,7 @@ class _Pool:
             self._assignments.ended(piece)
 
     def _listen(self, worker: _Worker) -> None:
-        ref = worker.actor.hear.options(concurrency_group="listen").remote()
+        ref = worker.actor.hear.remote()
         self._waiting[ref] = HEARD, worker, None
 
     def _heard(self, worker: _Worker, counts: RunCounts, notes: list[str]) -> Iterator[Report]:
@@ -252,7 +260,7 @@ class _Pool:
         with contextlib.suppress(ray.exceptions.RayError):
             for worker in self._workers:
                 if worker.pieces:
-                    worker.actor.stop.options(concurrency_group="listen").remote()
+                    worker.actor.stop.remote()
             working = [ref for ref, (kind, _, _) in self._waiting.items() if kind == PIECE]
             if working:
                 ray.wait(working, num_returns=len(working), timeout=PATIENCE)
