@@ -79,7 +79,7 @@ def test_a_temperature_that_is_far_off_is_corrected() -> None:
         assert found.steps[0].kept and found.after.log_loss < found.before.log_loss
 
 
-@pytest.mark.parametrize("per_class", [5, 16])
+@pytest.mark.parametrize("per_class", [5, pytest.param(16, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("temperature", [0.01, None])
 def test_a_network_that_knows_nothing_gets_no_profile(per_class: int, temperature: float | None) -> None:
     for seed in range(2):
