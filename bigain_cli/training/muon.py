@@ -62,6 +62,10 @@ def orthogonalised(matrix: Tensor) -> Tensor:
 
 
 def matrices_of(network: nn.Module) -> list[Tensor]:
-    """Return the weights of the linear layers and convolutions that are large enough on both sides."""
-    layers = [module for module in network.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
-    return [layer.weight for layer in layers if min(layer.weight.flatten(1).shape) >= SMALLEST]
+    """Return the weights of the linear layers and convolutions that are large enough on both sides.
+
+    Those of the time are left out: orthogonal steps make its embedding so large that nothing else is seen beside it.
+    """
+    layers = {name: each for name, each in network.named_modules() if isinstance(each, nn.Linear | nn.Conv2d)}
+    found = [layer.weight for name, layer in layers.items() if "time" not in name]
+    return [weight for weight in found if min(weight.flatten(1).shape) >= SMALLEST]

@@ -93,9 +93,12 @@ class TrainableUNet(TrainableBackbone):
         return run_to_middle(self.network, lambda: self._run(noisy, t, self._texts(empty).squeeze(1)))
 
     def shared_weights(self) -> list[Tensor]:
-        """Return the weights up to the middle block, and those of the classifier on it."""
+        """Return the weights up to the middle block, and those of the classifier on it.
+
+        Without those of the time: alone with the classifier they grow, until no later block can see anything else.
+        """
         network = self.network
-        modules = (network.conv_in, network.time_embedding, network.down_blocks, network.mid_block, self.classifier)
+        modules = (network.conv_in, network.down_blocks, network.mid_block, self.classifier)
         return [weight for module in modules if module is not None for weight in module.parameters()]
 
     def _texts(self, rows: Tensor) -> Tensor:

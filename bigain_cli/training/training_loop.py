@@ -140,6 +140,8 @@ class Training:
         with self._autocast():
             loss = self._losses(batch)
         self.scaler.scale(loss.total).backward()
+        if recipe.learns_classifier(self.step):
+            self._keep_gradients_of(self.trainable.shared_weights())
         self.optimiser.unscale(self.scaler)
         norm = torch.nn.utils.clip_grad_norm_(self.weights, MAX_GRADIENT_NORM)
         self.optimiser.step(self.scaler)
@@ -149,6 +151,12 @@ class Training:
         self.step += 1
         self._check_finite(norm)
         return Step(self.step, loss.error.detach(), loss.contrast.detach(), loss.classifier.detach(), rate)
+
+    def _keep_gradients_of(self, weights: list[Tensor]) -> None:
+        kept = {id(weight) for weight in weights}
+        for weight in self.weights:
+            if id(weight) not in kept:
+                weight.grad = None
 
     def _losses(self, batch: Batch) -> Losses:
         recipe = self.recipe

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from bigain_cli.backbones.model_card import ModelCard
 from bigain_cli.errors import UsageError
 from bigain_cli.training.loss import compared_images, compute_losses, draw_batch
+from bigain_cli.training.muon import matrices_of
 from bigain_cli.training.networks import make_noise_schedule, make_trainable
 from bigain_cli.training.recipe import Recipe, load_recipe
 from bigain_cli.training.trainer import train
@@ -33,6 +34,17 @@ def test_the_part_up_to_the_middle_learns_first_and_then_all_weights_do() -> Non
             assert not (has_moved and is_first and id(weight) not in shared)
         assert (step.error.item() == 0) is is_first and step.classifier.item() > 0
     assert training.recipe.first_steps == 3 and any(moved)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"arch": "dit", "width": 32}, {"arch": "unet", "label_entry": "late", "width": 16}]
+)
+def test_orthogonal_steps_leave_the_embedding_of_the_time_alone(changes: dict[str, object]) -> None:
+    """They made it so large that a U-Net did not learn to predict noise at all."""
+    network = make_trainable(cases.recipe(**changes), cases.vocabulary()).network
+    moved = {id(weight) for weight in matrices_of(network)}
+    names = [name for name, weight in network.named_parameters() if id(weight) in moved]
+    assert len(names) > 5 and not [name for name in names if "time" in name]
 
 
 def test_a_later_label_does_not_reach_the_classifier() -> None:
