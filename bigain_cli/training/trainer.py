@@ -188,8 +188,8 @@ class _ProgressReports:
         pace = (step.number - self._step) * recipe.batch / max(self.seconds_since, 1e-9)
         self._step, self._seconds = step.number, self._training.seconds
         done = recipe.images_after(step.number)
-        losses = (float(loss) for loss in (step.error, step.contrast, step.classifier))
-        return TrainingProgress(done, recipe.images, *losses, step.rate, pace)
+        error, contrast, classifier = (float(loss) for loss in (step.error, step.contrast, step.classifier))
+        return TrainingProgress(done, recipe.images, error, contrast, classifier, step.rate, pace)
 
 
 def _validate(
