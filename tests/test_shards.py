@@ -294,18 +294,58 @@ def test_options_that_contradict_are_refused(options: tuple[str, ...], said: str
     assert done.code == 2 and said in done.err and b"secret" not in done.out, done.err
 
 
-def test_inputs_without_any_image_are_refused(place: Path) -> None:
+def test_folders_without_any_image_are_refused(place: Path) -> None:
     (place / "none").mkdir(exist_ok=True)
-    for name, said in (("none", "no image file in this folder"), ("gone.png", "no such file")):
-        done = warm("classify", name, *COLOURS, "-o", "empty/", "--shard", "1/1", cwd=place)
-        assert done.code == 2 and said in done.err and not (place / "empty" / "manifest.txt").exists()
+    done = warm("classify", "none", "none", *COLOURS, "-o", "empty/", "--workers", "2", cwd=place)
+    assert done.code == 2 and "no image file in this folder" in done.err
+    assert not (place / "empty" / "manifest.txt").exists()
 
 
-def test_other_options_are_refused_by_what_differs(place: Path) -> None:
-    command = ("classify", "photos", *COLOURS, "-o", "seeds/", "--shard", "1/1")
-    assert warm(*command, cwd=place).code == 1
-    (place / "seeds" / "part-000000.jsonl").unlink()
-    assert "this run has seed 0, and here it is 1" in warm(*command, "--seed", "1", cwd=place).err
+@pytest.mark.parametrize(
+    ("names", "spread"), [(("gone.png",), ("--workers", "2")), (("none", "gone.png", "*.gif"), ("--shard", "1/1"))]
+)
+def test_inputs_that_are_all_missing_have_the_records_of_a_plain_run(names, spread, place: Path, tmp_path) -> None:
+    (tmp_path / "none").mkdir()
+    command = ("classify", *names, *COLOURS, "--min-probability", "0.5")
+    plain = [warm(*command, "-o", f"plain.{suffix}", cwd=tmp_path).code for suffix in ("jsonl", "csv")]
+    shared = warm(*command, "-o", "new/", *spread, "--shard-size", "2", cwd=tmp_path)
+    assert plain == [1, 1] and shared.code == 1 and f"{len(names)} failed" in shared.err, shared.err
+    for suffix in ("jsonl", "csv"):
+        assert warm("gather", "new", "-o", f"all.{suffix}", cwd=tmp_path).code == 0
+        assert (tmp_path / f"all.{suffix}").read_bytes() == (tmp_path / f"plain.{suffix}").read_bytes()
+    image(tmp_path / "gone.png")
+    (tmp_path / "new" / "part-000000.jsonl").unlink()
+    again = warm(*command, "-o", "new/", *spread, cwd=tmp_path)
+    assert again.code == 2 and "none of its images was there when this run began" in again.err
+
+
+def test_other_options_are_refused_by_what_differs_also_once_a_run_is_finished(place: Path) -> None:
+    command = ("classify", "photos", "-m", "colours", "-o", "seeds/", "--shard", "1/1", "-l")
+    assert warm(*command, "red,green,blue", cwd=place).code == 1
+    for _ in range(2):
+        for change, said in (
+            (("red,green,blue", "--seed", "1"), "this run has seed 0, and here it is 1"),
+            (("red,green,blue", "--draws", "8"), "this run has max_draws 256, and here it is 8"),
+            (("red,green,pink",), "label 3 of this run is 'blue', and here it is 'pink'"),
+        ):
+            refused = warm(*command, *change, cwd=place)
+            assert refused.code == 2 and said in refused.err, refused.err
+        (place / "seeds" / "part-000000.jsonl").unlink(missing_ok=True)
+
+
+def test_a_gathering_that_is_refused_leaves_no_file_and_keeps_the_one_that_was_there(place: Path) -> None:
+    assert warm("classify", "photos", *COLOURS, "-o", "torn/", "--shard", "1/1", "--shard-size", "4", cwd=place).code
+    (place / "torn" / "part-000001.jsonl").write_bytes(b"{}\n")
+    (place / "old.jsonl").write_bytes(b"old")
+    for name in ("old.jsonl", "new.jsonl", "new.csv"):
+        done = warm("gather", "torn", "-o", name, "--force", cwd=place)
+        assert done.code == 1 and "Remove part-000001.jsonl, and run the same command again" in done.err, done.err
+    assert (place / "old.jsonl").read_bytes() == b"old" and not list(place.glob("new.*"))
+    there = warm("gather", "torn", "-o", "old.jsonl", cwd=place)
+    assert there.code == 2 and there.err == "bigain: old.jsonl: exists. --force to replace.\n"
+    for name in ("run.json", "part-000000.jsonl", ".part-000009.jsonl"):
+        own = warm("gather", "torn", "-o", f"torn/{name}" if name != "run.json" else "torn/../torn/run.json", cwd=place)
+        assert own.code == 2 and ("a file of the run itself" in own.err or "names no format" in own.err), own.err
 
 
 def test_gather_and_status_refuse_what_is_no_run(place: Path) -> None:

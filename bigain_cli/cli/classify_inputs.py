@@ -37,7 +37,7 @@ class Inputs:
         self.repeats = RepeatCount()
         self.sources: Iterator[Source] = request.sources(open_files, repeated=self.repeats)
         self.all_missing = False
-        if not request.resume and _can_be_listed(request):
+        if not request.resume and can_be_listed(request):
             self.sources, any_found = look_ahead(self.sources)
             self.all_missing = not any_found
             if self.all_missing:
@@ -52,7 +52,7 @@ def _not_only_empty_folders(sources: list[Source]) -> Iterator[Source]:
     return iter(sources)
 
 
-def _can_be_listed(request: ClassifyRequest) -> bool:
+def can_be_listed(request: ClassifyRequest) -> bool:
     """Return whether the inputs are there already: an image or a list on stdin may take its time."""
     listed = request.files_from is None or os.path.isfile(request.files_from)
     return listed and "-" not in request.inputs

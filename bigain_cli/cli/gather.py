@@ -15,7 +15,7 @@ from bigain_cli.errors import UsageError
 from bigain_cli.outputs.output_format import OutputFormat, opened, require_format
 from bigain_cli.outputs.shield import SHIELD
 from bigain_cli.outputs.text import counted
-from bigain_cli.outputs.whole_files import open_target
+from bigain_cli.outputs.whole_files import open_whole
 from bigain_cli.registry import OUTPUTS, attribute
 from bigain_cli.shards.gathering import Gathering
 from bigain_cli.shards.run_folder import RunFolder
@@ -52,12 +52,15 @@ def gather(
         raise UsageError(f"-o {output}", "its suffix names no format", f"Use {', '.join(SUFFIXES)}.")
     require_format(name, f"-o {output}")
     messages = Messages.start(quiet)
-    found = Gathering.of(RunFolder.existing(folder), partial)
+    run_folder = RunFolder.existing(folder)
+    if run_folder.owns(output):
+        raise UsageError(f"-o {output}", "a file of the run itself", "Name another file.")
+    found = Gathering.of(run_folder, partial)
     most = top or OUTPUTS[name].top
     writer: OutputFormat = attribute(OUTPUTS[name].writer)(found.layout(most, raw_csv))
     count = failed = 0
     with (
-        open_target(output, force) as stream,
+        open_whole(output, force) as stream,
         opened(writer, cast(BinaryIO, stream), output),
         ProgressBar(messages, "gathering", "records") as progress,
     ):

@@ -4,35 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import Any
 
-from bigain_cli.cli.classify_inputs import RepeatCount
+from bigain_cli.cli.classify_inputs import RepeatCount, can_be_listed
 from bigain_cli.cli.classify_labels import check_labels, choose_labels, find_model
 from bigain_cli.cli.classify_request import ClassifyRequest
 from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.model_loading import cache_folder, shown_wait
 from bigain_cli.cli.offline import is_offline
 from bigain_cli.cli.sharded_run import run_shards
-from bigain_cli.cli.sharding import Sharding
+from bigain_cli.cli.sharding import PROCESSES, Sharding
 from bigain_cli.engines.classify_job import ClassifyJob
-from bigain_cli.errors import UsageError
+from bigain_cli.engines.missing_images_job import MissingImagesJob
+from bigain_cli.errors import InputError, UsageError
 from bigain_cli.images import Source
 from bigain_cli.shards.manifest import write_or_compare
 from bigain_cli.shards.run_folder import RunFolder
-from bigain_cli.shards.run_record import begin
+from bigain_cli.shards.run_record import begin, refuse_other_options
 
 
 def run_sharded(request: ClassifyRequest, sharding: Sharding, messages: Messages) -> int:
     """Classify the shards that are missing; return 1 if any input failed, else 0."""
     model = find_model(request)
     labels = choose_labels(request, model, messages)
-    if labels is not None:
-        check_labels(request, labels, model)
+    competing = () if labels is None else check_labels(request, labels, model)
     folder = RunFolder.make(str(request.output))
     with shown_wait("listing the images", messages), ExitStack() as open_files:
-        repeats = RepeatCount()
+        repeats, listing = RepeatCount(), _Listing(can_be_listed(request))
         sources = request.sources(open_files, only_names=True, repeated=repeats)
-        run = begin(folder, write_or_compare(folder.manifest, _ids(sources)), sharding.size)
+        run = begin(folder, write_or_compare(folder.manifest, listing.ids(sources)), sharding.size)
     repeats.note(messages)
+    names = [label.name for label in competing]
+    if listing.all_missing:  # as in a plain run, each has a record that says why, and no model is loaded for it
+        missing = MissingImagesJob(tuple(names), request.min_probability, request.top_labels, request.recursive)
+        here = Sharding(sharding.share or (1, 1), None, PROCESSES, sharding.size)
+        return run_shards(folder, run, missing, here, messages, request.min_probability)
+    refuse_other_options(folder, run, names, _known_options(request, model.location.name))
     job = ClassifyJob(
         model=request.model, labels=labels, rules=request.rules, device=request.device, dtype=request.dtype,
         cache=cache_folder() if request.cache else None, templates=request.templates, seed=request.seed,
@@ -43,17 +50,41 @@ def run_sharded(request: ClassifyRequest, sharding: Sharding, messages: Messages
     return run_shards(folder, run, job, sharding, messages, request.min_probability)
 
 
-def _ids(sources: Iterator[Source]) -> Iterator[str]:
-    """Yield what a worker finds an image by; refuse what it cannot read again, and inputs without any image."""
-    found = False
-    empty: Source | None = None
-    for source in sources:
-        if source.id == "-":
-            raise UsageError("-", "an image on stdin cannot be read by several workers", "Put the image in a file.")
-        if source.url is not None and source.url != source.id:
-            why = "its password would be written to the manifest"
-            raise UsageError(source.id, why, "Download it, and name the file.")
-        found, empty = found or source.error is None, empty or source
-        yield source.id
-    if not found and empty is not None and empty.error is not None:
-        raise UsageError(empty.error.what, empty.error.why, f"{empty.error.hint}.")
+class _Listing:
+    """Lists what workers find images by, and says whether any image is there, if that can be known beforehand."""
+
+    def __init__(self, can_be_known: bool) -> None:
+        self._can_be_known, self.all_missing = can_be_known, False
+
+    def ids(self, sources: Iterator[Source]) -> Iterator[str]:
+        """Yield them; refuse an image that no worker can read again, and folders that hold no image."""
+        first: InputError | None = None
+        any_found = only_empty_folders = False
+        for source in sources:
+            _refuse_unreadable(source)
+            if source.error is None:
+                any_found = True
+            elif not any_found:
+                only_empty_folders = source.error.kind == "no-images" and (only_empty_folders or first is None)
+                first = first or source.error
+            yield source.id
+        self.all_missing = self._can_be_known and not any_found
+        if self.all_missing and only_empty_folders and first is not None:
+            raise UsageError(first.what, first.why, f"{first.hint}.")
+
+
+def _refuse_unreadable(source: Source) -> None:
+    if source.id == "-":
+        raise UsageError("-", "an image on stdin cannot be read by several workers", "Put the image in a file.")
+    if source.url is not None and source.url != source.id:
+        why = "its password would be written to the manifest"
+        raise UsageError(source.id, why, "Download it, and name the file.")
+
+
+def _known_options(request: ClassifyRequest, model: str) -> dict[str, Any]:
+    """Return what a run's settings and layout will hold, as far as no model is needed to know it."""
+    rules = request.rules
+    known = {"model": model, "seed": request.seed, "schedule": rules.schedule, "confidence": rules.confidence}
+    known |= {"budget": rules.budget, "deadline": rules.deadline, "min_probability": request.min_probability}
+    known |= {"max_draws": rules.draws} if rules.draws is not None else {}
+    return {**known, "top": request.top_labels, "timing": request.timing}

@@ -50,6 +50,24 @@ def open_target(path: str, force: bool = False, append: bool = False) -> Iterato
 
 
 @contextmanager
+def open_whole(path: str, force: bool = False) -> Iterator[TargetStream]:
+    """Yield a stream for what can be made again: if the block does not reach its end, the file is as it was before."""
+    check_target(path, force, can_resume=False)
+    target = Path(path)
+    if _is_special(target):
+        with closing(TargetStream(open_descriptor(target, os.O_WRONLY, path), path)) as stream:
+            yield stream
+        return
+    replaces = force or os.path.exists(target)  # it is empty, or it would have been refused
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
+    with (
+        replacing(target.resolve(), path, replaces) as temporary,  # a link stays a link
+        closing(TargetStream(open_descriptor(temporary, flags, path), path)) as stream,
+    ):
+        yield stream
+
+
+@contextmanager
 def held(path: str, name: str = "") -> Iterator[None]:
     """Let no other process hold the file until the end of the block; messages may call it by another `name`."""
     part = PartFolder(Path(path).resolve(), name or path, alone=True)
@@ -87,7 +105,7 @@ def save_file(folder: Path, name: str, data: bytes) -> Path:
     return target
 
 
-def check_target(path: str, force: bool = False, append: bool = False) -> None:
+def check_target(path: str, force: bool = False, append: bool = False, can_resume: bool = True) -> None:
     """Refuse what cannot or should not be written, before any work is done."""
     target = Path(path)
     folder = target.parent
@@ -103,7 +121,7 @@ def check_target(path: str, force: bool = False, append: bool = False) -> None:
         raise UsageError(path, f"the folder {folder} {why}", f"Make it first: mkdir -p {folder}")
     is_empty = target.suffix.lower() in IN_PLACE and os.path.isfile(target) and not os.path.getsize(target)
     if os.path.lexists(path) and not _is_special(target) and not (force or append or is_empty):
-        resume = "--resume to continue, " if target.suffix.lower() in IN_PLACE else ""
+        resume = "--resume to continue, " if can_resume and target.suffix.lower() in IN_PLACE else ""
         raise UsageError(path, "exists", f"{resume}--force to replace.")
     if not os.access(target if os.path.exists(target) else folder, os.W_OK):
         raise UsageError(path, "no permission to write here", "Name another file, or check the permissions.")

@@ -67,8 +67,11 @@ class Gathering:
     def _part(self, number: int, ids: list[str]) -> Iterator[Record]:
         """Yield the records of a part; refuse one that was edited."""
         path = self.folder.part(number)
-        lines = [each for each in record_lines(str(path)) if each.record is not None or each.torn]
         hint = f"Remove {path.name}, and run the same command again."
+        try:
+            lines = [each for each in record_lines(str(path)) if each.record is not None or each.torn]
+        except UsageError as problem:
+            raise BigainError(problem.what, problem.why, hint) from problem
         if len(lines) != len(ids):
             raise BigainError(str(path), f"has {counted(len(lines), 'record')}, not {len(ids)}", hint)
         for id, each in zip(ids, lines, strict=True):

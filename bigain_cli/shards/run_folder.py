@@ -67,6 +67,13 @@ class RunFolder:
         """Return where a shard is while it grows."""
         return self.path / f".part-{number:06}.jsonl"
 
+    def owns(self, path: str) -> bool:
+        """Return whether a path is one of the run's own files."""
+        real = Path(os.path.realpath(path))
+        own = real in (Path(os.path.realpath(each)) for each in (self.manifest, self.record, self.notes))
+        is_shard = PART.fullmatch(real.name) or JOURNAL.fullmatch(real.name)
+        return own or (bool(is_shard) and real.parent == Path(os.path.realpath(self.path)))
+
     def parts(self) -> set[int]:
         """Return the numbers of the finished shards."""
         return self._numbers(PART)

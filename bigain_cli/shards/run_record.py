@@ -6,19 +6,18 @@ Its first process says how many records there are; the first that has loaded the
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from bigain_cli.errors import UsageError
 from bigain_cli.json_text import read_json
-from bigain_cli.outputs.json import line
 from bigain_cli.outputs.whole_files import save_file
 from bigain_cli.shards.manifest import Manifest
+from bigain_cli.shards.run_differences import as_read, refuse_difference, refuse_other_labels, refuse_other_presence
 from bigain_cli.shards.run_folder import RunFolder
 
 SHARD_SIZE = 256
-HINT = "Use the same options, model and versions, or another folder for another run."
 
 
 @dataclass(frozen=True)
@@ -108,28 +107,30 @@ def join(folder: RunFolder, making: Making) -> RunRecord:
     return found
 
 
+def refuse_other_options(folder: RunFolder, run: RunRecord, labels: Sequence[str], known: Mapping[str, Any]) -> None:
+    """Name the first of the options known before a model is loaded that the run was not begun with.
+
+    Only so can a finished run refuse them, for which no model is loaded. Without `labels`, they are not known.
+    """
+    if run.making is None:
+        return
+    refuse_other_presence(folder, run.making.settings, known)
+    before = as_read({**run.making.settings, **run.making.layout})
+    refuse_other_labels(folder, run.making.labels, tuple(labels) or run.making.labels)
+    refuse_difference(folder, {name: before.get(name) for name in known}, as_read(known))
+
+
 def _refuse_others(folder: RunFolder, there: Making | None, here: Making) -> None:
     """Name the first thing in which this process would make other records."""
     assert there is not None
-    before, now = (_as_read({**each.settings, **each.layout, **each.versions}) for each in (there, here))
-    names = [name for name in dict.fromkeys((*before, *now)) if before.get(name) != now.get(name)]
-    if names:
-        name = next((name for name in names if name != "fingerprint"), "")
-        if not name:
-            why = "this run has other weights, or other prompts"
-        else:
-            why = f"this run has {name} {before.get(name)!r}, and here it is {now.get(name)!r}"
-        raise UsageError(str(folder.path), why, HINT)
+    refuse_other_presence(folder, there.settings, here.settings)
+    refuse_other_labels(folder, there.labels, here.labels)
+    before, now = (as_read({**each.settings, **each.layout, **each.versions}) for each in (there, here))
+    refuse_difference(folder, before, now)
     same_kind = there.device_kind == here.device_kind
     if same_kind and there.batch != here.batch:
         why = f"this run has batches of {there.batch}, and here they are of {here.batch}"
         raise UsageError(str(folder.path), why, f"Add --batch {there.batch}.")
-
-
-def _as_read(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a table as it is when it is read again: with lists, not tuples."""
-    read: dict[str, Any] = json.loads(line(dict(table)))
-    return read
 
 
 def _write(folder: RunFolder, record: RunRecord) -> None:
