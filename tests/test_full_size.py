@@ -83,6 +83,7 @@ def save(folder: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_full_size_stable_diffusion_on_a_cpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save(tmp_path / "sd2")
     Image.effect_noise((512, 512), 60).convert("RGB").save(tmp_path / "x.png")
@@ -153,6 +154,7 @@ print(last.evaluations, *[ranked.gap for ranked in last.ranked])
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(os.environ.get("BIGAIN_FULL_SIZE") != "1", reason=OPT_IN)
 def test_full_size_sdxl_on_a_cpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Two labels, one draw, 1024 pixels, text encoders and VAE included."""

@@ -76,6 +76,7 @@ def test_requirements_are_the_projects(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_toy_run_has_every_result_though_it_is_killed_in_the_middle(tmp_path: Path) -> None:
     command = [sys.executable, str(SCRIPT), "--toy", "--device", "cpu", "--minutes", "10", "-o", str(tmp_path / "out")]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
