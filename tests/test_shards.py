@@ -203,6 +203,19 @@ def test_another_shard_size_and_an_edited_manifest_are_refused(tmp_path: Path) -
         begin(folder, write_or_compare(folder.manifest, iter(["a"])), None)
 
 
+def test_a_run_whose_record_or_manifest_is_lost_is_refused(tmp_path: Path) -> None:
+    folder = stub_run(tmp_path / "run", IDS)
+    run_all(folder)
+    kept, manifest = folder.record.read_bytes(), write_or_compare(folder.manifest, iter(IDS))
+    folder.record.unlink()
+    with pytest.raises(UsageError, match=r"run.json: is gone"):  # a new one would count 8 records as 21
+        begin(folder, manifest, None)
+    folder.record.write_bytes(kept)
+    folder.manifest.write_bytes(b"")
+    with pytest.raises(UsageError, match=r"manifest.txt: was changed after the run began"):
+        Gathering.of(folder, partial=True)
+
+
 def test_gathering_refuses_what_is_missing_or_was_edited(tmp_path: Path) -> None:
     folder = stub_run(tmp_path / "run", IDS)
     run_all(folder)
@@ -267,6 +280,8 @@ def test_shares_gathered_are_a_plain_run_to_the_byte(place: Path) -> None:
     for suffix in ("jsonl", "csv"):
         assert warm("gather", "new", "-o", f"all.{suffix}", cwd=place).code == 0
         assert (place / f"all.{suffix}").read_bytes() == (place / f"plain.{suffix}").read_bytes()
+    planned = warm("classify", "photos", *COLOURS, "-o", "new/", "--shard", "1/2", "--dry-run", cwd=place)
+    assert b"3 of 4 images" in planned.out  # as the run has them
     status = json.loads(warm("status", "new/", "--json", cwd=place).out)
     assert (status["images"], status["done"], status["failed"], status["shards_done"]) == (12, 12, 2, 3)
     assert b"12 of 12 images (100.0 %), in 3 of 3 parts" in warm("status", "new/", cwd=place).out

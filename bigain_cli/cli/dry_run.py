@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -21,7 +22,8 @@ from bigain_cli.outputs.output_format import encode
 from bigain_cli.outputs.text import counted, spoken_time
 from bigain_cli.outputs.whole_files import check_folder
 from bigain_cli.shards.cost_model import CostModel
-from bigain_cli.shards.run_record import SHARD_SIZE
+from bigain_cli.shards.run_folder import RunFolder
+from bigain_cli.shards.run_record import SHARD_SIZE, read_record
 
 
 def dry_run(
@@ -58,7 +60,8 @@ def dry_run(
         "format": request.format,
     }
     if sharding is not None:
-        size = sharding.size or SHARD_SIZE
+        run = read_record(RunFolder(Path(str(request.output))))
+        size = sharding.size or (SHARD_SIZE if run is None else run.shard_size)
         plan["shards"] = {"count": -(-images // size), "size": size}
     if pace is not None:
         workers = sharding.sharers if sharding is not None else 1

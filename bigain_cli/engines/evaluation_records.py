@@ -98,8 +98,9 @@ def summary_of(options: Mapping[str, Any], folder: RunFolder) -> Summary:
     try:
         run = _run(options, 0, records=str(path), resume=True)
         if run.recorded != run.total:
-            why = f"only {counted(run.recorded, 'record')} of {run.total} are those of this machine's model and device"
-            raise BigainError(str(folder.path), why, "Summarise where the workers were: the same --device and --dtype.")
+            why = f"only {counted(run.recorded, 'record')} of {run.total} have these options, and this machine's device"
+            hint = "Use the options of the run, and its --device and --dtype, or another folder for another run."
+            raise BigainError(str(folder.path), why, hint)
         return run.summary(finish=False)
     finally:
         Path(path).unlink(missing_ok=True)

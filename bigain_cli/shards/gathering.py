@@ -11,7 +11,7 @@ from bigain_cli.outputs.output_format import Layout, Record
 from bigain_cli.outputs.record_checks import fingerprint_of, problem_of
 from bigain_cli.outputs.record_lines import record_lines
 from bigain_cli.outputs.text import counted
-from bigain_cli.shards.manifest import read_ids, shards
+from bigain_cli.shards.manifest import manifest_of, read_ids, shards
 from bigain_cli.shards.run_folder import RunFolder
 from bigain_cli.shards.run_record import RunRecord, read_record
 
@@ -30,6 +30,8 @@ class Gathering:
         run = read_record(folder)
         if run is None:
             raise UsageError(str(folder.path), "its run has not begun: there is no run.json", "Run it first.")
+        if manifest_of(folder.manifest).sha256 != run.manifest:
+            raise UsageError(str(folder.manifest), "was changed after the run began", "Put it back.")
         parts, total = folder.parts(), -(-run.count // run.shard_size)
         missing = total - len(parts & set(range(total)))
         if missing and not partial:

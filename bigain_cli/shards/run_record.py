@@ -76,6 +76,9 @@ def begin(folder: RunFolder, manifest: Manifest, shard_size: int | None) -> RunR
     with folder.locked():
         found = read_record(folder)
         if found is None:
+            if folder.parts() or folder.journals():
+                why = "is gone, and without it nobody knows what its parts hold"
+                raise UsageError(str(folder.record), why, "Put it back, or use another folder.")
             found = RunRecord(manifest.sha256, manifest.count, shard_size or SHARD_SIZE)
             _write(folder, found)
     if found.manifest != manifest.sha256:
