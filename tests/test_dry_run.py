@@ -36,6 +36,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("-l cat,dog,owl --reject", 4 * 7),
         ("-l cat,dog,owl --draws 9", 3 * 9),
         ("-l cat,dog,owl --budget 5", 5),
+        ("-l a,b,c,d,e,f --shortlist some/towers:2", 4 * 7),
+        ("-l a,b,c,d,e,f --shortlist some/towers:2 --reject", 5 * 7),
         ("-l cat,dog -c none", 2 * 7),
         ("-l cat,dog -c lgtm:0.5", 2 * 7 + 7),
     ],
@@ -101,3 +103,24 @@ def test_a_tree_without_a_label_is_refused_before_anything_is_loaded(place: Path
     (place / "own.json").write_text('{"tree": ["cat"]}')
     with pytest.raises(UsageError, match="has no label 'dog'"):
         run_command_line(["classify", "a.png", "-l", "cat,dog", "-m", "model", "--tree", "own.json", "--dry-run"])
+
+
+@pytest.mark.parametrize(
+    ("count", "arguments", "shortlist"),
+    [
+        (49, "", None),
+        (50, "", "tree"),
+        (50, "--reject", "tree"),
+        (49, "--reject", None),
+        (50, "--shortlist off", "off"),
+        (50, "--schedule fixed", None),
+        (9, "--shortlist a/b:5", "a/b:5"),
+    ],
+)
+def test_the_shortlist_is_named(count: int, arguments: str, shortlist: str | None, capsys) -> None:
+    line = ["classify", "a.png", "-m", "model", "-l", ",".join(f"l{n}" for n in range(count)), *arguments.split()]
+    assert run_command_line([*line, "--dry-run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["shortlist"] == shortlist
+    assert run_command_line([*line, "--dry-run"]) == 0
+    shown = f"shortlist    {shortlist}\n" in capsys.readouterr().out
+    assert shown == (shortlist not in (None, "off"))

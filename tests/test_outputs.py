@@ -92,6 +92,7 @@ def flat(entry: dict[str, Any], top: int) -> list[Any]:
     cells = [entry.get(name) for name in ("id", "label", "probability", "settled", "runner_up", "gap")]
     cells += [low, high, entry.get("draws"), entry.get("evaluations"), error.get("kind"), error.get("message")]
     cells += [entry["settings"]["fingerprint"], entry.get("answer"), entry.get("decided")]
+    cells += [entry.get(name) for name in ("asked", "not_asked", "remainder")]
     for place in range(1, top):
         label = (entry.get("top", []) + [{}] * top)[place]
         cells += [label.get("label"), label.get("probability")]
@@ -125,8 +126,9 @@ def test_json_is_readable_and_contains_neither_nan_nor_infinity() -> None:
 def test_csv_gives_back_any_cells(entries: list[dict[str, Any]], top: int) -> None:
     data = written(Csv(Layout(top=top, raw=True)), entries).decode()
     rows = list(csv.reader(io.StringIO(data, newline=""), strict=True))
-    assert rows[0][:15] == list(COLUMNS)
-    assert rows[0][15:] == [name for place in range(2, top + 1) for name in (f"label_{place}", f"probability_{place}")]
+    assert rows[0][: len(COLUMNS)] == list(COLUMNS)
+    more = [name for place in range(2, top + 1) for name in (f"label_{place}", f"probability_{place}")]
+    assert rows[0][len(COLUMNS) :] == more
     assert rows[1:] == [[spelt(cell) for cell in flat(entry, top)] for entry in entries]
 
 
@@ -147,13 +149,13 @@ def test_no_cell_is_a_formula_and_numbers_stay_numbers(entries: list[dict[str, A
 
 def test_labels_that_are_numbers_and_scores_below_zero_are_left_alone() -> None:
     data = written(Csv(), [ranking("-5", ("+1e3", "=A1"), gap=-0.5, gap_interval=(-1.0, 2.0))]).decode()
-    assert data.splitlines()[1] == "-5,+1e3,0.75,true,'=A1,-0.5,-1.0,2.0,48,212,,,f1,+1e3,true"
+    assert data.splitlines()[1] == "-5,+1e3,0.75,true,'=A1,-0.5,-1.0,2.0,48,212,,,f1,+1e3,true,,,"
 
 
 def test_csv_ends_its_lines_with_a_newline_alone() -> None:
     data = written(Csv(), [ranking("a,b.jpg"), ranking('"\r.jpg')])
     assert b"\r\n" not in data
-    assert b'\n"a,b.jpg",cat,0.75,true,dog,0.0123,0.008,0.017,48,212,,,f1,cat,true\n' in data
+    assert b'\n"a,b.jpg",cat,0.75,true,dog,0.0123,0.008,0.017,48,212,,,f1,cat,true,,,\n' in data
     assert b'\n"""\r.jpg",cat,' in data
 
 
@@ -165,7 +167,7 @@ def test_tsv_has_a_line_for_each_record_and_can_be_decoded(entries: list[dict[st
 
     lines = written(Tsv(Layout(top=top, raw=True)), entries).split(b"\n")
     assert lines.pop() == b""
-    assert lines[0].split(b"\t")[:15] == [name.encode() for name in COLUMNS]
+    assert lines[0].split(b"\t")[: len(COLUMNS)] == [name.encode() for name in COLUMNS]
     assert [[undone(cell) for cell in line.decode().split("\t")] for line in lines[1:]] == [
         flat(e, top) for e in entries
     ]

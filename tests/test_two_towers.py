@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import html
+import io
 import re
 import string
 import sys
@@ -14,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from commands import warm
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -21,13 +24,13 @@ from tiny_models import tokenizer as clip_tokenizer
 from tiny_towers import TOKENS, save_towers, tokenizer
 
 from bigain_cli.classification.classifier import Classification, classify
-from bigain_cli.classification.model_shortlist import MARGIN, MOST, ModelShortlist, kept_labels
+from bigain_cli.classification.model_shortlist import MARGIN, ModelShortlist, kept_labels
 from bigain_cli.classification.ranking import Ranking
 from bigain_cli.classification.stopping import StoppingRules
 from bigain_cli.errors import ModelError, UsageError
 from bigain_cli.labels import Label, LabelSet
 from bigain_cli.shortlist.canonical_text import clip_text, siglip_text
-from bigain_cli.shortlist.choice import read_choice
+from bigain_cli.shortlist.choice import MOST, read_choice
 from bigain_cli.shortlist.two_towers import TwoTowers, find_towers, load_towers
 
 KINDS = ("clip", "siglip", "siglip2")
@@ -130,6 +133,7 @@ def test_kept_labels_are_the_best_in_any_order(seed: int, labels: int, count: in
     order = rng.permutation(labels)
     other = kept_labels(logits[order], [names[label] for label in order], count)
     assert {names[order[label]] for label in other.labels} == {names[label] for label in found.labels}
+    assert other.left_out == found.left_out
 
 
 def noise(seed: int) -> Image.Image:
@@ -231,3 +235,32 @@ def test_what_is_no_two_tower_model_is_refused(
     (tmp_path / "config.json").write_bytes((towers["clip"] / "config.json").read_bytes())
     with pytest.raises(ModelError, match="no safetensors"):
         find_towers(str(tmp_path))
+
+
+def test_columns_say_how_many_labels_were_not_asked(
+    towers: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    noise(1).save("a.png")
+    line = ("classify", "a.png", "-m", "colours", "--shortlist", f"{towers['clip']}:2")
+    [record] = warm(*line, "--jsonl").records
+    assert record["asked"] + record["not_asked"] == 11 and record["not_asked"] > 0
+    [row] = csv.DictReader(io.StringIO(warm(*line, "--csv").out.decode()))
+    assert [float(row[name]) for name in ("asked", "not_asked")] == [record["asked"], record["not_asked"]]
+    assert float(row["remainder"]) == record["remainder"]
+    [plain] = csv.DictReader(io.StringIO(warm(*line[:-2], "--csv").out.decode()))
+    assert plain["asked"] == plain["not_asked"] == plain["remainder"] == ""
+
+
+def test_a_tree_that_nobody_chose_is_said(models: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    noise(1).save("a.png")
+    names = [f"l{number}" for number in range(50)]
+
+    def said(count: int, *more: str) -> bool:
+        labels = ",".join(names[:count])
+        found = warm("classify", "a.png", "-m", str(models["pixels"]), "-l", labels, "--draws", "2", "--jsonl", *more)
+        assert (found.records[0]["settings"].get("shortlist") == "tree") == (bool(more) or count > 49)
+        return "--shortlist off asks all" in found.err
+
+    assert said(50) and not said(49) and not said(49, "--shortlist", "tree")

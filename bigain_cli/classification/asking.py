@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bigain_cli.classification.confidence import GapRules
 from bigain_cli.classification.label_search import LabelSearch
 from bigain_cli.classification.stopping import StoppingRules
+from bigain_cli.classification.tuned_losses import tuned_losses
 from bigain_cli.registry import DEFAULT_SCORE, SCHEDULES, SCORES, attribute
 
 Table = NDArray[np.float64]  # [draws labels]
@@ -23,10 +24,17 @@ class Asking:
     """The rounds of one image; `labels` are those of the round that comes, none once the race may begin."""
 
     def __init__(
-        self, search: LabelSearch, costs: Sequence[int], rules: StoppingRules, plans: int, at_once: bool
+        self,
+        search: LabelSearch,
+        names: Sequence[str],
+        costs: Sequence[int],
+        rules: StoppingRules,
+        plans: int,
+        at_once: bool,
     ) -> None:
         """Take the prompts of each label, the passes of a draw that belong to no label, and if all labels are asked."""
         self._search, self._costs, self._rules, self._plans = search, np.asarray(costs), rules, plans
+        self._names = names
         self.evaluations = self.passes = 0
         first = search.first()
         self.draws = self._first_draws(first, at_once)
@@ -50,7 +58,7 @@ class Asking:
         self.evaluations, self.passes = self.evaluations + self.cost, self.passes + self.draws
         self.table[:, self.labels] = errors
         rules = GapRules(self._rules.confidence, self._rules.least, times=times)
-        self.labels = self._within_budget(self._search.next(self._losses(self.table), rules))
+        self.labels = self._within_budget(self._search.next(self._judged(times), rules))
 
     def left_out(self, probabilities: NDArray[np.float64]) -> float:
         """Return the probability that it is a label that was not asked, from those of the asked, which sum to one."""
@@ -58,6 +66,12 @@ class Asking:
         weights[self.asked] = probabilities
         outside = self._search.outside(weights)
         return outside / (1 + outside)
+
+    def _judged(self, times: NDArray[np.float64]) -> Table:
+        """Return the losses as the race judges them: a profile counts in the search, too."""
+        losses: Table = self._losses(self.table)
+        profile = self._rules.profile
+        return losses if profile is None else tuned_losses(losses, times, self._names, profile)
 
     def _first_draws(self, labels: Sequence[int], at_once: bool) -> int:
         """Return how many draws the rounds share: a block of the schedule, and no more than the budget holds."""

@@ -279,7 +279,8 @@ class Classification:
     def _new_asking(self, digest: bytes) -> Asking:
         plan_evaluations = self._denoising.shared_computation.plan_evaluations
         search, at_once = self._shortlist.search(digest), not self._shortlist.name
-        return Asking(search, self._prompt_counts, self.rules, plan_evaluations, at_once)
+        names = [label.name for label in self.competing]
+        return Asking(search, names, self._prompt_counts, self.rules, plan_evaluations, at_once)
 
     def _new_elimination(self, labels: Sequence[int]) -> Elimination:
         names, counts = [self.competing[label].name for label in labels], [self._prompt_counts[each] for each in labels]

@@ -7,6 +7,7 @@ Must not know the race.
 from __future__ import annotations
 
 import gc
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -20,11 +21,10 @@ from bigain_cli.images.opening import held
 from bigain_cli.images.prefetch import LoadedImage, read_or_error
 from bigain_cli.images.sources import Found, Source
 from bigain_cli.labels import DEFAULT_TEMPLATE, LabelSet, prompts_for
-from bigain_cli.shortlist.choice import ShortlistChoice
+from bigain_cli.shortlist.choice import MOST, ShortlistChoice
 from bigain_cli.shortlist.two_towers import TwoTowers, find_towers, load_towers
 
 MARGIN = 0.5  # of logits: labels that are so close to the last one kept are kept, too
-MOST = 2  # times as many labels as asked for, at most
 DIGITS = 4  # of a logit; less is rounding
 
 
@@ -120,4 +120,5 @@ def kept_labels(logits: NDArray[np.float64], names: Sequence[str], count: int) -
     last = logits[order[min(count, len(order)) - 1]]
     kept = [label for label in order[: MOST * count] if logits[label] >= last - MARGIN]
     weights = np.exp(logits - logits.max())
-    return NamedLabels(sorted(kept), max(0.0, 1 - float(weights[kept].sum() / weights.sum())))
+    others = np.delete(weights, kept)
+    return NamedLabels(sorted(kept), math.fsum(others) / math.fsum(weights))  # the same bits in any order

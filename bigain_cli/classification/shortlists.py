@@ -17,11 +17,9 @@ from bigain_cli.classification.label_prompts import LabelPrompts
 from bigain_cli.classification.label_search import LabelSearch, NamedLabels, TreeSearch
 from bigain_cli.classification.stopping import StoppingRules
 from bigain_cli.images.sources import Found
-from bigain_cli.shortlist.choice import OFF, TREE, ShortlistChoice
+from bigain_cli.shortlist.choice import OFF, TREE, ShortlistChoice, is_automatic
 from bigain_cli.shortlist.label_tree import Branch, digest_of, tree_of_groups, tree_of_vectors
 from bigain_cli.shortlist.tree_files import read_groups
-
-AUTOMATIC_FROM = 50  # labels
 
 
 class Shortlist(Protocol):
@@ -88,11 +86,6 @@ class TreeShortlist:
         return sources
 
 
-def is_automatic(labels: int, rules: StoppingRules) -> bool:
-    """Return whether a tree is searched where nothing is chosen: for many labels, and if labels are eliminated."""
-    return labels >= AUTOMATIC_FROM and rules.schedule == "race"
-
-
 def tree_or_all(
     choice: ShortlistChoice,
     backbone: Backbone,
@@ -103,7 +96,7 @@ def tree_or_all(
 ) -> Shortlist:
     """Return a tree if it is chosen or the default, else no shortlist; `conditions` are of all prompts by label."""
     labels = competing[:-1] if reject else competing
-    if choice.kind == OFF or (choice.kind is None and not is_automatic(len(labels), rules)):
+    if choice.kind == OFF or (choice.kind is None and not is_automatic(len(labels), rules.schedule)):
         return AllLabels(len(competing))
     vectors, names = _vectors(backbone, conditions, labels), [label.name for label in labels]
     if choice.tree is not None:

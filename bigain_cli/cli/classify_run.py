@@ -15,7 +15,7 @@ from bigain_cli.cli.classify_inputs import Inputs
 from bigain_cli.cli.classify_labels import check_labels, choose_labels, find_model, say_labels
 from bigain_cli.cli.classify_progress import ClassifyProgress
 from bigain_cli.cli.classify_request import ClassifyRequest
-from bigain_cli.cli.classify_shortlist import named_beforehand
+from bigain_cli.cli.classify_shortlist import named_beforehand, say_tree
 from bigain_cli.cli.input_count import InputCount
 from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.model_loading import load_model
@@ -149,6 +149,7 @@ def _start(request: ClassifyRequest, labels: LabelSet | None, inputs: Inputs, me
     )
     if labels is None:
         say_labels(run.labels, messages)
+    say_tree(request.shortlist, request.tree, len(run.labels.labels), request.rules.schedule, messages)
     if run.report is not None:
         messages.detail(f"compression:\n{run.report}")
     return run

@@ -1,4 +1,4 @@
-"""The shortlist of `classify` that a model makes: it is shown all images, and leaves, before the network is loaded."""
+"""The shortlist of `classify`: the default is said, and a model is shown all images before the network is loaded."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ from bigain_cli.cli.model_loading import cache_folder, shown_wait
 from bigain_cli.errors import UsageError
 from bigain_cli.images import Source
 from bigain_cli.labels import LabelSet
-from bigain_cli.shortlist.choice import MODEL, read_choice
+from bigain_cli.shortlist.choice import MODEL, is_automatic, read_choice
+
+
+def say_tree(shortlist: str | None, tree: str | None, labels: int, schedule: str, messages: Messages) -> None:
+    """Say that a tree chooses the labels, where nobody asked for it."""
+    if read_choice(shortlist, tree).kind is None and is_automatic(labels, schedule):
+        why = f"a tree of the {labels} labels says for each image which of them are asked"
+        messages.note(f"shortlist: {why}; --shortlist off asks all")
 
 
 def named_beforehand(request: ClassifyRequest, labels: LabelSet | None, inputs: Inputs, messages: Messages) -> Any:

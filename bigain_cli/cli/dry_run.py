@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from bigain_cli.outputs.whole_files import check_folder
 from bigain_cli.shards.cost_model import CostModel
 from bigain_cli.shards.run_folder import RunFolder
 from bigain_cli.shards.run_record import SHARD_SIZE, read_record
+from bigain_cli.shortlist.choice import MODEL, MOST, OFF, TREE, ShortlistChoice, is_automatic, read_choice
 
 
 def dry_run(
@@ -43,6 +44,9 @@ def dry_run(
         mappable_score(rules.score or card.score)
     competing = check_labels(request, labels, model)
     prompts = [len(label.texts) for label in competing]
+    choice = read_choice(request.shortlist, request.tree)
+    if choice.kind is None and is_automatic(len(competing) - request.reject, rules.schedule):
+        choice = ShortlistChoice(TREE)
     with ExitStack() as open_files:
         found = list(request.sources(open_files))
     planned = request.compress is not None and request.compress.shared
@@ -54,7 +58,8 @@ def dry_run(
         "labels": len(competing) - request.reject,
         "labels_from": labels.origin,
         "prompts": sum(prompts),
-        "evaluations_at_most": images * rules.most_evaluations(prompts, planned),
+        "shortlist": choice.name or None,
+        "evaluations_at_most": images * rules.most_evaluations(_most_asked(prompts, choice, request.reject), planned),
         "model": {"name": location.name, "source": location.where, "present": is_present(location, hub_cache())},
         "output": request.output or "stdout",
         "format": request.format,
@@ -71,12 +76,21 @@ def dry_run(
     return 1 if missing else 0
 
 
+def _most_asked(prompts: Sequence[int], choice: ShortlistChoice, reject: bool) -> Sequence[int]:
+    """Return the prompts of the labels that are asked of an image at most: a tree may ask all, a model's are few."""
+    if choice.kind != MODEL:
+        return prompts
+    always = prompts[len(prompts) - reject :]
+    return [*sorted(prompts[: len(prompts) - reject], reverse=True)[: MOST * choice.kept], *always]
+
+
 def _text(plan: dict[str, Any]) -> str:
     model = plan["model"]
     state = "present" if model["present"] else "not present, would be downloaded"
     lines = [
         f"images       {plan['images']}" + (f", {len(plan['missing'])} missing" if plan["missing"] else ""),
         f"labels       {plan['labels']} ({plan['labels_from']}), {plan['prompts']} prompts",
+        *([f"shortlist    {plan['shortlist']}"] if plan["shortlist"] not in (None, OFF) else []),
         f"evaluations  at most {plan['evaluations_at_most']}",
         f"model        {model['name']} ({model['source']}), {state}",
         f"output       {plan['output']} ({plan['format']})",

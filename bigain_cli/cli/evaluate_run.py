@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, cast
 import typer
 
 from bigain_cli.classification.label_prompts import NONE
+from bigain_cli.cli.classify_shortlist import say_tree
 from bigain_cli.cli.evaluate_request import EvaluateRequest
 from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.model_loading import load_model, shown_wait
@@ -74,6 +75,7 @@ def _start(request: EvaluateRequest, messages: Messages) -> Any:
         messages.detail(f"{dataset.name}: {images}, labels: {labels.origin}")
         if dataset.unlabelled:
             messages.note(f"{len(dataset.unlabelled)} excluded, the first: {dataset.unlabelled[0]}")
+        say_tree(request.shortlist, request.tree, len(labels.labels), request.rules.schedule, messages)
         return load_model(request.model, request.device, request.dtype, messages, request.cache)
 
     names = ("against", "labels", "templates", "limit", "per_class", "rules", "seed", "batch", "shortlist", "tree")

@@ -9,6 +9,7 @@ from typing import Any
 from bigain_cli.cli.classify_inputs import RepeatCount, can_be_listed
 from bigain_cli.cli.classify_labels import check_labels, choose_labels, find_model
 from bigain_cli.cli.classify_request import ClassifyRequest
+from bigain_cli.cli.classify_shortlist import say_tree
 from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.model_loading import cache_folder, shown_wait
 from bigain_cli.cli.offline import is_offline
@@ -28,6 +29,8 @@ def run_sharded(request: ClassifyRequest, sharding: Sharding, messages: Messages
     model = find_model(request)
     labels = choose_labels(request, model, messages)
     competing = () if labels is None else check_labels(request, labels, model)
+    if labels is not None:
+        say_tree(request.shortlist, request.tree, len(labels.labels), request.rules.schedule, messages)
     folder = RunFolder.make(str(request.output))
     with shown_wait("listing the images", messages), ExitStack() as open_files:
         repeats, listing = RepeatCount(), _Listing(can_be_listed(request))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from math import isfinite
 from typing import Any
 
 from bigain_cli.classification.ranking import Failure
@@ -81,4 +82,6 @@ def _gap(found: Interval | None) -> str:
 
 
 def _number(found: Interval) -> str:
+    if not (isfinite(found.low) and isfinite(found.high)):
+        return f"{found.value:.3g} [–]"  # of fewer draws than tell an interval
     return f"{found.value:.3g} [{found.low:.2g}, {found.high:.2g}]"

@@ -16,7 +16,7 @@ from bigain_cli.classification.ranking import Failure, Ranking
 from bigain_cli.outputs.output_format import OutputFormat, Record, encode
 
 _RANKING = "id label probability settled runner_up gap gap_low gap_high draws evaluations"
-COLUMNS = tuple(f"{_RANKING} error_kind error fingerprint answer decided".split())
+COLUMNS = tuple(f"{_RANKING} error_kind error fingerprint answer decided asked not_asked remainder".split())
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that spreadsheets run
 _NUMBER = re.compile(r"[-+]?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})

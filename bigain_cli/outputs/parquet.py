@@ -15,8 +15,8 @@ from bigain_cli.outputs.output_format import OutputFormat, Record, encode
 GROUP = 10_000  # rows
 _TYPES = {
     **dict.fromkeys(("settled", "decided"), "bool_"),
-    **dict.fromkeys(("draws", "evaluations"), "int64"),
-    **dict.fromkeys(("probability", "gap", "gap_low", "gap_high"), "float64"),
+    **dict.fromkeys(("draws", "evaluations", "asked", "not_asked"), "int64"),
+    **dict.fromkeys(("probability", "gap", "gap_low", "gap_high", "remainder"), "float64"),
 }
 
 

@@ -13,6 +13,8 @@ from bigain_cli.errors import UsageError
 
 OFF, TREE, MODEL = "off", "tree", "model"
 KEPT = 20  # labels that a model keeps, if nothing is said
+MOST = 2  # times as many, at most, where others are close behind
+AUTOMATIC_FROM = 50  # labels
 _EXAMPLE = "Write tree, off, or a CLIP or SigLIP model's hub id or folder, such as openai/clip-vit-base-patch32:20."
 
 
@@ -47,6 +49,11 @@ def read_choice(text: str | None, tree: str | None = None) -> ShortlistChoice:
     if not 2 <= int(count[:9]) <= 100_000:
         raise UsageError(f"--shortlist {text}", "keeps too few labels or too many", "Keep at least 2, 20 for instance.")
     return ShortlistChoice(MODEL, model=model, kept=int(count))
+
+
+def is_automatic(labels: int, schedule: str) -> bool:
+    """Return whether a tree is searched where nothing is chosen: for many labels, and if the race eliminates them."""
+    return labels >= AUTOMATIC_FROM and schedule == "race"
 
 
 def is_measured(shortlist: object, tree: str | None) -> bool:

@@ -113,6 +113,8 @@ def test_the_command_writes_tables_a_document_and_lines(place: Path) -> None:
     assert {each["caption"]: each["image"] for each in document["captions"]} == {
         name: f"photos/{name}.png" for name in COLOURS
     }
+    few = command("match", "photos", "captions.txt", "--draws", "2").out.decode()
+    assert "[–]" in few and "inf" not in few
     lines = command("match", "photos", "red,green,blue", "-o", "out.jsonl")
     assert lines.code == 0 and lines.out == b"" and "3 settled, 0 open, 0 failed" in lines.err
     written = [json.loads(line) for line in (place / "out.jsonl").read_text().splitlines()]

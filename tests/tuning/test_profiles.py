@@ -14,8 +14,12 @@ from hypothesis import strategies as st
 from oracle import eliminate
 
 import bigain_cli as bigain
+from bigain_cli.classification.asking import Asking
+from bigain_cli.classification.label_search import TreeSearch
 from bigain_cli.classification.profiles import Profile
+from bigain_cli.classification.tuned_losses import tuned_losses
 from bigain_cli.errors import UsageError
+from bigain_cli.shortlist.label_tree import tree_of_vectors
 
 PLAIN = Profile("weights", "l2", 0.5)
 NAMES = ("red", "green", "blue")
@@ -36,6 +40,26 @@ def test_a_bias_moves_the_gap_by_itself() -> None:
     moved = eliminate(errors, bigain.StoppingRules("fixed", score="l2").with_profile(profile))
     assert (plain.label, moved.label) == ("0", "1")
     assert plain.gap is not None and moved.gap == pytest.approx(0.5 - plain.gap)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32), st.lists(st.floats(-0.3, 0.3), max_size=3))
+def test_the_search_of_a_tree_judges_labels_as_the_race_does(seed: int, weights: list[float]) -> None:
+    rng, names = np.random.default_rng(seed), [str(number) for number in range(120)]
+    tree = tree_of_vectors(rng.standard_normal((120, 4)), names)
+    errors, times = rng.normal(1, 0.01, (8, 120)) + rng.normal(0, 0.1, 120), np.linspace(0, 1, 8)
+    profile = Profile("w", "l2", 0.5, tuple(weights), dict(zip(names, rng.normal(0, 0.3, 120).tolist(), strict=True)))
+
+    def asked(table: np.ndarray, rules: bigain.StoppingRules) -> list[int]:
+        asking = Asking(TreeSearch(tree, beam=3), names, [1] * 120, rules, 0, at_once=False)
+        while asking.labels:
+            asking.add(table[:, asking.labels], times)
+        return asking.asked
+
+    rules = bigain.StoppingRules(score="l2")
+    found = asked(errors, rules.with_profile(profile))
+    assert found == asked(tuned_losses(errors, times, names, profile), rules)
+    assert len(found) < 120 and found != asked(errors, rules)
 
 
 @settings(max_examples=15)
