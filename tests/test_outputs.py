@@ -385,9 +385,9 @@ def test_resuming_after_a_cut_anywhere_keeps_whole_records(
     kept = max(place for place in range(len(ends)) if ends[place] - 1 <= cut)  # a record may lack its newline alone
     assert path.read_bytes() == whole[: ends[kept]]
     mine = [entry for entry in entries[:kept] if entry["settings"]["fingerprint"] == "f1"]
-    firsts = {entry["id"]: entry for entry in reversed(mine)}
-    failures = sum("error" in entry for entry in firsts.values())
-    answers = {id: entry.get("answer") for id, entry in firsts.items()}
+    lasts = {entry["id"]: entry for entry in mine}  # the new record of an image counts
+    failures = sum("error" in entry for entry in lasts.values())
+    answers = {id: entry.get("answer") for id, entry in lasts.items()}
     assert found == RecordedIds(answers, failures, kept - len(mine), repaired=cut != ends[kept])
     assert read_recorded_ids(str(path), "f1") == RecordedIds(answers, found.failures, found.others, repaired=False)
 
