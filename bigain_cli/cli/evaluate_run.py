@@ -78,7 +78,19 @@ def _start(request: EvaluateRequest, messages: Messages) -> Any:
         say_tree(request.shortlist, request.tree, len(labels.labels), request.rules.schedule, messages)
         return load_model(request.model, request.device, request.dtype, messages, request.cache)
 
-    names = ("against", "labels", "templates", "limit", "per_class", "rules", "seed", "batch", "shortlist", "tree")
+    names = (
+        "against",
+        "labels",
+        "templates",
+        "limit",
+        "per_class",
+        "rules",
+        "seed",
+        "batch",
+        "shortlist",
+        "tree",
+        "device",
+    )
     options = {name: getattr(request, name) for name in (*names, "records", "resume", "generate", "min_probability")}
     options |= {"replace": request.force, "heatmaps": request.format == "html"}
     run = evaluate(load, dataset, request.specs, **options)

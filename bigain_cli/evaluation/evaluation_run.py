@@ -56,6 +56,7 @@ def evaluate(
     min_probability: float | None = None,
     shortlist: str | None = None,
     tree: str | None = None,
+    device: str = "auto",
 ) -> EvaluationRun:
     """Classify every chosen image under every spec; without specs, under none and the one the model recommends.
 
@@ -64,8 +65,8 @@ def evaluate(
     images are also generated under every spec and compared with those of the whole dataset; with `limit=0` nothing
     else is done. With `heatmaps`, results contain the image as the model sees it, and heatmaps. The summary also counts
     answers with at least `min_probability`. With a `shortlist` or a `tree`, as of `classify`, every spec is evaluated
-    with and without it, and compared. A name is loaded once everything else is checked; a function in its place is
-    called then, with the chosen images and the labels, and returns the backbone.
+    with and without it, and compared; its model runs on `device`. A name is loaded once everything else is checked; a
+    function in its place is called then, with the chosen images and the labels, and returns the backbone.
     """
     file, rules = RecordFile(records, resume, replace), rules or StoppingRules()
     whole = open_dataset(dataset) if isinstance(dataset, str) else dataset
@@ -75,7 +76,7 @@ def evaluate(
     label_set, label_of_class = labels_for(chosen, labels)
     check_min_probability(min_probability, [label.name for label in label_set.labels])
     file.hold()
-    listed = shortlist_before(shortlist, tree, chosen, label_set, templates)
+    listed = shortlist_before(shortlist, tree, chosen, label_set, templates, device)
     backbone = backbone(chosen, label_set) if callable(backbone) else as_backbone(backbone)
     specs = (specs,) if isinstance(specs, str) else tuple(specs) or tuple(dict.fromkeys(("none", backbone.compress)))
     maps = heatmaps and can_map(rules.score or backbone.score)
@@ -103,7 +104,12 @@ def _generation(
 
 
 def shortlist_before(
-    shortlist: str | None, tree: str | None, dataset: Dataset, labels: LabelSet, templates: Sequence[str]
+    shortlist: str | None,
+    tree: str | None,
+    dataset: Dataset,
+    labels: LabelSet,
+    templates: Sequence[str],
+    device: str = "auto",
 ) -> str | Shortlist | None:
     """Return the shortlist; a two-tower model is shown all images before the network is loaded."""
     choice = read_choice(shortlist, tree)
@@ -112,7 +118,7 @@ def shortlist_before(
         raise UsageError(f"--shortlist {choice.name}", why, "Leave it out.")
     if choice.kind != MODEL:
         return shortlist
-    found = ModelShortlist(choice, labels, templates)
+    found = ModelShortlist(choice, labels, templates, device=device)
     found.prepare_all(case.opened() for case in dataset.cases)
     return found
 

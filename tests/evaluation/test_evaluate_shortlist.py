@@ -113,3 +113,16 @@ def test_a_dataset_of_several_labels_has_no_shortlist() -> None:
     several = Dataset("several", dataset.classes, dataset.cases, multilabel=True)
     with pytest.raises(UsageError, match="--shortlist tree"):
         evaluate(model, several, "none", rules=StoppingRules(schedule="fixed"), shortlist="tree")
+
+
+def test_the_model_of_a_shortlist_runs_where_it_is_asked_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Loaded(Exception):
+        """The device is known."""
+
+    def load(towers: object, device: str) -> None:
+        raise Loaded(device)
+
+    monkeypatch.setattr("bigain_cli.classification.model_shortlist.load_towers", load)
+    model, dataset = sampled()
+    with pytest.raises(Loaded, match="^cpu$"):
+        evaluate(model, dataset, "none", shortlist=f"{save_towers('clip', tmp_path / 'clip')}:3", device="cpu")
