@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bigain_cli.errors import UsageError
+from bigain_cli.json_text import read_json
 from bigain_cli.outputs.renamed_file import replacing
 from bigain_cli.outputs.target_stream import WriteError
 
@@ -47,7 +48,7 @@ def encoded(id: str) -> bytes:
 def decoded(line: bytes) -> str:
     """Return the id of a line."""
     text = line.decode().removesuffix("\n")
-    return str(json.loads(text)) if text.startswith('"') else text
+    return str(read_json(text)) if text.startswith('"') else text
 
 
 def write_or_compare(path: Path, ids: Iterable[str]) -> Manifest:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bigain_cli.errors import UsageError
+from bigain_cli.json_text import read_json
 from bigain_cli.outputs.json import line
 from bigain_cli.shards.run_folder import RunFolder
 
@@ -42,5 +42,5 @@ def refuse_difference(folder: RunFolder, before: Mapping[str, Any], now: Mapping
 
 def as_read(table: Mapping[str, Any]) -> dict[str, Any]:
     """Return a table as it is when it is read again: with lists, not tuples."""
-    read: dict[str, Any] = json.loads(line(dict(table)))
+    read: dict[str, Any] = read_json(line(dict(table)))
     return read
