@@ -64,9 +64,9 @@ def evaluate(
     `against`, or to the first one. Records are kept in the file `records`, and `resume` continues it. With `generate`,
     images are also generated under every spec and compared with those of the whole dataset; with `limit=0` nothing
     else is done. With `heatmaps`, results contain the image as the model sees it, and heatmaps. The summary also counts
-    answers with at least `min_probability`. With a `shortlist` or a `tree`, as of `classify`, every spec is evaluated
-    with and without it, and compared; its model runs on `device`. A name is loaded once everything else is checked; a
-    function in its place is called then, with the chosen images and the labels, and returns the backbone.
+    answers with at least `min_probability`. A `shortlist` or a `tree`, as of `classify`, is compared with all labels
+    under every spec; its model runs on `device`. A name is loaded once everything else is checked; a function in its
+    place is called then, with the chosen images and the labels, and returns the backbone.
     """
     file, rules = RecordFile(records, resume, replace), rules or StoppingRules()
     whole = open_dataset(dataset) if isinstance(dataset, str) else dataset

@@ -124,5 +124,5 @@ def test_the_model_of_a_shortlist_runs_where_it_is_asked_to(tmp_path: Path, monk
 
     monkeypatch.setattr("bigain_cli.classification.model_shortlist.load_towers", load)
     model, dataset = sampled()
-    with pytest.raises(Loaded, match="^cpu$"):
+    with pytest.raises(Loaded, match=r"^cpu$"):
         evaluate(model, dataset, "none", shortlist=f"{save_towers('clip', tmp_path / 'clip')}:3", device="cpu")
