@@ -63,10 +63,9 @@ def evaluate(
     Iterate over the result for records as they are made, or call its `summary()` at once. Differences are to the spec
     `against`, or to the first one. Records are kept in the file `records`, and `resume` continues it. With `generate`,
     images are also generated under every spec and compared with those of the whole dataset; with `limit=0` nothing
-    else is done. With `heatmaps`, results contain the image as the model sees it, and heatmaps. The summary also counts
-    answers with at least `min_probability`. A `shortlist` or a `tree`, as of `classify`, is compared with all labels
-    under every spec; its model runs on `device`. A name is loaded once everything else is checked; a function in its
-    place is called then, with the chosen images and the labels, and returns the backbone.
+    else is done. With `heatmaps`, results have the image as the model sees it, and heatmaps. The summary also counts
+    answers with at least `min_probability`. A `shortlist` or a `tree`, as of `classify`, is compared with all labels;
+    its model runs on `device`. A backbone's name is loaded, or a function called with images and labels, at the end.
     """
     file, rules = RecordFile(records, resume, replace), rules or StoppingRules()
     whole = open_dataset(dataset) if isinstance(dataset, str) else dataset
