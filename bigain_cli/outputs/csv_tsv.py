@@ -1,7 +1,8 @@
 """Records as rows of a fixed set of columns: CSV quoted as RFC 4180 requires, TSV escaped as jq's @tsv does.
 
-The header comes first, also in an empty run. With `top` above one, label_2, probability_2 and so on are added. A text
-that a spreadsheet would run as a formula gets an apostrophe before it, unless the layout asks for raw cells.
+The header comes first, also in an empty run. With `top` above one, label_2, probability_2 and so on come before the
+last three columns. A text that a spreadsheet would run as a formula gets an apostrophe before it, unless the layout
+asks for raw cells.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from bigain_cli.classification.ranking import Failure, Ranking
 from bigain_cli.outputs.output_format import OutputFormat, Record, encode
 
 _RANKING = "id label probability settled runner_up gap gap_low gap_high draws evaluations"
-COLUMNS = tuple(f"{_RANKING} error_kind error fingerprint answer decided asked not_asked remainder".split())
+_SHORTLIST = ("asked", "not_asked", "remainder")  # last, so that no column of earlier versions moves
+_FIRST = tuple(f"{_RANKING} error_kind error fingerprint answer decided".split())
+COLUMNS = (*_FIRST, *_SHORTLIST)
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that spreadsheets run
 _NUMBER = re.compile(r"[-+]?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
@@ -29,7 +32,7 @@ class Csv(OutputFormat):
         """Write the header."""
         super().open(stream)
         further = [f"{name}_{rank}" for rank in range(2, self._layout.top + 1) for name in ("label", "probability")]
-        self._write_row([*COLUMNS, *further])
+        self._write_row([*_FIRST, *further, *_SHORTLIST])
 
     def write(self, record: Record, result: Ranking | Failure | None = None) -> None:
         """Write a record's row."""
@@ -67,7 +70,8 @@ def cells(record: Record, top: int) -> list[Any]:
     }
     further = [entry[name] for entry in record.get("top", [])[1:top] for name in ("label", "probability")]
     padding = [None] * (2 * (top - 1) - len(further))
-    return [values.get(column) for column in COLUMNS] + further + padding
+    first, last = ([values.get(column) for column in columns] for columns in (_FIRST, _SHORTLIST))
+    return [*first, *further, *padding, *last]
 
 
 def _harmless(cell: Any) -> str:
