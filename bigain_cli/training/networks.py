@@ -178,7 +178,7 @@ def _early(width: int) -> dict[str, Any]:
 def _late(width: int) -> dict[str, Any]:
     """Attend to the prompt in the last block alone: most of the network runs once for all labels."""
     return {
-        "block_out_channels": (width, 2 * width, 4 * width),
+        "block_out_channels": (width, 3 * width, 6 * width),
         "layers_per_block": (0, 1, 1),  # up blocks have one more
         "down_block_types": ("DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"),
         "mid_block_type": "UNetMidBlock2D",
