@@ -283,7 +283,7 @@ def test_score_seed_and_timing_show_in_the_record(place: Path) -> None:
 def test_top_cuts_the_list_of_labels(place: Path) -> None:
     assert [len(one(place, "--top", str(k))["top"]) for k in (1, 2, 9)] == [1, 2, 3]
     header, row = warm("classify", "photo.jpg", *LABELS, "--tsv", "--top", "2", cwd=place).out.decode().splitlines()
-    assert header.endswith("label_2\tprobability_2") and len(row.split("\t")) == len(header.split("\t"))
+    assert "\tlabel_2\tprobability_2\tasked" in header and len(row.split("\t")) == len(header.split("\t"))
 
 
 def test_the_first_failure_is_named_where_records_are_out_of_sight(place: Path, tmp_path: Path) -> None:
