@@ -78,20 +78,9 @@ def _start(request: EvaluateRequest, messages: Messages) -> Any:
         say_tree(request.shortlist, request.tree, len(labels.labels), request.rules.schedule, messages)
         return load_model(request.model, request.device, request.dtype, messages, request.cache)
 
-    names = (
-        "against",
-        "labels",
-        "templates",
-        "limit",
-        "per_class",
-        "rules",
-        "seed",
-        "batch",
-        "shortlist",
-        "tree",
-        "device",
-    )
-    options = {name: getattr(request, name) for name in (*names, "records", "resume", "generate", "min_probability")}
+    names = ("against", "labels", "templates", "limit", "per_class", "rules", "seed", "batch", "shortlist", "tree")
+    more = ("device", "records", "resume", "generate", "min_probability")
+    options = {name: getattr(request, name) for name in (*names, *more)}
     options |= {"replace": request.force, "heatmaps": request.format == "html"}
     run = evaluate(load, dataset, request.specs, **options)
     if not request.specs and len(run.specs) == 1:

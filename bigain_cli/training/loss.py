@@ -10,6 +10,7 @@ label among K wrong ones on the same noise, where the logit of a label with erro
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
 
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor
 from bigain_cli.backbones.noise_schedule import NoiseSchedule
 from bigain_cli.classification.estimators import TINY
 from bigain_cli.training.middle_classifier import middle_of
-from bigain_cli.training.networks import TrainableBackbone
+from bigain_cli.training.networks import TrainableBackbone, TrainableUNet
 from bigain_cli.training.noise_prediction import noise_prediction
 from bigain_cli.training.recipe import Recipe
 
@@ -107,9 +108,7 @@ class Losses:
 def compute_losses(
     trainable: TrainableBackbone, batch: Batch, schedule: NoiseSchedule, recipe: Recipe, with_contrast: bool
 ) -> Losses:
-    """Return the loss, the mean error of ε̂, the contrast and the classifier's loss; without contrast, wrong labels
-    are not run.
-    """  # fmt: skip
+    """Return the loss and its parts; without the contrast, wrong labels are not run."""
     compared = compared_images(recipe, len(batch.t))
     first, others = batch.select(slice(compared)), batch.select(slice(compared, None))
     nothing = batch.noise.new_zeros(())
@@ -126,8 +125,8 @@ def compute_losses(
 
 def classifier_losses(trainable: TrainableBackbone, batch: Batch, schedule: NoiseSchedule) -> Losses:
     """Return the loss of the classifier alone, of which no later block is run."""
+    assert isinstance(trainable, TrainableUNet) and trainable.classifier is not None
     noisy = schedule.mix(batch.clean, batch.noise, batch.t)
-    assert trainable.classifier is not None
     loss = _cross_entropy(trainable.classifier(trainable.middle(noisy, batch.t)), batch.labels)
     return Losses(loss, loss.new_zeros(()), loss.new_zeros(()), loss)
 
@@ -145,11 +144,13 @@ def _run(
     if compare:
         rows = torch.cat([rows, batch.wrong_rows], dim=1)  # [b 1+k]
     predict, noisy = noise_prediction(trainable, schedule), schedule.mix(batch.clean, batch.noise, batch.t)
-    if trainable.classifier is None:
-        return mean_square_errors(predict(noisy, batch.t, rows), batch.noise[:, None]), None
-    with middle_of(trainable.network) as outputs:
+    classifier = trainable.classifier
+    watched: AbstractContextManager[list[Tensor]] = nullcontext([])
+    if classifier is not None:
+        watched = middle_of(trainable.network)
+    with watched as outputs:
         errors = mean_square_errors(predict(noisy, batch.t, rows), batch.noise[:, None])
-    return errors, trainable.classifier(outputs[0])
+    return errors, None if classifier is None else classifier(outputs[0])
 
 
 def _contrast(errors: Tensor, has_label: Tensor, sharpness: float) -> Tensor:

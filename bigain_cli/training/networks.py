@@ -41,10 +41,6 @@ class TrainableBackbone(nn.Module):
         self.classifier = None
         self.empty = int(row_counts.sum())  # the row of the empty prompt
 
-    def middle(self, noisy: Tensor, t: Tensor) -> Tensor:
-        """Return the output of the middle block, where no label has reached it."""
-        raise NotImplementedError
-
     def shared_weights(self) -> list[Tensor]:
         """Return the weights that are trained before all others, if a part is."""
         return []

