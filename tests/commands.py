@@ -150,6 +150,7 @@ def _become(request: dict[str, Any]) -> None:
     from bigain_cli.cli.exit_codes import run_command
 
     code = 70
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the command catches it
     signal.alarm(LONGEST)
     try:
         os.chdir(request["cwd"])

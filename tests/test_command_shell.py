@@ -17,6 +17,7 @@ from commands import LABELS, run
 
 from bigain_cli.cli.app import app, run_command_line
 from bigain_cli.cli.options import PANELS
+from bigain_cli.cli.exit_codes import run_command
 from bigain_cli.errors import UsageError
 
 HEAVY = ("torch", "numpy", "diffusers", "transformers", "huggingface_hub")
@@ -423,3 +424,11 @@ def test_the_end_is_prompt_but_nothing_is_left_out(arguments: list[str], code: i
     ended = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=60)
     assert ended.returncode == code
     assert ended.stdout.endswith("last words\n") and "cleared away" not in ended.stdout
+
+
+def test_ctrl_c_before_signals_are_caught_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bigain_cli.cli.exit_codes.catch_signals", interrupt)
+    assert run_command() == 130

@@ -36,22 +36,29 @@ def main() -> NoReturn:
 
 def run_command() -> int:
     """Run the command and return its exit code, after the last output."""
-    _replace_closed_streams()
-    guard_terminal()
-    catch_signals()
-    threading.excepthook = lambda failed: _report_bug(failed.exc_value)
     try:
-        code = _run_and_catch()
-        try:
-            sys.stdout.flush()
-        except BrokenPipeError:
-            _redirect_to_null(1)
-        except OSError as problem:
-            code = _report(f"bigain: stdout: {problem.strerror}", 1)
-            _redirect_to_null(1)
+        _replace_closed_streams()
+        guard_terminal()
+        catch_signals()
+        code = _run_and_flush()
     except EndingSignal as end:  # while the last words were said
         code = end.code
+    except KeyboardInterrupt:  # before signals were caught
+        code = INTERRUPTED
     release_signals()
+    return code
+
+
+def _run_and_flush() -> int:
+    threading.excepthook = lambda failed: _report_bug(failed.exc_value)
+    code = _run_and_catch()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _redirect_to_null(1)
+    except OSError as problem:
+        code = _report(f"bigain: stdout: {problem.strerror}", 1)
+        _redirect_to_null(1)
     return code
 
 
