@@ -16,8 +16,8 @@ import typer
 from commands import LABELS, run
 
 from bigain_cli.cli.app import app, run_command_line
-from bigain_cli.cli.options import PANELS
 from bigain_cli.cli.exit_codes import run_command
+from bigain_cli.cli.options import PANELS
 from bigain_cli.errors import UsageError
 
 HEAVY = ("torch", "numpy", "diffusers", "transformers", "huggingface_hub")
