@@ -20,7 +20,7 @@ from stub_job import StubJob, record_of, stub_run
 from bigain_cli.outputs.json import line
 from bigain_cli.shards.gathering import Gathering
 from bigain_cli.shards.manifest import shards
-from bigain_cli.shards.run_folder import RunFolder
+from bigain_cli.shards.opening import existing_run_folder
 from bigain_cli.shards.run_status import status_of
 
 SIZE, WORKERS = 16, 2
@@ -30,7 +30,7 @@ DRIVER_SHARE = 0.3  # of the kills
 
 def drive(path: str, engine: str) -> None:
     """Run what is missing, as the command does."""
-    folder = RunFolder.existing(path)
+    folder = existing_run_folder(str(path))
     if engine == "processes":
         from bigain_cli.engines.processes import run_in_processes
 

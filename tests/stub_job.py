@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bigain_cli.shards.manifest import write_or_compare
+from bigain_cli.shards.opening import make_run_folder
 from bigain_cli.shards.run_folder import RunFolder
 from bigain_cli.shards.run_record import Making, begin
 
@@ -54,8 +54,8 @@ def record_of(id: str, settings: dict[str, str] = SETTINGS) -> dict[str, Any]:
     return {"id": id, "label": "a", "answer": "a", "settled": len(id) % 2 == 0, "settings": settings}
 
 
-def stub_run(path: Path, ids: Sequence[str], size: int = 8) -> RunFolder:
+def stub_run(path: Path | str, ids: Sequence[str], size: int = 8) -> RunFolder:
     """Make a run's folder."""
-    folder = RunFolder.make(str(path))
-    begin(folder, write_or_compare(folder.manifest, iter(ids)), size)
+    folder = make_run_folder(str(path))
+    begin(folder, folder.write_manifest(ids), size)
     return folder

@@ -11,6 +11,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 
+from bigain_cli import object_store
 from bigain_cli.errors import InputError
 from bigain_cli.images import find, read, remote_files, source_of_id
 
@@ -32,7 +33,7 @@ class Store(MemoryFileSystem):
 def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     before = fsspec.registry.get("s3")
     fsspec.register_implementation("s3", Store, clobber=True)
-    monkeypatch.setitem(remote_files.LIBRARIES, "s3", "fsspec")
+    monkeypatch.setitem(object_store.LIBRARIES, "s3", "fsspec")
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8), "teal").save(buffer, "PNG")
     with fsspec.open("s3://photos/teal.png", "wb") as file:
@@ -69,7 +70,7 @@ def test_a_large_file_and_a_missing_library_are_refused(monkeypatch: pytest.Monk
     monkeypatch.setattr(remote_files, "MOST_BYTES", 10)
     with pytest.raises(InputError, match="more than 0 MiB"):
         read(source)
-    monkeypatch.setitem(remote_files.LIBRARIES, "s3", "no_such_library")
+    monkeypatch.setitem(object_store.LIBRARIES, "s3", "no_such_library")
     with pytest.raises(InputError, match=r"s3:// is read with no_such_library.*pip install 'bigain\[remote\]'"):
         read(source)
 

@@ -206,11 +206,11 @@ def test_another_shard_size_and_an_edited_manifest_are_refused(tmp_path: Path) -
 def test_a_run_whose_record_or_manifest_is_lost_is_refused(tmp_path: Path) -> None:
     folder = stub_run(tmp_path / "run", IDS)
     run_all(folder)
-    kept, manifest = folder.record.read_bytes(), write_or_compare(folder.manifest, iter(IDS))
-    folder.record.unlink()
+    kept, manifest = folder.read_record(), folder.write_manifest(IDS)
+    (folder.path / "run.json").unlink()
     with pytest.raises(UsageError, match=r"run.json: is gone"):  # a new one would count 8 records as 21
         begin(folder, manifest, None)
-    folder.record.write_bytes(kept)
+    (folder.path / "run.json").write_bytes(kept)
     folder.manifest.write_bytes(b"")
     with pytest.raises(UsageError, match=r"manifest.txt: was changed after the run began"):
         Gathering.of(folder, partial=True)
@@ -246,10 +246,10 @@ def test_the_status_counts_without_notes_as_with_them(tmp_path: Path) -> None:
     folder.part(2).unlink()
     found = status_of(folder)
     assert (found.done, found.shards_done) == (16, 2) and found.images_per_second and found.seconds_left
-    with folder.notes.open("ab") as notes:
+    with (folder.path / ".notes.jsonl").open("ab") as notes:
         notes.write(b'{"part": 0, "settled": "x"}\n[1]\n{"part": 1, "set')
     assert status_of(folder).done == 16
-    folder.notes.unlink()
+    (folder.path / ".notes.jsonl").unlink()
     assert status_of(folder).done == 16
 
 

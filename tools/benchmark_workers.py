@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from PIL import Image
 
 from bigain_cli.images import find, read_paths
-from bigain_cli.shards.manifest import write_or_compare
+from bigain_cli.shards.opening import make_run_folder
 from bigain_cli.shards.run_folder import RunFolder
 from bigain_cli.shards.run_record import begin
 from bigain_cli.shards.run_status import status_of
@@ -67,11 +67,11 @@ def many_lines(count: int) -> None:
         paths = Path(root) / "list"
         with paths.open("w") as file:
             file.writelines(f"photos/of/some/folder/{number:08}.jpg\n" for number in range(count))
-        folder = RunFolder.make(str(Path(root) / "run"))
+        folder = make_run_folder(str(Path(root) / "run"))
         for doing in ("written", "compared"):
             began = time.process_time()
             with paths.open("rb") as file:
-                manifest = write_or_compare(folder.manifest, (source.id for source in find(read_paths(file))))
+                manifest = folder.write_manifest(source.id for source in find(read_paths(file)))
             peak = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())  # of this program alone
             memory = int(peak[1]) >> 10 if peak else 0
             speed = count / (time.process_time() - began)

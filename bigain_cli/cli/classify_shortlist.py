@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, cast
 
+from bigain_cli.cache_folder import cache_folder
 from bigain_cli.cli.classify_inputs import Inputs
 from bigain_cli.cli.classify_request import ClassifyRequest
 from bigain_cli.cli.messages import Messages
-from bigain_cli.cli.model_loading import cache_folder, shown_wait
+from bigain_cli.cli.model_loading import shown_wait
 from bigain_cli.errors import UsageError
 from bigain_cli.images import Source
 from bigain_cli.labels import LabelSet

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -22,7 +21,7 @@ from bigain_cli.outputs.output_format import encode
 from bigain_cli.outputs.text import counted, spoken_time
 from bigain_cli.outputs.whole_files import check_folder
 from bigain_cli.shards.cost_model import CostModel
-from bigain_cli.shards.run_folder import RunFolder
+from bigain_cli.shards.opening import run_folder
 from bigain_cli.shards.run_record import SHARD_SIZE, read_record
 from bigain_cli.shortlist.choice import MODEL, MOST, OFF, TREE, ShortlistChoice, is_automatic, read_choice
 
@@ -65,7 +64,7 @@ def dry_run(
         "format": request.format,
     }
     if sharding is not None:
-        run = read_record(RunFolder(Path(str(request.output))))
+        run = read_record(run_folder(str(request.output)))
         size = sharding.size or (SHARD_SIZE if run is None else run.shard_size)
         plan["shards"] = {"count": -(-images // size), "size": size}
     if pace is not None:

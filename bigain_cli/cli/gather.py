@@ -18,7 +18,7 @@ from bigain_cli.outputs.text import counted
 from bigain_cli.outputs.whole_files import open_whole
 from bigain_cli.registry import OUTPUTS, attribute
 from bigain_cli.shards.gathering import Gathering
-from bigain_cli.shards.run_folder import RunFolder
+from bigain_cli.shards.opening import existing_run_folder
 
 SUFFIXES = {suffix: name for name, entry in OUTPUTS.items() for suffix in entry.suffixes if name != "table"}
 SHOWN_EVERY = 256  # records between two looks at the clock
@@ -52,7 +52,7 @@ def gather(
         raise UsageError(f"-o {output}", "its suffix names no format", f"Use {', '.join(SUFFIXES)}.")
     require_format(name, f"-o {output}")
     messages = Messages.start(quiet)
-    run_folder = RunFolder.existing(folder)
+    run_folder = existing_run_folder(folder)
     if run_folder.owns(output):
         raise UsageError(f"-o {output}", "a file of the run itself", "Name another file.")
     found = Gathering.of(run_folder, partial)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from bigain_cli.backbones.model_locations import ModelLocation, download_size, is_present, resolve
+from bigain_cli.cache_folder import cache_folder
 from bigain_cli.cli.listing import hub_cache
 from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.progress import Display
@@ -28,12 +28,6 @@ def load_model(model: str, device: str, dtype: str, messages: Messages, cache: b
     kind = str(backbone.dtype).removeprefix("torch.")
     messages.detail(f"model: {model} on {backbone.device} in {kind}, loaded in {time.monotonic() - started:.1f} s")
     return backbone
-
-
-def cache_folder() -> str:
-    """Return the folder for what is kept between runs, as the XDG base directories say."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return os.path.join(base if os.path.isabs(base) else "~/.cache", "bigain")
 
 
 @contextmanager

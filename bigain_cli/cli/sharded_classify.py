@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
+from bigain_cli.cache_folder import cache_folder
 from bigain_cli.cli.classify_inputs import RepeatCount, can_be_listed
 from bigain_cli.cli.classify_labels import check_labels, choose_labels, find_model
 from bigain_cli.cli.classify_request import ClassifyRequest
 from bigain_cli.cli.classify_shortlist import say_tree
 from bigain_cli.cli.messages import Messages
-from bigain_cli.cli.model_loading import cache_folder, shown_wait
+from bigain_cli.cli.model_loading import shown_wait
 from bigain_cli.cli.offline import is_offline
 from bigain_cli.cli.sharded_run import run_shards
 from bigain_cli.cli.sharding import PROCESSES, Sharding
@@ -19,8 +20,7 @@ from bigain_cli.engines.classify_job import ClassifyJob
 from bigain_cli.engines.missing_images_job import MissingImagesJob
 from bigain_cli.errors import InputError, UsageError
 from bigain_cli.images import Source
-from bigain_cli.shards.manifest import write_or_compare
-from bigain_cli.shards.run_folder import RunFolder
+from bigain_cli.shards.opening import make_run_folder
 from bigain_cli.shards.run_record import begin, refuse_other_options
 
 
@@ -31,11 +31,11 @@ def run_sharded(request: ClassifyRequest, sharding: Sharding, messages: Messages
     competing = () if labels is None else check_labels(request, labels, model)
     if labels is not None:
         say_tree(request.shortlist, request.tree, len(labels.labels), request.rules.schedule, messages)
-    folder = RunFolder.make(str(request.output))
+    folder = make_run_folder(str(request.output))
     with shown_wait("listing the images", messages), ExitStack() as open_files:
         repeats, listing = RepeatCount(), _Listing(can_be_listed(request))
         sources = request.sources(open_files, only_names=True, repeated=repeats)
-        run = begin(folder, write_or_compare(folder.manifest, listing.ids(sources)), sharding.size)
+        run = begin(folder, folder.write_manifest(listing.ids(sources)), sharding.size)
     repeats.note(messages)
     names = [label.name for label in competing]
     if listing.all_missing:  # as in a plain run, each has a record that says why, and no model is loaded for it

@@ -6,16 +6,17 @@ from typing import Any
 
 import typer
 
+from bigain_cli.cache_folder import cache_folder
 from bigain_cli.cli.evaluate_request import EvaluateRequest
 from bigain_cli.cli.messages import Messages
-from bigain_cli.cli.model_loading import cache_folder, shown_wait
+from bigain_cli.cli.model_loading import shown_wait
 from bigain_cli.cli.sharded_run import run_shards
 from bigain_cli.cli.sharding import Sharding
 from bigain_cli.engines.evaluate_job import EvaluateJob, manifest_lines
 from bigain_cli.errors import UsageError
 from bigain_cli.outputs.output_format import encode
 from bigain_cli.outputs.whole_files import write_whole
-from bigain_cli.shards.manifest import write_or_compare
+from bigain_cli.shards.opening import make_run_folder
 from bigain_cli.shards.run_folder import RunFolder
 from bigain_cli.shards.run_record import begin
 from bigain_cli.shortlist.choice import is_measured
@@ -24,7 +25,7 @@ from bigain_cli.shortlist.choice import is_measured
 def run_sharded(request: EvaluateRequest, sharding: Sharding, messages: Messages) -> int:
     """Evaluate; return 1 if any image failed, else 0."""
     _check(request)
-    folder = RunFolder.make(str(request.records))
+    folder = make_run_folder(str(request.records))
     with shown_wait(f"opening {request.dataset}", messages):
         from bigain_cli.backbones.model_locations import resolve
         from bigain_cli.backbones.unloaded_model import read_unloaded
@@ -35,7 +36,7 @@ def run_sharded(request: EvaluateRequest, sharding: Sharding, messages: Messages
         specs = request.specs or tuple(dict.fromkeys(("none", own)))
         ids = chosen_ids(request.dataset, request.limit, request.per_class, request.seed)
         runs = len(specs) * (2 if is_measured(request.shortlist, request.tree) else 1)
-        run = begin(folder, write_or_compare(folder.manifest, manifest_lines(ids, runs)), sharding.size)
+        run = begin(folder, folder.write_manifest(manifest_lines(ids, runs)), sharding.size)
     names = ("dataset", "model", "rules", "device", "dtype", "labels", "templates", "against", "limit", "per_class")
     more = ("seed", "batch", "min_probability", "shortlist", "tree")
     options: dict[str, Any] = {name: getattr(request, name) for name in (*names, *more)}
@@ -60,7 +61,7 @@ def _summary(job: EvaluateJob, folder: RunFolder, sharding: Sharding) -> Any:
         return job.summarise(folder)
     from bigain_cli.engines.ray_actors import call_on_ray
 
-    return call_on_ray(job.summarise, RunFolder(folder.path.absolute()), sharding.engine, job.device != "cpu")
+    return call_on_ray(job.summarise, folder.as_seen_elsewhere(), sharding.engine, job.device != "cpu")
 
 
 def _check(request: EvaluateRequest) -> None:

@@ -18,7 +18,7 @@ from bigain_cli.outputs.text import counted
 from bigain_cli.shards.manifest import Shard, shards
 from bigain_cli.shards.run_folder import RunFolder
 from bigain_cli.shards.run_record import RunRecord
-from bigain_cli.shards.shard_notes import counts_of, finished_shards
+from bigain_cli.shards.shard_notes import counts_of_journal, finished_shards
 
 Reports = Generator[RunCounts | str, None, None]
 
@@ -36,7 +36,7 @@ def run_shards(
     whole = _Share(folder, run, sharding)
     earlier = whole.counts()
     if earlier.images:
-        messages.note(f"{folder.path}: {counted(earlier.images, unit)} already recorded")
+        messages.note(f"{folder.name}: {counted(earlier.images, unit)} already recorded")
     counts, began = RunCounts(), time.monotonic()
     if not whole.is_done():
         with closing(_reports(folder, job, sharding, whole.shards())) as reports, _noted(folder, messages):
@@ -54,7 +54,7 @@ def run_shards(
     if failed:
         why = "its record says why" if failed == 1 else "their records say why"
         messages.error(f"{failed} of {counted(whole.images, unit)} failed; {why}")
-    messages.closing(counts.sentence(time.monotonic() - began, least, earlier.images, str(folder.path)))
+    messages.closing(counts.sentence(time.monotonic() - began, least, earlier.images, folder.name))
     return 1 if failed else 0
 
 
@@ -81,7 +81,7 @@ class _Share:
             if shard.number in done:
                 total += done[shard.number].counts
             elif shard.number in growing:
-                total += counts_of(self._folder.journal(shard.number))
+                total += counts_of_journal(self._folder, shard.number)
         return total
 
 
@@ -112,7 +112,7 @@ def _noted(folder: RunFolder, messages: Messages) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        messages.note(f"{folder.path} has the results so far; the same command continues")
+        messages.note(f"{folder.name} has the results so far; the same command continues")
         raise
 
 

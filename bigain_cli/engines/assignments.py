@@ -79,7 +79,7 @@ class Assignments:
         self._given_up += 1
         if self._given_up > IN_A_ROW:
             why = f"workers died on {IN_A_ROW} images in a row, each alone, so it is not the images that kill them"
-            raise BigainError(str(self._folder.path), why, MEMORY)
+            raise BigainError(self._folder.name, why, MEMORY)
         self._again.appendleft(Piece(shard, most=0, give_up=True))
 
     def started(self) -> None:

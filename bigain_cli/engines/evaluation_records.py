@@ -100,7 +100,7 @@ def summary_of(options: Mapping[str, Any], folder: RunFolder) -> Summary:
         if run.recorded != run.total:
             why = f"only {counted(run.recorded, 'record')} of {run.total} have these options, and this machine's device"
             hint = "Use the options of the run, and its --device and --dtype, or another folder for another run."
-            raise BigainError(str(folder.path), why, hint)
+            raise BigainError(folder.name, why, hint)
         return run.summary(finish=False)
     finally:
         Path(path).unlink(missing_ok=True)

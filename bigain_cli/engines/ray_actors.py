@@ -43,7 +43,7 @@ class ShardActor:
     def start(self) -> BigainError | None:
         """Load the model; return why this machine cannot take part."""
         if not (os.path.isdir(self._directory) and self._folder.manifest.is_file()):
-            what, why = f"{self._folder.path} on {os.uname().nodename}", "is not there"
+            what, why = f"{self._folder.name} on {os.uname().nodename}", "is not there"
             return UsageError(what, why, "All machines need the same disk, at the same path.")
         os.chdir(self._directory)  # relative paths are those of the driver
         warnings.showwarning = lambda message, *_, **__: self._notes.append(f"warning: {message}")
@@ -98,7 +98,7 @@ def run_on_ray(
 ) -> Generator[Report, None, None]:
     """Do all shards; yield what has come out as it does. Stopped, it waits for the blocks under way."""
     with _connected(address):
-        pool = _Pool(job, RunFolder(folder.path.absolute()), Assignments(folder, shards), gpu)
+        pool = _Pool(job, folder.as_seen_elsewhere(), Assignments(folder, shards), gpu)
         try:
             yield from pool.run(workers)
         finally:

@@ -5,21 +5,18 @@ What goes wrong is an `InputError`. Credentials are those of the machine; they a
 
 from __future__ import annotations
 
-import importlib.util
-
 from bigain_cli.errors import InputError
 from bigain_cli.images.urls import DOWNLOAD
+from bigain_cli.object_store import missing_library, scheme_of
 
 MOST_BYTES = 64 << 20
-LIBRARIES = {"s3": "s3fs", "gs": "gcsfs", "hf": "huggingface_hub"}  # what fsspec needs for each
 
 
 def read_remote(url: str) -> bytes:
     """Return the bytes of a file."""
-    scheme = url.partition("://")[0].lower()
-    missing = [name for name in ("fsspec", LIBRARIES[scheme]) if importlib.util.find_spec(name) is None]
+    missing = missing_library(url)
     if missing:
-        why = f"{scheme}:// is read with {missing[0]}, which is not installed"
+        why = f"{scheme_of(url)}:// is read with {missing}, which is not installed"
         raise InputError("unsupported-url", url, why, "pip install 'bigain[remote]'")
     import fsspec
 

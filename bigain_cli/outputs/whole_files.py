@@ -109,6 +109,9 @@ def check_target(path: str, force: bool = False, append: bool = False, can_resum
     """Refuse what cannot or should not be written, before any work is done."""
     target = Path(path)
     folder = target.parent
+    if "://" in path:
+        why = "only a run over shards writes to an object store"
+        raise UsageError(path, why, "Add --workers 1 to a classify or evaluate run, or name a file.")
     if os.path.isdir(target):
         raise UsageError(path, "a folder, not a file", "Name a file in it.")
     if _is_too_long(path):

@@ -12,7 +12,7 @@ from bigain_cli.outputs.record_checks import fingerprint_of, problem_of
 from bigain_cli.outputs.record_lines import record_lines
 from bigain_cli.outputs.text import counted
 from bigain_cli.shards.manifest import manifest_of, read_ids, shards
-from bigain_cli.shards.run_folder import RunFolder
+from bigain_cli.shards.run_folder import MANIFEST, RunFolder
 from bigain_cli.shards.run_record import RunRecord, read_record
 
 
@@ -29,15 +29,15 @@ class Gathering:
         """Refuse a run that is not finished, unless what there is is enough."""
         run = read_record(folder)
         if run is None:
-            raise UsageError(str(folder.path), "its run has not begun: there is no run.json", "Run it first.")
+            raise UsageError(folder.name, "its run has not begun: there is no run.json", "Run it first.")
         if manifest_of(folder.manifest).sha256 != run.manifest:
-            raise UsageError(str(folder.manifest), "was changed after the run began", "Put it back.")
+            raise UsageError(folder.name_of(MANIFEST), "was changed after the run began", "Put it back.")
         parts, total = folder.parts(), -(-run.count // run.shard_size)
         missing = total - len(parts & set(range(total)))
         if missing and not partial:
             first = next(number for number in range(total) if number not in parts)
             why = f"{missing} of {counted(total, 'part')} missing, the first: {folder.part(first).name}"
-            raise BigainError(str(folder.path), why, "Run the same command again to finish it, or add --partial.")
+            raise BigainError(folder.name, why, "Run the same command again to finish it, or add --partial.")
         return Gathering(folder, run, missing)
 
     def layout(self, top: int, raw: bool) -> Layout:
@@ -68,14 +68,15 @@ class Gathering:
 
     def _part(self, number: int, ids: list[str]) -> Iterator[Record]:
         """Yield the records of a part; refuse one that was edited."""
-        path = self.folder.part(number)
-        hint = f"Remove {path.name}, and run the same command again."
+        name = self.folder.part(number).name
+        path, hint = self.folder.name_of(name), f"Remove {name}, and run the same command again."
         try:
-            lines = [each for each in record_lines(str(path)) if each.record is not None or each.torn]
+            with self.folder.readable_part(number) as file:
+                lines = [each for each in record_lines(str(file)) if each.record is not None or each.torn]
         except UsageError as problem:
-            raise BigainError(problem.what, problem.why, hint) from problem
+            raise BigainError(path, problem.why, hint) from problem
         if len(lines) != len(ids):
-            raise BigainError(str(path), f"has {counted(len(lines), 'record')}, not {len(ids)}", hint)
+            raise BigainError(path, f"has {counted(len(lines), 'record')}, not {len(ids)}", hint)
         for id, each in zip(ids, lines, strict=True):
             record = each.record or {}
             mine = record.get("id") == (id.partition(" ")[2] if self._is_evaluation else id)

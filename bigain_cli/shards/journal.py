@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bigain_cli.errors import BigainError
@@ -18,7 +18,6 @@ from bigain_cli.outputs.locks import is_at, lock
 from bigain_cli.outputs.output_format import Record
 from bigain_cli.outputs.part_folders import in_use
 from bigain_cli.outputs.record_lines import record_lines
-from bigain_cli.outputs.renamed_file import put_in_place
 from bigain_cli.outputs.shield import SHIELD
 from bigain_cli.outputs.target_stream import name_open_errors
 from bigain_cli.shards.manifest import Shard
@@ -52,14 +51,19 @@ def open_journal(folder: RunFolder, shard: Shard, expected: Sequence[str], patie
         return
     stream = GrowingStream(descriptor, str(path), replace=False)
     try:
-        journal = Journal(stream, _repaired(path, stream))
+        _repair(path, stream)
+        folder.share_journal(shard.number)
+        journal = Journal(stream, sum(each.record is not None for each in record_lines(str(path))))
         yield journal
         if journal.count == len(expected):
             with SHIELD:
                 _check(path, expected)
-                put_in_place(path, folder.part(shard.number), force=True)
+                folder.finish(shard.number)
     finally:
         with SHIELD:
+            if is_at(descriptor, path):
+                with suppress(BigainError):  # it stays on this disk
+                    folder.share_journal(shard.number)
             if not os.fstat(descriptor).st_size and is_at(descriptor, path) and expected:
                 path.unlink()
             stream.close()
@@ -82,20 +86,19 @@ def _opened(folder: RunFolder, shard: Shard, path: Path, patience: float) -> int
         os.close(descriptor)
         if held is False:
             if time.monotonic() > until:
-                raise in_use(str(folder.part(shard.number)))
+                raise in_use(folder.name_of(folder.part(shard.number).name))
             time.sleep(PAUSE)
 
 
-def _repaired(path: Path, stream: GrowingStream) -> int:
-    """Remove an incomplete last line, and return how many records there are."""
-    count = end = 0
+def _repair(path: Path, stream: GrowingStream) -> None:
+    """Remove an incomplete last line."""
+    end = 0
     for each in record_lines(str(path)):
         if not each.whole:
             break
-        end, count = each.end, count + (each.record is not None)
+        end = each.end
     if end < os.fstat(stream.descriptor).st_size:
         os.ftruncate(stream.descriptor, end)
-    return count
 
 
 def _check(path: Path, expected: Sequence[str]) -> None:

@@ -20,7 +20,7 @@ def refuse_other_presence(folder: RunFolder, there: Mapping[str, Any], here: Map
         why, hint = "some of its images were there when this run began, and now none is", "Check the paths."
         if "model" in here:
             why, hint = "none of its images was there when this run began, and now some are", "Use another folder."
-        raise UsageError(str(folder.path), why, hint)
+        raise UsageError(folder.name, why, hint)
 
 
 def refuse_other_labels(folder: RunFolder, before: Sequence[str], now: Sequence[str]) -> None:
@@ -28,7 +28,7 @@ def refuse_other_labels(folder: RunFolder, before: Sequence[str], now: Sequence[
     for number, (there, here) in enumerate(itertools.zip_longest(before, now), 1):
         if there != here:
             was, is_now = ("missing" if name is None else repr(name) for name in (there, here))
-            raise UsageError(str(folder.path), f"label {number} of this run is {was}, and here it is {is_now}", HINT)
+            raise UsageError(folder.name, f"label {number} of this run is {was}, and here it is {is_now}", HINT)
 
 
 def refuse_difference(folder: RunFolder, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -37,7 +37,7 @@ def refuse_difference(folder: RunFolder, before: Mapping[str, Any], now: Mapping
     if names:
         name = next((name for name in names if name != "fingerprint"), "")
         why = f"this run has {name} {before.get(name)!r}, and here it is {now.get(name)!r}"
-        raise UsageError(str(folder.path), why if name else "this run has other weights, or other prompts", HINT)
+        raise UsageError(folder.name, why if name else "this run has other weights, or other prompts", HINT)
 
 
 def as_read(table: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,63 +1,92 @@
-"""The folder of a run: the names of its files, which parts are there, and a lock for what several processes change."""
+"""The folder of a run: its files, which parts are there, and a lock for what several processes change.
+
+`StoredRunFolder` is the same for a run whose results are in an object store.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.outputs.locks import lock
-from bigain_cli.outputs.whole_files import make_folder
-from bigain_cli.shards.manifest import Shard
+from bigain_cli.outputs.renamed_file import put_in_place
+from bigain_cli.outputs.whole_files import make_folder, save_file
+from bigain_cli.shards.manifest import Manifest, Shard, write_or_compare
 
 PART, JOURNAL = re.compile(r"part-(\d{6,})\.jsonl"), re.compile(r"\.part-(\d{6,})\.jsonl")
+MANIFEST, RECORD, NOTES = "manifest.txt", "run.json", ".notes.jsonl"
 PATIENCE, PAUSE = 60.0, 0.02  # seconds that a lock, which is held for a moment only, is waited for
 
 
-@dataclass(frozen=True)
 class RunFolder:
     """A folder with one run in it."""
 
-    path: Path
+    def __init__(self, path: Path) -> None:
+        self.path = path
 
-    @staticmethod
-    def make(path: str) -> RunFolder:
+    @property
+    def name(self) -> str:
+        """How messages call it."""
+        return str(self.path)
+
+    def name_of(self, file: str) -> str:
+        """Return how messages call one of its files."""
+        return str(self.path / file)
+
+    def make(self) -> None:
         """Make the folder; refuse one that holds anything else."""
-        folder = RunFolder(make_folder(path))
-        other = next((name for name in sorted(os.listdir(path)) if not name.startswith(".")), None)
-        if other is not None and not folder.manifest.exists():
-            why = f"holds other files ({other}), and no run that could be continued"
-            raise UsageError(path, why, "Name an empty folder, or a new one.")
-        return folder
+        make_folder(self.name)
+        self._refuse_others(os.listdir(self.path), self.manifest.exists())
 
-    @staticmethod
-    def existing(path: str) -> RunFolder:
-        """Return a folder that has a run."""
-        folder = RunFolder(Path(path))
-        if not folder.manifest.is_file():
+    def check_begun(self) -> None:
+        """Refuse a folder that has no run."""
+        if not self.manifest.is_file():
             hint = "Name a folder that bigain classify -o FOLDER/ --shard or --workers has written."
-            raise UsageError(path, "no run in it: there is no manifest.txt", hint)
-        return folder
+            raise UsageError(self.name, f"no run in it: there is no {MANIFEST}", hint)
+
+    def _refuse_others(self, names: Iterable[str], has_run: bool) -> None:
+        other = next((name for name in sorted(names) if not name.startswith(".")), None)
+        if other is not None and not has_run:
+            why = f"holds other files ({other}), and no run that could be continued"
+            raise UsageError(self.name, why, "Name an empty folder, or a new one.")
+
+    def as_seen_elsewhere(self) -> RunFolder:
+        """Return the same folder for processes that may be in another folder."""
+        return RunFolder(self.path.absolute())
 
     @property
     def manifest(self) -> Path:
         """Where the ids are."""
-        return self.path / "manifest.txt"
+        return self.path / MANIFEST
 
-    @property
-    def record(self) -> Path:
-        """Where the facts about the run are."""
-        return self.path / "run.json"
+    def write_manifest(self, ids: Iterable[str]) -> Manifest:
+        """Write the manifest, or compare the ids with those of the one that is there."""
+        return write_or_compare(self.manifest, ids)
 
-    @property
-    def notes(self) -> Path:
-        """Where processes note when they begin and finish a shard."""
-        return self.path / ".notes.jsonl"
+    def read_record(self) -> bytes | None:
+        """Return the facts about the run, if they are there."""
+        try:
+            return (self.path / RECORD).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def begin_record(self, data: bytes) -> None:
+        """Write what is known before a model is loaded."""
+        save_file(self.path, RECORD, data)
+
+    def complete_record(self, data: bytes) -> bool:
+        """Write how records are made; false: another machine has just done so."""
+        save_file(self.path, RECORD, data)
+        return True
+
+    def replace_record(self, data: bytes) -> None:
+        """Write the facts about the run anew."""
+        save_file(self.path, RECORD, data)
 
     def part(self, number: int) -> Path:
         """Return where a finished shard is."""
@@ -67,24 +96,50 @@ class RunFolder:
         """Return where a shard is while it grows."""
         return self.path / f".part-{number:06}.jsonl"
 
+    def finish(self, number: int) -> None:
+        """Make the part of a whole journal."""
+        put_in_place(self.journal(number), self.part(number), force=True)
+
+    @contextmanager
+    def readable_part(self, number: int) -> Iterator[Path]:
+        """Yield a file with the records of a finished shard."""
+        yield self.part(number)
+
+    @contextmanager
+    def readable_journal(self, number: int) -> Iterator[Path]:
+        """Yield a file with what is recorded of a shard that is not finished; it may be gone."""
+        yield self.journal(number)
+
+    def share_journal(self, number: int) -> None:
+        """Let other machines go on with a shard from here: they see the same disk."""
+
+    def add_note(self, line: bytes) -> None:
+        """Add a line to the notes."""
+        descriptor = os.open(self.path / NOTES, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            os.write(descriptor, line)
+        finally:
+            os.close(descriptor)
+
+    def notes(self) -> Iterator[bytes]:
+        """Yield the lines of the notes."""
+        with suppress(FileNotFoundError):
+            yield from (self.path / NOTES).read_bytes().splitlines()
+
     def owns(self, path: str) -> bool:
         """Return whether a path is one of the run's own files."""
         real = Path(os.path.realpath(path))
-        own = real in (Path(os.path.realpath(each)) for each in (self.manifest, self.record, self.notes))
+        own = real in (Path(os.path.realpath(self.path / name)) for name in (MANIFEST, RECORD, NOTES))
         is_shard = PART.fullmatch(real.name) or JOURNAL.fullmatch(real.name)
         return own or (bool(is_shard) and real.parent == Path(os.path.realpath(self.path)))
 
     def parts(self) -> set[int]:
         """Return the numbers of the finished shards."""
-        return self._numbers(PART)
+        return numbers(os.listdir(self.path), PART)
 
     def journals(self) -> set[int]:
         """Return the numbers of the shards that have begun and not ended."""
-        return self._numbers(JOURNAL)
-
-    def _numbers(self, pattern: re.Pattern[str]) -> set[int]:
-        with os.scandir(self.path) as entries:
-            return {int(match[1]) for entry in entries if (match := pattern.fullmatch(entry.name))}
+        return numbers(os.listdir(self.path), JOURNAL)
 
     def is_done(self, shard: Shard) -> bool:
         """Return whether a shard's part is there."""
@@ -93,10 +148,20 @@ class RunFolder:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Let no other process change what all of them share."""
-        with self.manifest.open("rb") as file:
+        with self._locked(self.manifest):
+            yield
+
+    @contextmanager
+    def _locked(self, path: Path) -> Iterator[None]:
+        with path.open("rb") as file:
             until = time.monotonic() + PATIENCE
             while lock(file.fileno()) is False:
                 if time.monotonic() > until:
-                    raise BigainError(str(self.path), "locked by another process", "Is one of them stopped?")
+                    raise BigainError(self.name, "locked by another process", "Is one of them stopped?")
                 time.sleep(PAUSE)
             yield
+
+
+def numbers(names: Iterable[str], pattern: re.Pattern[str]) -> set[int]:
+    """Return the numbers of the shards whose files have names of a pattern."""
+    return {int(match[1]) for name in names if (match := pattern.fullmatch(name))}

@@ -12,10 +12,9 @@ from typing import Any
 
 from bigain_cli.errors import UsageError
 from bigain_cli.json_text import read_json
-from bigain_cli.outputs.whole_files import save_file
 from bigain_cli.shards.manifest import Manifest
 from bigain_cli.shards.run_differences import as_read, refuse_difference, refuse_other_labels, refuse_other_presence
-from bigain_cli.shards.run_folder import RunFolder
+from bigain_cli.shards.run_folder import MANIFEST, RECORD, RunFolder
 
 SHARD_SIZE = 256
 
@@ -55,11 +54,12 @@ class RunRecord:
 def read_record(folder: RunFolder) -> RunRecord | None:
     """Read run.json, if it is there."""
     try:
-        found = read_json(folder.record.read_bytes())
-    except FileNotFoundError:
-        return None
+        content = folder.read_record()
+        if content is None:
+            return None
+        found = read_json(content)
     except ValueError as problem:
-        raise UsageError(str(folder.record), "not the record of a run", "Use another folder.") from problem
+        raise UsageError(folder.name_of(RECORD), "not the record of a run", "Use another folder.") from problem
     try:
         making = None
         if "settings" in found:
@@ -68,7 +68,7 @@ def read_record(folder: RunFolder) -> RunRecord | None:
         about = str(found["manifest"]), int(found["count"]), int(found["shard_size"])
         return RunRecord(*about, making, tuple(found.get("device_kinds", ())), tuple(found["warnings"]))
     except (KeyError, TypeError, ValueError) as problem:
-        raise UsageError(str(folder.record), "not the record of a run", "Use another folder.") from problem
+        raise UsageError(folder.name_of(RECORD), "not the record of a run", "Use another folder.") from problem
 
 
 def begin(folder: RunFolder, manifest: Manifest, shard_size: int | None) -> RunRecord:
@@ -78,11 +78,12 @@ def begin(folder: RunFolder, manifest: Manifest, shard_size: int | None) -> RunR
         if found is None:
             if folder.parts() or folder.journals():
                 why = "is gone, and without it nobody knows what its parts hold"
-                raise UsageError(str(folder.record), why, "Put it back, or use another folder.")
+                raise UsageError(folder.name_of(RECORD), why, "Put it back, or use another folder.")
             found = RunRecord(manifest.sha256, manifest.count, shard_size or SHARD_SIZE)
-            _write(folder, found)
+            folder.begin_record(_written(found))
     if found.manifest != manifest.sha256:
-        raise UsageError(str(folder.manifest), "was changed after the run began", "Put it back, or use another folder.")
+        why = "was changed after the run began"
+        raise UsageError(folder.name_of(MANIFEST), why, "Put it back, or use another folder.")
     if shard_size not in (None, found.shard_size):
         why = f"this run has shards of {found.shard_size}"
         raise UsageError(f"--shard-size {shard_size}", why, "Leave the option out, or use another folder.")
@@ -97,16 +98,15 @@ def join(folder: RunFolder, making: Making) -> RunRecord:
     with folder.locked():
         found = read_record(folder)
         if found is None:
-            raise UsageError(str(folder.path), "no run in it: there is no run.json", "Start the run anew.")
+            raise UsageError(folder.name, "no run in it: there is no run.json", "Start the run anew.")
         if found.making is None:
-            found = replace(found, making=making, device_kinds=(making.device_kind,))
-            _write(folder, found)
+            found = _completed(folder, replace(found, making=making, device_kinds=(making.device_kind,)))
         _refuse_others(folder, found.making, making)
         if making.device_kind not in found.device_kinds:
             kinds = (*found.device_kinds, making.device_kind)
             warning = f"several kinds of devices ({', '.join(kinds)}): the last digits of scores can differ"
             found = replace(found, device_kinds=kinds, warnings=(warning,))
-            _write(folder, found)
+            folder.replace_record(_written(found))
     return found
 
 
@@ -133,9 +133,20 @@ def _refuse_others(folder: RunFolder, there: Making | None, here: Making) -> Non
     same_kind = there.device_kind == here.device_kind
     if same_kind and there.batch != here.batch:
         why = f"this run has batches of {there.batch}, and here they are of {here.batch}"
-        raise UsageError(str(folder.path), why, f"Add --batch {there.batch}.")
+        raise UsageError(folder.name, why, f"Add --batch {there.batch}.")
 
 
-def _write(folder: RunFolder, record: RunRecord) -> None:
+def _completed(folder: RunFolder, mine: RunRecord) -> RunRecord:
+    """Write down how records are made, unless another machine has just done so, for the same shards."""
+    if folder.complete_record(_written(mine)):
+        return mine
+    found = read_record(folder)
+    if found is None or (found.manifest, found.count, found.shard_size) != (mine.manifest, mine.count, mine.shard_size):
+        why = "another machine has just begun a run with other shards here"
+        raise UsageError(folder.name, why, "Use its --shard-size, or another folder.")
+    return found
+
+
+def _written(record: RunRecord) -> bytes:
     text = json.dumps(record.to_dict(), ensure_ascii=False, indent=1, allow_nan=False)
-    save_file(folder.path, folder.record.name, (text + "\n").encode("utf-8", "backslashreplace"))
+    return (text + "\n").encode("utf-8", "backslashreplace")

@@ -59,10 +59,11 @@ def status_of(folder: RunFolder, now: float | None = None) -> RunStatus:
 
 def lines_of_journal(folder: RunFolder, number: int) -> int:
     """Return how many records a shard has that is not finished."""
-    try:
-        return folder.journal(number).read_bytes().count(b"\n")
-    except FileNotFoundError:
-        return 0
+    with folder.readable_journal(number) as path:
+        try:
+            return path.read_bytes().count(b"\n")
+        except FileNotFoundError:
+            return 0
 
 
 def _images_per_second(folder: RunFolder, done: list[Finished], growing: dict[int, int], now: float) -> float | None:

@@ -7,7 +7,6 @@ its part.
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -52,7 +51,7 @@ def note_begun(folder: RunFolder, shard: Shard, earlier: int) -> None:
 
 def note_finished(folder: RunFolder, shard: Shard, counts: RunCounts, earlier: int, seconds: float) -> None:
     """Note that a shard is finished; the records of an earlier process are counted in the part."""
-    whole = counts_of(folder.part(shard.number)) if earlier else counts
+    whole = counts_of_part(folder, shard.number) if earlier else counts
     entry: dict[str, Any] = {"part": shard.number, "settled": whole.settled, "open": whole.open, "failed": whole.failed}
     entry |= {"unsure": whole.unsure, "made": counts.images, "seconds": round(seconds, 3), "at": round(time.time(), 3)}
     _add(folder, entry)
@@ -60,18 +59,14 @@ def note_finished(folder: RunFolder, shard: Shard, counts: RunCounts, earlier: i
 
 def _add(folder: RunFolder, entry: dict[str, Any]) -> None:
     with contextlib.suppress(OSError):
-        descriptor = os.open(folder.notes, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-        try:
-            os.write(descriptor, line(entry) + b"\n")
-        finally:
-            os.close(descriptor)
+        folder.add_note(line(entry) + b"\n")
 
 
 def finished_shards(folder: RunFolder) -> dict[int, Finished]:
     """Return what is known of every part that is there."""
     noted = dict(_noted(folder))
     parts = folder.parts()
-    return {number: noted.get(number) or Finished(counts_of(folder.part(number))) for number in sorted(parts)}
+    return {number: noted.get(number) or Finished(counts_of_part(folder, number)) for number in sorted(parts)}
 
 
 def begun_shards(folder: RunFolder) -> dict[int, Begun]:
@@ -88,12 +83,11 @@ def _noted(folder: RunFolder) -> Iterator[tuple[int, Finished]]:
 
 def _entries(folder: RunFolder) -> Iterator[dict[str, Any]]:
     """Yield the whole notes."""
-    with contextlib.suppress(FileNotFoundError):
-        for text in folder.notes.read_bytes().splitlines():
-            with contextlib.suppress(ValueError):
-                found = read_json(text)
-                if _is_note(found):
-                    yield found
+    for text in folder.notes():
+        with contextlib.suppress(ValueError):
+            found = read_json(text)
+            if _is_note(found):
+                yield found
 
 
 def _is_note(found: Any) -> bool:
@@ -101,8 +95,20 @@ def _is_note(found: Any) -> bool:
     return known and all(is_number(value, 0) for value in found.values())
 
 
-def counts_of(path: Path) -> RunCounts:
-    """Count the records of a part or of a journal."""
+def counts_of_part(folder: RunFolder, number: int) -> RunCounts:
+    """Count the records of a finished shard."""
+    with folder.readable_part(number) as path:
+        return _counts_of(path)
+
+
+def counts_of_journal(folder: RunFolder, number: int) -> RunCounts:
+    """Count the records so far of a shard under way."""
+    with folder.readable_journal(number) as path, contextlib.suppress(FileNotFoundError):
+        return _counts_of(path)
+    return RunCounts()
+
+
+def _counts_of(path: Path) -> RunCounts:
     counts = RunCounts()
     for each in record_lines(str(path)):
         if each.record is not None:

@@ -1,0 +1,35 @@
+"""Find the folder of a run by its name: on a disk, or the address of an object store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bigain_cli.shards.run_folder import RunFolder
+
+
+def is_address(name: str) -> bool:
+    """Return whether a name is an address, and no path."""
+    return "://" in name
+
+
+def run_folder(name: str) -> RunFolder:
+    """Return the folder, whether or not it is there."""
+    if not is_address(name):
+        return RunFolder(Path(name))
+    from bigain_cli.shards.stored_run_folder import StoredRunFolder
+
+    return StoredRunFolder(name)
+
+
+def make_run_folder(name: str) -> RunFolder:
+    """Return a folder in which a run can begin or go on; refuse one that holds anything else."""
+    folder = run_folder(name)
+    folder.make()
+    return folder
+
+
+def existing_run_folder(name: str) -> RunFolder:
+    """Return a folder that has a run."""
+    folder = run_folder(name)
+    folder.check_begun()
+    return folder
