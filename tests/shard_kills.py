@@ -30,7 +30,7 @@ DRIVER_SHARE = 0.3  # of the kills
 
 def drive(path: str, engine: str) -> None:
     """Run what is missing, as the command does."""
-    folder = existing_run_folder(str(path))
+    folder = existing_run_folder(str(path), "")
     if engine == "processes":
         from bigain_cli.engines.processes import run_in_processes
 

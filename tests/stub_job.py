@@ -54,8 +54,8 @@ def record_of(id: str, settings: dict[str, str] = SETTINGS) -> dict[str, Any]:
     return {"id": id, "label": "a", "answer": "a", "settled": len(id) % 2 == 0, "settings": settings}
 
 
-def stub_run(path: Path | str, ids: Sequence[str], size: int = 8) -> RunFolder:
+def stub_run(path: Path | str, ids: Sequence[str], size: int = 8, cache: str = "") -> RunFolder:
     """Make a run's folder."""
-    folder = make_run_folder(str(path))
+    folder = make_run_folder(str(path), cache)
     begin(folder, folder.write_manifest(ids), size)
     return folder

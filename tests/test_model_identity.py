@@ -21,7 +21,7 @@ from bigain_cli.backbones.diffusers_folder import DiffusersFolder
 from bigain_cli.backbones.file_digests import FileDigests, digest_of
 from bigain_cli.backbones.load_errors import run_errors
 from bigain_cli.backbones.model_locations import is_present, resolve
-from bigain_cli.cache_folder import cache_folder
+from bigain_cli.cli.cache_folder import cache_folder
 from bigain_cli.compress.forward_state import PlansComplete
 from bigain_cli.errors import ModelError
 

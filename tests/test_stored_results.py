@@ -39,6 +39,7 @@ class Store(LocalFileSystem):
     root = Path()
     written: ClassVar[Counter[str]] = Counter()
     broken = False
+    disk = ""  # of the machine that this process is on
 
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:
@@ -77,6 +78,7 @@ def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     monkeypatch.setitem(object_store.LIBRARIES, "s3", "fsspec")
     monkeypatch.setattr(Store, "root", tmp_path / "store")
     monkeypatch.setattr(Store, "written", Counter())
+    monkeypatch.setattr(Store, "disk", str(tmp_path / "here" / "bigain"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "here"))
     yield tmp_path / "store" / "bucket" / "results"
     if before is not None:
@@ -86,7 +88,15 @@ def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture
 def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """Return what takes this process to another machine: one with another disk."""
-    return lambda name: monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / name))
+    return lambda name: monkeypatch.setattr(Store, "disk", str(tmp_path / name / "bigain"))
+
+
+def begun(url: str, ids: list[str], size: int = 8) -> RunFolder:
+    return stub_run(url, ids, size, Store.disk)
+
+
+def existing(url: str) -> RunFolder:
+    return existing_run_folder(url, Store.disk)
 
 
 def run(folder: RunFolder, job: Any = StubJob(), numbers: slice = slice(None)) -> None:  # noqa: B008 (frozen)
@@ -97,7 +107,7 @@ def run(folder: RunFolder, job: Any = StubJob(), numbers: slice = slice(None)) -
 
 
 def gathered() -> bytes:
-    folder = existing_run_folder(URL)
+    folder = existing(URL)
     return b"".join(line(record) + b"\n" for record in Gathering.of(folder, partial=False).records())
 
 
@@ -107,18 +117,18 @@ WHOLE = b"".join(line(record_of(id)) + b"\n" for id in IDS)
 def test_three_machines_write_what_one_would(store: Path, elsewhere: Any) -> None:
     for number in range(3):
         elsewhere(f"machine-{number}")
-        run(stub_run(URL, IDS, 4), numbers=slice(number, None, 3))
+        run(begun(URL, IDS, 4), numbers=slice(number, None, 3))
     elsewhere("laptop")
     assert gathered() == WHOLE
     parts = [f"part-{number:06}.jsonl" for number in range(6)]
     assert {path.name for path in store.iterdir()} == {*parts, "manifest.txt", "run.json", "notes"}
     assert all(Store.written[name] == 1 for name in (*parts, "manifest.txt", "run.json")), "one request each"
-    status = status_of(existing_run_folder(URL))
+    status = status_of(existing(URL))
     assert (status.images, status.done, status.shards_done, status.failed) == (21, 21, 6, 0)
 
 
 def test_a_shard_goes_on_on_another_machine(store: Path, elsewhere: Any) -> None:
-    folder = stub_run(URL, IDS, 8)
+    folder = begun(URL, IDS, 8)
     maker = StubJob().start(0)
     join(folder, maker.making)
     (first, *_) = shards(folder.manifest, 8)
@@ -126,7 +136,7 @@ def test_a_shard_goes_on_on_another_machine(store: Path, elsewhere: Any) -> None
     assert sum(record is not None for record in steps) == 3
     assert (store / ".part-000000.jsonl").read_bytes().count(b"\n") == 3
     elsewhere("machine-2")
-    other = stub_run(URL, IDS, 8)
+    other = begun(URL, IDS, 8)
     assert status_of(other).under_way == 3
     assert sum(record is not None for record in work(other, Piece(first), maker)) == 5, "three were there"
     assert not (store / ".part-000000.jsonl").exists()
@@ -138,7 +148,7 @@ def test_a_shard_goes_on_on_another_machine(store: Path, elsewhere: Any) -> None
 
 def test_the_record_of_an_image_that_kills_is_its_own_on_any_machine(elsewhere: Any) -> None:
     """The machine that gives an image up may have recorded less of the shard than the one that died."""
-    folder, maker = stub_run(URL, IDS, 8), StubJob().start(0)
+    folder, maker = begun(URL, IDS, 8), StubJob().start(0)
     join(folder, maker.making)
     (first, *_) = shards(folder.manifest, 8)
     for _ in work(folder, Piece(first, most=5), maker):
@@ -146,53 +156,53 @@ def test_the_record_of_an_image_that_kills_is_its_own_on_any_machine(elsewhere: 
     for _ in work(folder, Piece(first, most=0), maker):  # what a worker does that dies on the next image
         pass
     elsewhere("machine-2")
-    dead = [record for record in work(stub_run(URL, IDS, 8), Piece(first, most=0, give_up=True), maker) if record]
+    dead = [record for record in work(begun(URL, IDS, 8), Piece(first, most=0, give_up=True), maker) if record]
     assert [record["id"] for record in dead] == ["5.png"]
 
 
 def test_a_run_that_was_removed_from_the_store_leaves_nothing_behind(store: Path) -> None:
-    folder, maker = stub_run(URL, IDS, 8), StubJob().start(0)
+    folder, maker = begun(URL, IDS, 8), StubJob().start(0)
     join(folder, maker.making)
     (first, *_) = shards(folder.manifest, 8)
     for _ in work(folder, Piece(first, most=3), maker):
         pass
     shutil.rmtree(store)
     ids = [f"other-{id}" for id in IDS]
-    run(stub_run(URL, ids, 4))
+    run(begun(URL, ids, 4))
     assert gathered() == b"".join(line(record_of(id)) + b"\n" for id in ids)
 
 
 def test_other_images_settings_and_shards_are_refused(elsewhere: Any) -> None:
-    run(stub_run(URL, IDS, 8))
+    run(begun(URL, IDS, 8))
     for machine in ("here", "machine-2"):
         elsewhere(machine)
         with pytest.raises(UsageError, match=f"{URL}/manifest.txt, line 2|manifest.txt, line 2"):
-            stub_run(URL, ["0.png", "x.png"], 8)
+            begun(URL, ["0.png", "x.png"], 8)
         with pytest.raises(UsageError, match="shards of 8"):
-            stub_run(URL, IDS, 4)
-        folder = existing_run_folder(URL)
+            begun(URL, IDS, 4)
+        folder = existing(URL)
         with pytest.raises(UsageError, match=URL):
             join(folder, StubJob(fingerprint="4567").start(0).making)
 
 
 def test_of_two_machines_that_begin_at_once_one_says_how_records_are_made(elsewhere: Any) -> None:
-    mine = stub_run(URL, IDS, 8)
+    mine = begun(URL, IDS, 8)
     elsewhere("machine-2")
-    other = stub_run(URL, IDS, 8)
+    other = begun(URL, IDS, 8)
     making = StubJob().start(0).making
     assert join(mine, making) == join(other, making)
     elsewhere("machine-3")
-    late = stub_run(URL, IDS, 8)
+    late = begun(URL, IDS, 8)
     kinds = Making(making.settings, making.labels, making.layout, 8, "other", making.versions)
     assert join(late, kinds).device_kinds == ("stub", "other") and "several kinds" in join(late, making).warnings[0]
 
 
 def test_of_two_machines_that_list_at_once_the_second_must_have_the_same(store: Path, elsewhere: Any) -> None:
-    first, seconds = stub_run(URL, IDS, 8), {}
+    first, seconds = begun(URL, IDS, 8), {}
     (store / "manifest.txt").rename(store.parent / "kept")
     for name in ("same", "other"):
         elsewhere(name)
-        seconds[name] = run_folder(URL)
+        seconds[name] = run_folder(URL, Store.disk)
         seconds[name].make()
     (store.parent / "kept").rename(store / "manifest.txt")
     assert seconds["same"].write_manifest(IDS) == first.write_manifest(IDS)
@@ -200,15 +210,16 @@ def test_of_two_machines_that_list_at_once_the_second_must_have_the_same(store: 
         seconds["other"].write_manifest(["a"])
 
 
-def test_a_folder_finds_its_place_on_another_machine(elsewhere: Any) -> None:
-    data = pickle.dumps(stub_run(URL, IDS, 8))
-    elsewhere("machine-2")
+def test_a_folder_finds_its_place_on_another_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "one"))
+    data = pickle.dumps(stub_run(URL, IDS, 8, "~/.cache"))
+    monkeypatch.setenv("HOME", str(tmp_path / "other"))
     folder = pickle.loads(data)
-    assert "machine-2" in str(folder.path) and folder.manifest.read_text().splitlines() == IDS
+    assert str(tmp_path / "other") in str(folder.path) and folder.manifest.read_text().splitlines() == IDS
 
 
 def test_what_cannot_be_written_is_said_and_nothing_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    folder, maker = stub_run(URL, IDS, 8), StubJob().start(0)
+    folder, maker = begun(URL, IDS, 8), StubJob().start(0)
     join(folder, maker.making)
     monkeypatch.setattr(Store, "broken", True)
     with pytest.raises(BigainError, match=r"part-000000.jsonl: cannot be written \(503 slow down\)"):
@@ -223,16 +234,16 @@ def test_what_cannot_be_written_is_said_and_nothing_is_lost(monkeypatch: pytest.
 def test_addresses_that_cannot_be_used_are_refused(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for url, why in (("ftp://host/x", "s3:// and gs:// only"), ("hf://datasets/x", "s3:// and gs:// only")):
         with pytest.raises(UsageError, match=why):
-            stub_run(url, IDS)
+            begun(url, IDS)
     store.mkdir(parents=True)
     (store / "thesis.doc").write_text("")
     with pytest.raises(UsageError, match=r"holds other files \(thesis.doc\)"):
-        stub_run(URL, IDS)
+        begun(URL, IDS)
     with pytest.raises(UsageError, match="no run there"):
-        existing_run_folder("s3://bucket/empty")
+        existing("s3://bucket/empty")
     monkeypatch.setitem(object_store.LIBRARIES, "s3", "no_such_library")
     with pytest.raises(UsageError, match=r"needs no_such_library, which is not installed.*bigain\[remote\]"):
-        stub_run(URL, IDS)
+        begun(URL, IDS)
 
 
 def test_classify_status_and_gather_take_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,6 +257,6 @@ def test_classify_status_and_gather_take_an_address(tmp_path: Path, monkeypatch:
     assert run_command_line(["gather", URL, "-o", "all.jsonl", "-q"]) == 0
     assert run_command_line([*classify, "-o", "plain.jsonl"]) == 0
     assert (tmp_path / "all.jsonl").read_bytes() == (tmp_path / "plain.jsonl").read_bytes()
-    assert json.loads(existing_run_folder(URL).read_record() or b"")["count"] == 5
+    assert json.loads(existing(URL).read_record() or b"")["count"] == 5
     with pytest.raises(UsageError, match="Add --workers"):
         run_command_line([*classify, "-o", "s3://bucket/plain.jsonl"])

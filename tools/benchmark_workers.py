@@ -67,7 +67,7 @@ def many_lines(count: int) -> None:
         paths = Path(root) / "list"
         with paths.open("w") as file:
             file.writelines(f"photos/of/some/folder/{number:08}.jpg\n" for number in range(count))
-        folder = make_run_folder(str(Path(root) / "run"))
+        folder = make_run_folder(str(Path(root) / "run"), "")
         for doing in ("written", "compared"):
             began = time.process_time()
             with paths.open("rb") as file:

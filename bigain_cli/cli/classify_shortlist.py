@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, cast
 
-from bigain_cli.cache_folder import cache_folder
+from bigain_cli.cli.cache_folder import cache_folder
 from bigain_cli.cli.classify_inputs import Inputs
 from bigain_cli.cli.classify_request import ClassifyRequest
 from bigain_cli.cli.messages import Messages

@@ -11,6 +11,7 @@ import typer
 
 from bigain_cli.backbones.model_locations import is_present
 from bigain_cli.classification.stopping import mappable_score
+from bigain_cli.cli.cache_folder import cache_folder
 from bigain_cli.cli.classify_labels import check_labels, choose_labels, find_model
 from bigain_cli.cli.classify_request import ClassifyRequest
 from bigain_cli.cli.listing import hub_cache
@@ -64,7 +65,7 @@ def dry_run(
         "format": request.format,
     }
     if sharding is not None:
-        run = read_record(run_folder(str(request.output)))
+        run = read_record(run_folder(str(request.output), cache_folder()))
         size = sharding.size or (SHARD_SIZE if run is None else run.shard_size)
         plan["shards"] = {"count": -(-images // size), "size": size}
     if pace is not None:

@@ -8,6 +8,7 @@ from typing import Annotated, BinaryIO, cast
 import typer
 
 from bigain_cli.cli import options
+from bigain_cli.cli.cache_folder import cache_folder
 from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.options import more_option, output_option
 from bigain_cli.cli.progress import ProgressBar
@@ -52,7 +53,7 @@ def gather(
         raise UsageError(f"-o {output}", "its suffix names no format", f"Use {', '.join(SUFFIXES)}.")
     require_format(name, f"-o {output}")
     messages = Messages.start(quiet)
-    run_folder = existing_run_folder(folder)
+    run_folder = existing_run_folder(folder, cache_folder())
     if run_folder.owns(output):
         raise UsageError(f"-o {output}", "a file of the run itself", "Name another file.")
     found = Gathering.of(run_folder, partial)

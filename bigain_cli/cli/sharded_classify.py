@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
-from bigain_cli.cache_folder import cache_folder
+from bigain_cli.cli.cache_folder import cache_folder
 from bigain_cli.cli.classify_inputs import RepeatCount, can_be_listed
 from bigain_cli.cli.classify_labels import check_labels, choose_labels, find_model
 from bigain_cli.cli.classify_request import ClassifyRequest
@@ -31,7 +31,7 @@ def run_sharded(request: ClassifyRequest, sharding: Sharding, messages: Messages
     competing = () if labels is None else check_labels(request, labels, model)
     if labels is not None:
         say_tree(request.shortlist, request.tree, len(labels.labels), request.rules.schedule, messages)
-    folder = make_run_folder(str(request.output))
+    folder = make_run_folder(str(request.output), cache_folder())
     with shown_wait("listing the images", messages), ExitStack() as open_files:
         repeats, listing = RepeatCount(), _Listing(can_be_listed(request))
         sources = request.sources(open_files, only_names=True, repeated=repeats)

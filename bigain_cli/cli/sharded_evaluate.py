@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from bigain_cli.cache_folder import cache_folder
+from bigain_cli.cli.cache_folder import cache_folder
 from bigain_cli.cli.evaluate_request import EvaluateRequest
 from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.model_loading import shown_wait
@@ -25,7 +25,7 @@ from bigain_cli.shortlist.choice import is_measured
 def run_sharded(request: EvaluateRequest, sharding: Sharding, messages: Messages) -> int:
     """Evaluate; return 1 if any image failed, else 0."""
     _check(request)
-    folder = make_run_folder(str(request.records))
+    folder = make_run_folder(str(request.records), cache_folder())
     with shown_wait(f"opening {request.dataset}", messages):
         from bigain_cli.backbones.model_locations import resolve
         from bigain_cli.backbones.unloaded_model import read_unloaded

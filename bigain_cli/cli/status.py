@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from bigain_cli.cli import options
+from bigain_cli.cli.cache_folder import cache_folder
 from bigain_cli.outputs.text import counted, spoken_time
 from bigain_cli.shards.opening import existing_run_folder
 from bigain_cli.shards.run_status import RunStatus, status_of
@@ -24,7 +25,7 @@ def status(
       bigain status results/
       bigain status results/ --json
     """
-    found = status_of(existing_run_folder(folder))
+    found = status_of(existing_run_folder(folder, cache_folder()))
     typer.echo(json.dumps(found.to_dict(), ensure_ascii=False) if as_json else _text(found))
     return 0
 

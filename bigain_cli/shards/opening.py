@@ -12,24 +12,24 @@ def is_address(name: str) -> bool:
     return "://" in name
 
 
-def run_folder(name: str) -> RunFolder:
-    """Return the folder, whether or not it is there."""
+def run_folder(name: str, cache: str) -> RunFolder:
+    """Return the folder, whether or not it is there; `cache` is for what this machine keeps of a stored one."""
     if not is_address(name):
         return RunFolder(Path(name))
     from bigain_cli.shards.stored_run_folder import StoredRunFolder
 
-    return StoredRunFolder(name)
+    return StoredRunFolder(name, cache)
 
 
-def make_run_folder(name: str) -> RunFolder:
+def make_run_folder(name: str, cache: str) -> RunFolder:
     """Return a folder in which a run can begin or go on; refuse one that holds anything else."""
-    folder = run_folder(name)
+    folder = run_folder(name, cache)
     folder.make()
     return folder
 
 
-def existing_run_folder(name: str) -> RunFolder:
+def existing_run_folder(name: str, cache: str) -> RunFolder:
     """Return a folder that has a run."""
-    folder = run_folder(name)
+    folder = run_folder(name, cache)
     folder.check_begun()
     return folder

@@ -15,7 +15,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from bigain_cli.cache_folder import cache_folder
 from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.object_store import ObjectStore
 from bigain_cli.outputs.whole_files import save_file
@@ -29,15 +28,15 @@ NOTES_FOLDER = "notes"  # in the store, with a file for each machine
 class StoredRunFolder(RunFolder):
     """Objects under an address, and a folder of this machine for what is under way."""
 
-    def __init__(self, url: str) -> None:
-        self._store = ObjectStore(url)
+    def __init__(self, url: str, cache: str) -> None:
+        self._store, self._cache = ObjectStore(url), cache
         self._is_current = False  # whether the manifest on this disk is known to be that of the store
         self._done: set[int] | None = None
         digest = hashlib.blake2b(self._store.url.encode(), digest_size=8).hexdigest()
-        super().__init__(Path(cache_folder()).expanduser() / "runs" / digest)
+        super().__init__(Path(cache).expanduser() / "runs" / digest)
 
-    def __reduce__(self) -> tuple[type[StoredRunFolder], tuple[str]]:
-        return StoredRunFolder, (self._store.url,)  # another machine has another disk
+    def __reduce__(self) -> tuple[type[StoredRunFolder], tuple[str, str]]:
+        return StoredRunFolder, (self._store.url, self._cache)  # another machine has another disk
 
     @property
     def name(self) -> str:
