@@ -114,7 +114,7 @@ def classify(
       bigain classify photos/ -r -l pets -m sd1.5 -o pets.jsonl --resume
     """
     options.check_output(output, "pets.jsonl")
-    shared = sharding.read_sharding(shard, workers, engine, shard_size)
+    shared = sharding.read_sharding(shard, workers, engine, shard_size, verbose)
     formats = {"json": as_json, "jsonl": as_jsonl, "csv": as_csv, "tsv": as_tsv}
     rules = StoppingRules(
         schedule, confidence, draws, budget, deadline, score, times=read_times(times), error_in=error_in

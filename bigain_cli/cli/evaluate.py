@@ -139,7 +139,7 @@ def evaluate(
         min_probability=min_probability, wide=wide, shortlist=shortlist, tree=tree,
         generate=generated_images(generate, force, generating),
     )  # fmt: skip
-    shared = sharding.read_sharding(None, workers, engine, shard_size)
+    shared = sharding.read_sharding(None, workers, engine, shard_size, verbose)
     request.check(over_shards=shared is not None)
     messages = Messages.start(quiet, verbose)
     request = tuned(request, profile, messages)

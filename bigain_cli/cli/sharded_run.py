@@ -126,7 +126,9 @@ def _reports(folder: RunFolder, job: Any, sharding: Sharding, missing: Iterator[
         prepare_ray(sharding.engine)
         from bigain_cli.engines.ray_actors import run_on_ray
 
-        return run_on_ray(job, folder, missing, sharding.workers, sharding.engine, job.device != "cpu")
+        return run_on_ray(
+            job, folder, missing, sharding.workers, sharding.engine, job.device != "cpu", sharding.with_logs
+        )
     from bigain_cli.engines.processes import run_in_processes
 
     workers = sharding.workers or 1

@@ -41,6 +41,7 @@ class Sharding:
     workers: int | None
     engine: str
     size: int | None
+    with_logs: bool = False  # show what Ray's workers print
 
     @property
     def sharers(self) -> int:
@@ -53,7 +54,9 @@ class Sharding:
         return self.engine != PROCESSES
 
 
-def read_sharding(shard: str | None, workers: int | None, engine: str | None, size: int | None) -> Sharding | None:
+def read_sharding(
+    shard: str | None, workers: int | None, engine: str | None, size: int | None, verbose: bool = False
+) -> Sharding | None:
     """Read the options; None: the run is a plain one."""
     if shard is None and workers is None and engine is None:
         if size is not None:
@@ -65,7 +68,8 @@ def read_sharding(shard: str | None, workers: int | None, engine: str | None, si
     if shard is not None and (workers is not None or engine is not None):
         other = "--workers" if workers is not None else "--engine"
         raise UsageError(f"--shard {other}", "one is a share of the work, the other all of it", "Choose one.")
-    return Sharding(None if shard is None else _read_share(shard), workers, engine or PROCESSES, size)
+    share = None if shard is None else _read_share(shard)
+    return Sharding(share, workers, engine or PROCESSES, size, verbose)
 
 
 def _read_share(text: str) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from bigain_cli.classification.classifier import Classification
 from bigain_cli.classification.ranking import Failure
 from bigain_cli.images import Source, sha256_of, source_of_id
 from bigain_cli.outputs.output_format import Record
+from bigain_cli.outputs.text import counted
 from bigain_cli.shards.run_record import Making
 
 VERSIONS = ("diffusers", "transformers", "numpy", "pillow")  # that can change the bytes of a record, beside torch's
@@ -52,8 +53,13 @@ def device_of(name: str, number: int) -> str:
 
 
 def device_kind(device: torch.device) -> str:
-    """Return the name of a GPU, or the type of any other device: on one kind, the same work gives the same bytes."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    """Return the name of a GPU, or the type of any other device and its threads.
+
+    On one kind, the same work gives the same bytes.
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {counted(torch.get_num_threads(), 'thread')}" if device.type == "cpu" else device.type
 
 
 def versions() -> dict[str, str]:

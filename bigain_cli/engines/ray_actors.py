@@ -94,10 +94,16 @@ class _Worker:
 
 
 def run_on_ray(
-    job: Job, folder: RunFolder, shards: Iterator[Shard], workers: int | None, address: str, gpu: bool = True
+    job: Job,
+    folder: RunFolder,
+    shards: Iterator[Shard],
+    workers: int | None,
+    address: str,
+    gpu: bool = True,
+    with_logs: bool = False,
 ) -> Generator[Report, None, None]:
     """Do all shards; yield what has come out as it does. Stopped, it waits for the blocks under way."""
-    with _connected(address):
+    with _connected(address, with_logs):
         pool = _Pool(job, folder.as_seen_elsewhere(), Assignments(folder, shards), gpu)
         try:
             yield from pool.run(workers)
@@ -124,9 +130,9 @@ def _needs(gpu: bool) -> dict[str, int]:
 
 
 @contextlib.contextmanager
-def _connected(address: str) -> Iterator[None]:
+def _connected(address: str, with_logs: bool = False) -> Iterator[None]:
     """Connect to a cluster, or start Ray on this machine until the end of the block."""
-    quiet: dict[str, Any] = {"log_to_driver": False}
+    quiet: dict[str, Any] = {"log_to_driver": with_logs}
     if not address.startswith("ray://"):
         quiet |= {"logging_level": "error", "configure_logging": False}
     if address == "ray":
@@ -135,7 +141,7 @@ def _connected(address: str) -> Iterator[None]:
         yield
         return
     logging.disable(logging.WARNING)  # Ray sets the levels of its loggers itself
-    ray._private.worker._worker_logs_enabled = False  # or it prints on stdout that a machine has died
+    ray._private.worker._worker_logs_enabled = with_logs  # or it prints on stdout that a machine has died
     try:
         with warnings.catch_warnings(action="ignore"):
             ray.init(address, **quiet)
