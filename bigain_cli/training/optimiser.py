@@ -22,7 +22,7 @@ class TrainingOptimiser:
         self._names: dict[Tensor, str] = {weight: name for name, weight in trainable.named_parameters()}
         matrices = matrices_of(trainable.network) if recipe.muon else []
         others = [weight for weight in self._names if not any(weight is matrix for matrix in matrices)]
-        shared = trainable.shared_weights() if recipe.classifier_first else []
+        shared = trainable.shared_weights() if recipe.classifier else []
         fused = device.type != "mps"
         self.parts: list[torch.optim.Optimizer] = [
             torch.optim.AdamW(

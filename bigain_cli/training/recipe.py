@@ -59,7 +59,7 @@ class Recipe:
     compare_to: float = _key(1.0, "Labels are compared up to this share of the noise schedule")
     classifier: float = _key(0.0, "Weight of a classifier on the middle block, for late labels; 0: none")
     classifier_first: float = _key(0.0, "Share of the training in which only that part of the network learns, at first")
-    shared_rate: float = _key(1.0, "Factor of that part's learning rates afterwards")
+    shared_rate: float = _key(1.0, "Factor of the learning rates up to that block, once all of the network learns")
     tilt: float = _key(1.0, "Exponent of the random timesteps, u^tilt: above 1, more of them have little noise")
     flip: bool = _key(True, "Mirror half of the images")
     shift: int = _key(0, "Move images by up to so many pixels in both directions")
@@ -148,7 +148,7 @@ def load_recipe(path: str | None, given: Mapping[str, Any]) -> Recipe:
         (not recipe.contrast, "compared", "labels are not compared while contrast is 0"),
         (not recipe.contrast and not recipe.classifier, "compare_from", "labels are not compared while contrast is 0"),
         (not recipe.contrast and not recipe.classifier, "compare_to", "labels are not compared while contrast is 0"),
-        (not recipe.classifier_first, "shared_rate", "no part is trained first while classifier_first is 0"),
+        (not recipe.classifier, "shared_rate", "there is no classifier that the part before it could forget"),
     ):
         value = everything[key]
         if wrong and value != getattr(Recipe, key):

@@ -21,7 +21,9 @@ from bigain_cli.backbones.model_card import ModelCard
 from bigain_cli.backbones.model_locations import resolve
 from bigain_cli.errors import ModelError, UsageError
 from bigain_cli.json_text import read_json
+from bigain_cli.training.checkpoint import load_checkpoint
 from bigain_cli.training.networks import TrainableBackbone, TrainableUNet, dit_config, unet_config
+from bigain_cli.training.output_folder import checkpoint_of
 from bigain_cli.training.recipe import Recipe
 
 OPTIONS = {  # that set a key of a network's configuration
@@ -74,6 +76,7 @@ def copy_weights(source: WarmStart, trainable: TrainableBackbone, classes: Seque
         if isinstance(trainable, TrainableUNet):
             _load_weights(source, trainable.network, _read_tensors(source.folder / "unet"))
             _copy_text_encoder(source, trainable)
+            _copy_classifier(source, trainable, classes)
         else:
             weights = _read_tensors(source.folder / "transformer")
             names = list(source.card.classes)
@@ -117,6 +120,22 @@ def _copy_text_encoder(source: WarmStart, trainable: TrainableUNet) -> None:
     rows = [row if row < count else None for row in range(len(initial[positions]))]
     weights[positions] = _select_rows(weights[positions], rows, initial[positions])
     _load_weights(source, trainable.text_encoder, weights)
+
+
+def _copy_classifier(source: WarmStart, trainable: TrainableUNet, classes: Sequence[str]) -> None:
+    """Copy the classifier on the middle block, which the checkpoint has and the finished model has not."""
+    path, classifier = checkpoint_of(source.folder), trainable.classifier
+    if classifier is None or not path.exists():
+        return
+    prefix = "average.classifier."
+    kept = {key: value for key, value in load_checkpoint(path).tensors.items() if key.startswith(prefix)}
+    weights = {key.removeprefix(prefix): value for key, value in kept.items()}
+    names, initial = list(source.card.classes), classifier.state_dict()
+    rows = [names.index(name) if name in names else None for name in classes]
+    for key in [key for key in weights if key.startswith("linear.")]:
+        weights[key] = _select_rows(weights[key], rows, initial[key])
+    if weights:
+        _load_weights(source, classifier, weights)
 
 
 def _select_rows(table: Tensor, rows: Sequence[int | None], initial: Tensor) -> Tensor:
