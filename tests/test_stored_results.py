@@ -260,3 +260,13 @@ def test_classify_status_and_gather_take_an_address(tmp_path: Path, monkeypatch:
     assert json.loads(existing(URL).read_record() or b"")["count"] == 5
     with pytest.raises(UsageError, match="Add --workers"):
         run_command_line([*classify, "-o", "s3://bucket/plain.jsonl"])
+
+
+@pytest.mark.parametrize("output", ["s3://bucket/red.png", "s3://bucket/images/"])
+def test_generate_takes_no_address(output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bigain_cli.cli.app import run_command_line
+
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="only a run over shards writes to an object store"):
+        run_command_line(["generate", "red", "-m", "colours", "-o", output])
+    assert not list(tmp_path.glob("s3*"))

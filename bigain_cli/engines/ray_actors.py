@@ -42,12 +42,12 @@ class ShardActor:
 
     def start(self) -> BigainError | None:
         """Load the model; return why this machine cannot take part."""
-        if not (os.path.isdir(self._directory) and self._folder.manifest.is_file()):
-            what, why = f"{self._folder.name} on {os.uname().nodename}", "is not there"
-            return UsageError(what, why, "All machines need the same disk, at the same path.")
-        os.chdir(self._directory)  # relative paths are those of the driver
-        warnings.showwarning = lambda message, *_, **__: self._notes.append(f"warning: {message}")
         try:
+            if not (os.path.isdir(self._directory) and self._folder.manifest.is_file()):
+                what, why = f"{self._folder.name} on {os.uname().nodename}", "is not there"
+                return UsageError(what, why, "All machines need the same disk, at the same path.")
+            os.chdir(self._directory)  # relative paths are those of the driver
+            warnings.showwarning = lambda message, *_, **__: self._notes.append(f"warning: {message}")
             self._maker = self._job.start(0)
             self._notes += [f"warning: {each}" for each in join(self._folder, self._maker.making).warnings]
         except BigainError as problem:

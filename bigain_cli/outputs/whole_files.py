@@ -109,9 +109,7 @@ def check_target(path: str, force: bool = False, append: bool = False, can_resum
     """Refuse what cannot or should not be written, before any work is done."""
     target = Path(path)
     folder = target.parent
-    if "://" in path:
-        why = "only a run over shards writes to an object store"
-        raise UsageError(path, why, "Add --workers 1 to a classify or evaluate run, or name a file.")
+    refuse_address(path)
     if os.path.isdir(target):
         raise UsageError(path, "a folder, not a file", "Name a file in it.")
     if _is_too_long(path):
@@ -128,6 +126,13 @@ def check_target(path: str, force: bool = False, append: bool = False, can_resum
         raise UsageError(path, "exists", f"{resume}--force to replace.")
     if not os.access(target if os.path.exists(target) else folder, os.W_OK):
         raise UsageError(path, "no permission to write here", "Name another file, or check the permissions.")
+
+
+def refuse_address(path: str) -> None:
+    """Refuse an address where a path must be."""
+    if "://" in path:
+        why = "only a run over shards writes to an object store"
+        raise UsageError(path, why, "Add --workers 1 to classify or evaluate, or name a place on a disk.")
 
 
 def check_new(paths: Sequence[str], force: bool) -> None:
@@ -162,6 +167,7 @@ def _is_special(target: Path) -> bool:
 
 def check_folder(path: str) -> None:
     """Refuse a folder that cannot be made or written to, without making it."""
+    refuse_address(path)
     folder = Path(path).absolute()
     above = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
     if not os.path.isdir(above):

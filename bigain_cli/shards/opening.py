@@ -18,7 +18,9 @@ def run_folder(name: str, cache: str) -> RunFolder:
         return RunFolder(Path(name))
     from bigain_cli.shards.stored_run_folder import StoredRunFolder
 
-    return StoredRunFolder(name, cache)
+    folder = StoredRunFolder(name, cache)
+    folder.check_address()
+    return folder
 
 
 def make_run_folder(name: str, cache: str) -> RunFolder:

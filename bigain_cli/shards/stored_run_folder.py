@@ -38,6 +38,10 @@ class StoredRunFolder(RunFolder):
     def __reduce__(self) -> tuple[type[StoredRunFolder], tuple[str, str]]:
         return StoredRunFolder, (self._store.url, self._cache)  # another machine has another disk
 
+    def check_address(self) -> None:
+        """Refuse an address that no results can be written to."""
+        self._store.check()
+
     @property
     def name(self) -> str:
         """How messages call it."""
@@ -48,13 +52,11 @@ class StoredRunFolder(RunFolder):
         return self._store.name_of(file)
 
     def make(self) -> None:
-        """Refuse an address that cannot be used, or that holds anything else."""
-        self._store.check()
+        """Refuse an address that holds anything else."""
         self._refuse_others(self._store.names(), self._fetch_manifest())
 
     def check_begun(self) -> None:
         """Refuse an address that has no run."""
-        self._store.check()
         self._fetch_manifest()
         if not (self.path / MANIFEST).exists():
             hint = "Name an address that bigain classify -o has written to."
