@@ -155,7 +155,7 @@ trained with `bigain train`. Load it with `bigain classify … -m {name}`, or wi
 - Data: {_escape(facts["data"])}, {facts["pictures"]:,} images; trained on {facts["shown"]:,}, repetitions counted.
 - Device: {facts["device"]}, torch {facts["torch"]}, {facts["minutes"]} minutes.
 - Accuracy: {accuracy}.
-- Recipe: {_recipe_text(recipe)}.{start}
+{_contrast_text(facts)}- Recipe: {_recipe_text(recipe)}.{start}
 
 It knows these classes, by these names, and nothing else:
 
@@ -163,6 +163,18 @@ It knows these classes, by these names, and nothing else:
 
 Use it as a demonstration and a test bench on images like those it was trained on.
 """
+
+
+def _contrast_text(facts: Mapping[str, Any]) -> str:
+    """Say what it means that labels were compared, and what a plain diffusion model reached, if that was measured."""
+    if not facts["recipe"]["contrast"]:
+        return ""
+    plain = f" {_escape(facts['plain'])}" if facts.get("plain") else ""
+    return (
+        "- Labels were compared in training (`contrast`): the network learnt to predict noise better for the right label\n"
+        "  than for wrong ones. A plain diffusion model learns that only by the way, and tells fewer images apart."
+        f"{plain}\n"
+    )
 
 
 def _start_line(start: Mapping[str, Any]) -> str:

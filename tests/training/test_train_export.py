@@ -163,6 +163,14 @@ def test_the_cards_say_what_was_done(made: dict[str, Any], arch: str) -> None:
     assert page.startswith("# model\n") and ModelCard.from_dict(json.loads(card.to_json())) == card
 
 
+def test_a_card_says_that_labels_were_compared(tmp_path: Path) -> None:
+    for contrast in (0.0, 0.5):
+        folder = tmp_path / str(contrast)
+        list(train(cases.job(folder, "dit", recipe=cases.recipe("dit", contrast=contrast))))
+        page = (folder / "README.md").read_text()
+        assert ("Labels were compared in training" in page) == bool(contrast)
+
+
 @pytest.mark.parametrize(
     "content",
     [
