@@ -171,8 +171,8 @@ def _contrast_text(facts: Mapping[str, Any]) -> str:
         return ""
     plain = f" {_escape(facts['plain'])}" if facts.get("plain") else ""
     return (
-        "- Labels were compared in training (`contrast`): the network learnt to predict noise better for the right label\n"
-        "  than for wrong ones. A plain diffusion model learns that only by the way, and tells fewer images apart."
+        "- Labels were compared in training (`contrast`): the network learnt to predict noise better for the right\n"
+        "  label than for wrong ones. A plain diffusion model learns that by the way, and tells fewer images apart."
         f"{plain}\n"
     )
 
