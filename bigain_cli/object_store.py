@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ from bigain_cli.errors import BigainError, UsageError
 LIBRARIES = {"s3": "s3fs", "gs": "gcsfs", "hf": "huggingface_hub"}  # what fsspec needs for each
 WRITABLE = ("s3", "gs")
 _LONGEST_REASON = 200
+_TRIES, _PAUSE = 3, 0.5  # to create an object, and seconds between two
+_VERSION = ("ETag", "etag", "generation")  # by which stores name what an object holds
 
 
 def missing_library(url: str) -> str | None:
@@ -34,17 +37,30 @@ class ObjectStore:
     """The objects whose addresses begin with one: each is written by one request, whole or not at all."""
 
     def __init__(self, url: str) -> None:
-        self.url = url.rstrip("/")
+        scheme, mark, rest = url.partition("://")
+        self.url = f"{scheme.lower()}{mark}{rest.rstrip('/')}"
         self._opened: tuple[int, Any, str] | None = None
 
     def check(self) -> None:
         """Refuse an address that cannot be written to, before any work is done."""
-        if scheme_of(self.url) not in WRITABLE:
+        if scheme_of(self.url) not in WRITABLE or self.url.endswith(":"):
             raise UsageError(self.url, "results are written to folders, s3:// and gs:// only", "Name one of these.")
         missing = missing_library(self.url)
         if missing:
             why = f"{scheme_of(self.url)}:// needs {missing}, which is not installed"
             raise UsageError(self.url, why, "pip install 'bigain[remote]'")
+
+    def check_bucket(self) -> None:
+        """Refuse a bucket that does not exist."""
+        with self._explained("", "read"):
+            scheme, _, rest = self.url.partition("://")
+            bucket = rest.partition("/")[0]
+            try:
+                self._files()[0].info(f"{scheme}://{bucket}")
+            except PermissionError:  # one may be allowed to write objects, and not to look at the bucket
+                return
+            except FileNotFoundError as problem:
+                raise UsageError(self.url, f"there is no bucket {bucket}", "Is its name right?") from problem
 
     def name_of(self, name: str) -> str:
         """Return the address of an object."""
@@ -58,7 +74,8 @@ class ObjectStore:
                 found = files.ls(f"{root}/{folder}".rstrip("/"), detail=False)
             except FileNotFoundError:
                 return []
-            return [str(path).rstrip("/").rpartition("/")[2] for path in found]
+            names = (str(path).removeprefix(f"{root}/{folder}".rstrip("/")).strip("/") for path in found)
+            return [name for name in names if name]  # without an empty object that stands for the folder
 
     def read(self, name: str) -> bytes | None:
         """Return an object's bytes, or None if there is no such object."""
@@ -78,7 +95,10 @@ class ObjectStore:
     def state(self, name: str) -> str | None:
         """Return a text that changes when the object does, or None if there is none."""
         found = self._info(name)
-        return None if found is None else repr(sorted((key, str(value)) for key, value in found.items()))
+        if found is None:
+            return None
+        version = next((str(found[key]) for key in _VERSION if key in found), None)
+        return f"{found['size']} {version or found.get('LastModified') or found.get('mtime')}"
 
     def write(self, name: str, data: bytes) -> None:
         """Write an object; one of the same name is replaced."""
@@ -89,12 +109,26 @@ class ObjectStore:
     def create(self, name: str, path: Path) -> bool:
         """Write a file's bytes as a new object; False: there is one already, which stays."""
         with self._explained(name, "written"):
-            files, root = self._files()
-            try:
-                files.put_file(str(path), f"{root}/{name}", mode="create")
-            except FileExistsError:
+            for left in reversed(range(_TRIES)):
+                if (is_new := self._created(name, path, left)) is not None:
+                    return is_new
+                time.sleep(_PAUSE)
+        raise AssertionError("the last try says why it failed")
+
+    def _created(self, name: str, path: Path, tries_left: int) -> bool | None:
+        """Try to write a new object; None: another try may succeed."""
+        files, root = self._files()
+        try:
+            files.put_file(str(path), f"{root}/{name}", mode="create")
+        except FileExistsError:
+            return False
+        except OSError:  # not every store says so in the same words
+            if self.size(name) is not None:
                 return False
-            return True
+            if not tries_left:
+                raise
+            return None
+        return True
 
     def download(self, name: str, path: Path) -> None:
         """Copy an object into a file."""
@@ -140,4 +174,5 @@ class ObjectStore:
             raise BigainError(what, "no permission", "Check the credentials.") from problem
         except Exception as problem:  # each store has errors of its own
             why = " ".join(str(problem).split())[:_LONGEST_REASON] or type(problem).__name__
-            raise BigainError(what, f"cannot be {done} ({why})", "Is the address right?") from problem
+            hint = "Check the credentials." if "credential" in why.lower() else "Is the store reachable? Run it again."
+            raise BigainError(what, f"cannot be {done} ({why})", hint) from problem

@@ -56,6 +56,8 @@ class Store(LocalFileSystem):
         path = Path(self._strip_protocol(rpath))
         if mode == "create" and path.exists():
             raise FileExistsError(rpath)
+        if self.broken:
+            raise OSError("503 \n slow down")
         self._count(rpath)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(Path(lpath).read_bytes())
@@ -78,6 +80,7 @@ def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     monkeypatch.setitem(object_store.LIBRARIES, "s3", "fsspec")
     monkeypatch.setattr(Store, "root", tmp_path / "store")
     monkeypatch.setattr(Store, "written", Counter())
+    (tmp_path / "store" / "bucket").mkdir(parents=True)
     monkeypatch.setattr(Store, "disk", str(tmp_path / "here" / "bigain"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "here"))
     yield tmp_path / "store" / "bucket" / "results"
@@ -120,9 +123,9 @@ def test_three_machines_write_what_one_would(store: Path, elsewhere: Any) -> Non
         run(begun(URL, IDS, 4), numbers=slice(number, None, 3))
     elsewhere("laptop")
     assert gathered() == WHOLE
-    parts = [f"part-{number:06}.jsonl" for number in range(6)]
-    assert {path.name for path in store.iterdir()} == {*parts, "manifest.txt", "run.json", "notes"}
-    assert all(Store.written[name] == 1 for name in (*parts, "manifest.txt", "run.json")), "one request each"
+    whole = [*(f"part-{number:06}.jsonl" for number in range(6)), "manifest.txt", "begun.json", "run.json"]
+    assert {path.name for path in store.iterdir()} == {*whole, "notes"}
+    assert all(Store.written[name] == 1 for name in whole), "one request each"
     status = status_of(existing(URL))
     assert (status.images, status.done, status.shards_done, status.failed) == (21, 21, 6, 0)
 
@@ -176,7 +179,7 @@ def test_other_images_settings_and_shards_are_refused(elsewhere: Any) -> None:
     run(begun(URL, IDS, 8))
     for machine in ("here", "machine-2"):
         elsewhere(machine)
-        with pytest.raises(UsageError, match=f"{URL}/manifest.txt, line 2|manifest.txt, line 2"):
+        with pytest.raises(UsageError, match=f"{URL}/manifest.txt, line 2"):
             begun(URL, ["0.png", "x.png"], 8)
         with pytest.raises(UsageError, match="shards of 8"):
             begun(URL, IDS, 4)
@@ -200,6 +203,7 @@ def test_of_two_machines_that_begin_at_once_one_says_how_records_are_made(elsewh
 def test_of_two_machines_that_list_at_once_the_second_must_have_the_same(store: Path, elsewhere: Any) -> None:
     first, seconds = begun(URL, IDS, 8), {}
     (store / "manifest.txt").rename(store.parent / "kept")
+    (store / "begun.json").unlink()
     for name in ("same", "other"):
         elsewhere(name)
         seconds[name] = run_folder(URL, Store.disk)
@@ -222,6 +226,7 @@ def test_what_cannot_be_written_is_said_and_nothing_is_lost(monkeypatch: pytest.
     folder, maker = begun(URL, IDS, 8), StubJob().start(0)
     join(folder, maker.making)
     monkeypatch.setattr(Store, "broken", True)
+    monkeypatch.setattr(object_store, "_PAUSE", 0)
     with pytest.raises(BigainError, match=r"part-000000.jsonl: cannot be written \(503 slow down\)"):
         run(folder)
     monkeypatch.setattr(Store, "broken", False)
@@ -241,6 +246,9 @@ def test_addresses_that_cannot_be_used_are_refused(store: Path, monkeypatch: pyt
         begun(URL, IDS)
     with pytest.raises(UsageError, match="no run there"):
         existing("s3://bucket/empty")
+    for begin in (begun, lambda url, ids: existing(url)):
+        with pytest.raises(UsageError, match="there is no bucket buckett"):
+            begin("s3://buckett/results", IDS)
     monkeypatch.setitem(object_store.LIBRARIES, "s3", "no_such_library")
     with pytest.raises(UsageError, match=r"needs no_such_library, which is not installed.*bigain\[remote\]"):
         begun(URL, IDS)
@@ -270,3 +278,59 @@ def test_generate_takes_no_address(output: str, tmp_path: Path, monkeypatch: pyt
     with pytest.raises(UsageError, match="only a run over shards writes to an object store"):
         run_command_line(["generate", "red", "-m", "colours", "-o", output])
     assert not list(tmp_path.glob("s3*"))
+
+
+def test_two_machines_with_other_shards_are_told_before_a_model_is_loaded(elsewhere: Any) -> None:
+    begun(URL, IDS, 8)
+    elsewhere("machine-2")
+    with pytest.raises(UsageError, match="shards of 8"):
+        begun(URL, IDS, 4)
+
+
+def test_without_its_run_json_a_run_does_not_go_on(store: Path) -> None:
+    folder, maker = begun(URL, IDS, 8), StubJob().start(0)
+    join(folder, maker.making)
+    for _ in work(folder, Piece(next(shards(folder.manifest, 8)), most=3), maker):
+        pass
+    (store / "run.json").unlink()
+    with pytest.raises(UsageError, match=r"run.json: is gone"):
+        begun(URL, IDS, 8)
+
+
+class Vague(Store):
+    """A store that refuses to replace an object in words of its own."""
+
+    def put_file(self, lpath: str, rpath: str, *args: Any, **kwargs: Any) -> None:
+        try:
+            super().put_file(lpath, rpath, *args, **kwargs)
+        except FileExistsError as problem:
+            raise OSError(22, "precondition failed") from problem
+
+
+def test_a_store_with_other_words_for_an_object_that_is_there(elsewhere: Any) -> None:
+    fsspec.register_implementation("s3", Vague, clobber=True)
+    begun(URL, IDS, 8)
+    elsewhere("machine-2")
+    other = existing(URL)
+    assert not other.begin_record(b"{}") and json.loads(other.read_record() or b"")["count"] == 21
+
+
+def test_a_part_that_is_there_stays(store: Path, elsewhere: Any) -> None:
+    folder, maker = begun(URL, IDS, 8), StubJob().start(0)
+    join(folder, maker.making)
+    elsewhere("machine-2")
+    slow, first = begun(URL, IDS, 8), next(shards(folder.manifest, 8))
+    steps = work(slow, Piece(first), maker)
+    next(steps)  # it has begun
+    for _ in work(folder, Piece(first), maker):
+        pass
+    (store / "part-000000.jsonl").write_bytes(part := (store / "part-000000.jsonl").read_bytes().replace(b"a", b"b"))
+    list(steps)
+    assert (store / "part-000000.jsonl").read_bytes() == part and not list(store.glob(".part*"))
+
+
+def test_an_empty_object_in_the_place_of_the_folder_is_no_other_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = Store.ls
+    monkeypatch.setattr(Store, "ls", lambda self, path, **how: [path, *listed(self, path, **how)])
+    run(begun(URL, IDS, 8))
+    assert gathered() == WHOLE

@@ -14,6 +14,7 @@ from bigain_cli.cli import completion
 from bigain_cli.cli.threads import use_threads
 from bigain_cli.compress import Spec, parse
 from bigain_cli.errors import UsageError, check_known
+from bigain_cli.outputs.whole_files import refuse_address
 from bigain_cli.registry import DTYPES, ERRORS, SCHEDULES, SCORES
 
 PANELS = ("Input", "Labels", "Model", "Effort", "Output", "More")  # the last one with --help-all only
@@ -175,6 +176,7 @@ def chosen_format(flags: Mapping[str, bool], output: str | None, suffixes: Mappi
     if chosen and named not in (None, chosen[0], TEXT):
         raise UsageError(f"--{chosen[0]} -o {output}", "the file's name says another format", "Choose one of them.")
     if not chosen and named is None:
+        refuse_address(output)
         raise UsageError(f"-o {output}", "its suffix names no format", f"Use {', '.join(suffixes)}, {others}.")
     return chosen[0] if chosen else named or TEXT
 

@@ -19,8 +19,9 @@ import ray
 from bigain_cli.engines.assignments import Assignments
 from bigain_cli.engines.job import Job, Report
 from bigain_cli.errors import BigainError, UsageError
+from bigain_cli.images.urls import is_url
 from bigain_cli.outputs.run_counts import RunCounts
-from bigain_cli.shards.manifest import Shard
+from bigain_cli.shards.manifest import Shard, all_ids
 from bigain_cli.shards.run_folder import RunFolder
 from bigain_cli.shards.run_record import join
 from bigain_cli.shards.shard_work import Piece, work
@@ -43,16 +44,25 @@ class ShardActor:
     def start(self) -> BigainError | None:
         """Load the model; return why this machine cannot take part."""
         try:
-            if not (os.path.isdir(self._directory) and self._folder.manifest.is_file()):
-                what, why = f"{self._folder.name} on {os.uname().nodename}", "is not there"
-                return UsageError(what, why, "All machines need the same disk, at the same path.")
-            os.chdir(self._directory)  # relative paths are those of the driver
+            self._enter_folder()
             warnings.showwarning = lambda message, *_, **__: self._notes.append(f"warning: {message}")
             self._maker = self._job.start(0)
             self._notes += [f"warning: {each}" for each in join(self._folder, self._maker.making).warnings]
         except BigainError as problem:
             return problem
         return None
+
+    def _enter_folder(self) -> None:
+        """Go where the driver is, since relative paths are those of the driver."""
+        node, hint = os.uname().nodename, "All machines need the same disk, at the same path."
+        if not self._folder.manifest.is_file():
+            raise UsageError(f"{self._folder.name} on {node}", "is not there", hint)
+        if os.path.isdir(self._directory):
+            os.chdir(self._directory)
+        elif self._folder.is_shared_disk or not is_url(next(all_ids(self._folder.manifest), "")):
+            raise UsageError(
+                f"{self._directory} on {node}", "is not there", f"{hint} Or name images of an object store."
+            )
 
     def do(self, piece: Piece) -> BigainError | None:
         """Do a piece, or as much of it as there is time for; return what ends the whole run."""
@@ -119,7 +129,8 @@ def call_on_ray(function: Callable[[RunFolder], Any], folder: RunFolder, address
 
 
 def _call(function: Callable[[RunFolder], Any], folder: RunFolder, directory: str) -> Any:
-    os.chdir(directory)
+    if os.path.isdir(directory):
+        os.chdir(directory)
     return function(folder)
 
 

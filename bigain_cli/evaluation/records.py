@@ -22,7 +22,7 @@ from bigain_cli.outputs.record_checks import fingerprint_of, problem_of
 from bigain_cli.outputs.record_lines import record_lines
 from bigain_cli.outputs.resume import read_recorded_ids
 from bigain_cli.outputs.target_stream import TargetStream
-from bigain_cli.outputs.whole_files import IN_PLACE, check_target, open_target
+from bigain_cli.outputs.whole_files import IN_PLACE, check_target, open_target, refuse_address
 
 RecordsBySpec = dict[str, dict[str, dict[str, Any]]]  # by spec, then by id
 COSTS = ("draws", "evaluations", "seconds", "gflop")  # per image
@@ -67,6 +67,7 @@ class RecordFile:
             if resume:
                 raise UsageError("--resume", "continues records, and none are named", "Add --records FILE.jsonl.")
             return
+        refuse_address(path)
         if Path(path).suffix.lower() not in IN_PLACE:
             raise UsageError(f"--records {path}", "grows line by line", "Name a .jsonl file.")
         if resume and replace:

@@ -63,7 +63,8 @@ def open_journal(folder: RunFolder, shard: Shard, expected: Sequence[str], patie
         with SHIELD:
             if is_at(descriptor, path):
                 with suppress(BigainError):  # it stays on this disk
-                    folder.share_journal(shard.number)
+                    if not folder.is_done(shard):
+                        folder.share_journal(shard.number)
             if not os.fstat(descriptor).st_size and is_at(descriptor, path) and expected:
                 path.unlink()
             stream.close()
@@ -74,7 +75,7 @@ def _opened(folder: RunFolder, shard: Shard, path: Path, patience: float) -> int
     until = time.monotonic() + patience
     while True:
         if folder.is_done(shard):
-            path.unlink(missing_ok=True)  # of a disk that has no locks
+            folder.forget_journal(shard.number)  # of a disk that has no locks
             return None
         with name_open_errors(str(path)):
             descriptor = os.open(path, FLAGS | os.O_CREAT, 0o666)

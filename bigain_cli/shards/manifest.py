@@ -51,12 +51,12 @@ def decoded(line: bytes) -> str:
     return str(read_json(text)) if text.startswith('"') else text
 
 
-def write_or_compare(path: Path, ids: Iterable[str]) -> Manifest:
+def write_or_compare(path: Path, ids: Iterable[str], name: str | None = None) -> Manifest:
     """Write the manifest, whole or not at all; refuse ids that differ from those of one that is there.
 
-    Several processes may do so at the same time.
+    Several processes may do so at the same time. Messages may call it by another name.
     """
-    return _compared(path, ids) if path.exists() else _written(path, ids)
+    return _compared(path, ids, name or str(path)) if path.exists() else _written(path, ids)
 
 
 def _written(path: Path, ids: Iterable[str]) -> Manifest:
@@ -77,7 +77,7 @@ def _written(path: Path, ids: Iterable[str]) -> Manifest:
     return Manifest(count, digest.hexdigest())
 
 
-def _compared(path: Path, ids: Iterable[str]) -> Manifest:
+def _compared(path: Path, ids: Iterable[str], name: str) -> Manifest:
     """Compare ids with the manifest, line by line, and name the first line that differs."""
     digest, number = hashlib.sha256(), 0
     with path.open("rb") as file:
@@ -85,7 +85,7 @@ def _compared(path: Path, ids: Iterable[str]) -> Manifest:
             if there != now:
                 why = f"had {_shown(there)} when the run began, and now {_shown(now)}"
                 hint = "Name the same images in the same order, or another folder for another run."
-                raise UsageError(f"{path}, line {number}", why, hint)
+                raise UsageError(f"{name}, line {number}", why, hint)
             digest.update(there)
     return Manifest(number, digest.hexdigest())
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.outputs.locks import lock
@@ -60,6 +61,11 @@ class RunFolder:
         return RunFolder(self.path.absolute())
 
     @property
+    def is_shared_disk(self) -> bool:
+        """Whether all machines see it at this path."""
+        return True
+
+    @property
     def manifest(self) -> Path:
         """Where the ids are."""
         return self.path / MANIFEST
@@ -75,9 +81,10 @@ class RunFolder:
         except FileNotFoundError:
             return None
 
-    def begin_record(self, data: bytes) -> None:
-        """Write what is known before a model is loaded."""
+    def begin_record(self, data: bytes) -> bool:
+        """Write what is known before a model is loaded; false: another machine has just done so."""
         save_file(self.path, RECORD, data)
+        return True
 
     def complete_record(self, data: bytes) -> bool:
         """Write how records are made; false: another machine has just done so."""
@@ -113,8 +120,12 @@ class RunFolder:
     def share_journal(self, number: int) -> None:
         """Let other machines go on with a shard from here: they see the same disk."""
 
-    def add_note(self, line: bytes) -> None:
-        """Add a line to the notes."""
+    def forget_journal(self, number: int) -> None:
+        """Remove what is left of a shard that is finished."""
+        self.journal(number).unlink(missing_ok=True)
+
+    def add_note(self, line: bytes, for_all: bool) -> None:
+        """Add a line to the notes, those of this machine or `for_all`."""
         descriptor = os.open(self.path / NOTES, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:
             os.write(descriptor, line)
@@ -153,13 +164,21 @@ class RunFolder:
 
     @contextmanager
     def _locked(self, path: Path) -> Iterator[None]:
-        with path.open("rb") as file:
+        with _opened_to_lock(path) as file:
             until = time.monotonic() + PATIENCE
             while lock(file.fileno()) is False:
                 if time.monotonic() > until:
                     raise BigainError(self.name, "locked by another process", "Is one of them stopped?")
                 time.sleep(PAUSE)
             yield
+
+
+def _opened_to_lock(path: Path) -> BinaryIO:
+    """Open a file, for writing if that is allowed: NFS locks no other."""
+    try:
+        return path.open("r+b")
+    except PermissionError:
+        return path.open("rb")
 
 
 def numbers(names: Iterable[str], pattern: re.Pattern[str]) -> set[int]:

@@ -75,12 +75,12 @@ def begin(folder: RunFolder, manifest: Manifest, shard_size: int | None) -> RunR
     """Write down how many records a new run has, or check that of one that is continued."""
     with folder.locked():
         found = read_record(folder)
+        if (found is None or found.making is None) and (folder.parts() or folder.journals()):
+            why = "is gone, and without it nobody knows what its parts hold"
+            raise UsageError(folder.name_of(RECORD), why, "Put it back, or use another folder.")
         if found is None:
-            if folder.parts() or folder.journals():
-                why = "is gone, and without it nobody knows what its parts hold"
-                raise UsageError(folder.name_of(RECORD), why, "Put it back, or use another folder.")
-            found = RunRecord(manifest.sha256, manifest.count, shard_size or SHARD_SIZE)
-            folder.begin_record(_written(found))
+            mine = RunRecord(manifest.sha256, manifest.count, shard_size or SHARD_SIZE)
+            found = mine if folder.begin_record(_written(mine)) else read_record(folder) or mine
     if found.manifest != manifest.sha256:
         why = "was changed after the run began"
         raise UsageError(folder.name_of(MANIFEST), why, "Put it back, or use another folder.")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bigain_cli.errors import BigainError
 from bigain_cli.json_text import read_json
 from bigain_cli.limits import is_number
 from bigain_cli.outputs.json import line
@@ -49,17 +50,16 @@ def note_begun(folder: RunFolder, shard: Shard, earlier: int) -> None:
     _add(folder, {"part": shard.number, "earlier": earlier, "at": round(time.time(), 3)})
 
 
-def note_finished(folder: RunFolder, shard: Shard, counts: RunCounts, earlier: int, seconds: float) -> None:
-    """Note that a shard is finished; the records of an earlier process are counted in the part."""
-    whole = counts_of_part(folder, shard.number) if earlier else counts
+def note_finished(folder: RunFolder, shard: Shard, whole: RunCounts, made: int, seconds: float) -> None:
+    """Note that a shard is finished, and how many of its records this process made."""
     entry: dict[str, Any] = {"part": shard.number, "settled": whole.settled, "open": whole.open, "failed": whole.failed}
-    entry |= {"unsure": whole.unsure, "made": counts.images, "seconds": round(seconds, 3), "at": round(time.time(), 3)}
-    _add(folder, entry)
+    entry |= {"unsure": whole.unsure, "made": made, "seconds": round(seconds, 3), "at": round(time.time(), 3)}
+    _add(folder, entry, for_all=True)
 
 
-def _add(folder: RunFolder, entry: dict[str, Any]) -> None:
-    with contextlib.suppress(OSError):
-        folder.add_note(line(entry) + b"\n")
+def _add(folder: RunFolder, entry: dict[str, Any], for_all: bool = False) -> None:
+    with contextlib.suppress(OSError, BigainError):
+        folder.add_note(line(entry) + b"\n", for_all)
 
 
 def finished_shards(folder: RunFolder) -> dict[int, Finished]:

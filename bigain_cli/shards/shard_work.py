@@ -17,7 +17,7 @@ from bigain_cli.shards.journal import open_journal
 from bigain_cli.shards.manifest import Shard, read_ids
 from bigain_cli.shards.run_folder import RunFolder
 from bigain_cli.shards.run_record import Making
-from bigain_cli.shards.shard_notes import note_begun, note_finished
+from bigain_cli.shards.shard_notes import counts_of_journal, note_begun, note_finished
 
 PATIENCE = 30.0  # seconds that a journal may still be held by a process that was just killed
 
@@ -69,5 +69,6 @@ def work(
                 counts.add_record(record)
             yield record
         done = journal.count == len(ids)
+        whole = counts_of_journal(folder, piece.shard.number) if done and earlier else counts
     if done:
-        note_finished(folder, piece.shard, counts, earlier, time.monotonic() - began)
+        note_finished(folder, piece.shard, whole, counts.images, time.monotonic() - began)

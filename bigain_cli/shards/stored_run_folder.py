@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import tempfile
+import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -22,7 +24,8 @@ from bigain_cli.shards.manifest import HINT, Manifest, Shard, manifest_of, write
 from bigain_cli.shards.run_folder import JOURNAL, MANIFEST, NOTES, PART, RECORD, RunFolder, numbers
 
 STATE, LOCK, MACHINE = ".manifest-state", ".lock", ".machine"  # files of this machine alone
-NOTES_FOLDER = "notes"  # in the store, with a file for each machine
+BEGUN, NOTES_FOLDER = "begun.json", "notes"  # in the store: what is known at first, and a file for each machine
+TEMPORARY, OLD = ".bigain-", 86_400.0  # how files of one process begin, and the seconds after which it is gone
 
 
 class StoredRunFolder(RunFolder):
@@ -32,7 +35,8 @@ class StoredRunFolder(RunFolder):
         self._store, self._cache = ObjectStore(url), cache
         self._is_current = False  # whether the manifest on this disk is known to be that of the store
         self._done: set[int] | None = None
-        digest = hashlib.blake2b(self._store.url.encode(), digest_size=8).hexdigest()
+        name = f"{platform.node()} {self._store.url}"  # machines may share a home
+        digest = hashlib.blake2b(name.encode(), digest_size=8).hexdigest()
         super().__init__(Path(cache).expanduser() / "runs" / digest)
 
     def __reduce__(self) -> tuple[type[StoredRunFolder], tuple[str, str]]:
@@ -53,14 +57,21 @@ class StoredRunFolder(RunFolder):
 
     def make(self) -> None:
         """Refuse an address that holds anything else."""
+        self._store.check_bucket()
         self._refuse_others(self._store.names(), self._fetch_manifest())
 
     def check_begun(self) -> None:
         """Refuse an address that has no run."""
+        self._store.check_bucket()
         self._fetch_manifest()
         if not (self.path / MANIFEST).exists():
             hint = "Name an address that bigain classify -o has written to."
             raise UsageError(self.name, f"no run there: there is no {MANIFEST}", hint)
+
+    @property
+    def is_shared_disk(self) -> bool:
+        """Whether all machines see it at this path."""
+        return False
 
     def as_seen_elsewhere(self) -> RunFolder:
         """Return the same folder for processes on other machines."""
@@ -75,7 +86,7 @@ class StoredRunFolder(RunFolder):
 
     def _fetch_manifest(self) -> bool:
         """Copy the manifest to this disk, unless it is here; what is left of another run is removed."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        self._make_room()
         with self._alone():
             state, there = self._store.state(MANIFEST), self.path / STATE
             if state is None or not there.exists() or there.read_text() != state:
@@ -86,6 +97,17 @@ class StoredRunFolder(RunFolder):
                     self._keep_manifest(path)
         self._is_current = state is not None
         return self._is_current
+
+    def _make_room(self) -> None:
+        """Make the folder on this disk, and remove what killed processes have left there."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            for left in self.path.glob(f"{TEMPORARY}*"):
+                if left.stat().st_mtime < time.time() - OLD:
+                    left.unlink(missing_ok=True)
+        except OSError as problem:
+            why = f"cannot be made ({problem.strerror}), and shards under way are kept there"
+            raise BigainError(str(self.path), why, "Set XDG_CACHE_HOME to a folder of this machine.") from problem
 
     def _forget(self) -> None:
         """Remove what belongs to another run at the same address."""
@@ -101,7 +123,7 @@ class StoredRunFolder(RunFolder):
     def write_manifest(self, ids: Iterable[str]) -> Manifest:
         """Write the manifest to the store; if another machine was faster, it must have listed the same."""
         if self._is_current:
-            return write_or_compare(self.manifest, ids)
+            return write_or_compare(self.manifest, ids, self.name_of(MANIFEST))
         with self._temporary() as path:
             path.unlink()
             mine = write_or_compare(path, ids)
@@ -115,27 +137,37 @@ class StoredRunFolder(RunFolder):
         return mine
 
     def read_record(self) -> bytes | None:
-        """Return the facts about the run; those of before a model was loaded are on this disk only."""
-        return self._store.read(RECORD) or super().read_record()
+        """Return the facts about the run, or those of before a model was loaded."""
+        return self._store.read(RECORD) or self._store.read(BEGUN)
+
+    def begin_record(self, data: bytes) -> bool:
+        """Write what is known before a model is loaded; false: another machine has just done so."""
+        return self._create(BEGUN, data)
 
     def complete_record(self, data: bytes) -> bool:
         """Write how records are made to the store; false: another machine has just done so."""
+        return self._create(RECORD, data)
+
+    def _create(self, name: str, data: bytes) -> bool:
         with self._temporary() as path:
             path.write_bytes(data)
-            return self._store.create(RECORD, path)
+            return self._store.create(name, path)
 
     def replace_record(self, data: bytes) -> None:
         """Write the facts about the run anew."""
         self._store.write(RECORD, data)
 
     def finish(self, number: int) -> None:
-        """Write a whole journal as the part, and remove the journal."""
-        journal, part = self.journal(number), self.part(number)
-        self._store.write(part.name, journal.read_bytes())
+        """Write a whole journal as the part, unless another machine was faster, and remove the journal."""
+        self._store.create(self.part(number).name, self.journal(number))
         self._known_parts().add(number)
-        journal.unlink()
+        self.forget_journal(number)
+
+    def forget_journal(self, number: int) -> None:
+        """Remove what is left of a shard that is finished."""
+        super().forget_journal(number)
         with suppress(BigainError):
-            self._store.remove(journal.name)
+            self._store.remove(self.journal(number).name)
 
     @contextmanager
     def readable_part(self, number: int) -> Iterator[Path]:
@@ -163,15 +195,15 @@ class StoredRunFolder(RunFolder):
             self._store.write(journal.name, journal.read_bytes())
         elif there > here:
             data = self._store.read(journal.name) or b""
-            with journal.open("r+b") as file:  # the file that is locked
-                file.write(data)
+            if len(data) > here:
+                with journal.open("r+b") as file:  # the file that is locked
+                    file.write(data)
 
-    def add_note(self, line: bytes) -> None:
-        """Add a line to the notes of this machine, and write them to the store."""
-        super().add_note(line)
-        name = f"{NOTES_FOLDER}/{self._machine()}.jsonl"
-        with suppress(BigainError):  # notes only save time
-            self._store.write(name, (self.path / NOTES).read_bytes())
+    def add_note(self, line: bytes, for_all: bool) -> None:
+        """Add a line to the notes of this machine, and write them to the store if it is for all."""
+        super().add_note(line, for_all)
+        if for_all:
+            self._store.write(f"{NOTES_FOLDER}/{self._machine()}.jsonl", (self.path / NOTES).read_bytes())
 
     def _machine(self) -> str:
         """Return a name for this machine that no other has."""
@@ -227,7 +259,7 @@ class StoredRunFolder(RunFolder):
     @contextmanager
     def _temporary(self) -> Iterator[Path]:
         """Yield a file of this process alone."""
-        descriptor, name = tempfile.mkstemp(prefix=".bigain-", dir=self.path)
+        descriptor, name = tempfile.mkstemp(prefix=TEMPORARY, dir=self.path)
         os.close(descriptor)
         try:
             yield Path(name)
