@@ -313,7 +313,7 @@ def test_folders_without_any_image_are_refused(place: Path) -> None:
     (place / "none").mkdir(exist_ok=True)
     done = warm("classify", "none", "none", *COLOURS, "-o", "empty/", "--workers", "2", cwd=place)
     assert done.code == 2 and "no image file in this folder" in done.err
-    assert not (place / "empty" / "manifest.txt").exists()
+    assert not (place / "empty").exists()
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from bigain_cli.cli.sharded_run import run_shards
 from bigain_cli.cli.sharding import PROCESSES, Sharding
 from bigain_cli.engines.classify_job import ClassifyJob
 from bigain_cli.engines.missing_images_job import MissingImagesJob
-from bigain_cli.errors import InputError, UsageError
+from bigain_cli.errors import BigainError, InputError, UsageError
 from bigain_cli.images import Source
 from bigain_cli.shards.opening import make_run_folder
 from bigain_cli.shards.run_record import begin, refuse_other_options
@@ -35,7 +35,11 @@ def run_sharded(request: ClassifyRequest, sharding: Sharding, messages: Messages
     with shown_wait("listing the images", messages), ExitStack() as open_files:
         repeats, listing = RepeatCount(), _Listing(can_be_listed(request))
         sources = request.sources(open_files, only_names=True, repeated=repeats)
-        run = begin(folder, folder.write_manifest(listing.ids(sources)), sharding.size)
+        try:
+            run = begin(folder, folder.write_manifest(listing.ids(sources)), sharding.size)
+        except BigainError:
+            folder.remove_empty()
+            raise
     repeats.note(messages)
     names = [label.name for label in competing]
     if listing.all_missing:  # as in a plain run, each has a record that says why, and no model is loaded for it

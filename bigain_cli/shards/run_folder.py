@@ -44,6 +44,11 @@ class RunFolder:
         make_folder(self.name)
         self._refuse_others(os.listdir(self.path), self.manifest.exists())
 
+    def remove_empty(self) -> None:
+        """Remove the folder if no run has begun in it."""
+        with suppress(OSError):  # it is not empty, or it is gone
+            self.path.rmdir()
+
     def check_begun(self) -> None:
         """Refuse a folder that has no run."""
         if not self.manifest.is_file():

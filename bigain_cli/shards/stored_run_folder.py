@@ -60,6 +60,9 @@ class StoredRunFolder(RunFolder):
         self._store.check_bucket()
         self._refuse_others(self._store.names(), self._fetch_manifest())
 
+    def remove_empty(self) -> None:
+        """Leave it: there are no folders in a store."""
+
     def check_begun(self) -> None:
         """Refuse an address that has no run."""
         self._store.check_bucket()
