@@ -28,7 +28,7 @@ class RunFolder:
     """A folder with one run in it."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self._is_new = path, False
 
     @property
     def name(self) -> str:
@@ -41,13 +41,15 @@ class RunFolder:
 
     def make(self) -> None:
         """Make the folder; refuse one that holds anything else."""
+        self._is_new = not self.path.exists()
         make_folder(self.name)
         self._refuse_others(os.listdir(self.path), self.manifest.exists())
 
     def remove_empty(self) -> None:
-        """Remove the folder if no run has begun in it."""
-        with suppress(OSError):  # it is not empty, or it is gone
-            self.path.rmdir()
+        """Remove the folder that was made, if no run has begun in it."""
+        if self._is_new:
+            with suppress(OSError):  # it is not empty, or it is gone
+                self.path.rmdir()
 
     def check_begun(self) -> None:
         """Refuse a folder that has no run."""
