@@ -83,7 +83,7 @@ def test_paths_are_offered_where_they_are_taken(place: Path) -> None:
 
 def test_the_shell_is_answered_without_torch(place: Path) -> None:
     assert offered("bigain cl", place) == ["classify"]
-    assert offered("bigain classify -m mi", place) == ["mini", "mini-dit"]
+    assert offered("bigain classify -m mi", place) == ["mini", "mini-late", "mini-dit"]
     assert offered("bigain classify photo.jpg -l pe", place) == ["pets", "pets.txt"]
     assert offered("bigain evaluate x -c ie", place) == ["iekvd:2"]
     assert offered("bigain classify --schedule r", place) == ["race"]
