@@ -125,7 +125,7 @@ class RunFolder:
         yield self.journal(number)
 
     def share_journal(self, number: int) -> None:
-        """Let other machines go on with a shard from here: they see the same disk."""
+        """Let other machines continue a shard from here: they see the same disk."""
 
     def forget_journal(self, number: int) -> None:
         """Remove what is left of a shard that is finished."""
