@@ -109,26 +109,21 @@ class ObjectStore:
     def create(self, name: str, path: Path) -> bool:
         """Write a file's bytes as a new object; False: there is one already, which stays."""
         with self._explained(name, "written"):
-            for left in reversed(range(_TRIES)):
-                if (is_new := self._created(name, path, left)) is not None:
-                    return is_new
-                time.sleep(_PAUSE)
-        raise AssertionError("the last try says why it failed")
-
-    def _created(self, name: str, path: Path, tries_left: int) -> bool | None:
-        """Try to write a new object; None: another try may succeed."""
-        files, root = self._files()
-        try:
-            files.put_file(str(path), f"{root}/{name}", mode="create")
-        except FileExistsError:
-            return False
-        except OSError:  # not every store says so in the same words
-            if self.size(name) is not None:
-                return False
-            if not tries_left:
-                raise
-            return None
-        return True
+            files, root = self._files()
+            tries_left = _TRIES
+            while True:
+                try:
+                    files.put_file(str(path), f"{root}/{name}", mode="create")
+                    return True
+                except FileExistsError:
+                    return False
+                except OSError:  # not every store says so in the same words
+                    tries_left -= 1
+                    if self.size(name) is not None:
+                        return False
+                    if not tries_left:
+                        raise
+                    time.sleep(_PAUSE)
 
     def download(self, name: str, path: Path) -> None:
         """Copy an object into a file."""

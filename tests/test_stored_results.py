@@ -21,7 +21,7 @@ from bigain_cli.engines.this_process import run_here
 from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.outputs.json import line
 from bigain_cli.shards.gathering import Gathering
-from bigain_cli.shards.manifest import shards
+from bigain_cli.shards.manifest import Shard, shards
 from bigain_cli.shards.opening import existing_run_folder, run_folder
 from bigain_cli.shards.run_folder import RunFolder
 from bigain_cli.shards.run_record import Making, join, read_record
@@ -109,6 +109,16 @@ def run(folder: RunFolder, job: Any = StubJob(), numbers: slice = slice(None)) -
         pass
 
 
+def stopped(images: int) -> tuple[RunFolder, Any, Shard]:
+    """Begin a run of shards of eight, and stop after some images of the first shard."""
+    folder, maker = begun(URL, IDS, 8), StubJob().start(0)
+    join(folder, maker.making)
+    first = next(shards(folder.manifest, 8))
+    for _ in work(folder, Piece(first, most=images), maker):
+        pass
+    return folder, maker, first
+
+
 def gathered() -> bytes:
     folder = existing(URL)
     return b"".join(line(record) + b"\n" for record in Gathering.of(folder, partial=False).records())
@@ -151,11 +161,7 @@ def test_a_shard_goes_on_on_another_machine(store: Path, elsewhere: Any) -> None
 
 def test_the_record_of_an_image_that_kills_is_its_own_on_any_machine(elsewhere: Any) -> None:
     """The machine that gives an image up may have recorded less of the shard than the one that died."""
-    folder, maker = begun(URL, IDS, 8), StubJob().start(0)
-    join(folder, maker.making)
-    (first, *_) = shards(folder.manifest, 8)
-    for _ in work(folder, Piece(first, most=5), maker):
-        pass
+    folder, maker, first = stopped(5)
     for _ in work(folder, Piece(first, most=0), maker):  # what a worker does that dies on the next image
         pass
     elsewhere("machine-2")
@@ -164,11 +170,7 @@ def test_the_record_of_an_image_that_kills_is_its_own_on_any_machine(elsewhere: 
 
 
 def test_a_run_that_was_removed_from_the_store_leaves_nothing_behind(store: Path) -> None:
-    folder, maker = begun(URL, IDS, 8), StubJob().start(0)
-    join(folder, maker.making)
-    (first, *_) = shards(folder.manifest, 8)
-    for _ in work(folder, Piece(first, most=3), maker):
-        pass
+    stopped(3)
     shutil.rmtree(store)
     ids = [f"other-{id}" for id in IDS]
     run(begun(URL, ids, 4))
@@ -288,10 +290,7 @@ def test_two_machines_with_other_shards_are_told_before_a_model_is_loaded(elsewh
 
 
 def test_without_its_run_json_a_run_does_not_go_on(store: Path) -> None:
-    folder, maker = begun(URL, IDS, 8), StubJob().start(0)
-    join(folder, maker.making)
-    for _ in work(folder, Piece(next(shards(folder.manifest, 8)), most=3), maker):
-        pass
+    stopped(3)
     (store / "run.json").unlink()
     with pytest.raises(UsageError, match=r"run.json: is gone"):
         begun(URL, IDS, 8)

@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from bigain_cli.errors import UsageError
+from bigain_cli.images.urls import is_url
 from bigain_cli.outputs.growing_file import growing_file
 from bigain_cli.outputs.part_folders import PartFolder, remove_leftovers
 from bigain_cli.outputs.renamed_file import replacing, whole_file
@@ -130,7 +131,7 @@ def check_target(path: str, force: bool = False, append: bool = False, can_resum
 
 def refuse_address(path: str) -> None:
     """Refuse an address where a path must be."""
-    if "://" in path:
+    if is_url(path):
         why = "only a run over shards writes to an object store"
         raise UsageError(path, why, "Add --workers 1 to classify or evaluate, or name a place on a disk.")
 

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bigain_cli.images.urls import is_url
 from bigain_cli.shards.run_folder import RunFolder
-
-
-def is_address(name: str) -> bool:
-    """Return whether a name is an address, and no path."""
-    return "://" in name
 
 
 def run_folder(name: str, cache: str) -> RunFolder:
     """Return the folder, whether or not it is there; `cache` is for what this machine keeps of a stored one."""
-    if not is_address(name):
+    if not is_url(name):
         return RunFolder(Path(name))
     from bigain_cli.shards.stored_run_folder import StoredRunFolder
 

@@ -100,7 +100,8 @@ def join(folder: RunFolder, making: Making) -> RunRecord:
         if found is None:
             raise UsageError(folder.name, "no run in it: there is no run.json", "Start the run anew.")
         if found.making is None:
-            found = _completed(folder, replace(found, making=making, device_kinds=(making.device_kind,)))
+            mine = replace(found, making=making, device_kinds=(making.device_kind,))
+            found = mine if folder.complete_record(_written(mine)) else read_record(folder) or mine
         _refuse_others(folder, found.making, making)
         if making.device_kind not in found.device_kinds:
             kinds = (*found.device_kinds, making.device_kind)
@@ -134,17 +135,6 @@ def _refuse_others(folder: RunFolder, there: Making | None, here: Making) -> Non
     if same_kind and there.batch != here.batch:
         why = f"this run has batches of {there.batch}, and here they are of {here.batch}"
         raise UsageError(folder.name, why, f"Add --batch {there.batch}.")
-
-
-def _completed(folder: RunFolder, mine: RunRecord) -> RunRecord:
-    """Write down how records are made, unless another machine has just done so, for the same shards."""
-    if folder.complete_record(_written(mine)):
-        return mine
-    found = read_record(folder)
-    if found is None or (found.manifest, found.count, found.shard_size) != (mine.manifest, mine.count, mine.shard_size):
-        why = "another machine has just begun a run with other shards here"
-        raise UsageError(folder.name, why, "Use its --shard-size, or another folder.")
-    return found
 
 
 def _written(record: RunRecord) -> bytes:

@@ -2,7 +2,7 @@
 
 Parts, the manifest and the facts about the run are objects, each written whole by one request. A shard grows in a file
 of the machine that works on it, since objects cannot grow; when the work stops before its end, the file goes to the
-store, so that any machine can go on. There are no locks between machines: what two of them write is the same.
+store, so that any machine can go on. There are no locks between machines: of two that write an object, the first wins.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class StoredRunFolder(RunFolder):
     def _forget(self) -> None:
         """Remove what belongs to another run at the same address."""
         for name in os.listdir(self.path):
-            if name in (MANIFEST, RECORD, NOTES, STATE, MACHINE) or JOURNAL.fullmatch(name):
+            if name in (MANIFEST, NOTES, STATE, MACHINE) or JOURNAL.fullmatch(name):
                 (self.path / name).unlink(missing_ok=True)
 
     def _keep_manifest(self, path: Path) -> None:
