@@ -186,9 +186,13 @@ class Training:
 
     def _batch_index(self) -> Tensor:
         """Return the indices of the step's images: every image comes once before any comes twice."""
-        count, batch = len(self.labels), self.recipe.batch
-        positions = range(self.step * batch, (self.step + 1) * batch)
-        return torch.stack([self._epoch_order(each // count)[each % count] for each in positions]).to(self.device)
+        count, first, missing = len(self.labels), self.step * self.recipe.batch, self.recipe.batch
+        parts = []
+        while missing:
+            epoch, place = divmod(first, count)
+            parts.append(self._epoch_order(epoch)[place : place + missing])
+            first, missing = first + len(parts[-1]), missing - len(parts[-1])
+        return torch.cat(parts).to(self.device)
 
     def _epoch_order(self, number: int) -> Tensor:
         """Return a random order of all images."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from bigain_cli.errors import UsageError
 from bigain_cli.training.job import TrainingProgress
 from bigain_cli.training.recipe import WIDTHS, Recipe, load_recipe
 
+ROOT = Path(__file__).parents[2]
 NAMES = [key.name for key in dataclasses.fields(Recipe)]
 
 
@@ -108,3 +110,20 @@ def test_a_recipe_of_a_checkpoint_is_what_it_was() -> None:
     compared = "sharpness contrast_from compared compare_from compare_to classifier classifier_first shared_rate"
     later = "tilt flip shift precision seed"
     assert list(cases.recipe().to_dict()) == [*keys.split(), *compared.split(), *later.split()]
+
+
+@pytest.mark.parametrize(
+    ("model", "names"),
+    [
+        ("mini", ("mini-end", "mini-middle", "mini-start")),
+        ("mini-late", ("late-refine", "late-compare", "late-see")),
+        ("mini-dit", ("mini-dit",)),
+    ],
+)
+def test_the_recipes_in_the_docs_are_those_that_made_the_embedded_models(model: str, names: tuple[str, ...]) -> None:
+    about = json.loads((ROOT / "bigain_cli" / "backbones" / model / "bigain.json").read_text("utf-8"))["about"]
+    for name in names:
+        made = vars(Recipe()) | about["recipe"]  # an earlier version knew fewer keys
+        assert load_recipe(str(ROOT / "docs" / "training" / f"{name}.toml"), {}).to_dict() == made
+        about = about.get("start", {})
+    assert "recipe" not in about

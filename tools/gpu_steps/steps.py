@@ -18,11 +18,13 @@ CHECKS = {  # steps that are functions: of the plan and the seconds there are, t
     "doubts": "gpu_steps.doubts:check_doubts",
     "rivals": "gpu_steps.rivals:time_rivals",
     "memory": "gpu_steps.memory:find_limits",
-    "training": "gpu_steps.training:train_and_evaluate",
+    "training": "gpu_steps.training:train_late",
+    "training-dit": "gpu_steps.training:train_dit",
 }
 SPECS = ("lgtm:0.7", "lgtm:0.7@share=block", "iekvd:2", "iekvd:4", "lgtm:0.7+mlp", "tome:0.7")
 DIT_SPECS = ("lgtm:0.7", "lgtm:0.7+mlp", "iekvd:2", "tome:0.7")
 GRID = ("none", "lgtm:0.5@levels=all", "tome:0.5@levels=all", "tome:0.5@unshared@levels=all", "iekvd:2@levels=all")
+DIT_GRID = ("none", "lgtm:0.3", "tome:0.3", "tome:0.3@unshared", "iekvd:2@blocks=1", "todo:2@blocks=1")
 NEWER = ("sdxl", "pixart-sigma", "prx", "sd3.5-medium", "chroma", "flux-schnell")
 GPU_MARK = "mark." + "gpu"  # of tests; a file without it is not even imported
 SLOWER = 4  # times as long a toy step may take, on a machine that is busy with other tests
@@ -44,15 +46,24 @@ class Plan:
         return self.folder / "photos"
 
     @property
+    def images(self) -> Path:
+        """Where the images to train on are."""
+        return self.photos if self.toy else self.data or Path("--data FOLDER")
+
+    @property
     def model(self) -> Path:
-        """Where the trained backbone is."""
+        """Where the trained U-Net is."""
         return self.folder / "model"
+
+    @property
+    def dit(self) -> Path:
+        """Where the trained transformer is."""
+        return self.folder / "model-dit"
 
 
 def steps(plan: Plan) -> list[Step]:
     """Return all steps, the most valuable first."""
     unet, dit = ("mini", "mini-dit") if plan.toy else ("sd2", "dit-256")
-    data = plan.photos if plan.toy else plan.data or Path("--data FOLDER")
     found = [
         check(plan, "machine", "what this machine is", 10, 60),
         check(plan, "smoke", "every verb on the embedded model", 30, 150),
@@ -63,8 +74,8 @@ def steps(plan: Plan) -> list[Step]:
         speed(plan, dit, DIT_SPECS, 64),
         check(plan, "rivals", "a plain diffusers loop and tomesd beside bigain", 30, 90),
         check(plan, "memory", "the largest batches, and running out on purpose", 30, 90),
-        check(plan, "training", "what training reaches in this time", 30 if plan.toy else 100, 240, data),
-        grid(plan),
+        check(plan, "training", "what training a U-Net reaches", 30 if plan.toy else 100, 240, plan.images),
+        grid(plan, "grid", plan.model, GRID),
     ]
     found += _more_speed(plan, unet, dit)
     return [replace(step, seconds=SLOWER * step.seconds) for step in found] if plan.toy else found
@@ -72,6 +83,9 @@ def steps(plan: Plan) -> list[Step]:
 
 def _more_speed(plan: Plan, unet: str, dit: str) -> Iterator[Step]:
     """Yield the timings that may be left out."""
+    about = "what training a transformer reaches"
+    yield check(plan, "training-dit", about, 30 if plan.toy else 100, 180, plan.images)
+    yield grid(plan, "grid-dit", plan.dit, DIT_GRID)
     yield speed(plan, unet, SPECS, 64)
     yield speed(plan, unet, ("lgtm:0.7", "iekvd:2"), 32, "--no-prefix")
     if plan.toy:
@@ -111,13 +125,13 @@ def tests() -> Step:
     return Step("tests", "pytest -m gpu", (*command, "-p", "no:cacheprovider"), 40, 150)
 
 
-def grid(plan: Plan) -> Step:
-    """Return the step that compares compressions on the trained model."""
+def grid(plan: Plan, name: str, model: Path, specs: tuple[str, ...]) -> Step:
+    """Return the step that compares compressions on a trained model."""
     data = plan.photos if plan.toy or plan.data is None else plan.data / VAL
     size = ("--limit", "4", "--draws", "2") if plan.toy else ("--limit", "2000")
-    chosen = [part for spec in GRID[: 2 if plan.toy else None] for part in ("-c", spec)]
-    command = ("evaluate", str(data), "-m", str(plan.model), "--device", plan.device, *size, *chosen, "--json", "-q")
-    return bigain("grid", "compressions on the trained model", command, 60, 300, plan.model / "model_index.json")
+    chosen = [part for spec in specs[: 2 if plan.toy else None] for part in ("-c", spec)]
+    command = ("evaluate", str(data), "-m", str(model), "--device", plan.device, *size, *chosen, "--json", "-q")
+    return bigain(name, f"compressions on {model.name}", command, 60, 300, model / "model_index.json")
 
 
 def bigain(

@@ -1,63 +1,124 @@
-"""What `bigain train` reaches in the time there is: first its speed is measured, then it gets as many images as fit."""
+"""What `bigain train` reaches in the time there is: its pace is measured, then it gets as many images as fit.
+
+The trainings are those that made an embedded model, with larger batches; each starts where the one before ended.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gpu_steps.steps import TRAIN, VAL, Plan
+import bigain
 
-START = 25.0  # seconds to start, to read the images and to write the model, taken off both runs
-SHARE = 0.85  # of the time that is planned for
-FEW = 20_000  # images to measure the speed with
+from bigain_cli.training.image_tensors import LabelledImages, load_images
+from bigain_cli.training.job import TrainingProgress, read_synonyms
+from bigain_cli.training.recipe import Recipe, load_recipe
+from gpu_steps.steps import ROOT, TRAIN, VAL, Plan
+
+RECIPES, SYNONYMS = ROOT / "docs" / "training", ROOT / "prompts" / "cifar10-synonyms.json"
+SHARE = 0.85  # of the time that is planned for; the accuracy is measured in the rest
+PACE_STEPS = 150  # of a training that measures the pace
 MOST_BYTES = 16_000_000
 
 
-def train_and_evaluate(plan: Plan, seconds: float) -> dict[str, Any]:
-    """Return the images a second, the accuracy at the end with its interval, and the size of the model."""
+@dataclass(frozen=True)
+class Part:
+    """One of the trainings that follow each other."""
+
+    name: str  # of its recipe
+    batch: int
+    share: float  # of the time
+
+
+PARTS = {
+    "training": (Part("late-see", 512, 0.35), Part("late-compare", 256, 0.65)),
+    "training-dit": (Part("mini-dit", 256, 1.0),),
+}
+
+
+def train_late(plan: Plan, seconds: float) -> dict[str, Any]:
+    """Return what the trainings of `mini-late` reach."""
+    return _train_and_evaluate(plan, "training", plan.model, seconds)
+
+
+def train_dit(plan: Plan, seconds: float) -> dict[str, Any]:
+    """Return what the training of `mini-dit` reaches."""
+    return _train_and_evaluate(plan, "training-dit", plan.folder / "model-dit", seconds)
+
+
+def _train_and_evaluate(plan: Plan, step: str, model: Path, seconds: float) -> dict[str, Any]:
+    """Return the images of each training and how many a second; the accuracy at the end, and the model's size."""
     end = time.monotonic() + SHARE * seconds
-    toy, cuda = plan.toy or plan.data is None, plan.device != "cpu"
-    data = (plan.photos, "0.3") if plan.toy or plan.data is None else (plan.data / TRAIN, str(plan.data / VAL))
-    size = ("--width", "16", "--batch", "8") if toy else ("--batch", "256" if cuda else "64")
-    fixed = ("--held-out", data[1], *size, "--validation", "4" if toy else "0", "--device", plan.device)
-    fixed += ("--precision", "bfloat16") if cuda else ()
-    few = 8 if toy else FEW
-    took = _train(data[0], plan.folder / "speed-model", few, fixed)
-    per_second = few / max(took - (0 if toy else START), 1.0)
-    images = 16 if toy else max(few, int(per_second * (end - time.monotonic() - START)) // 256 * 256)
-    took = _train(data[0], plan.model, images, fixed)
-    shutil.rmtree(plan.folder / "speed-model")
-    found = {
-        "images": images,
-        "seconds": round(took, 1),
-        "images_per_second": round(images / took, 1),
-        "bytes": sum(
-            path.stat().st_size for path in plan.model.rglob("*.safetensors") if "checkpoint" not in path.name
-        ),
-    }
+    images = _images(plan)
+    found: dict[str, Any] = {}
+    start, parts = "", PARTS[step]
+    for number, part in enumerate(parts):
+        share = part.share / sum(each.share for each in parts[number:])
+        until = time.monotonic() + share * (end - time.monotonic())
+        folder = model if part is parts[-1] else model.with_name(f"{model.name}-{part.name}")
+        found[part.name] = _train(plan, part, images, folder, start, until)
+        start = str(folder)
+    found["bytes"] = sum(path.stat().st_size for path in model.rglob("*.safetensors") if "checkpoint" not in path.name)
     found["fits"] = found["bytes"] <= MOST_BYTES
-    if not toy:
-        found["top1"] = _accuracy(plan)
+    if not plan.toy:
+        found["top1"] = _accuracy(plan, model)
     return found
 
 
-def _train(data: Path, folder: Path, images: int, fixed: tuple[str, ...]) -> float:
-    """Train a model; return the seconds."""
+def _images(plan: Plan) -> LabelledImages:
+    return load_images(str(plan.photos if plan.toy or plan.data is None else plan.data / TRAIN), 32)
+
+
+def _train(plan: Plan, part: Part, images: LabelledImages, folder: Path, start: str, until: float) -> dict[str, Any]:
+    """Train until a moment; return how many images that were, and how many a second."""
     began = time.monotonic()
-    size = ("--images", str(images), "--every", str(images), "-o", str(folder), "--force", "-q")
-    subprocess.run([sys.executable, "-m", "bigain_cli", "train", str(data), *size, *fixed], check=True)
-    return time.monotonic() - began
+    recipe = _recipe(plan, part)
+    few = (2 if plan.toy else PACE_STEPS) * recipe.batch
+    trial_folder = folder.with_name(f"{folder.name}-pace")
+    pace = _run(plan, dataclasses.replace(recipe, images=few, contrast_from=0.0), images, trial_folder, start)
+    shutil.rmtree(trial_folder)
+    count = 2 * recipe.batch if plan.toy else max(recipe.batch, int(pace * (until - time.monotonic())))
+    _run(plan, dataclasses.replace(recipe, images=count), images, folder, start)
+    return {"images": count, "images_per_second": round(pace, 1), "seconds": round(time.monotonic() - began, 1)}
 
 
-def _accuracy(plan: Plan) -> dict[str, float]:
-    """Return the accuracy on 500 validation images."""
+def _recipe(plan: Plan, part: Part) -> Recipe:
+    """Return the recipe of a part for this device."""
+    recipe = load_recipe(str(RECIPES / f"{part.name}.toml"), {})
+    if plan.toy:
+        return dataclasses.replace(recipe, batch=8, width=16, images=16)
+    warmup = recipe.warmup * part.batch // recipe.batch  # as many steps
+    if recipe.classifier_first:  # to its end, because what follows takes more time an image
+        recipe = dataclasses.replace(recipe, classifier_first=0.99, contrast_from=0.995)
+    return dataclasses.replace(recipe, batch=part.batch, warmup=warmup)
+
+
+def _run(plan: Plan, recipe: Recipe, images: LabelledImages, folder: Path, start: str) -> float:
+    """Train, and return the images a second that were reported last."""
+    synonyms = {} if plan.toy else read_synonyms(str(SYNONYMS))
+    every = max(1, recipe.images // 4)  # so that a training that is ended leaves a model
+    job = bigain.TrainingJob(
+        recipe, images, folder, None, synonyms, device=plan.device, every=every, previews=False, start=start
+    )
+    pace = 0.0
+    for event in bigain.train(job, replace=folder.exists()):
+        if isinstance(event, TrainingProgress):
+            pace = event.pace
+            sys.stderr.write(f"{folder.name}: {event.images} images, {event}\n")
+    return pace
+
+
+def _accuracy(plan: Plan, model: Path) -> dict[str, float]:
+    """Return the accuracy on 1,000 validation images."""
     assert plan.data is not None
-    command = ("evaluate", str(plan.data / VAL), "-m", str(plan.model), "--limit", "500", "-c", "none", "--json", "-q")
+    command = ("evaluate", str(plan.data / VAL), "-m", str(model), "--limit", "1000", "-c", "none", "--json", "-q")
     done = subprocess.run(
         [sys.executable, "-m", "bigain_cli", *command, "--device", plan.device], check=True, capture_output=True
     )
