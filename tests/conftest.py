@@ -40,6 +40,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "pixels": tiny_models.save_stable_diffusion(root / "pixels", with_vae=False),
         "pixels-v": tiny_models.save_stable_diffusion(root / "pixels-v", "v_prediction", with_vae=False),
         "pooled": tiny_models.save_stable_diffusion(root / "pooled", pooled=True),
+        "late-dit": tiny_models.save_dit(root / "late-dit", late=True),
         "late-labels": tiny_models.save_stable_diffusion(root / "late-labels", with_vae=False, late=True),
         "late-text": tiny_models.save_stable_diffusion(root / "late-text", first_block="DownBlock2D"),
         "dit": tiny_models.save_dit(root / "dit"),

@@ -21,7 +21,7 @@ from bigain_cli.noise_draws import Draws
 PROMPTS = ["a cat", "a small dog", "seven airliners", ""]
 CLASSES = ["tabby", "tench", "airliner", ""]
 BATCHES = (1, 7, 64)
-KINDS = ("epsilon", "v", "pixels", "pixels-v", "late-text", "late-labels", "pooled", "dit")
+KINDS = ("epsilon", "v", "pixels", "pixels-v", "late-text", "late-labels", "pooled", "dit", "late-dit")
 LIKE_OTHERS = {"pixels", "pixels-v", "pooled"}  # the slow suite compares these with a naive loop, too
 
 
@@ -71,7 +71,7 @@ def naive_errors(folder: Path, image: Image.Image, draws: Draws, count: int, tex
     "kind", [pytest.param(kind, marks=pytest.mark.slow if kind in LIKE_OTHERS else ()) for kind in KINDS]
 )
 def test_errors_equal_a_naive_loop(kind: str, models, images) -> None:
-    folder, texts = models[kind], CLASSES if kind == "dit" else PROMPTS
+    folder, texts = models[kind], CLASSES if kind.endswith("dit") else PROMPTS
     backbone = load(str(folder), device="cpu")
     draws = [Draws(3, digest(image), backbone.latent_shape) for _, image in images[:3]]
     expected = [naive_errors(folder, image, draw, 5, texts) for (_, image), draw in zip(images, draws, strict=False)]

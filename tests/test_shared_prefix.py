@@ -19,7 +19,8 @@ from bigain_cli.compress.spec import parse
 from bigain_cli.errors import UsageError
 from bigain_cli.noise_draws import Draws
 
-KINDS = ("epsilon", "late-text", "late-labels")
+KINDS = ("epsilon", "late-text", "late-labels", "late-dit")
+LATE = ("late-labels", "late-dit")
 LABELS = ["tabby", "tench", "airliner"]
 SPECS = ("none", "lgtm:0.5", "lgtm:0.5@levels=all", "tome:0.5@levels=all", "tome:0.5@levels=all@unshared",
          "abm:0.5@levels=all", "sito:0.5@levels=all", "todo:2@levels=all", "avg:2@levels=all", "iekvd:2@levels=all",
@@ -38,7 +39,7 @@ def errors(backbone, spec: str, share: bool, batch: int, block) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("kind", "spec"), [(kind, spec) for kind in KINDS for spec in (SPECS if kind == "late-labels" else SPECS[2:5])]
+    ("kind", "spec"), [(kind, spec) for kind in KINDS for spec in (SPECS if kind in LATE else SPECS[2:5])]
 )
 def test_sharing_the_prefix_changes_no_error(kind: str, spec: str, models) -> None:
     backbone = bigain.load(str(models[kind]), device="cpu")
@@ -84,7 +85,7 @@ def test_the_predicted_prefix_is_what_is_run(kind: str, models) -> None:
     latent = Grid(*backbone.latent_shape[1:])
     whole = forward_flops(backbone.network, latent, conditions.text_tokens)
     assert (flops_before_text(backbone.network, latent), whole) == (before, before + counted.get_total_flops())
-    assert (before > 0.5 * whole) == (kind == "late-labels")
+    assert (before > 0.5 * whole) == (kind in LATE)
 
 
 def test_plans_made_before_the_text_cost_no_pass_of_their_own(models) -> None:
@@ -96,6 +97,23 @@ def test_plans_made_before_the_text_cost_no_pass_of_their_own(models) -> None:
         with compressed(backbone, spec) as compression:
             assert SharedComputation(backbone, True, compression).plan_evaluations == planned, spec
             assert SharedComputation(backbone, False, compression).plan_evaluations == 1, spec
+
+
+def test_a_transformer_shares_the_blocks_before_its_label(models) -> None:
+    late, usual = (bigain.load(str(models[kind]), device="cpu") for kind in ("late-dit", "dit"))
+    assert [site.place.before_text for site in sites_of(late)] == [True, True, False]
+    assert not any(site.place.before_text for site in sites_of(usual))
+    noisy, t = torch.zeros(2, *late.latent_shape), torch.tensor([500, 9])
+    assert not usual.has_prefix and usual.compute_prefix(noisy, t) is None
+    for spec, planned in (("lgtm:0.5@levels=all@share=level", 0), ("lgtm:0.5@levels=all@share=block", 1)):
+        with compressed(late, spec) as compression:
+            assert SharedComputation(late, True, compression).plan_evaluations == planned, spec
+
+
+def test_a_transformer_that_reads_no_label_at_all_shares_nothing(models) -> None:
+    network = bigain.load(str(models["late-dit"]), device="cpu").network
+    torch.nn.init.zeros_(network.transformer_blocks[2].norm1.emb.class_embedder.embedding_table.weight)
+    assert flops_before_text(network, Grid(8, 8)) == 0
 
 
 def test_an_attention_by_itself_refuses_what_it_cannot_do(models) -> None:

@@ -127,8 +127,8 @@ def save_stable_diffusion(
     return folder
 
 
-def save_dit(folder: Path, seed: int = 0, classes: int = len(NAMES)) -> Path:
-    """Save a DiT of a few thousand parameters, with learned variance and six classes."""
+def save_dit(folder: Path, seed: int = 0, classes: int = len(NAMES), late: bool = False) -> Path:
+    """Save a DiT of a few thousand parameters, with learned variance; `late` reads its classes in the last block."""
     torch.manual_seed(seed)
     network = DiTTransformer2DModel(
         num_attention_heads=2,
@@ -142,6 +142,8 @@ def save_dit(folder: Path, seed: int = 0, classes: int = len(NAMES)) -> Path:
     )
     for parameter in network.parameters():  # the published start is zero in places, which would hide mistakes
         torch.nn.init.normal_(parameter, std=0.1)
+    for block in network.transformer_blocks[: 2 * late]:
+        torch.nn.init.constant_(block.norm1.emb.class_embedder.embedding_table.weight, 0.1)
     network.save_pretrained(folder / "transformer")
     vae().save_pretrained(folder / "vae")
     DDIMScheduler(beta_schedule="linear").save_pretrained(folder / "scheduler")

@@ -6,6 +6,7 @@ In: the parts of a diffusers folder; out: the backbone contract. Must not know l
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any, cast
 
 import torch
@@ -18,7 +19,9 @@ from bigain_cli.backbones.latents import ImageCodec
 from bigain_cli.backbones.load_errors import run_errors
 from bigain_cli.backbones.network_backbone import NetworkBackbone, latent_shape_of
 from bigain_cli.backbones.noise_schedule import NoiseSchedule, noise_schedule
+from bigain_cli.backbones.prefix_cache import PrefixCache, is_compiled, run_prefix_blocks, use_cached
 from bigain_cli.backbones.vocabulary import ClassVocabulary
+from bigain_cli.compress.networks.patch_transformer import blocks_before_label
 from bigain_cli.errors import ModelError
 
 GUIDANCE = 4.0  # of DiT's authors
@@ -31,7 +34,6 @@ class LabelDiT(NetworkBackbone):
 
     family = "dit"
     any_size = False  # its position embeddings are made for one grid
-    has_prefix = False
 
     def __init__(
         self,
@@ -45,6 +47,7 @@ class LabelDiT(NetworkBackbone):
         shape = latent_shape_of(parts.name, config.in_channels, config.sample_size)
         super().__init__(parts, lambda: network, codec, process, GUIDANCE, shape)
         self.vocabulary, self.class_names = vocabulary, vocabulary.main_names()
+        self._shared_blocks = blocks_before_label(network)
 
     def condition(self, prompts: Sequence[str]) -> Conditions:
         """Return class ids; the empty prompt is the class that training used for a dropped label."""
@@ -54,20 +57,34 @@ class LabelDiT(NetworkBackbone):
         """Return the network's embedding of each class."""  # [k d]
         return class_table(self.network).weight.detach()[conditions.rows].double().cpu()
 
-    def noise(self, noisy: Tensor, t: Tensor, conditions: Conditions, shared: None = None) -> Tensor:
+    def noise(self, noisy: Tensor, t: Tensor, conditions: Conditions, shared: PrefixCache | None = None) -> Tensor:
         """Return ε̂, without the learned variance."""  # [b c h w]
-        with run_errors(self.name):
-            output = self.network(noisy.to(self.dtype), timestep=t, class_labels=conditions.rows, return_dict=False)[0]
+        with run_errors(self.name), nullcontext() if shared is None else use_cached(self.network, shared):
+            output = self._forward(noisy, t, conditions.rows)
         return self.process.to_noise(output[:, : noisy.shape[1]], noisy, t)
 
-    def compute_prefix(self, noisy: Tensor, t: Tensor) -> None:
-        """Return nothing: the label enters at the first block."""
-        return
+    def compute_prefix(self, noisy: Tensor, t: Tensor) -> PrefixCache | None:
+        """Run the first blocks, as far as they have the same embedding for every class; a usual DiT has none."""
+        if not self.has_prefix:
+            return None
+        blocks, any_label = self.network.transformer_blocks, torch.zeros_like(t)
+        with run_errors(self.name):
+            return run_prefix_blocks(
+                self.network, blocks, self._shared_blocks, lambda: self._forward(noisy, t, any_label)
+            )
+
+    @property
+    def has_prefix(self) -> bool:
+        """Tell whether blocks run before the label enters and can be cached; a compiled network cannot stop there."""
+        return self._shared_blocks > 0 and not is_compiled(self.network)
 
     def to(self, dtype: torch.dtype) -> None:
         """Compute in another dtype from now on; the VAE keeps float32."""
         with quiet():
             self.network.to(dtype)
+
+    def _forward(self, noisy: Tensor, t: Tensor, labels: Tensor) -> Tensor:
+        return self.network(noisy.to(self.dtype), timestep=t, class_labels=labels, return_dict=False)[0]
 
 
 def load_dit(parts: DiffusersFolder) -> LabelDiT:

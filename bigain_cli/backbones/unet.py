@@ -19,7 +19,7 @@ from bigain_cli.backbones.latents import ImageCodec
 from bigain_cli.backbones.load_errors import run_errors
 from bigain_cli.backbones.network_backbone import NetworkBackbone, latent_shape_of
 from bigain_cli.backbones.noise_schedule import NoiseSchedule, noise_schedule
-from bigain_cli.backbones.prefix_cache import PrefixCache, run_prefix, use_cached
+from bigain_cli.backbones.prefix_cache import PrefixCache, is_compiled, run_prefix, use_cached
 from bigain_cli.backbones.prompt_encoder import PromptEncoder
 from bigain_cli.backbones.vocabulary import PromptVocabulary
 from bigain_cli.errors import ModelError
@@ -93,7 +93,7 @@ class TextUNet(NetworkBackbone):
         config: Any = self.network.config
         if config.addition_embed_type is not None:
             return False
-        return not hasattr(self.network, "_orig_mod") and getattr(self.network, "_compiled_call_impl", None) is None
+        return not is_compiled(self.network)
 
     def to(self, dtype: torch.dtype) -> None:
         """Compute in another dtype from now on; the VAE keeps float32."""

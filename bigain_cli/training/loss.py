@@ -19,8 +19,8 @@ from torch import Tensor
 
 from bigain_cli.backbones.noise_schedule import NoiseSchedule
 from bigain_cli.classification.estimators import TINY
-from bigain_cli.training.middle_classifier import middle_of
-from bigain_cli.training.networks import TrainableBackbone, TrainableUNet
+from bigain_cli.training.middle_classifier import outputs_of
+from bigain_cli.training.networks import TrainableBackbone
 from bigain_cli.training.noise_prediction import noise_prediction
 from bigain_cli.training.recipe import Recipe
 
@@ -125,9 +125,9 @@ def compute_losses(
 
 def classifier_losses(trainable: TrainableBackbone, batch: Batch, schedule: NoiseSchedule) -> Losses:
     """Return the loss of the classifier alone, of which no later block is run."""
-    assert isinstance(trainable, TrainableUNet) and trainable.classifier is not None
+    assert trainable.classifier is not None
     noisy = schedule.mix(batch.clean, batch.noise, batch.t)
-    loss = _cross_entropy(trainable.classifier(trainable.middle(noisy, batch.t)), batch.labels)
+    loss = _cross_entropy(trainable.classifier(trainable.run_watched(noisy, batch.t)), batch.labels)
     return Losses(loss, loss.new_zeros(()), loss.new_zeros(()), loss)
 
 
@@ -147,7 +147,7 @@ def _run(
     classifier = trainable.classifier
     watched: AbstractContextManager[list[Tensor]] = nullcontext([])
     if classifier is not None:
-        watched = middle_of(trainable.network)
+        watched = outputs_of(trainable.watched_block())
     with watched as outputs:
         errors = mean_square_errors(predict(noisy, batch.t, rows), batch.noise[:, None])
     return errors, None if classifier is None else classifier(outputs[0])

@@ -1,4 +1,6 @@
-"""A linear classifier of noisy images on a U-Net's middle block, which helps to train the part that late labels share.
+"""A linear classifier of noisy images on the last block before late labels, or on a U-Net's middle block.
+
+It helps to train the part that all labels share.
 
 To tell labels apart by their errors, a network must first see what is in the image; this teaches it that directly, and
 is left out of the finished model. Must not know losses.
@@ -14,47 +16,48 @@ from torch import Tensor, nn
 
 
 class MiddleClassifier(nn.Module):
-    """The middle block's mean over positions, normalised, to the logits of the classes."""
+    """A block's mean over positions, normalised, to the logits of the classes."""
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(channels)
         self.linear = nn.Linear(channels, classes)
 
-    def forward(self, middle: Tensor) -> Tensor:
-        """Return the logits."""  # [b c h w] -> [b k]
-        logits: Tensor = self.linear(self.norm(middle.float().mean(dim=(2, 3))))
+    def forward(self, output: Tensor) -> Tensor:
+        """Return the logits for a U-Net's grid of channels or a transformer's tokens."""  # [b c h w], [b n c] -> [b k]
+        mean = output.float().mean(dim=(2, 3) if output.ndim == 4 else 1)
+        logits: Tensor = self.linear(self.norm(mean))
         return logits
 
 
-class _MiddleReached(Exception):
-    """The middle block has finished."""
+class _BlockFinished(Exception):
+    """The block has finished."""
 
 
 @contextmanager
-def middle_of(network: Any) -> Iterator[list[Tensor]]:
-    """Collect the outputs of the middle block."""
+def outputs_of(block: nn.Module) -> Iterator[list[Tensor]]:
+    """Collect the outputs of a block."""
     outputs: list[Tensor] = []
-    handle = network.mid_block.register_forward_hook(lambda module, args, output: outputs.append(output))
+    handle = block.register_forward_hook(lambda module, args, output: outputs.append(output))
     try:
         yield outputs
     finally:
         handle.remove()
 
 
-def run_to_middle(network: Any, forward: Callable[[], Any]) -> Tensor:
-    """Run `forward` up to the middle block, and return its output."""
+def run_up_to(block: nn.Module, forward: Callable[[], Any]) -> Tensor:
+    """Run `forward` until a block has finished, and return the block's output."""
 
     def stop(module: nn.Module, args: Any, output: Tensor) -> None:
         reached.append(output)
-        raise _MiddleReached
+        raise _BlockFinished
 
     reached: list[Tensor] = []
-    handle = network.mid_block.register_forward_hook(stop)
+    handle = block.register_forward_hook(stop)
     try:
         forward()
-    except _MiddleReached:
+    except _BlockFinished:
         return reached[0]
     finally:
         handle.remove()
-    raise AssertionError("the network finished without its middle block")
+    raise AssertionError("the network finished without that block")

@@ -5,6 +5,7 @@ The table has the prompts of each class in turn; its last row is the empty promp
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -13,9 +14,9 @@ from torch import Tensor, nn
 
 from bigain_cli.backbones.base import repeat
 from bigain_cli.backbones.noise_schedule import NoiseSchedule, noise_schedule
-from bigain_cli.backbones.prefix_cache import run_prefix, use_cached
+from bigain_cli.backbones.prefix_cache import PrefixCache, run_prefix, run_prefix_blocks, use_cached
 from bigain_cli.backbones.vocabulary import PromptVocabulary
-from bigain_cli.training.middle_classifier import MiddleClassifier, run_to_middle
+from bigain_cli.training.middle_classifier import MiddleClassifier, run_up_to
 from bigain_cli.training.recipe import Recipe
 from bigain_cli.training.tokenizer import make_tokenizer, prompts_by_class, refuse_identical_prompts
 
@@ -26,10 +27,11 @@ HEAD_WIDTH = 16  # channels of an attention head
 LEVELS = 3
 
 
-class TrainableBackbone(nn.Module):
+class TrainableBackbone(nn.Module, ABC):
     """A network, and the table of its prompts."""
 
     network: Any
+    is_late: bool  # whether part of the network runs once for all labels
     classifier: MiddleClassifier | None
     row_counts: Tensor  # [classes] the number of rows of each class
     first_rows: Tensor  # [classes]
@@ -41,9 +43,42 @@ class TrainableBackbone(nn.Module):
         self.classifier = None
         self.empty = int(row_counts.sum())  # the row of the empty prompt
 
+    def forward(self, noisy: Tensor, t: Tensor, rows: Tensor) -> Tensor:
+        """Return ε̂ of each image for each of its rows; what precedes a late prompt runs once."""  # [b m c h w]
+        count, prompts = rows.shape[1], self._prompts(rows)
+        if count == 1 or not self.is_late:
+            return self._run(repeat(noisy, count), repeat(t, count), prompts.flatten(0, 1)).unflatten(0, rows.shape)
+        prefix = self._run_prefix(noisy, t, prompts[:, 0])
+        with use_cached(self.network, prefix.repeat(count)):
+            return self._run(repeat(noisy, count), repeat(t, count), prompts.flatten(0, 1)).unflatten(0, rows.shape)
+
+    def run_watched(self, noisy: Tensor, t: Tensor) -> Tensor:
+        """Return the output of the block that the classifier is on, which a late prompt has not reached."""
+        empty = torch.full([len(noisy), 1], self.empty, device=noisy.device)
+        return run_up_to(self.watched_block(), lambda: self._run(noisy, t, self._prompts(empty).squeeze(1)))
+
+    @abstractmethod
+    def watched_block(self) -> nn.Module:
+        """Return the block that the classifier is on."""
+
+    @abstractmethod
     def shared_weights(self) -> list[Tensor]:
-        """Return the weights that are trained before all others, if a part is."""
-        return []
+        """Return the weights up to that block, and those of the classifier on it, which are trained before all others.
+
+        Without those of the time: alone with the classifier they grow, until no later block can see anything else.
+        """
+
+    @abstractmethod
+    def _prompts(self, rows: Tensor) -> Tensor:
+        """Return what the network is given for rows of the table."""  # [b m] -> [b m ...]
+
+    @abstractmethod
+    def _run(self, noisy: Tensor, t: Tensor, prompts: Tensor) -> Tensor:
+        """Return the network's output."""  # [b c h w]
+
+    @abstractmethod
+    def _run_prefix(self, noisy: Tensor, t: Tensor, any_prompts: Tensor) -> PrefixCache:
+        """Run what precedes the prompt."""
 
     def rows(self, labels: Tensor, uniform: Tensor) -> Tensor:
         """Choose a row for each label by a number from 0 up to 1."""
@@ -73,55 +108,78 @@ class TrainableUNet(TrainableBackbone):
         if recipe.classifier:
             self.classifier = MiddleClassifier(self.network.config.block_out_channels[-1], len(prompts))
 
-    def forward(self, noisy: Tensor, t: Tensor, rows: Tensor) -> Tensor:
-        """Return ε̂ of each image for each of its rows; what precedes a late text runs once."""  # [b m c h w]
-        count, texts = rows.shape[1], self._texts(rows)
-        if count == 1 or not self.is_late:
-            return self._run(repeat(noisy, count), repeat(t, count), texts.flatten(0, 1)).unflatten(0, rows.shape)
-        any_text = texts[:, 0]
-        prefix = run_prefix(self.network, any_text, lambda: self._run(noisy, t, any_text))
-        with use_cached(self.network, prefix.repeat(count)):
-            return self._run(repeat(noisy, count), repeat(t, count), texts.flatten(0, 1)).unflatten(0, rows.shape)
-
-    def middle(self, noisy: Tensor, t: Tensor) -> Tensor:
-        """Return the output of the middle block, which a late label has not reached."""  # [b c h w]
-        empty = torch.full([len(noisy), 1], self.empty, device=noisy.device)
-        return run_to_middle(self.network, lambda: self._run(noisy, t, self._texts(empty).squeeze(1)))
+    def watched_block(self) -> nn.Module:
+        """Return the middle block."""
+        block: nn.Module = self.network.mid_block
+        return block
 
     def shared_weights(self) -> list[Tensor]:
-        """Return the weights up to the middle block, and those of the classifier on it.
-
-        Without those of the time: alone with the classifier they grow, until no later block can see anything else.
-        """
+        """Return the weights up to the middle block, and those of the classifier on it."""
         network = self.network
-        modules = (network.conv_in, network.down_blocks, network.mid_block, self.classifier)
-        return [weight for module in modules if module is not None for weight in module.parameters()]
+        return _weights_of(network.conv_in, network.down_blocks, network.mid_block, self.classifier)
 
-    def _texts(self, rows: Tensor) -> Tensor:
+    def _prompts(self, rows: Tensor) -> Tensor:
         """Encode each row of the table once."""  # [b m] -> [b m n d]
         different, index = rows.unique(return_inverse=True)
         texts: Tensor = self.text_encoder(self.ids[different])[0]
         return texts[index]
 
-    def _run(self, noisy: Tensor, t: Tensor, text: Tensor) -> Tensor:
-        output: Tensor = self.network(noisy, t, encoder_hidden_states=text, return_dict=False)[0]
+    def _run(self, noisy: Tensor, t: Tensor, prompts: Tensor) -> Tensor:
+        output: Tensor = self.network(noisy, t, encoder_hidden_states=prompts, return_dict=False)[0]
         return output
+
+    def _run_prefix(self, noisy: Tensor, t: Tensor, any_prompts: Tensor) -> PrefixCache:
+        return run_prefix(self.network, any_prompts, lambda: self._run(noisy, t, any_prompts))
 
 
 class TrainableDiT(TrainableBackbone):
-    """A DiT; the last row is its embedding of a dropped label."""
+    """A DiT; the last row is its embedding of a dropped label.
+
+    Where labels enter late, the first blocks' embeddings of the classes are 0 and stay so. So they are alike, by which
+    a backbone sees that these blocks read no label.
+    """
 
     def __init__(self, recipe: Recipe, classes: int) -> None:
         super().__init__(torch.ones(classes, dtype=torch.int64))
         from diffusers import DiTTransformer2DModel
 
         self.network = DiTTransformer2DModel(**dit_config(recipe, classes))
+        self.is_late = recipe.label_entry == "late"
+        self._shared_blocks = recipe.depth - recipe.label_blocks
+        if self.is_late:
+            for block in self.network.transformer_blocks[: self._shared_blocks]:
+                table = block.norm1.emb.class_embedder.embedding_table.weight
+                nn.init.zeros_(table)
+                table.requires_grad_(False)
+        if recipe.classifier:
+            self.classifier = MiddleClassifier(recipe.width, classes)
 
-    def forward(self, noisy: Tensor, t: Tensor, rows: Tensor) -> Tensor:
-        """Return ε̂ of each image for each of its rows."""  # [b m c h w]
-        noisy, t = repeat(noisy, rows.shape[1]), repeat(t, rows.shape[1])
-        output: Tensor = self.network(noisy, timestep=t, class_labels=rows.flatten(), return_dict=False)[0]
-        return output.unflatten(0, rows.shape)
+    def watched_block(self) -> nn.Module:
+        """Return the last block before the label."""
+        block: nn.Module = self.network.transformer_blocks[self._shared_blocks - 1]
+        return block
+
+    def shared_weights(self) -> list[Tensor]:
+        """Return the weights of the blocks before the label, and those of the classifier on the last of them."""
+        blocks = self.network.transformer_blocks[: self._shared_blocks]
+        return _weights_of(self.network.pos_embed, blocks, self.classifier)
+
+    def _prompts(self, rows: Tensor) -> Tensor:
+        return rows
+
+    def _run(self, noisy: Tensor, t: Tensor, prompts: Tensor) -> Tensor:
+        output: Tensor = self.network(noisy, timestep=t, class_labels=prompts, return_dict=False)[0]
+        return output
+
+    def _run_prefix(self, noisy: Tensor, t: Tensor, any_prompts: Tensor) -> PrefixCache:
+        blocks = self.network.transformer_blocks
+        return run_prefix_blocks(self.network, blocks, self._shared_blocks, lambda: self._run(noisy, t, any_prompts))
+
+
+def _weights_of(*modules: nn.Module | None) -> list[Tensor]:
+    """Return the weights of some modules that learn, but those that embed the time."""
+    named = [pair for module in modules if module is not None for pair in module.named_parameters()]
+    return [weight for name, weight in named if "timestep_embedder" not in name and weight.requires_grad]
 
 
 def make_trainable(recipe: Recipe, vocabulary: PromptVocabulary) -> TrainableBackbone:

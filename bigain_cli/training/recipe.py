@@ -41,7 +41,7 @@ class Recipe:
     patch: int = _key(2, "Pixels of a token's side: 1, 2 or 4")
     width: int = _key(32, "Channels of a U-Net's widest grid, or of a transformer")
     depth: int = _key(4, "Blocks of a transformer; a U-Net has three levels")
-    label_entry: str = _key("early", "Where labels enter a U-Net: early (every level) or late (last block)")
+    label_entry: str = _key("early", "Where labels enter: early (in every block) or late (in the last ones)")
     images: int = _key(400_000, "Images to train on, repetitions counted")
     batch: int = _key(64, "Images per step")
     rate: float = _key(1e-3, "Peak learning rate (cosine decay)")
@@ -57,7 +57,7 @@ class Recipe:
     compared: float = _key(1.0, "Share of each batch whose labels are compared")
     compare_from: float = _key(0.0, "Labels are compared from this share of the noise schedule on")
     compare_to: float = _key(1.0, "Labels are compared up to this share of the noise schedule")
-    classifier: float = _key(0.0, "Weight of a classifier on the middle block, for late labels; 0: none")
+    classifier: float = _key(0.0, "Weight of a classifier before late labels, on a U-Net's middle block; 0: none")
     classifier_first: float = _key(0.0, "Share of the training in which only that part of the network learns, at first")
     shared_rate: float = _key(1.0, "Factor of the learning rates up to that block, once all of the network learns")
     tilt: float = _key(1.0, "Exponent of the random timesteps, u^tilt: above 1, more of them have little noise")
@@ -73,6 +73,11 @@ class Recipe:
     def grid(self) -> int:
         """Return the tokens on a side of the widest grid."""
         return self.size // self.patch
+
+    @property
+    def label_blocks(self) -> int:
+        """Return how many of a transformer's blocks read late labels: the last quarter."""
+        return math.ceil(self.depth / 4)
 
     @property
     def steps(self) -> int:
@@ -141,7 +146,6 @@ def load_recipe(path: str | None, given: Mapping[str, Any]) -> Recipe:
     recipe = Recipe(**everything)
     for wrong, key, why in (
         (recipe.arch == "unet", "depth", "a U-Net has three levels"),
-        (recipe.arch == "dit", "label_entry", "a transformer takes its label in every block"),
         (not recipe.contrast, "contrast_labels", "labels are not compared while contrast is 0"),
         (not recipe.contrast, "sharpness", "labels are not compared while contrast is 0"),
         (not recipe.contrast, "contrast_from", "labels are not compared while contrast is 0"),
@@ -207,9 +211,10 @@ def _problems(
     too_many = batch * size * size > MOST_PIXELS
     yield too_many, "batch", f"too many at once: {MOST_PIXELS // size**2} images of {size} pixels at most", "Lower it."
     yield batch > images, "batch", f"more than the {images} images of the training", "Lower it, or raise --images."
-    early = arch != "unet" or entry != "late"
-    why = "the middle block of this network has seen the label"
-    yield bool(others["classifier"]) and early, "classifier", why, 'Add label_entry = "late".'
+    why = "the whole of this network reads the label"
+    yield bool(others["classifier"]) and entry != "late", "classifier", why, 'Add label_entry = "late".'
+    single = arch == "dit" and entry == "late" and others["depth"] == 1
+    yield single, "depth", "no block is left before a late label", "Raise it."
     alone = others["classifier_first"] > 0 and not others["classifier"]
     yield alone, "classifier_first", "there is no classifier", "Add classifier = 0.5."
     low, high = others["compare_from"], others["compare_to"]

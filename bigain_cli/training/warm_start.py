@@ -35,6 +35,7 @@ OPTIONS = {  # that set a key of a network's configuration
     "num_attention_heads": "--width",
     "num_layers": "the recipe's depth",
 }
+SAME_SHAPE = "Give the shape that it was trained with, as its README.md says."
 NETWORKS = ("text_encoder", "transformer", "unet")
 CLASS_TABLE = "class_embedder.embedding_table.weight"
 
@@ -102,7 +103,10 @@ def _check_shape(source: WarmStart, recipe: Recipe) -> None:
         value = list(config[key]) if isinstance(config.get(key), tuple) else config.get(key)
         if key in config and source_config.get(key) != value:
             why = f"has another {key} ({source_config.get(key)}, not {value}): {option}"
-            raise UsageError(what, why, "Give the shape that it was trained with, as its README.md says.")
+            raise UsageError(what, why, SAME_SHAPE)
+    entry = source.card.about["recipe"].get("label_entry", Recipe.label_entry)
+    if entry != recipe.label_entry:  # of which a transformer's configuration says nothing
+        raise UsageError(what, f"reads its labels {entry}, not {recipe.label_entry}: --label-entry", SAME_SHAPE)
 
 
 def _copy_text_encoder(source: WarmStart, trainable: TrainableUNet) -> None:

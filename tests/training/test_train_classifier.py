@@ -22,8 +22,9 @@ from bigain_cli.training.trainer import train
 LATE = {"label_entry": "late", "classifier": 0.5, "classifier_first": 0.5, "contrast_labels": 2}
 
 
-def test_the_part_up_to_the_middle_learns_first_and_then_all_weights_do() -> None:
-    training = cases.training(cases.recipe(**LATE, decay=0.0))
+@pytest.mark.parametrize("arch", ["unet", "dit"])
+def test_the_part_up_to_the_middle_learns_first_and_then_all_weights_do(arch: str) -> None:
+    training = cases.training(cases.recipe(arch, **LATE, decay=0.0))
     shared = {id(weight) for weight in training.trainable.shared_weights()}
     before = [weight.detach().clone() for weight in training.weights]
     for step in training.run():
@@ -49,13 +50,13 @@ def test_orthogonal_steps_leave_the_embedding_of_the_time_alone(changes: dict[st
     assert len(names) > 5 and not [name for name in names if "time" in name]
 
 
-def test_a_later_label_does_not_reach_the_classifier() -> None:
-    wanted = cases.recipe(**LATE)
-    trainable = make_trainable(wanted, cases.vocabulary())
-    noisy, t = torch.randn(4, 12, 8, 8), torch.tensor([0, 100, 500, 999])
-    middle = trainable.middle(noisy, t)
+@pytest.mark.parametrize(("arch", "shape"), [("unet", (4, 12, 8, 8)), ("dit", (4, 3, 16, 16))])
+def test_a_later_label_does_not_reach_the_classifier(arch: str, shape: tuple[int, ...]) -> None:
+    trainable = make_trainable(cases.recipe(arch, **LATE, depth=3), cases.vocabulary())
+    noisy, t = torch.randn(shape), torch.tensor([0, 100, 500, 999])
+    middle = trainable.run_watched(noisy, t)
     seen: list[torch.Tensor] = []
-    handle = trainable.network.mid_block.register_forward_hook(lambda *args: seen.append(args[2]))
+    handle = trainable.watched_block().register_forward_hook(lambda *args: seen.append(args[2]))
     trainable(noisy, t, torch.tensor([[0], [1], [2], [3]]))
     handle.remove()
     assert torch.equal(seen[0], middle)
@@ -126,8 +127,8 @@ def test_a_finished_model_has_no_classifier_and_recommends_the_times(tmp_path: P
 @pytest.mark.parametrize(
     ("given_values", "what"),
     [
-        ({"classifier": 1.0}, "--classifier 1.0: the middle block of this network has seen the label"),
-        ({"classifier": 1.0, "arch": "dit"}, "--classifier 1.0: the middle block of this network has seen the label"),
+        ({"classifier": 1.0}, "--classifier 1.0: the whole of this network reads the label"),
+        ({"classifier": 1.0, "arch": "dit"}, "--classifier 1.0: the whole of this network reads the label"),
         ({"classifier_first": 0.5}, "--classifier-first 0.5: there is no classifier"),
         ({"compared": 0.5}, "--compared 0.5: has no effect: labels are not compared while contrast is 0"),
         ({"shared_rate": 0.5}, "--shared-rate 0.5: has no effect: there is no classifier"),

@@ -452,8 +452,10 @@ def test_the_example_of_the_library_trains_a_model(tmp_path: Path, monkeypatch: 
     assert bigain.load("mymodel", "cpu").family == "unet"
 
 
-def test_a_network_that_labels_enter_late_is_written_and_shares_what_precedes_them(tmp_path: Path) -> None:
-    job = cases.job(tmp_path / "late", recipe=cases.recipe(label_entry="late", contrast_labels=9, muon=0.02, images=8))
+@pytest.mark.parametrize("arch", ["unet", "dit"])
+def test_a_network_that_labels_enter_late_is_written_and_shares_what_precedes_them(tmp_path: Path, arch: str) -> None:
+    recipe = cases.recipe(arch, label_entry="late", contrast_labels=9, muon=0.02, classifier=0.5, images=8)
+    job = cases.job(tmp_path / "late", recipe=recipe)
     list(train(job))
     backbone = bigain.load(str(job.path), device="cpu")
     noisy, t = torch.randn(2, *backbone.latent_shape), torch.tensor([100, 600])

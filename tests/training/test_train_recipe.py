@@ -69,7 +69,7 @@ def test_options_override_the_file_and_the_file_the_defaults(tmp_path: Path) -> 
         ("flip = 1", {}, "{}, flip = 1: not of type bool."),
         ("ema = true", {}, "{}, ema = True: not of type float."),
         ('label_entry = "middle"', {}, '{}, label_entry = "middle": unknown.'),
-        ('label_entry = "late"', {"arch": "dit"}, '{}, label_entry = "late": has no effect: a transformer takes its'),
+        ('label_entry = "late"\ndepth = 1', {"arch": "dit"}, "{}, depth = 1: no block is left before a late label."),
         ("contrast_labels = 3\ncontrast = 0.0", {}, "{}, contrast_labels = 3: has no effect: labels are not compared"),
         ("depth = 3", {}, "{}, depth = 3: has no effect: a U-Net has three levels. Leave it out."),
         ("sharpness = 9.0", {}, "{}, sharpness = 9.0: has no effect: labels are not compared while contrast is 0."),

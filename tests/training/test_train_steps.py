@@ -169,7 +169,7 @@ IMAGES = cases.toy(24)
 TRAINABLE = cases.training(cases.recipe("dit")).trainable
 
 
-@pytest.mark.parametrize(("arch", "entry"), [("unet", "early"), ("unet", "late"), ("dit", "early")])
+@pytest.mark.parametrize(("arch", "entry"), [("unet", "early"), ("unet", "late"), ("dit", "early"), ("dit", "late")])
 @pytest.mark.parametrize("others", [1, 9])
 def test_the_losses_are_those_of_a_slow_loop(arch: str, entry: str, others: int) -> None:
     changes = {"label_entry": entry, "contrast_labels": others, "size": 16, "width": 16}
@@ -177,7 +177,8 @@ def test_the_losses_are_those_of_a_slow_loop(arch: str, entry: str, others: int)
     assert sample.wrong_rows.shape == (8, min(others, 2)), "there are two wrong labels"
     with torch.no_grad():
         for parameter in trainable.parameters():  # a fresh DiT answers nothing to every label
-            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)) * 0.05)
+            if parameter.requires_grad:
+                parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)) * 0.05)
         seen = compute_losses(trainable, sample, training.schedule, wanted, True)
         rights, terms = [], []
         for number in range(8):
@@ -241,19 +242,23 @@ def test_errors_are_mean_squares_in_float32() -> None:
     assert torch.equal(mean_square_errors(output, noise), (output.float() - noise).square().mean((2, 3, 4)))
 
 
-def test_a_late_network_runs_what_precedes_its_labels_once_for_each_image() -> None:
-    _, sample, trainable, wanted = sample_of(count=8, label_entry="late", contrast_labels=2)
+@pytest.mark.parametrize(
+    ("arch", "first", "last"), [("unet", "conv_in", "conv_out"), ("dit", "pos_embed.proj", "proj_out_2")]
+)
+def test_a_late_network_runs_what_precedes_its_labels_once_for_each_image(arch: str, first: str, last: str) -> None:
+    _, sample, trainable, wanted = sample_of(arch, 8, label_entry="late", contrast_labels=2)
     rows: dict[str, int] = {}
-    for name in ("conv_in", "conv_out"):
+    for name in (first, last):
         layer = trainable.network.get_submodule(name)
         layer.register_forward_hook(lambda module, args, output, name=name: rows.update({name: len(output)}))
     compute_losses(trainable, sample, make_noise_schedule(torch.device("cpu")), wanted, True).total.backward()
-    assert rows == {"conv_in": 8, "conv_out": 24}
-    assert all(weight.grad is not None for name, weight in trainable.network.named_parameters())
+    assert rows == {first: 8, last: 24}
+    assert all(weight.grad is not None for weight in trainable.network.parameters() if weight.requires_grad)
 
 
-def test_the_gradient_of_a_shared_prefix_is_that_of_whole_passes() -> None:
-    _, sample, trainable, wanted = sample_of(count=8, label_entry="late", contrast_labels=2)
+@pytest.mark.parametrize("arch", ARCHES)
+def test_the_gradient_of_a_shared_prefix_is_that_of_whole_passes(arch: str) -> None:
+    _, sample, trainable, wanted = sample_of(arch, 8, label_entry="late", contrast_labels=2)
     schedule, gradients = make_noise_schedule(torch.device("cpu")), []
     for trainable.is_late in (True, False):
         trainable.zero_grad()

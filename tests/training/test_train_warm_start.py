@@ -28,11 +28,12 @@ OTHERS = ("truck", "bird", "zebra")  # in another order, and one that was never 
 
 @pytest.fixture(scope="module")
 def parents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Train a parent of either architecture."""
+    """Train a parent of either architecture, and one that reads its labels late."""
     folder = tmp_path_factory.mktemp("parents")
     for arch in ARCHES:
         list(train(cases.job(folder / arch, arch)))
-    return {arch: folder / arch for arch in ARCHES}
+    list(train(cases.job(folder / "late", recipe=cases.recipe("dit", label_entry="late"))))
+    return {arch: folder / arch for arch in (*ARCHES, "late")}
 
 
 def answers(trainable: TrainableBackbone, rows: torch.Tensor) -> torch.Tensor:
@@ -83,6 +84,15 @@ def test_an_unknown_class_begins_as_it_would_without_a_parent(parents: dict[str,
     key = next(name for name in heir.state_dict() if name.endswith("class_embedder.embedding_table.weight"))
     assert torch.equal(heir.state_dict()[key][2], orphan.state_dict()[key][2])
     assert not torch.equal(heir.state_dict()[key][0], orphan.state_dict()[key][0])
+
+
+def test_labels_enter_a_child_where_they_entered_its_parent(parents: dict[str, Path]) -> None:
+    heir = child("dit", parents["late"], OTHERS, label_entry="late")
+    table = heir.network.transformer_blocks[0].norm1.emb.class_embedder.embedding_table.weight
+    assert len(table) == 4 and not table.any()
+    for parent, changes in (("late", {}), ("dit", {"label_entry": "late"})):
+        with pytest.raises(UsageError, match=r"reads its labels (late|early), not (late|early): --label-entry"):
+            child("dit", parents[parent], **changes)
 
 
 @pytest.mark.parametrize(

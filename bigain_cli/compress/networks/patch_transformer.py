@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import takewhile
 from typing import Any
+
+from torch import nn
 
 from bigain_cli.compress.networks.basic_block import BASIC_BLOCK, has_self_attention
 from bigain_cli.compress.networks.patched_latents import PatchedLatents
@@ -12,6 +15,7 @@ from bigain_cli.compress.plan import Grid
 from bigain_cli.compress.site import BlockPlace, Tokens
 
 PARTS = {"transformer_blocks", "pos_embed"}
+CLASS_TABLE = "emb.class_embedder.embedding_table.weight"  # of a block's first norm
 
 
 class PatchTransformer(PatchedLatents):
@@ -28,9 +32,10 @@ class PatchTransformer(PatchedLatents):
 
     def blocks(self, root: Any) -> Iterator[BlockPlace]:
         """Yield the blocks."""
-        for block in root.transformer_blocks:
+        shared = blocks_before_label(root)
+        for number, block in enumerate(root.transformer_blocks):
             if has_self_attention(block):
-                yield BlockPlace(block, BASIC_BLOCK, root.config.patch_size, None)
+                yield BlockPlace(block, BASIC_BLOCK, root.config.patch_size, None, number < shared)
 
     def flops(self, root: Any, latent: Grid, context: int) -> int:
         """Return the operations of one forward."""
@@ -43,3 +48,27 @@ class PatchTransformer(PatchedLatents):
         if "proj_out_1" in root._modules:  # DiT runs its first block's embedding a second time
             total += linears([root.transformer_blocks[0].norm1.emb], 1)
         return total + sum(BASIC_BLOCK.flops(b, Tokens.all(grid.n), context) for b in root.transformer_blocks)
+
+    def flops_before_text(self, root: Any, latent: Grid) -> int:
+        """Return the operations of the blocks that no label enters."""
+        grid, count = self.root_grid(root, latent), blocks_before_label(root)
+        if not count:
+            return 0
+        blocks = root.transformer_blocks[:count]
+        return convolutions(root.pos_embed, grid) + sum(BASIC_BLOCK.flops(b, Tokens.all(grid.n), 1) for b in blocks)
+
+
+def blocks_before_label(root: Any) -> int:
+    """Return how many of a DiT's first blocks have the same embedding for every class, and so read no label.
+
+    None, if no block reads it: such a network tells no classes apart.
+    """
+    blocks = list(root.transformer_blocks)
+    count = sum(1 for _ in takewhile(_reads_no_label, blocks))
+    return count if count < len(blocks) else 0
+
+
+def _reads_no_label(block: nn.Module) -> bool:
+    name, norm = CLASS_TABLE, block._modules.get("norm1")
+    table = dict(norm.named_parameters()).get(name) if norm is not None else None
+    return table is not None and not table.is_meta and bool((table == table[0]).all())
