@@ -15,10 +15,10 @@ from bigain_cli.backbones.batch_sizes import out_of_memory
 from bigain_cli.benchmark.machine import peak_memory, reset_peak_memory
 from bigain_cli.benchmark.timed_network import make_workload
 from bigain_cli.classification.denoising import DenoisingErrors, SharedComputation
-from gpu_steps.steps import Plan
+from gpu_steps.steps import NEWER, Plan
 
-MODELS = ("sd2", "dit-512")
-LARGEST = 1024
+LARGEST = {"sd2": 1024, "dit-512": 1024, **dict.fromkeys(NEWER, 64)}  # batch that is tried, of each model
+TOY = {"mini": 16}
 TOO_MANY = 8  # rows of a batch for which there is said to be no memory
 
 
@@ -26,9 +26,15 @@ def find_limits(plan: Plan, seconds: float) -> dict[str, Any]:
     """Return the peaks by batch of each model, and whether a run that found too little memory gave the same errors."""
     end, found = time.monotonic() + 0.7 * seconds, {}
     dtype = "float32" if plan.device == "cpu" else "bfloat16"
-    for name in ("mini",) if plan.toy else MODELS:
-        backbone = bigain.load_random(name, device=plan.device, dtype=dtype)
-        found[name] = {str(batch): peak for batch, peak in _peaks(backbone, 16 if plan.toy else LARGEST, end)}
+    for name, largest in (TOY if plan.toy else LARGEST).items():
+        if time.monotonic() > end:
+            break
+        try:
+            backbone = bigain.load_random(name, device=plan.device, dtype=dtype)
+        except bigain.BigainError as problem:  # one family less, not none
+            found[name] = {"weights": str(problem)}
+            continue
+        found[name] = {str(batch): peak for batch, peak in _peaks(backbone, largest, end)}
         del backbone
         _empty()
     return {"peak_gib_by_batch": found, "back_off": _back_off(plan)}
