@@ -24,7 +24,8 @@ TOO_MANY = 8  # rows of a batch for which there is said to be no memory
 
 def find_limits(plan: Plan, seconds: float) -> dict[str, Any]:
     """Return the peaks by batch of each model, and whether a run that found too little memory gave the same errors."""
-    end, found = time.monotonic() + 0.7 * seconds, {}
+    end = time.monotonic() + 0.7 * seconds
+    found: dict[str, dict[str, float | str]] = {}
     dtype = "float32" if plan.device == "cpu" else "bfloat16"
     for name, largest in (TOY if plan.toy else LARGEST).items():
         if time.monotonic() > end:
