@@ -112,6 +112,6 @@ SECTIONS: tuple[tuple[str, str, str, Callable[[Any], str]], ...] = (
     ("Memory", "memory", "Peaks of one batch of evaluations; a run that must halve its batch.", facts),
     ("Training a U-Net", "training", "The trainings of `mini-late`, in the minutes there were.", facts),
     ("Compressions on that U-Net", "grid", "Accuracy with its interval.", compared),
-    ("Training a transformer", "training-dit", "The training of `mini-dit`, in the minutes there were.", facts),
+    ("Training a transformer", "training-dit", "Labels enter it late; in the minutes there were.", facts),
     ("Compressions on that transformer", "grid-dit", "Accuracy with its interval.", compared),
 )  # fmt: skip

@@ -1,6 +1,7 @@
 """What `bigain train` reaches in the time there is: its pace is measured, then it gets as many images as fit.
 
-The trainings are those that made an embedded model, with larger batches; each starts where the one before ended.
+The trainings follow each other: each starts where the one before ended. Those of the U-Net made `mini-late`, with
+smaller batches.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Part:
 
 PARTS = {
     "training": (Part("late-see", 512, 0.35), Part("late-compare", 256, 0.65)),
-    "training-dit": (Part("mini-dit", 256, 1.0),),
+    "training-dit": (Part("dit-see", 512, 0.4), Part("dit-compare", 256, 0.6)),
 }
 
 
@@ -49,7 +50,7 @@ def train_late(plan: Plan, seconds: float) -> dict[str, Any]:
 
 
 def train_dit(plan: Plan, seconds: float) -> dict[str, Any]:
-    """Return what the training of `mini-dit` reaches."""
+    """Return what the trainings of a transformer with late labels reach."""
     return _train_and_evaluate(plan, "training-dit", plan.folder / "model-dit", seconds)
 
 
