@@ -25,6 +25,7 @@ from PIL import Image
 
 LONGEST = 300  # seconds that a command may take in a fork
 SCRIPT = Path(sys.executable).with_name("bigain")
+COMMAND = [str(SCRIPT)] if SCRIPT.exists() else [sys.executable, "-m", "bigain_cli"]  # beside a torch that is there
 LABELS = ("-l", "red,green,blue")
 COLOURS = {"red": (220, 30, 30), "green": (40, 150, 60), "blue": (40, 80, 200)}
 SLOW = (
@@ -66,7 +67,7 @@ def start(*arguments: str, prefix: tuple[str, ...] = (), env: Mapping[str, str] 
     """Start the command; by default with nothing on stdin and with pipes to read from."""
     streams: dict[str, Any] = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
     options = {"stdin": subprocess.DEVNULL, **streams, **popen}
-    return subprocess.Popen([*prefix, str(SCRIPT), *arguments], env=environment(env), **options)
+    return subprocess.Popen([*prefix, *COMMAND, *arguments], env=environment(env), **options)
 
 
 def run(*arguments: str, input: bytes = b"", **options: Any) -> Result:

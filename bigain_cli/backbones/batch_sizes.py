@@ -11,7 +11,7 @@ from bigain_cli.backbones.base import Backbone
 
 # By device: latent positions and rows in a batch of network evaluations.
 POSITIONS = {"cpu": 10240, "cuda": 131072, "mps": 16384}
-ROWS = {"cpu": 40, "cuda": 128, "mps": 32}
+ROWS = {"cpu": 40, "cuda": 512, "mps": 32}
 # By device: latent positions and images in a batch of images to generate. Its size is the same however many images
 # there are, and a shorter batch is filled up: an image's last bits depend on the size. So these sizes are modest.
 GENERATED_POSITIONS = {"cpu": 4096, "cuda": 16384, "mps": 8192}
@@ -32,9 +32,13 @@ def stable_batch_size(batch: int) -> int:
 
 
 def automatic_batch_size(backbone: Backbone, rows: int | None = None) -> int:
-    """Choose a batch size by the latent's size; no larger than the rows that come at once, if their number is known."""
+    """Choose a batch size by the latent's size.
+
+    No larger than the rows of one image that come at once, if a batch holds no others and their number is known.
+    """
     _, height, width = backbone.latent_shape
     kind = backbone.device.type
+    rows = None if fixed_size_batches(backbone.device) else rows
     return stable_batch_size(max(1, min(ROWS[kind], POSITIONS[kind] // (height * width), rows or ROWS[kind])))
 
 
@@ -67,7 +71,8 @@ def batch_sizes(count: int, batch: int, device: torch.device) -> list[int]:
     return [batch] * full + [last] * (rest > 0)
 
 
-def out_of_memory(problem: RuntimeError) -> bool:
+def out_of_memory(problem: Exception) -> bool:
     """Tell whether an operation failed because memory ran out, on any device."""
-    signs = ("can't allocate memory", "out of memory", "ALLOC_FAILED")  # of the CPU, of MPS, of cuBLAS
+    # of the CPU, of MPS, of cuBLAS, and of cuDNN, which tries one algorithm after the other
+    signs = ("can't allocate memory", "out of memory", "ALLOC_FAILED", "unable to find an engine")
     return isinstance(problem, torch.OutOfMemoryError) or any(sign in str(problem) for sign in signs)

@@ -6,7 +6,7 @@ does not take: a kernel counts as the matrix from its inputs to its outputs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -28,37 +28,52 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Take a step."""
         for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is not None:
-                    self._move(weight, weight.grad, group["lr"], group["weight_decay"])
+            moved = [weight for weight in group["params"] if weight.grad is not None]
+            directions = orthogonalised([self._momentum(weight, weight.grad) for weight in moved])
+            for weight, direction in zip(moved, directions, strict=True):
+                rows, columns = direction.shape
+                weight.mul_(1 - group["lr"] * group["weight_decay"])
+                weight.add_(direction.view_as(weight), alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5)
 
-    def _move(self, weight: Tensor, gradient: Tensor, rate: float, decay: float) -> None:
+    def _momentum(self, weight: Tensor, gradient: Tensor) -> Tensor:
+        """Return the matrix to move along, before it is made orthogonal."""
         state = self.state[weight]
         if not state:
             state["momentum"] = torch.zeros_like(weight)
         momentum = state["momentum"].lerp_(gradient, 1 - MOMENTUM)
-        direction = orthogonalised(gradient.lerp(momentum, MOMENTUM).flatten(1))
-        rows, columns = direction.shape
-        weight.mul_(1 - rate * decay)
-        weight.add_(direction.view_as(weight), alpha=-rate * max(1.0, rows / columns) ** 0.5)
+        return gradient.lerp(momentum, MOMENTUM).flatten(1)
 
 
-def orthogonalised(matrix: Tensor) -> Tensor:
-    """Return a matrix with the same singular vectors, whose singular values are near 1.
+def orthogonalised(matrices: Sequence[Tensor]) -> list[Tensor]:
+    """Return matrices with the same singular vectors, whose singular values are near 1.
 
-    Every step multiplies by a polynomial of x xᵀ. These commute, so the steps run on the small square x xᵀ alone.
+    Every step multiplies by a polynomial of x xᵀ. These commute, so the steps run on the small squares x xᵀ alone, on
+    all of one size at once: one by one, a GPU would spend most of a training's time on starting small products.
     """
+    wide = [x / (x.norm() + 1e-7) for x in (each if _is_wide(each) else each.T for each in matrices)]
+    sizes = [len(x) for x in wide]
+    products = list(wide)
+    for size in sorted(set(sizes)):
+        members = [number for number, each in enumerate(sizes) if each == size]
+        factors = _polynomial(torch.stack([wide[number] @ wide[number].T for number in members]))
+        for number, factor in zip(members, factors, strict=True):
+            products[number] = factor @ wide[number]
+    return [x if _is_wide(each) else x.T for x, each in zip(products, matrices, strict=True)]
+
+
+def _is_wide(matrix: Tensor) -> bool:
+    return matrix.shape[0] <= matrix.shape[1]
+
+
+def _polynomial(gram: Tensor) -> Tensor:
+    """Return what x is multiplied by, for stacks of x xᵀ."""  # [k n n]
     a, b, c = QUINTIC
-    is_tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if is_tall else matrix
-    x = x / (x.norm() + 1e-7)
-    gram = x @ x.T
-    identity = product = torch.eye(len(x), dtype=x.dtype, device=x.device)
+    identity = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
+    product = identity.expand_as(gram)
     for _ in range(ITERATIONS):
         factor = a * identity + b * gram + c * gram @ gram
         product, gram = factor @ product, factor @ gram @ factor
-    x = product @ x
-    return x.T if is_tall else x
+    return product
 
 
 def matrices_of(network: nn.Module) -> list[Tensor]:

@@ -119,10 +119,10 @@ class TrainableUNet(TrainableBackbone):
         return _weights_of(network.conv_in, network.down_blocks, network.mid_block, self.classifier)
 
     def _prompts(self, rows: Tensor) -> Tensor:
-        """Encode each row of the table once."""  # [b m] -> [b m n d]
-        different, index = rows.unique(return_inverse=True)
-        texts: Tensor = self.text_encoder(self.ids[different])[0]
-        return texts[index]
+        """Encode each row once; on a GPU all of the table, for how many rows differ it learns by waiting."""
+        different, index = (None, rows) if rows.device.type == "cuda" else rows.unique(return_inverse=True)
+        texts: Tensor = self.text_encoder(self.ids if different is None else self.ids[different])[0]
+        return texts[index]  # [b m] -> [b m n d]
 
     def _run(self, noisy: Tensor, t: Tensor, prompts: Tensor) -> Tensor:
         output: Tensor = self.network(noisy, t, encoder_hidden_states=prompts, return_dict=False)[0]

@@ -192,6 +192,8 @@ def _problems(
     yield precision not in PRECISIONS, "precision", "unknown", did_you_mean(precision, PRECISIONS)
     prediction = others["prediction"]
     yield prediction not in PREDICTIONS, "prediction", "unknown", did_you_mean(prediction, PREDICTIONS)
+    steps_apart = others["muon"] and precision == "float16"  # each optimiser leaves out the steps that overflow for it
+    yield steps_apart, "precision", "does not go with muon, as its steps overflow", "Use bfloat16."
     yield patch not in PATCHES, "patch", "not supported", "Use 1, 2 or 4."
     entry = others["label_entry"]
     yield entry not in LABEL_ENTRIES, "label_entry", "unknown", did_you_mean(entry, LABEL_ENTRIES)

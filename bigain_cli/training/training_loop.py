@@ -192,11 +192,11 @@ class Training:
             epoch, place = divmod(first, count)
             parts.append(self._epoch_order(epoch)[place : place + missing])
             first, missing = first + len(parts[-1]), missing - len(parts[-1])
-        return torch.cat(parts).to(self.device)
+        return torch.cat(parts)
 
     def _epoch_order(self, number: int) -> Tensor:
-        """Return a random order of all images."""
+        """Return a random order of all images, on the device."""
         if self._order is None or self._order[0] != number:
             generator = torch.Generator().manual_seed(self.recipe.seed * 7_919 + number + 1)
-            self._order = number, torch.randperm(len(self.labels), generator=generator)
+            self._order = number, torch.randperm(len(self.labels), generator=generator).to(self.device)
         return self._order[1]

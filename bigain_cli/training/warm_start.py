@@ -77,7 +77,6 @@ def copy_weights(source: WarmStart, trainable: TrainableBackbone, classes: Seque
         if isinstance(trainable, TrainableUNet):
             _load_weights(source, trainable.network, _read_tensors(source.folder / "unet"))
             _copy_text_encoder(source, trainable)
-            _copy_classifier(source, trainable, classes)
         else:
             weights = _read_tensors(source.folder / "transformer")
             names = list(source.card.classes)
@@ -85,6 +84,7 @@ def copy_weights(source: WarmStart, trainable: TrainableBackbone, classes: Seque
             for key in [key for key in weights if key.endswith(CLASS_TABLE)]:
                 weights[key] = _select_rows(weights[key], rows, trainable.network.state_dict()[key])
             _load_weights(source, trainable.network, weights)
+        _copy_classifier(source, trainable, classes)
 
 
 def _check_shape(source: WarmStart, recipe: Recipe) -> None:
@@ -126,8 +126,8 @@ def _copy_text_encoder(source: WarmStart, trainable: TrainableUNet) -> None:
     _load_weights(source, trainable.text_encoder, weights)
 
 
-def _copy_classifier(source: WarmStart, trainable: TrainableUNet, classes: Sequence[str]) -> None:
-    """Copy the classifier on the middle block, which the checkpoint has and the finished model has not."""
+def _copy_classifier(source: WarmStart, trainable: TrainableBackbone, classes: Sequence[str]) -> None:
+    """Copy the classifier before late labels, which the checkpoint has and the finished model has not."""
     path, classifier = checkpoint_of(source.folder), trainable.classifier
     if classifier is None or not path.exists():
         return

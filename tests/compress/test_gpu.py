@@ -9,6 +9,7 @@ import torch
 from compress_cases import plan_of, tokens
 from compress_nets import NETWORKS, latents, times
 
+from bigain_cli.backbones.devices import full_float32
 from bigain_cli.compress import compressed, parse
 from bigain_cli.compress.plan import Grid, MergePlan
 
@@ -50,7 +51,7 @@ def test_a_network_gives_the_same_bytes_every_time(kind: str, spec: str) -> None
     text = {"text": torch.linspace(-1, 1, 80, device="cuda").view(1, 5, 16)} if kind == "unet" else {}
     torch.set_default_device("cuda")  # where the runner makes its labels
     try:
-        with compressed(network, spec):
+        with full_float32(x.cuda().device), compressed(network, spec):
             outputs = [run(network, x.cuda(), t.cuda(), **text) for _ in range(3)]
     finally:
         torch.set_default_device(None)

@@ -129,6 +129,7 @@ def test_a_finished_model_has_no_classifier_and_recommends_the_times(tmp_path: P
     [
         ({"classifier": 1.0}, "--classifier 1.0: the whole of this network reads the label"),
         ({"classifier": 1.0, "arch": "dit"}, "--classifier 1.0: the whole of this network reads the label"),
+        ({"muon": 0.02, "precision": "float16"}, "--precision float16: does not go with muon"),
         ({"classifier_first": 0.5}, "--classifier-first 0.5: there is no classifier"),
         ({"compared": 0.5}, "--compared 0.5: has no effect: labels are not compared while contrast is 0"),
         ({"shared_rate": 0.5}, "--shared-rate 0.5: has no effect: there is no classifier"),

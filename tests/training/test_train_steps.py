@@ -272,12 +272,21 @@ def test_the_gradient_of_a_shared_prefix_is_that_of_whole_passes(arch: str) -> N
 @given(rows=st.integers(1, 40), columns=st.integers(1, 40), seed=st.integers(0, 9))
 def test_an_orthogonalised_matrix_has_the_same_directions_and_singular_values_near_1(rows, columns, seed) -> None:
     matrix = torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed))
-    values = torch.linalg.svdvals(orthogonalised(matrix))
+    values = torch.linalg.svdvals(orthogonalised([matrix])[0])
     large = torch.linalg.svdvals(matrix) > 0.05 * torch.linalg.matrix_norm(matrix)
     assert (values[large] > 0.6).all() and (values < 1.3).all()
     left, _, right = torch.linalg.svd(matrix, full_matrices=False)
-    projected = left.T @ orthogonalised(matrix) @ right.T
+    projected = left.T @ orthogonalised([matrix])[0] @ right.T
     assert (projected - projected.diag().diag()).abs().max() < 1e-3
+
+
+def test_many_matrices_are_orthogonalised_each_as_if_alone() -> None:
+    shapes = [(4, 9), (9, 4), (4, 4), (7, 3), (3, 30), (4, 5)]
+    matrices = [
+        torch.randn(shape, generator=torch.Generator().manual_seed(number)) for number, shape in enumerate(shapes)
+    ]
+    for together, matrix in zip(orthogonalised(matrices), matrices, strict=True):
+        torch.testing.assert_close(together, orthogonalised([matrix])[0])
 
 
 @settings(max_examples=20, deadline=None)

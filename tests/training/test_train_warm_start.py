@@ -176,15 +176,16 @@ def test_a_backbone_does_not_overwrite_its_parent(parents: dict[str, Path]) -> N
     assert load(str(parents["dit"]), "cpu") is not None
 
 
-def test_the_classifier_of_the_training_is_kept_by_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize("arch", ARCHES)
+def test_the_classifier_of_the_training_is_kept_by_name(tmp_path: Path, arch: str) -> None:
     late = {"label_entry": "late", "classifier": 0.5}
-    list(train(cases.job(tmp_path / "late", recipe=cases.recipe("unet", **late))))
-    heir = child("unet", tmp_path / "late", OTHERS, **late)
+    list(train(cases.job(tmp_path / "late", recipe=cases.recipe(arch, **late))))
+    heir = child(arch, tmp_path / "late", OTHERS, **late)
     tensors = load_checkpoint(checkpoint_of(tmp_path / "late")).tensors
     kept, weights = tensors["average.classifier.linear.weight"], heir.classifier.linear.weight
     for row, name in enumerate(OTHERS):
         if name in cases.CLASSES:
             assert torch.equal(weights[row], kept[cases.CLASSES.index(name)])
     checkpoint_of(tmp_path / "late").unlink()
-    fresh = child("unet", tmp_path / "late", OTHERS, **late)
+    fresh = child(arch, tmp_path / "late", OTHERS, **late)
     assert not torch.equal(fresh.classifier.linear.weight, weights), "without the checkpoint it begins anew"

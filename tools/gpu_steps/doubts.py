@@ -21,9 +21,11 @@ from bigain_cli.benchmark.timed_network import make_workload
 from bigain_cli.classification.denoising import DenoisingErrors, SharedComputation
 from bigain_cli.compress.patching import compressed_or_not
 from bigain_cli.compress.spec import parse
+from gpu_steps.queue import tell
 from gpu_steps.steps import Plan
 
 TIMES, TIMES_TOY = 7, 1
+FAILURES = (RuntimeError, bigain.BigainError, TypeError, AttributeError, ValueError, KeyError)
 
 
 def check_doubts(plan: Plan, seconds: float) -> dict[str, Any]:
@@ -38,8 +40,9 @@ def check_doubts(plan: Plan, seconds: float) -> dict[str, Any]:
     ):
         try:
             found[name] = doubt(plan)
-        except (RuntimeError, bigain.BigainError) as problem:  # one doubt less, not none
-            found[name] = f"failed: {problem}"
+        except FAILURES as problem:  # one doubt less, not none
+            found[name] = f"failed: {type(problem).__name__}: {problem}"
+        tell(found)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,17 +16,19 @@ from bigain_cli.backbones.batch_sizes import out_of_memory
 from bigain_cli.benchmark.machine import peak_memory, reset_peak_memory
 from bigain_cli.benchmark.timed_network import make_workload
 from bigain_cli.classification.denoising import DenoisingErrors, SharedComputation
+from gpu_steps.queue import tell
 from gpu_steps.steps import NEWER, Plan
 
-LARGEST = {"sd2": 1024, "dit-512": 1024, **dict.fromkeys(NEWER, 64)}  # batch that is tried, of each model
+LARGEST = {"sd2": 512, "dit-512": 512, **dict.fromkeys(NEWER, 8)}  # batch that is tried, of each model
 TOY = {"mini": 16}
 TOO_MANY = 8  # rows of a batch for which there is said to be no memory
 
 
 def find_limits(plan: Plan, seconds: float) -> dict[str, Any]:
     """Return the peaks by batch of each model, and whether a run that found too little memory gave the same errors."""
-    end = time.monotonic() + 0.7 * seconds
+    end = time.monotonic() + 0.6 * seconds
     found: dict[str, dict[str, float | str]] = {}
+    result = {"back_off": _back_off(plan), "peak_gib_by_batch": found}
     dtype = "float32" if plan.device == "cpu" else "bfloat16"
     for name, largest in (TOY if plan.toy else LARGEST).items():
         if time.monotonic() > end:
@@ -38,7 +41,8 @@ def find_limits(plan: Plan, seconds: float) -> dict[str, Any]:
         found[name] = {str(batch): peak for batch, peak in _peaks(backbone, largest, end)}
         del backbone
         _empty()
-    return {"peak_gib_by_batch": found, "back_off": _back_off(plan)}
+        tell(result)
+    return result
 
 
 def _peaks(backbone: Any, largest: int, end: float) -> Iterator[tuple[int, float | str]]:
@@ -52,10 +56,8 @@ def _peaks(backbone: Any, largest: int, end: float) -> Iterator[tuple[int, float
         try:
             with torch.inference_mode():
                 backbone.noise(noisy, t, work.conditions.take(torch.zeros_like(t)))
-        except RuntimeError as problem:
-            if not out_of_memory(problem):
-                raise
-            yield batch, "out of memory"
+        except (RuntimeError, bigain.BigainError) as problem:
+            yield batch, "out of memory" if out_of_memory(problem) else str(problem)
             return
         yield batch, round(peak_memory(backbone.device) / 2**30, 3)
         batch *= 2
@@ -94,5 +96,6 @@ def _too_little_memory(backbone: Any) -> Iterator[None]:
 
 
 def _empty() -> None:
+    gc.collect()  # a network that loads itself late refers to itself
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -110,12 +110,21 @@ def _end(process: subprocess.Popen[str]) -> str:
 
 
 def _result_in(out: str) -> Any:
-    """Return the JSON that a step printed, whole or as its last line, or else its last line."""
+    """Return the JSON that a step printed, whole or as its last line that is JSON, or else its last line.
+
+    So a step that prints what it has found so far, again and again, loses nothing when it fails.
+    """
     lines = out.strip().splitlines()
-    for text in (out, lines[-1] if lines else ""):
+    for text in (out, *(line for line in reversed(lines) if line.startswith("{"))):
         with suppress(ValueError):
             return json.loads(text)
     return lines[-1] if lines else None
+
+
+def tell(found: Any) -> None:
+    """Print what a step has found so far, in case it does not end."""
+    sys.stdout.write(f"\n{json.dumps(found)}\n")
+    sys.stdout.flush()
 
 
 def _keep(folder: Path, record: dict[str, Any]) -> None:
@@ -129,9 +138,10 @@ def _keep(folder: Path, record: dict[str, Any]) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """Return the environment of a step: this tree's modules, and no downloads."""
+    """Return the environment of a step: this tree's modules before all others, and no downloads."""
     root = Path(__file__).resolve().parents[2]
     paths = [str(root), str(root / "bigain_cli" / "alias"), str(root / "tools")]
+    paths += filter(None, [os.environ.get("PYTHONPATH")])
     return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1"}
 
 

@@ -7,6 +7,7 @@ import sys
 import time
 from typing import Any
 
+from gpu_steps.queue import tell
 from gpu_steps.steps import Plan
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -26,6 +27,7 @@ def every_verb(plan: Plan, seconds: float) -> dict[str, Any]:
             cwd=plan.folder,
         )
         found[name] = {"code": done.returncode, "seconds": round(time.monotonic() - began, 1)}
+        tell(found)
         if done.returncode:
             sys.stderr.write(f"{' '.join(arguments)}\n{done.stderr[-2000:]}\n")
         if name == "generate":

@@ -69,13 +69,13 @@ def steps(plan: Plan) -> list[Step]:
         check(plan, "smoke", "every verb on the embedded model", 30, 150),
         check(plan, "answers", "answers on the device against the CPU's, in every dtype", 30, 90),
         speed(plan, unet, SPECS, 32),
+        check(plan, "training", "what training a U-Net reaches", 30 if plan.toy else 100, 240, plan.images),
         check(plan, "doubts", "repeatability, synchronisation, memory formats", 30, 90),
         tests(),
+        grid(plan, "grid", plan.model, GRID),
         speed(plan, dit, DIT_SPECS, 64),
         check(plan, "rivals", "a plain diffusers loop and tomesd beside bigain", 30, 90),
         check(plan, "memory", "the largest batches, and running out on purpose", 30, 90),
-        check(plan, "training", "what training a U-Net reaches", 30 if plan.toy else 100, 240, plan.images),
-        grid(plan, "grid", plan.model, GRID),
     ]
     found += _more_speed(plan, unet, dit)
     return [replace(step, seconds=SLOWER * step.seconds) for step in found] if plan.toy else found
@@ -90,14 +90,14 @@ def _more_speed(plan: Plan, unet: str, dit: str) -> Iterator[Step]:
     yield speed(plan, unet, ("lgtm:0.7", "iekvd:2"), 32, "--no-prefix")
     if plan.toy:
         return
-    yield speed(plan, dit, DIT_SPECS, 64, "--compile")
     yield speed(plan, "dit-512", DIT_SPECS, 32)
-    yield speed(plan, unet, ("lgtm:0.7", "iekvd:2"), 32, "--compile")
     from bigain_cli.registry import MODELS
 
     for name in NEWER:
         if name in MODELS:
             yield speed(plan, name, ("lgtm:0.7", "iekvd:2"), 8)
+    for name in (dit, unet):  # last: compiling takes minutes
+        yield speed(plan, name, ("none",), 32, "--compile")
 
 
 def check(plan: Plan, name: str, about: str, least: float, seconds: float, needs: Path | None = None) -> Step:
@@ -128,7 +128,7 @@ def tests() -> Step:
 def grid(plan: Plan, name: str, model: Path, specs: tuple[str, ...]) -> Step:
     """Return the step that compares compressions on a trained model."""
     data = plan.photos if plan.toy or plan.data is None else plan.data / VAL
-    size = ("--limit", "4", "--draws", "2") if plan.toy else ("--limit", "2000")
+    size = ("--limit", "4", "--draws", "2") if plan.toy else ("--limit", "1000", "--schedule", "fixed", "--draws", "16")
     chosen = [part for spec in specs[: 2 if plan.toy else None] for part in ("-c", spec)]
     command = ("evaluate", str(data), "-m", str(model), "--device", plan.device, *size, *chosen, "--json", "-q")
     return bigain(name, f"compressions on {model.name}", command, 60, 300, model / "model_index.json")

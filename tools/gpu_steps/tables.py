@@ -49,9 +49,11 @@ def _part(line: Record | None, table: Callable[[Any], str]) -> str:
     """Return a result's table."""
     if line is None:
         return NOTHING
-    if line["status"] != "ok" or line["result"] is None:
-        return f"{NOTHING} The step ended with: {line['status']}."
-    return table(line["result"])
+    if line["status"] == "ok" and line["result"] is not None:
+        return table(line["result"])
+    ended = f"The step ended with: {line['status']}."
+    found = line["result"] if isinstance(line["result"], dict) else None
+    return f"{table(found)}\n\n{ended}" if found else f"{NOTHING} {ended}"
 
 
 def facts(result: Record) -> str:

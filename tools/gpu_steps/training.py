@@ -17,15 +17,18 @@ from pathlib import Path
 from typing import Any
 
 import bigain
+import torch
 
 from bigain_cli.training.image_tensors import LabelledImages, load_images
 from bigain_cli.training.job import TrainingProgress, read_synonyms
 from bigain_cli.training.recipe import Recipe, load_recipe
+from gpu_steps.queue import tell
 from gpu_steps.steps import ROOT, TRAIN, VAL, Plan
 
 RECIPES, SYNONYMS = ROOT / "docs" / "training", ROOT / "prompts" / "cifar10-synonyms.json"
 SHARE = 0.85  # of the time that is planned for; the accuracy is measured in the rest
 PACE_STEPS = 150  # of a training that measures the pace
+CAUTION = 0.9  # of the pace that is reckoned with
 MOST_BYTES = 16_000_000
 
 
@@ -57,6 +60,7 @@ def train_dit(plan: Plan, seconds: float) -> dict[str, Any]:
 def _train_and_evaluate(plan: Plan, step: str, model: Path, seconds: float) -> dict[str, Any]:
     """Return the images of each training and how many a second; the accuracy at the end, and the model's size."""
     end = time.monotonic() + SHARE * seconds
+    torch.set_float32_matmul_precision("high")  # TF32, as convolutions have it by default
     images = _images(plan)
     found: dict[str, Any] = {}
     start, parts = "", PARTS[step]
@@ -66,9 +70,11 @@ def _train_and_evaluate(plan: Plan, step: str, model: Path, seconds: float) -> d
         folder = model if part is parts[-1] else model.with_name(f"{model.name}-{part.name}")
         found[part.name] = _train(plan, part, images, folder, start, until)
         start = str(folder)
+        tell(found)
     found["bytes"] = sum(path.stat().st_size for path in model.rglob("*.safetensors") if "checkpoint" not in path.name)
     found["fits"] = found["bytes"] <= MOST_BYTES
     if not plan.toy:
+        tell(found)
         found["top1"] = _accuracy(plan, model)
     return found
 
@@ -83,7 +89,8 @@ def _train(plan: Plan, part: Part, images: LabelledImages, folder: Path, start: 
     recipe = _recipe(plan, part)
     few = (2 if plan.toy else PACE_STEPS) * recipe.batch
     trial_folder = folder.with_name(f"{folder.name}-pace")
-    pace = _run(plan, dataclasses.replace(recipe, images=few, contrast_from=0.0), images, trial_folder, start)
+    trial = dataclasses.replace(recipe, images=few, contrast_from=0.0)
+    pace = CAUTION * _run(plan, trial, images, trial_folder, start, checkpoints=1)
     shutil.rmtree(trial_folder)
     count = 2 * recipe.batch if plan.toy else max(recipe.batch, int(pace * (until - time.monotonic())))
     _run(plan, dataclasses.replace(recipe, images=count), images, folder, start)
@@ -101,17 +108,17 @@ def _recipe(plan: Plan, part: Part) -> Recipe:
     return dataclasses.replace(recipe, batch=part.batch, warmup=warmup)
 
 
-def _run(plan: Plan, recipe: Recipe, images: LabelledImages, folder: Path, start: str) -> float:
-    """Train, and return the images a second that were reported last."""
+def _run(plan: Plan, recipe: Recipe, images: LabelledImages, folder: Path, start: str, checkpoints: int = 4) -> float:
+    """Train, and return the most images a second that were reported: steps after the first, without other kinds."""
     synonyms = {} if plan.toy else read_synonyms(str(SYNONYMS))
-    every = max(1, recipe.images // 4)  # so that a training that is ended leaves a model
+    every = max(1, recipe.images // checkpoints)  # several, so that a training that is ended leaves a model
     job = bigain.TrainingJob(
         recipe, images, folder, None, synonyms, device=plan.device, every=every, previews=False, start=start
     )
     pace = 0.0
     for event in bigain.train(job, replace=folder.exists()):
         if isinstance(event, TrainingProgress):
-            pace = event.pace
+            pace = max(pace, event.pace)
             sys.stderr.write(f"{folder.name}: {event.images} images, {event}\n")
     return pace
 
@@ -119,7 +126,8 @@ def _run(plan: Plan, recipe: Recipe, images: LabelledImages, folder: Path, start
 def _accuracy(plan: Plan, model: Path) -> dict[str, float]:
     """Return the accuracy on 1,000 validation images."""
     assert plan.data is not None
-    command = ("evaluate", str(plan.data / VAL), "-m", str(model), "--limit", "1000", "-c", "none", "--json", "-q")
+    size = ("--limit", "1000", "--schedule", "fixed", "--draws", "16")
+    command = ("evaluate", str(plan.data / VAL), "-m", str(model), *size, "-c", "none", "--json", "-q")
     done = subprocess.run(
         [sys.executable, "-m", "bigain_cli", *command, "--device", plan.device], check=True, capture_output=True
     )
