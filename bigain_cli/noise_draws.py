@@ -15,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bigain_cli.views import PLAIN, View, Views
+
 
 @dataclass(frozen=True)
 class Block:
@@ -37,6 +39,7 @@ class Draws:
     shape: tuple[int, ...]
     timestep_range: tuple[int, int] = (0, 1000)  # low ≤ t < high
     grid: Sequence[int] = ()
+    views: Views = PLAIN  # of the image, of which each draw takes one
 
     def block(self, start: int, count: int) -> Block:
         """Return draws start … start + count − 1."""
@@ -51,6 +54,12 @@ class Draws:
         low, high = self.timestep_range
         steps = [self._timestep(index) for index in range(start, start + count)]
         return (np.array(steps) + 0.5 - low) / (high - low)
+
+    def views_of(self, start: int, count: int) -> list[View]:
+        """Return the view of the image that each of these draws takes."""
+        side = key(self.seed, self.digest, "side", 0)
+        indices = range(start, start + count)
+        return [self.views.choose(index, side, key(self.seed, self.digest, "place", index)) for index in indices]
 
     def _timestep(self, index: int) -> int:
         if self.grid:

@@ -28,6 +28,7 @@ LIGHT_ROOMS = [
     "lazy_names",
     "json_text",
     "limits",
+    "views",
     "images",
     "labels",
     "outputs",

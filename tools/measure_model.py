@@ -1,7 +1,7 @@
 """Choose a backbone's score, range of times and temperature by measurement, on images it was not trained on.
 
 python tools/measure_model.py MODEL DATA.safetensors [--images 500] [--draws 64] [--table errors.npz] [--compress SPEC]
-    [--upto 0.3 --times 0.02 0.2]    for a model whose labels differ where there is little noise
+    [--views mirror+move:1] [--upto 0.3 --times 0.02 0.2]    the latter where labels differ with little noise alone
 
 First every label's error in every draw is measured and kept (`--table` is read if it exists); then every score, range
 of times and rule is replayed on that table: accuracies are paired, and only the first step costs time.
@@ -23,6 +23,7 @@ from bigain_cli.backbones.base import Backbone
 from bigain_cli.classification.elimination import Elimination
 from bigain_cli.classification.estimators import fitted_temperature, gap_softmax, probabilities
 from bigain_cli.classification.label_prompts import as_label_set, label_prompts
+from bigain_cli.classification.viewed_image import ViewedImage
 from bigain_cli.compress import compressed
 from bigain_cli.evaluation.accuracy import paired_interval
 from bigain_cli.evaluation.calibration import calibration_error as ece
@@ -32,6 +33,7 @@ from bigain_cli.intervals import wilson
 from bigain_cli.noise_draws import Draws
 from bigain_cli.registry import SCORES, attribute
 from bigain_cli.training.image_tensors import LabelledImages, load_images
+from bigain_cli.views import read_views
 
 RANGES = ((0.0, 1.0), (0.0, 0.9), (0.0, 0.8), (0.0, 0.7), (0.0, 0.6), (0.0, 0.5), (0.1, 0.6), (0.05, 0.8))
 NARROW = ((0.0, 0.3), (0.02, 0.3), (0.0, 0.2), (0.02, 0.2), (0.05, 0.2), (0.02, 0.15), (0.05, 0.3), (0.02, 0.1))
@@ -47,7 +49,7 @@ def losses_of(score: str, table: dict[str, Any]) -> np.ndarray:
 
 
 def measure(
-    backbone: Backbone, images: LabelledImages, count: int, draws: int, spec: str, upto: float
+    backbone: Backbone, images: LabelledImages, count: int, draws: int, spec: str, upto: float, views: str
 ) -> dict[str, Any]:
     """Return the errors [image draw label] of the first images, their times and their labels."""
     competing = label_prompts(as_label_set(list(images.classes)), (), False, backbone.vocabulary, backbone.template)
@@ -58,20 +60,22 @@ def measure(
     with torch.inference_mode(), acting:
         for number in range(count):
             image = images.image(number)
-            block = Draws(0, digest(image), backbone.latent_shape, (0, last)).block(0, draws)
-            rows.append(_errors(backbone, backbone.encode(image), block, conditions))
+            own = Draws(0, digest(image), backbone.latent_shape, (0, last), views=read_views(views))
+            latents = ViewedImage(backbone, image, own).latents(0, draws)
+            rows.append(_errors(backbone, latents, own.block(0, draws), conditions))
             if number % 20 == 19:
                 print(f"{number + 1}/{count}", flush=True)
     l2, l1, t = (np.stack(column) for column in zip(*rows, strict=True))
     return {"l2": l2, "l1": l1, "t": t / backbone.timesteps, "labels": images.labels[:count].numpy()}
 
 
-def _errors(backbone: Any, latent: Any, block: Any, conditions: Any, at_once: int = 8) -> Any:
+def _errors(backbone: Any, latents: Any, block: Any, conditions: Any, at_once: int = 8) -> Any:
     labels = len(conditions)
     l2, l1 = [], []
     for start in range(0, len(block), at_once):
         t, noise = block.t[start : start + at_once], block.noise[start : start + at_once]
-        noisy = backbone.mix(latent.expand_as(noise), noise, t)
+        own = latents[start : start + at_once] if latents.ndim == 4 else latents.expand_as(noise)
+        noisy = backbone.mix(own, noise, t)
         pairs = torch.arange(len(t)).repeat_interleave(labels)
         told = conditions.take(torch.arange(labels).repeat(len(t)))
         shared = backbone.compute_prefix(noisy, t)
@@ -275,6 +279,7 @@ def main() -> None:
     parser.add_argument("--score", default="l2")
     parser.add_argument("--temperature", type=float, help="one to judge, beside the fitted one")
     parser.add_argument("--upto", type=float, default=1.0, help="share of the noise schedule that draws are from")
+    parser.add_argument("--views", default="none", help="of the image, of which each draw takes one: mirror+move:1")
     parser.add_argument("--times", type=float, nargs=2, default=(0.0, 1.0))
     asked = parser.parse_args()
     images = load_images(asked.data, 32)
@@ -282,7 +287,7 @@ def main() -> None:
     if path is not None and path.exists():
         table = dict(np.load(path))
     else:
-        table = measure(load(asked.model), images, asked.images, asked.draws, asked.compress, asked.upto)
+        table = measure(load(asked.model), images, asked.images, asked.draws, asked.compress, asked.upto, asked.views)
         if path is not None:
             np.savez(path, **table)
     for draws in (8, 16, 32, 64):

@@ -17,6 +17,7 @@ from bigain_cli.backbones.model_card import Sampling
 from bigain_cli.backbones.vocabulary import ClassVocabulary
 from bigain_cli.compress.site import Site
 from bigain_cli.compress.spec import Spec, parse
+from bigain_cli.views import Views
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class Backbone(Protocol):
     compress: str  # the compression that was measured to be best for classifying
     draws: int | None  # per label; more were measured not to improve accuracy
     least_draws: int | None  # that settle an answer, if its errors were measured to have no rare part; else many
+    views: Views  # of the image, of which each draw takes one
     template: str  # of a label's prompt
     sampling: Sampling  # the best settings for generating
 

@@ -6,13 +6,14 @@ Must not import torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from bigain_cli.compress.spec import parse
 from bigain_cli.errors import UsageError
 from bigain_cli.limits import is_readable, is_whole
 from bigain_cli.registry import SCORES
+from bigain_cli.views import read_views
 
 MOST = 100_000  # draws, steps, pixels along a side
 
@@ -40,7 +41,8 @@ def check_card(card: Any) -> None:
         if not holds:
             raise ValueError(why)
     for spec in (card.compress, sampling.compress):
-        _check_spec(spec)
+        _check_text("compress", spec, parse)
+    _check_text("views", card.views, read_views)
 
 
 def _texts(card: Any) -> Iterator[str]:
@@ -49,11 +51,11 @@ def _texts(card: Any) -> Iterator[str]:
     yield from card.templates
 
 
-def _check_spec(spec: Any) -> None:
-    if not isinstance(spec, str):
-        raise ValueError("compress must be a text")
+def _check_text(name: str, text: Any, read: Callable[[str], object]) -> None:
+    if not isinstance(text, str):
+        raise ValueError(f"{name} must be a text")
     try:
-        parse(spec)
+        read(text)
     except UsageError as problem:
         raise ValueError(str(problem)) from problem
 

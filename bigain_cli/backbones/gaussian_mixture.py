@@ -23,6 +23,7 @@ from bigain_cli.backbones.noise_schedule import NoiseSchedule
 from bigain_cli.backbones.vocabulary import ClassVocabulary
 from bigain_cli.compress.site import Site
 from bigain_cli.labels.templates import DEFAULT_TEMPLATE
+from bigain_cli.views import PLAIN, Views
 
 
 @dataclass(repr=False)
@@ -42,6 +43,7 @@ class GaussianMixture:
     compress: str = "none"
     draws: int | None = None
     least_draws: int | None = 16
+    views: Views = PLAIN
     template: str = DEFAULT_TEMPLATE
     sampling: Sampling = Sampling(guidance=1.0)  # noqa: RUF009 (frozen)
     scale: int = 1

@@ -49,6 +49,7 @@ class ModelCard:
     least_draws: int | None = None  # the fewest that were measured to settle an answer rightly
     sampling: Sampling = field(default_factory=Sampling)
     times: tuple[float, float] = (0.0, 1.0)  # the share of the schedule that timesteps are drawn from
+    views: str = "none"  # of the image, of which each draw takes one, if that was measured to be better
     patch: int = 1  # pixels along a side of one position of a U-Net without a VAE
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     templates: tuple[str, ...] = ()

@@ -22,6 +22,7 @@ from bigain_cli.backbones.noise_schedule import NoiseSchedule
 from bigain_cli.backbones.rectified_flow import RectifiedFlow
 from bigain_cli.compress.sites import Site, sites_of
 from bigain_cli.errors import ModelError
+from bigain_cli.views import read_views
 
 LARGEST_LATENT = 1024  # positions along a side: 8,192 pixels with Stable Diffusion's VAE
 
@@ -48,7 +49,7 @@ class NetworkBackbone:
         card = parts.card
         self.score, self.temperature = card.score, card.temperature
         self.compress, self.template = card.compress, card.template
-        self.draws, self.least_draws = card.draws, card.least_draws
+        self.draws, self.least_draws, self.views = card.draws, card.least_draws, read_views(card.views)
         self.timesteps, self.timestep_range = len(process), card.timestep_range(len(process))
         self.flow = isinstance(process, RectifiedFlow)
         self.sampling = card.sampling.with_guidance(guidance)

@@ -34,6 +34,7 @@ from bigain_cli.classification.run_cost import RunCost
 from bigain_cli.classification.settings import settings_record, temperature_of
 from bigain_cli.classification.shortlists import Shortlist, tree_or_all
 from bigain_cli.classification.stopping import StoppingRules
+from bigain_cli.classification.viewed_image import ViewedImage, chosen_views
 from bigain_cli.compress import Compression, Report, Spec
 from bigain_cli.compress.patching import compressed_or_not
 from bigain_cli.errors import UsageError
@@ -121,6 +122,7 @@ class Classification:
         self._compression: Compression | None = None
         self._only_final = False
         self._timestep_range = times_of(backbone, self.rules.times)
+        self._views = chosen_views(backbone, self.rules.views)
         check_weights(backbone, self._timestep_range[1] - 1, self.rules.error_in)
         warn_if_distilled(backbone)
         conditions = self._conditions()
@@ -265,12 +267,12 @@ class Classification:
         started = time.monotonic()
         backbone, size = self.backbone, self.backbone.latent_shape[1:]
         grid = [t * backbone.timesteps // 1000 for stage in SCHEDULES[self.rules.schedule].staged for t in stage]
-        draws = Draws(self._seed, image.digest, backbone.latent_shape, self._timestep_range, grid)
-        latent, asking = backbone.encode(image.image), self._new_asking(image.digest)
+        draws = Draws(self._seed, image.digest, backbone.latent_shape, self._timestep_range, grid, self._views)
+        viewed, asking = ViewedImage(backbone, image.image, draws), self._new_asking(image.digest)
         model_input = center_crop(image.image, size) if self._with_images else None
         empty = self._empty_prompt
         run = ImageRun(
-            index, image.id, latent, draws, asking, self._new_elimination, self._prompts, started, model_input, empty,
+            index, image.id, viewed, asking, self._new_elimination, self._prompts, started, model_input, empty,
             image.damage, image.sha256, with_shortlist=bool(self._shortlist.name),
         )  # fmt: skip
         run.spent = run.seconds()

@@ -34,6 +34,7 @@ from bigain_cli.compress.plan import Plans, concatenate
 from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.noise_draws import Block
 from bigain_cli.registry import DEFAULT_ERROR
+from bigain_cli.views import View
 
 
 @dataclass(frozen=True)
@@ -116,9 +117,10 @@ class SharedComputation:
 class ScoringJob:
     """One image's part of a round: its latent, the next draws, and the numbers of the prompts to evaluate."""
 
-    latent: Tensor  # [c h w]
+    latent: Tensor  # [c h w], or [n c h w] where each draw has its view of the image
     block: Block
     prompts: Sequence[int]
+    views: Sequence[View] = ()  # of each draw, if they differ
 
     @property
     def evaluations(self) -> int:
@@ -195,7 +197,9 @@ class DenoisingErrors:
         sums = None
         if self.pixel_errors is not None:
             shapes = [(len(job.block), len(job.prompts)) for job in jobs]
-            sums = HeatmapAccumulator(self.pixel_errors, shapes, device)
+            pixels = self.backbone.scale // self.backbone.patch  # along a side of a map's square
+            views = [[view.coarser(pixels) for view in job.views] for job in jobs]
+            sums = HeatmapAccumulator(self.pixel_errors, shapes, device, views)
         batches = self._batches(len(pairs), self.batch)
         errors = [self._batch_errors(latents, shared, pairs[rows], prompts[rows], sums) for rows in batches]
         if sums is not None:

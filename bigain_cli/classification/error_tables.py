@@ -20,6 +20,7 @@ from bigain_cli.backbones.base import Backbone, Conditions, spec_for
 from bigain_cli.backbones.devices import leave_float16
 from bigain_cli.backbones.loading import as_backbone
 from bigain_cli.classification.denoising import DenoisingErrors, ScoringJob, SharedComputation, checked_batch_size
+from bigain_cli.classification.viewed_image import ViewedImage
 from bigain_cli.compress import Compression, Spec
 from bigain_cli.compress.patching import compressed_or_not
 from bigain_cli.errors import InputError
@@ -78,6 +79,7 @@ class ErrorRecorder:
             "seed": self.options.seed,
             "draws": self.options.draws,
             "dtype": str(self.backbone.dtype).removeprefix("torch."),
+            **({"views": str(self.backbone.views)} if self.backbone.views else {}),
             **more,
         }
         hidden = {"weights": self.backbone.identity, "prompts": prompts, "model": ""}  # the weights identify the model
@@ -153,14 +155,17 @@ class _Network:
     ) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
         """Return errors and times of each image, block after block of draws."""
         backbone, options = self._backbone, self._options
-        latents = [backbone.encode(image.image) for image, _ in group]
-        own = Draws(options.seed, ONE_FOR_ALL, backbone.latent_shape, backbone.timestep_range)
+        own = Draws(options.seed, ONE_FOR_ALL, backbone.latent_shape, backbone.timestep_range, views=backbone.views)
         draws = [own if options.same_draws else replace(own, digest=image.digest) for image, _ in group]
+        viewed = [ViewedImage(backbone, image.image, each) for (image, _), each in zip(group, draws, strict=True)]
         blocks: list[list[NDArray[np.float32]]] = []
         for start in range(0, options.draws, BLOCK):
             count = min(BLOCK, options.draws - start)
-            parts = zip(latents, draws, group, strict=True)
-            jobs = [ScoringJob(latent, each.block(start, count), wanted) for latent, each, (_, wanted) in parts]
+            parts = zip(viewed, group, strict=True)
+            jobs = [
+                ScoringJob(each.latents(start, count), each.draws.block(start, count), wanted)
+                for each, (_, wanted) in parts
+            ]
             blocks.append(self._errors(jobs))
         tables = [np.concatenate(parts).astype(np.float64) for parts in zip(*blocks, strict=True)]
         return [(table, each.times(0, options.draws)) for table, each in zip(tables, draws, strict=True)]

@@ -18,6 +18,7 @@ from bigain_cli.classification.elimination import Elimination
 from bigain_cli.classification.ranking import EvidenceMap
 from bigain_cli.classification.stopping import mappable_score
 from bigain_cli.registry import attribute
+from bigain_cli.views import View
 
 Weigh = Callable[[Tensor], Tensor]  # from the errors of each draw's first prompt to the weights of the draws
 Map = NDArray[np.float64]  # [h w]
@@ -61,8 +62,17 @@ def pixel_errors_of(score: str, patch: int) -> PixelErrors:
 class HeatmapAccumulator:
     """The sums of each job's pixel errors over a round; every draw is weighted by the error of its first prompt."""
 
-    def __init__(self, pixel_errors: PixelErrors, shapes: Sequence[tuple[int, int]], device: torch.device) -> None:
+    def __init__(
+        self,
+        pixel_errors: PixelErrors,
+        shapes: Sequence[tuple[int, int]],
+        device: torch.device,
+        views: Sequence[Sequence[View]] = (),
+    ) -> None:
         self._pixel_errors, self._shapes = pixel_errors, shapes  # (draws, prompts) of each job
+        self._views: list[View] = []  # of each evaluation, if there are any
+        for (_, prompts), taken in zip(shapes, views, strict=False):
+            self._views += [view for view in taken for _ in range(prompts)]
         self._targets: list[int] = []  # the sum that each evaluation is added to
         firsts: list[int] = []  # the first evaluation of each one's draw
         count = 0
@@ -84,6 +94,8 @@ class HeatmapAccumulator:
         maps = maps * self._pixel_errors.weigh(self._errors[self._firsts[rows]])[:, None, None]
         if not len(self._sums):
             self._sums = maps.new_zeros(self._count, *maps.shape[1:])
+        if self._views:
+            maps = torch.stack([_on_the_image(*each) for each in zip(maps, self._views[rows], strict=True)])
         for target, pixels in zip(self._targets[rows], maps, strict=True):  # one by one: the same order every time
             self._sums[target] += pixels
         self._done = rows.stop
@@ -91,6 +103,18 @@ class HeatmapAccumulator:
     def split(self) -> list[Tensor]:
         """Return each job's sums."""  # [prompts h w] each
         return list(self._sums.split([prompts for _, prompts in self._shapes]))
+
+
+def _on_the_image(pixels: Tensor, view: View) -> Tensor:
+    """Add each pixel of a view to the pixel of the image that it shows; the sum stays the same."""  # [h w]
+    if view == View():
+        return pixels
+    # as products, whose order of additions is the same every time
+    rows, columns = (
+        F.one_hot(torch.from_numpy(places.copy()), size).to(pixels)
+        for places, size in zip(view.sources(*pixels.shape), pixels.shape, strict=True)
+    )
+    return rows.T @ pixels @ columns
 
 
 class HeatmapSums:

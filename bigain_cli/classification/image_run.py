@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image
-from torch import Tensor
 
 from bigain_cli.classification.asking import Asking
 from bigain_cli.classification.denoising import ScoringJob
 from bigain_cli.classification.elimination import Elimination
 from bigain_cli.classification.heatmaps import HeatmapSums
 from bigain_cli.classification.ranking import Failure, ImageEvidence, Ranking
+from bigain_cli.classification.viewed_image import ViewedImage
 from bigain_cli.noise_draws import Draws
 
 
@@ -52,8 +52,7 @@ class ImageRun:
 
     index: int
     id: str
-    latent: Tensor  # [c h w]
-    draws: Draws
+    viewed: ViewedImage
     asking: Asking
     eliminate: Callable[[Sequence[int]], Elimination]  # of labels of these numbers
     prompts: Sequence[range]
@@ -77,14 +76,20 @@ class ImageRun:
     def next_job(self) -> ScoringJob:
         """Return the next block's draws and prompts."""
         if self.asking.labels:
-            block = self.draws.block(0, self.asking.draws)
+            start, count = 0, self.asking.draws
         else:
-            block = self.draws.block(self.elimination.draws, self.elimination.next_draws())
+            start, count = self.elimination.draws, self.elimination.next_draws()
         prompts = [prompt for label in self._labels() for prompt in self.prompts[label]]
         if self.empty_prompt is not None:
             first = self.empty_prompt.prompt
             prompts = [first, *(prompt for prompt in prompts if prompt != first)]
-        return ScoringJob(self.latent, block, prompts)
+        latents, views = self.viewed.latents(start, count), self.draws.views_of(start, count)
+        return ScoringJob(latents, self.draws.block(start, count), prompts, views if self.draws.views else ())
+
+    @property
+    def draws(self) -> Draws:
+        """The draws of the image."""
+        return self.viewed.draws
 
     def _labels(self) -> list[int]:
         """Return the numbers of the labels of the next block."""

@@ -13,6 +13,7 @@ from typing import Any
 from bigain_cli.backbones.base import Backbone
 from bigain_cli.classification.label_prompts import LabelPrompts
 from bigain_cli.classification.stopping import StoppingRules
+from bigain_cli.classification.viewed_image import chosen_views
 from bigain_cli.compress import Spec
 from bigain_cli.registry import DEFAULT_ERROR
 from bigain_cli.version import __version__
@@ -22,7 +23,8 @@ def temperature_of(rules: StoppingRules, backbone: Backbone) -> float | None:
     """Return the profile's temperature; without one the backbone's, if score and errors are those it was fitted for."""
     if rules.profile is not None:
         return rules.profile.temperature
-    fitted = rules.score == backbone.score and rules.error_in == DEFAULT_ERROR and rules.times is None
+    own = rules.times is None and rules.views is None
+    fitted = own and rules.score == backbone.score and rules.error_in == DEFAULT_ERROR
     return backbone.temperature if fitted else None
 
 
@@ -46,6 +48,7 @@ def settings_record(
         "compress": str(spec),
         "seed": seed,
         **rules.to_dict(),
+        **({"views": str(views)} if (views := chosen_views(backbone, rules.views)) else {}),
         "dtype": str(backbone.dtype).removeprefix("torch."),
         "labels": len(competing),
     }

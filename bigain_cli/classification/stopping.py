@@ -1,6 +1,6 @@
 """When to stop with one image: the schedule, the confidence, and the limits of draws, evaluations and seconds.
 
-Also what is measured until then: the score, the times that draws are taken from, and what errors are of.
+Also what is measured until then: the score, the times and views that draws are taken from, and what errors are of.
 
 Plain numbers, checked on construction. Must not know numpy or torch.
 """
@@ -17,6 +17,7 @@ from bigain_cli.classification.profiles import Profile
 from bigain_cli.errors import UsageError, check_known
 from bigain_cli.limits import check_counts
 from bigain_cli.registry import BLOCK, DEFAULT_ERROR, DEFAULT_SCORE, ERRORS, SCHEDULES, SCORES, Score
+from bigain_cli.views import read_views
 
 RARE = 0.03  # what so few of the draws hold is seen before an answer is settled, unless the model was measured
 
@@ -35,6 +36,7 @@ class StoppingRules:
     times: tuple[float, float] | None = None  # the share of the model's time that draws are taken from
     error_in: str = DEFAULT_ERROR  # what the errors are of
     profile: Profile | None = None  # how losses are judged, if that was tuned
+    views: str | None = None  # of the image, of which each draw takes one; by default the model's
 
     def __post_init__(self) -> None:
         check_counts(draws=self.draws, budget=self.budget)
@@ -45,6 +47,8 @@ class StoppingRules:
             why = "not a probability from 0.5 up to, but not including, 1"
             raise UsageError(f"--confidence {self.confidence:g}", why, "0.95 is usual.")
         check_known("--error-in", self.error_in, ERRORS, "unknown")
+        if self.views is not None:
+            read_views(self.views)
         self._check_times()
         self._check_profile()
         fixed = SCHEDULES[self.schedule].draws if SCHEDULES[self.schedule].staged else None
@@ -72,7 +76,7 @@ class StoppingRules:
         """Refuse other errors than those that a profile was tuned for."""
         if self.profile is None:
             return
-        others = {"score": (None, self.profile.score), "times": (None,), "error_in": (DEFAULT_ERROR,)}
+        others = {"score": (None, self.profile.score), "times": (None,), "error_in": (DEFAULT_ERROR,), "views": (None,)}
         for name, possible in others.items():
             if getattr(self, name) not in possible:
                 option = f"--{name.replace('_', '-')}"

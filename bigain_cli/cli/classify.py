@@ -63,6 +63,7 @@ def classify(
     schedule: options.Schedule = "race",
     score: options.Score = None,
     times: options.Times = None,
+    views: options.ViewsText = None,
     shortlist: options.Shortlist = None,
     tree: options.Tree = None,
     error_in: options.ErrorIn = DEFAULT_ERROR,
@@ -117,7 +118,7 @@ def classify(
     shared = sharding.read_sharding(shard, workers, engine, shard_size, verbose)
     formats = {"json": as_json, "jsonl": as_jsonl, "csv": as_csv, "tsv": as_tsv}
     rules = StoppingRules(
-        schedule, confidence, draws, budget, deadline, score, times=read_times(times), error_in=error_in
+        schedule, confidence, draws, budget, deadline, score, times=read_times(times), error_in=error_in, views=views
     )
     request = ClassifyRequest(
         inputs=tuple(inputs or ()), files_from=files_from, null=null, recursive=recursive,

@@ -73,6 +73,7 @@ def evaluate(
     schedule: options.Schedule = "race",
     score: options.Score = None,
     times: options.Times = None,
+    views: options.ViewsText = None,
     shortlist: options.Shortlist = None,
     tree: options.Tree = None,
     error_in: options.ErrorIn = DEFAULT_ERROR,
@@ -129,7 +130,9 @@ def evaluate(
     options.check_output(output, "summary.md")
     generating = {"feature": feature, "sampler": sampler, "steps": steps, "guidance": guidance, "keep": keep}
     formats = {options.JSON: as_json, options.MARKDOWN: as_markdown}
-    rules = StoppingRules(schedule, confidence, draws, budget, None, score, times=read_times(times), error_in=error_in)
+    rules = StoppingRules(
+        schedule, confidence, draws, budget, None, score, times=read_times(times), error_in=error_in, views=views
+    )
     request = EvaluateRequest(
         dataset=dataset, specs=tuple(compress or ()), against=against, labels=labels, templates=tuple(template or ()),
         model=model, device=device, dtype=dtype, limit=limit, per_class=per_class,

@@ -102,6 +102,15 @@ Times = Annotated[
         show_default="set by model",
     ),
 ]
+ViewsText = Annotated[
+    str | None,
+    more_option(
+        "--views",
+        metavar="VIEWS",
+        help="What draws see: none, mirror, move:PIXELS, mirror+move:1.",
+        show_default="set by model",
+    ),
+]
 ErrorIn = Annotated[
     str,
     more_option("--error-in", metavar="NAME", help=f"What errors are of: {', '.join(ERRORS)}."),

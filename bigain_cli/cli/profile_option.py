@@ -33,8 +33,9 @@ def tuned(request: Request, given: str | None, messages: Messages) -> Request:
     if path is None:
         return request
     rules = request.rules
-    if given is None and (rules.score is not None or rules.times is not None or rules.error_in != DEFAULT_ERROR):
-        messages.note(f"{path}: not used, because of --score, --times or --error-in")
+    others = (rules.score, rules.times, rules.views)
+    if given is None and (others != (None, None, None) or rules.error_in != DEFAULT_ERROR):
+        messages.note(f"{path}: not used, because of --score, --times, --views or --error-in")
         return request
     profile = Profile.read(path)
     if given is None:
