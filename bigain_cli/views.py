@@ -33,6 +33,13 @@ class View:
         columns = _inside(self.right, width)
         return _inside(self.down, height), columns[::-1] if self.mirrored else columns
 
+    def nearest(self, height: int, width: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the same, but for what is beyond the image's edge the row or column at the edge."""
+        import numpy as np
+
+        columns = (np.arange(width) + self.right).clip(0, width - 1)
+        return (np.arange(height) + self.down).clip(0, height - 1), columns[::-1] if self.mirrored else columns
+
     def of(self, image: Image) -> Image:
         """Return what the view shows."""
         import numpy as np
@@ -93,6 +100,8 @@ PLAIN = Views()
 
 def read_views(text: str) -> Views:
     """Read `none`, `mirror`, `move:PIXELS`, or both with a plus sign between them."""
+    if not isinstance(text, str):
+        raise UsageError(f"views {text!r}", "not a text", HINT)
     parts = text.split("+")
     names = [part.partition(":")[0] for part in parts]
     if text == NONE:
@@ -105,4 +114,4 @@ def read_views(text: str) -> Views:
 
 
 def _is_count(text: str) -> bool:
-    return text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= 9999
+    return text.isascii() and text.isdigit() and len(text) <= 4 and int(text) >= 1

@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,11 +41,12 @@ def test_what_is_written_is_read(views: Views) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "mirrored", "move", "move:", "move:0", "move:-1", "move:1.5", "mirror+mirror", "move:1+move:2",
+    "text", ["", 3, ("mirror",), "move:" + "9" * 5000,
+             "mirrored", "move", "move:", "move:0", "move:-1", "move:1.5", "mirror+mirror", "move:1+move:2",
              "none+mirror", "mirror:1", "mirror+", "move:١"]
 )  # fmt: skip
-def test_other_texts_are_refused(text: str) -> None:
-    with pytest.raises(bigain.UsageError, match="--views"):
+def test_other_texts_are_refused(text: Any) -> None:
+    with pytest.raises(bigain.UsageError, match="views"):
         bigain.StoppingRules(views=text)
 
 
@@ -62,8 +64,18 @@ def test_what_a_view_shows_goes_back_to_the_pixel_it_shows(view: View, seed: int
     expected = torch.zeros(6, 9)
     for i, row in enumerate(view.sources(6, 9)[0]):
         for j, column in enumerate(view.sources(6, 9)[1]):
-            expected[row, column] += pixels[i, j]
+            down = i + view.down
+            right = (8 - j if view.mirrored else j) + view.right
+            inside = 0 <= down < 6 and 0 <= right < 9
+            assert not inside or (row, column) == (down, right)
+            expected[min(max(down, 0), 5), min(max(right, 0), 8)] += pixels[i, j]
     torch.testing.assert_close(_on_the_image(pixels, view), expected)
+
+
+def test_every_place_of_a_map_counts_alike() -> None:
+    every = [View(mirrored, down, right) for mirrored in (False, True) for down in (-1, 0, 1) for right in (-1, 0, 1)]
+    seen = sum(_on_the_image(torch.ones(5, 6), view) for view in every)
+    torch.testing.assert_close(seen, torch.full((5, 6), 18.0))
 
 
 @settings(max_examples=30)
@@ -143,11 +155,20 @@ def test_the_model_says_which_views_and_an_option_overrides_it(models, tmp_path:
         for more in ((), ("--views", "none"), ("--views", "move:1"))
     )
     assert own["settings"]["views"] == "mirror" and own["settings"]["temperature"] == 0.1
+    named = json.loads(warm(*asked, "--views", "mirror", cwd=tmp_path).out)[0]
+    assert named == own, "the model's own views, named"
     assert "views" not in none["settings"] and moved["settings"]["views"] == "move:1"
     assert "temperature" not in none["settings"], "it was fitted with the model's own views"
     assert len({each["settings"]["fingerprint"] for each in (own, none, moved)}) == 3
     refused = warm(*asked, "--views", "move:4", cwd=tmp_path)
     assert refused.code == 2 and "at most 3 leave half of them" in refused.err
+
+
+def test_a_cards_move_must_fit_its_images(models, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(models["late-labels"], tmp_path / "model"))
+    (folder / "bigain.json").write_text(replace(ModelCard(), views="move:4").to_json())
+    with pytest.raises(bigain.UsageError, match="at most 3 leave half of them"):
+        next(bigain.classify(str(folder), photo(), LABELS))
 
 
 @pytest.mark.parametrize("views", ["sideways", 3, None])

@@ -286,10 +286,12 @@ def main() -> None:
     path = Path(asked.table) if asked.table else None
     if path is not None and path.exists():
         table = dict(np.load(path))
+        if (known := str(table.get("views", "none"))) != asked.views:
+            raise SystemExit(f"{path}: measured with views {known}, not {asked.views}")
     else:
         table = measure(load(asked.model), images, asked.images, asked.draws, asked.compress, asked.upto, asked.views)
         if path is not None:
-            np.savez(path, **table)
+            np.savez(path, **table, views=asked.views)
     for draws in (8, 16, 32, 64):
         if draws <= table["l2"].shape[1]:
             scores_and_ranges(table, draws, asked.upto)

@@ -31,6 +31,7 @@ from bigain_cli.classification.confidence import GapRules, Spread, paired_gaps
 from bigain_cli.classification.estimators import fitted_temperature, gap_softmax
 from bigain_cli.classification.label_prompts import as_label_set, label_prompts
 from bigain_cli.classification.stopping import StoppingRules
+from bigain_cli.classification.viewed_image import ViewedImage
 from bigain_cli.evaluation.accuracy import paired_interval
 from bigain_cli.evaluation.calibration import calibration_error, chance_error
 from bigain_cli.images import digest
@@ -91,7 +92,7 @@ def record(asked: argparse.Namespace) -> None:
     saved = time.monotonic()
     for number, index in enumerate(chosen):
         image = images.image(int(index))
-        draws = Draws(0, digest(image), backbone.latent_shape, backbone.timestep_range)
+        draws = Draws(0, digest(image), backbone.latent_shape, backbone.timestep_range, views=backbone.views)
         times[number] = draws.times(0, errors.shape[1])
         fill(errors[number], backbone, image, draws, conditions, list(zip(stages, far, strict=True)))
         if time.monotonic() - saved > SAVE_EVERY or number == len(chosen) - 1:
@@ -102,25 +103,26 @@ def record(asked: argparse.Namespace) -> None:
 
 def fill(errors: Any, backbone: Any, image: Any, draws: Draws, conditions: Any, stages: Sequence[Any]) -> None:
     """Measure one image: at each stage only the labels that were not far behind after the one before."""
-    latent, labels, done = None, list(range(errors.shape[1])), 0
+    viewed, labels, done = None, list(range(errors.shape[1])), 0
     for end, far in stages:
         if len(labels) < 2:
             return
         if np.isnan(errors[int(end) - 1, labels]).any():
-            latent = backbone.encode(image) if latent is None else latent
-            block = draws.block(done, int(end) - done)
-            errors[done : int(end), labels] = mean_squares(backbone, latent, block, conditions, labels)
+            viewed = ViewedImage(backbone, image, draws) if viewed is None else viewed
+            latents, block = viewed.latents(done, int(end) - done), draws.block(done, int(end) - done)
+            errors[done : int(end), labels] = mean_squares(backbone, latents, block, conditions, labels)
         done = int(end)
         gaps = plain_z(np.sqrt(errors[:done, labels].astype(float)))
         labels = [label for label, z in zip(labels, gaps, strict=True) if z < far]
 
 
-def mean_squares(backbone: Any, latent: Any, block: Any, conditions: Any, labels: list[int]) -> np.ndarray:
+def mean_squares(backbone: Any, latents: Any, block: Any, conditions: Any, labels: list[int]) -> np.ndarray:
     """Return the errors of one image's draws."""  # [draws labels]
     found, at_once = [], max(1, AT_ONCE // len(labels))
     for start in range(0, len(block), at_once):
         t, noise = block.t[start : start + at_once], block.noise[start : start + at_once]
-        noisy = backbone.mix(latent.expand_as(noise), noise, t)
+        own = latents[start : start + at_once] if latents.ndim == 4 else latents.expand_as(noise)
+        noisy = backbone.mix(own, noise, t)
         pairs = torch.arange(len(t)).repeat_interleave(len(labels))
         told = conditions.take(torch.tensor(labels).repeat(len(t)))
         prefix = backbone.compute_prefix(noisy, t)

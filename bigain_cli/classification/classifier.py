@@ -187,6 +187,10 @@ class Classification:
             )
         if templates and profile.templates and tuple(templates) != profile.templates:
             raise UsageError("--template with a profile", "it has templates of its own", "Leave out one of them.")
+        if chosen_views(self.backbone, self.rules.views) != self.backbone.views:
+            raise UsageError(
+                f"--views {self.rules.views} with a profile", "it was tuned for other views", "Leave it out."
+            )
         profile.check_model(self.backbone.identity, self.backbone.name)
         profile.check_labels([label.name for label in self.labels.labels], reject)
         return templates or profile.templates

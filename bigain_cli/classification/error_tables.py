@@ -20,7 +20,7 @@ from bigain_cli.backbones.base import Backbone, Conditions, spec_for
 from bigain_cli.backbones.devices import leave_float16
 from bigain_cli.backbones.loading import as_backbone
 from bigain_cli.classification.denoising import DenoisingErrors, ScoringJob, SharedComputation, checked_batch_size
-from bigain_cli.classification.viewed_image import ViewedImage
+from bigain_cli.classification.viewed_image import ViewedImage, chosen_views
 from bigain_cli.compress import Compression, Spec
 from bigain_cli.compress.patching import compressed_or_not
 from bigain_cli.errors import InputError
@@ -58,6 +58,7 @@ class RecordingOptions:
     batch: int | None = None
     absolute: bool = False
     same_draws: bool = False
+    views: str | None = None  # by default the model's own
 
 
 class ErrorRecorder:
@@ -67,6 +68,7 @@ class ErrorRecorder:
         self.backbone, self.options = as_backbone(backbone), options
         compress = self.backbone.compress if options.compress is None else options.compress
         self._spec = spec_for(self.backbone, compress)
+        self._views = chosen_views(self.backbone, options.views)
         with compressed_or_not(self.backbone, self._spec):  # what does not fit is refused now
             pass
 
@@ -79,7 +81,7 @@ class ErrorRecorder:
             "seed": self.options.seed,
             "draws": self.options.draws,
             "dtype": str(self.backbone.dtype).removeprefix("torch."),
-            **({"views": str(self.backbone.views)} if self.backbone.views else {}),
+            **({"views": str(self._views)} if self._views else {}),
             **more,
         }
         hidden = {"weights": self.backbone.identity, "prompts": prompts, "model": ""}  # the weights identify the model
@@ -155,7 +157,13 @@ class _Network:
     ) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
         """Return errors and times of each image, block after block of draws."""
         backbone, options = self._backbone, self._options
-        own = Draws(options.seed, ONE_FOR_ALL, backbone.latent_shape, backbone.timestep_range, views=backbone.views)
+        own = Draws(
+            options.seed,
+            ONE_FOR_ALL,
+            backbone.latent_shape,
+            backbone.timestep_range,
+            views=chosen_views(backbone, options.views),
+        )
         draws = [own if options.same_draws else replace(own, digest=image.digest) for image, _ in group]
         viewed = [ViewedImage(backbone, image.image, each) for (image, _), each in zip(group, draws, strict=True)]
         blocks: list[list[NDArray[np.float32]]] = []

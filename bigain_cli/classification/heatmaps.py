@@ -106,13 +106,16 @@ class HeatmapAccumulator:
 
 
 def _on_the_image(pixels: Tensor, view: View) -> Tensor:
-    """Add each pixel of a view to the pixel of the image that it shows; the sum stays the same."""  # [h w]
+    """Add each pixel of a view to the pixel of the image that it shows; the sum stays the same.
+
+    What is beyond the edge goes to the edge, which moved views show less often than the rest.
+    """  # [h w]
     if view == View():
         return pixels
     # as products, whose order of additions is the same every time
     rows, columns = (
         F.one_hot(torch.from_numpy(places.copy()), size).to(pixels)
-        for places, size in zip(view.sources(*pixels.shape), pixels.shape, strict=True)
+        for places, size in zip(view.nearest(*pixels.shape), pixels.shape, strict=True)
     )
     return rows.T @ pixels @ columns
 

@@ -23,7 +23,7 @@ def temperature_of(rules: StoppingRules, backbone: Backbone) -> float | None:
     """Return the profile's temperature; without one the backbone's, if score and errors are those it was fitted for."""
     if rules.profile is not None:
         return rules.profile.temperature
-    own = rules.times is None and rules.views is None
+    own = rules.times is None and chosen_views(backbone, rules.views) == backbone.views
     fitted = own and rules.score == backbone.score and rules.error_in == DEFAULT_ERROR
     return backbone.temperature if fitted else None
 

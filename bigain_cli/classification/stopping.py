@@ -76,7 +76,7 @@ class StoppingRules:
         """Refuse other errors than those that a profile was tuned for."""
         if self.profile is None:
             return
-        others = {"score": (None, self.profile.score), "times": (None,), "error_in": (DEFAULT_ERROR,), "views": (None,)}
+        others = {"score": (None, self.profile.score), "times": (None,), "error_in": (DEFAULT_ERROR,)}
         for name, possible in others.items():
             if getattr(self, name) not in possible:
                 option = f"--{name.replace('_', '-')}"

@@ -1,4 +1,4 @@
-"""An image in model space as each draw sees it: as it is, or in one of several views, each encoded once."""
+"""An image in model space as each draw sees it: as it is, or in one of several views, most of them encoded once."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from bigain_cli.backbones.base import Backbone
 from bigain_cli.images import crop_and_resize
 from bigain_cli.noise_draws import Draws
 from bigain_cli.views import View, Views, read_views
+
+MOST_KEPT = 32  # latents of an image; of many views few come again
 
 
 class ViewedImage:
@@ -31,9 +33,12 @@ class ViewedImage:
         return torch.stack([self._latent(view) for view in self.draws.views_of(start, count)])
 
     def _latent(self, view: View) -> Tensor:
-        if view not in self._latents:
-            self._latents[view] = self._encode(view.of(self._image))
-        return self._latents[view]
+        if view in self._latents:
+            return self._latents[view]
+        found = self._encode(view.of(self._image))
+        if len(self._latents) < MOST_KEPT:
+            self._latents[view] = found
+        return found
 
 
 def pixels_of(backbone: Backbone) -> tuple[int, int]:
@@ -44,8 +49,6 @@ def pixels_of(backbone: Backbone) -> tuple[int, int]:
 
 def chosen_views(backbone: Backbone, given: str | None) -> Views:
     """Return the given views, or the model's own."""
-    if given is None:
-        return backbone.views
-    views = read_views(given)
+    views = backbone.views if given is None else read_views(given)
     views.check(pixels_of(backbone), backbone.name)
     return views

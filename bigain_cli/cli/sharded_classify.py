@@ -22,6 +22,7 @@ from bigain_cli.errors import BigainError, InputError, UsageError
 from bigain_cli.images import Source
 from bigain_cli.shards.opening import make_run_folder
 from bigain_cli.shards.run_record import begin, refuse_other_options
+from bigain_cli.views import read_views
 
 
 def run_sharded(request: ClassifyRequest, sharding: Sharding, messages: Messages) -> int:
@@ -94,4 +95,8 @@ def _known_options(request: ClassifyRequest, model: str) -> dict[str, Any]:
     known = {"model": model, "seed": request.seed, "schedule": rules.schedule, "confidence": rules.confidence}
     known |= {"budget": rules.budget, "deadline": rules.deadline, "min_probability": request.min_probability}
     known |= {"max_draws": rules.draws} if rules.draws is not None else {}
+    known |= {"score": rules.score} if rules.score is not None else {}
+    known |= {"times": list(rules.times)} if rules.times is not None else {}
+    if rules.views is not None:
+        known["views"] = str(views) if (views := read_views(rules.views)) else None
     return {**known, "top": request.top_labels, "timing": request.timing}

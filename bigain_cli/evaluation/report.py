@@ -61,9 +61,11 @@ def _about(summary: Summary) -> str:
     failed = len(summary.failed)
     if not summary.accuracies and not failed:
         return f"{about['dataset']}: nothing classified; {_model(about)}, {about['dtype']} on {about['device']}"
+    names = {"times": "times", "views": "views", "error_in": "errors in"}
+    chosen = "".join(f", {name} {about[key]}" for key, name in names.items() if key in about)
     words = [
         f"{about['dataset']}: {summary.count} images, {about['labels']} labels",
-        f"{_model(about)}, {about['schedule']}, at most {about['max_draws']} draws, score {about['score']}",
+        f"{_model(about)}, {about['schedule']}, at most {about['max_draws']} draws, score {about['score']}{chosen}",
         f"seed {about['seed']}, {about['dtype']} on {about['device']}, {counted(about['threads'], 'thread')}",
     ]
     return "; ".join([*words, excluded(failed)] if failed else words)

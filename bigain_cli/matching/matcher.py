@@ -55,8 +55,9 @@ class _Evidences:
         kind = SCORES[self.score]
         self._losses = attribute(kind.losses)
         recording = RecordingOptions(
-            options.draws, options.seed, options.compress, options.batch, kind.absolute, same_draws=True
-        )
+            options.draws, options.seed, options.compress, options.batch, kind.absolute, same_draws=True,
+            views="none",  # a caption may tell left from right
+        )  # fmt: skip
         self.recorder = ErrorRecorder(self.backbone, recording)
 
     def settings(self, captions: Any) -> dict[str, Any]:
