@@ -15,7 +15,7 @@ from bigain_cli.compress.plan import Grid
 from bigain_cli.compress.site import BlockPlace, Tokens
 
 PARTS = {"transformer_blocks", "pos_embed"}
-CLASS_TABLE = "emb.class_embedder.embedding_table.weight"  # of a block's first norm
+CLASS_TABLE = "norm1.emb.class_embedder.embedding_table.weight"  # of a block
 
 
 class PatchTransformer(PatchedLatents):
@@ -69,6 +69,5 @@ def blocks_before_label(root: Any) -> int:
 
 
 def _reads_no_label(block: nn.Module) -> bool:
-    name, norm = CLASS_TABLE, block._modules.get("norm1")
-    table = dict(norm.named_parameters()).get(name) if norm is not None else None
+    table = dict(block.named_parameters()).get(CLASS_TABLE)
     return table is not None and not table.is_meta and bool((table == table[0]).all())
