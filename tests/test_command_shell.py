@@ -432,3 +432,15 @@ def test_ctrl_c_before_signals_are_caught_ends_with_130(monkeypatch: pytest.Monk
 
     monkeypatch.setattr("bigain_cli.cli.exit_codes.catch_signals", interrupt)
     assert run_command() == 130
+
+
+def test_a_terminal_that_refuses_what_is_written_before_it_hangs_up_ends_with_129() -> None:
+    script = (
+        "import errno, os, signal, threading\nfrom bigain_cli.cli import exit_codes\n"
+        "def closed():\n"
+        "    threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGHUP)).start()\n"
+        "    raise OSError(errno.EIO, 'Input/output error')\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL); exit_codes._run = closed; exit_codes.main()\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (129, "")

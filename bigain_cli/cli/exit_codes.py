@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import gc
 import os
 import sys
 import threading
+import time
 import traceback
 from pathlib import Path
 from typing import NoReturn
@@ -23,6 +25,7 @@ from bigain_cli.errors import BigainError
 from bigain_cli.outputs.text import safe, shortened
 
 BUG, INTERRUPTED = 70, 130
+SIGNAL_SECONDS = 0.2
 LONGEST_REASON = 300  # letters of a message that repeats what it was given
 GC_THRESHOLDS = (20_000, 50, 100)  # the usual ones cost a second while modules are imported
 
@@ -108,6 +111,8 @@ def _run_and_catch() -> int:
     except KeyboardInterrupt:
         return _report("bigain: interrupted", INTERRUPTED)
     except OSError as problem:
+        if problem.errno == errno.EIO:  # a terminal that is closed refuses what is written a moment before its signal
+            time.sleep(SIGNAL_SECONDS)
         name = f"{problem.filename}: " if problem.filename else ""
         return _report(f"bigain: {safe(f'{name}{problem.strerror or problem}')}", 1)
     except MemoryError:
