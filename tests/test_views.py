@@ -21,7 +21,7 @@ from bigain_cli.backbones.model_card import ModelCard
 from bigain_cli.classification.heatmaps import _on_the_image
 from bigain_cli.classification.viewed_image import ViewedImage
 from bigain_cli.images import digest
-from bigain_cli.labels.templates import fill
+from bigain_cli.labels import templates
 from bigain_cli.noise_draws import Draws
 from bigain_cli.views import View, Views, read_views
 
@@ -109,7 +109,7 @@ def test_errors_are_those_of_each_draws_view(models) -> None:
     ranking = next(bigain.classify(backbone, image, LABELS, rules=rules))
     assert ranking.settings["views"] == "mirror+move:1"
     draws = Draws(0, digest(image), backbone.latent_shape, views=Views(True, 1))
-    texts = [fill(backbone.template, label) for label in LABELS]
+    texts = [templates.fill(backbone.template, label) for label in LABELS]
     block, conditions, means = draws.block(0, 8), backbone.condition(texts), np.zeros(3)
     with torch.inference_mode():
         for number, view in enumerate(draws.views_of(0, 8)):

@@ -61,7 +61,7 @@ def measure(
         for number in range(count):
             image = images.image(number)
             own = Draws(0, digest(image), backbone.latent_shape, (0, last), views=read_views(views))
-            latents = ViewedImage(backbone, image, own).latents(0, draws)
+            latents = ViewedImage(backbone, image, own).latents(0, draws).expand(draws, -1, -1, -1)
             rows.append(_errors(backbone, latents, own.block(0, draws), conditions))
             if number % 20 == 19:
                 print(f"{number + 1}/{count}", flush=True)
@@ -74,8 +74,7 @@ def _errors(backbone: Any, latents: Any, block: Any, conditions: Any, at_once: i
     l2, l1 = [], []
     for start in range(0, len(block), at_once):
         t, noise = block.t[start : start + at_once], block.noise[start : start + at_once]
-        own = latents[start : start + at_once] if latents.ndim == 4 else latents.expand_as(noise)
-        noisy = backbone.mix(own, noise, t)
+        noisy = backbone.mix(latents[start : start + at_once], noise, t)
         pairs = torch.arange(len(t)).repeat_interleave(labels)
         told = conditions.take(torch.arange(labels).repeat(len(t)))
         shared = backbone.compute_prefix(noisy, t)

@@ -109,7 +109,8 @@ def fill(errors: Any, backbone: Any, image: Any, draws: Draws, conditions: Any, 
             return
         if np.isnan(errors[int(end) - 1, labels]).any():
             viewed = ViewedImage(backbone, image, draws) if viewed is None else viewed
-            latents, block = viewed.latents(done, int(end) - done), draws.block(done, int(end) - done)
+            count = int(end) - done
+            latents, block = viewed.latents(done, count).expand(count, -1, -1, -1), draws.block(done, count)
             errors[done : int(end), labels] = mean_squares(backbone, latents, block, conditions, labels)
         done = int(end)
         gaps = plain_z(np.sqrt(errors[:done, labels].astype(float)))
@@ -121,8 +122,7 @@ def mean_squares(backbone: Any, latents: Any, block: Any, conditions: Any, label
     found, at_once = [], max(1, AT_ONCE // len(labels))
     for start in range(0, len(block), at_once):
         t, noise = block.t[start : start + at_once], block.noise[start : start + at_once]
-        own = latents[start : start + at_once] if latents.ndim == 4 else latents.expand_as(noise)
-        noisy = backbone.mix(own, noise, t)
+        noisy = backbone.mix(latents[start : start + at_once], noise, t)
         pairs = torch.arange(len(t)).repeat_interleave(len(labels))
         told = conditions.take(torch.tensor(labels).repeat(len(t)))
         prefix = backbone.compute_prefix(noisy, t)

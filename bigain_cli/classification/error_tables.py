@@ -29,6 +29,7 @@ from bigain_cli.images.prefetch import FailedImage
 from bigain_cli.noise_draws import Draws
 from bigain_cli.registry import BLOCK
 from bigain_cli.version import __version__
+from bigain_cli.views import Views
 
 __all__ = ["ErrorRecorder", "ErrorTable", "FailedImage", "RecordingOptions"]
 
@@ -97,7 +98,7 @@ class ErrorRecorder:
         reader = ImageReader(sources_of(images))
         try:
             with compressed_or_not(self.backbone, self._spec) as compression:
-                network = _Network(self.backbone, prompts, compression, self.options)
+                network = _Network(self.backbone, prompts, compression, self.options, self._views)
                 yield from self._stream(reader, network, cast(Iterator[Sequence[int]], wanted))
         finally:
             reader.stop()
@@ -124,9 +125,15 @@ class _Network:
     """A backbone with its prompts encoded; leaves float16 where that overflows."""
 
     def __init__(
-        self, backbone: Backbone, prompts: Sequence[str], compression: Compression | None, options: RecordingOptions
+        self,
+        backbone: Backbone,
+        prompts: Sequence[str],
+        compression: Compression | None,
+        options: RecordingOptions,
+        views: Views,
     ) -> None:
         self._backbone, self._prompts, self._compression, self._options = backbone, prompts, compression, options
+        self._views = views
         self.batch = checked_batch_size(options.batch, backbone, BLOCK * len(prompts))
         self._encode()
 
@@ -157,13 +164,8 @@ class _Network:
     ) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
         """Return errors and times of each image, block after block of draws."""
         backbone, options = self._backbone, self._options
-        own = Draws(
-            options.seed,
-            ONE_FOR_ALL,
-            backbone.latent_shape,
-            backbone.timestep_range,
-            views=chosen_views(backbone, options.views),
-        )
+        shape, times = backbone.latent_shape, backbone.timestep_range
+        own = Draws(options.seed, ONE_FOR_ALL, shape, times, views=self._views)
         draws = [own if options.same_draws else replace(own, digest=image.digest) for image, _ in group]
         viewed = [ViewedImage(backbone, image.image, each) for (image, _), each in zip(group, draws, strict=True)]
         blocks: list[list[NDArray[np.float32]]] = []

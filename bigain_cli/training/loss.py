@@ -127,7 +127,7 @@ def classifier_losses(trainable: TrainableBackbone, batch: Batch, schedule: Nois
     """Return the loss of the classifier alone, of which no later block is run."""
     assert trainable.classifier is not None
     noisy = schedule.mix(batch.clean, batch.noise, batch.t)
-    loss = _cross_entropy(trainable.classifier(trainable.run_watched(noisy, batch.t)), batch.labels)
+    loss = _cross_entropy(trainable.classifier(trainable.features(noisy, batch.t)), batch.labels)
     return Losses(loss, loss.new_zeros(()), loss.new_zeros(()), loss)
 
 
@@ -147,7 +147,7 @@ def _run(
     classifier = trainable.classifier
     watched: AbstractContextManager[list[Tensor]] = nullcontext([])
     if classifier is not None:
-        watched = outputs_of(trainable.watched_block())
+        watched = outputs_of(trainable.feature_block())
     with watched as outputs:
         errors = mean_square_errors(predict(noisy, batch.t, rows), batch.noise[:, None])
     return errors, None if classifier is None else classifier(outputs[0])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -45,21 +46,23 @@ class TrainableBackbone(nn.Module, ABC):
 
     def forward(self, noisy: Tensor, t: Tensor, rows: Tensor) -> Tensor:
         """Return ε̂ of each image for each of its rows; what precedes a late prompt runs once."""  # [b m c h w]
-        count, prompts = rows.shape[1], self._prompts(rows)
-        if count == 1 or not self.is_late:
-            return self._run(repeat(noisy, count), repeat(t, count), prompts.flatten(0, 1)).unflatten(0, rows.shape)
-        prefix = self._run_prefix(noisy, t, prompts[:, 0])
-        with use_cached(self.network, prefix.repeat(count)):
-            return self._run(repeat(noisy, count), repeat(t, count), prompts.flatten(0, 1)).unflatten(0, rows.shape)
+        count, conditions = rows.shape[1], self._conditions(rows)
+        shared: AbstractContextManager[None] = nullcontext()
+        if count > 1 and self.is_late:
+            shared = use_cached(self.network, self._run_prefix(noisy, t, conditions[:, 0]).repeat(count))
+        with shared:
+            output = self._run(repeat(noisy, count), repeat(t, count), conditions.flatten(0, 1))
+        return output.unflatten(0, rows.shape)
 
-    def run_watched(self, noisy: Tensor, t: Tensor) -> Tensor:
-        """Return the output of the block that the classifier is on, which a late prompt has not reached."""
-        empty = torch.full([len(noisy), 1], self.empty, device=noisy.device)
-        return run_up_to(self.watched_block(), lambda: self._run(noisy, t, self._prompts(empty).squeeze(1)))
+    def features(self, noisy: Tensor, t: Tensor) -> Tensor:
+        """Return what the classifier reads: the output of a block that a late prompt has not reached."""
+        no_label = torch.full([len(noisy), 1], self.empty, device=noisy.device)
+        conditions = self._conditions(no_label)[:, 0]
+        return run_up_to(self.feature_block(), lambda: self._run(noisy, t, conditions))
 
     @abstractmethod
-    def watched_block(self) -> nn.Module:
-        """Return the block that the classifier is on."""
+    def feature_block(self) -> nn.Module:
+        """Return the block whose output the classifier reads."""
 
     @abstractmethod
     def shared_weights(self) -> list[Tensor]:
@@ -69,15 +72,15 @@ class TrainableBackbone(nn.Module, ABC):
         """
 
     @abstractmethod
-    def _prompts(self, rows: Tensor) -> Tensor:
-        """Return what the network is given for rows of the table."""  # [b m] -> [b m ...]
+    def _conditions(self, rows: Tensor) -> Tensor:
+        """Return the text embeddings or class numbers of rows of the table."""  # [b m] -> [b m ...]
 
     @abstractmethod
-    def _run(self, noisy: Tensor, t: Tensor, prompts: Tensor) -> Tensor:
+    def _run(self, noisy: Tensor, t: Tensor, conditions: Tensor) -> Tensor:
         """Return the network's output."""  # [b c h w]
 
     @abstractmethod
-    def _run_prefix(self, noisy: Tensor, t: Tensor, any_prompts: Tensor) -> PrefixCache:
+    def _run_prefix(self, noisy: Tensor, t: Tensor, any_conditions: Tensor) -> PrefixCache:
         """Run what precedes the prompt."""
 
     def rows(self, labels: Tensor, uniform: Tensor) -> Tensor:
@@ -108,7 +111,7 @@ class TrainableUNet(TrainableBackbone):
         if recipe.classifier:
             self.classifier = MiddleClassifier(self.network.config.block_out_channels[-1], len(prompts))
 
-    def watched_block(self) -> nn.Module:
+    def feature_block(self) -> nn.Module:
         """Return the middle block."""
         block: nn.Module = self.network.mid_block
         return block
@@ -118,18 +121,18 @@ class TrainableUNet(TrainableBackbone):
         network = self.network
         return _weights_of(network.conv_in, network.down_blocks, network.mid_block, self.classifier)
 
-    def _prompts(self, rows: Tensor) -> Tensor:
-        """Encode each row once; on a GPU all of the table, for how many rows differ it learns by waiting."""
-        different, index = (None, rows) if rows.device.type == "cuda" else rows.unique(return_inverse=True)
-        texts: Tensor = self.text_encoder(self.ids if different is None else self.ids[different])[0]
+    def _conditions(self, rows: Tensor) -> Tensor:
+        """Encode each row once; on a GPU the whole table, for it would have to wait to learn which rows occur."""
+        encoded, index = (slice(None), rows) if rows.device.type == "cuda" else rows.unique(return_inverse=True)
+        texts: Tensor = self.text_encoder(self.ids[encoded])[0]
         return texts[index]  # [b m] -> [b m n d]
 
-    def _run(self, noisy: Tensor, t: Tensor, prompts: Tensor) -> Tensor:
-        output: Tensor = self.network(noisy, t, encoder_hidden_states=prompts, return_dict=False)[0]
+    def _run(self, noisy: Tensor, t: Tensor, conditions: Tensor) -> Tensor:
+        output: Tensor = self.network(noisy, t, encoder_hidden_states=conditions, return_dict=False)[0]
         return output
 
-    def _run_prefix(self, noisy: Tensor, t: Tensor, any_prompts: Tensor) -> PrefixCache:
-        return run_prefix(self.network, any_prompts, lambda: self._run(noisy, t, any_prompts))
+    def _run_prefix(self, noisy: Tensor, t: Tensor, any_conditions: Tensor) -> PrefixCache:
+        return run_prefix(self.network, any_conditions, lambda: self._run(noisy, t, any_conditions))
 
 
 class TrainableDiT(TrainableBackbone):
@@ -154,7 +157,7 @@ class TrainableDiT(TrainableBackbone):
         if recipe.classifier:
             self.classifier = MiddleClassifier(recipe.width, classes)
 
-    def watched_block(self) -> nn.Module:
+    def feature_block(self) -> nn.Module:
         """Return the last block before the label."""
         block: nn.Module = self.network.transformer_blocks[self._shared_blocks - 1]
         return block
@@ -164,16 +167,16 @@ class TrainableDiT(TrainableBackbone):
         blocks = self.network.transformer_blocks[: self._shared_blocks]
         return _weights_of(self.network.pos_embed, blocks, self.classifier)
 
-    def _prompts(self, rows: Tensor) -> Tensor:
+    def _conditions(self, rows: Tensor) -> Tensor:
         return rows
 
-    def _run(self, noisy: Tensor, t: Tensor, prompts: Tensor) -> Tensor:
-        output: Tensor = self.network(noisy, timestep=t, class_labels=prompts, return_dict=False)[0]
+    def _run(self, noisy: Tensor, t: Tensor, conditions: Tensor) -> Tensor:
+        output: Tensor = self.network(noisy, timestep=t, class_labels=conditions, return_dict=False)[0]
         return output
 
-    def _run_prefix(self, noisy: Tensor, t: Tensor, any_prompts: Tensor) -> PrefixCache:
+    def _run_prefix(self, noisy: Tensor, t: Tensor, any_conditions: Tensor) -> PrefixCache:
         blocks = self.network.transformer_blocks
-        return run_prefix_blocks(self.network, blocks, self._shared_blocks, lambda: self._run(noisy, t, any_prompts))
+        return run_prefix_blocks(self.network, blocks, self._shared_blocks, lambda: self._run(noisy, t, any_conditions))
 
 
 def _weights_of(*modules: nn.Module | None) -> list[Tensor]:

@@ -54,9 +54,9 @@ def test_orthogonal_steps_leave_the_embedding_of_the_time_alone(changes: dict[st
 def test_a_later_label_does_not_reach_the_classifier(arch: str, shape: tuple[int, ...]) -> None:
     trainable = make_trainable(cases.recipe(arch, **LATE, depth=3), cases.vocabulary())
     noisy, t = torch.randn(shape), torch.tensor([0, 100, 500, 999])
-    middle = trainable.run_watched(noisy, t)
+    middle = trainable.features(noisy, t)
     seen: list[torch.Tensor] = []
-    handle = trainable.watched_block().register_forward_hook(lambda *args: seen.append(args[2]))
+    handle = trainable.feature_block().register_forward_hook(lambda *args: seen.append(args[2]))
     trainable(noisy, t, torch.tensor([[0], [1], [2], [3]]))
     handle.remove()
     assert torch.equal(seen[0], middle)

@@ -19,7 +19,7 @@ from bigain_cli.classification.denoising import DenoisingErrors, SharedComputati
 from gpu_steps.queue import tell
 from gpu_steps.steps import NEWER, Plan
 
-LARGEST = {"sd2": 512, "dit-512": 512, **dict.fromkeys(NEWER, 8)}  # batch that is tried, of each model
+LARGEST = {"sd2": 1024, "dit-512": 1024, **dict.fromkeys(NEWER, 8)}  # batch that is tried, of each model
 TOY = {"mini": 16}
 TOO_MANY = 8  # rows of a batch for which there is said to be no memory
 

@@ -96,8 +96,10 @@ def _more_speed(plan: Plan, unet: str, dit: str) -> Iterator[Step]:
     for name in NEWER:
         if name in MODELS:
             yield speed(plan, name, ("lgtm:0.7", "iekvd:2"), 8)
-    for name in (dit, unet):  # last: compiling takes minutes
-        yield speed(plan, name, ("none",), 32, "--compile")
+    compiled = (("none",), 32), (("lgtm:0.7", "iekvd:2"), 64)
+    for specs, batch in compiled:  # last: compiling takes minutes
+        for name in (dit, unet):
+            yield speed(plan, name, specs, batch, "--compile")
 
 
 def check(plan: Plan, name: str, about: str, least: float, seconds: float, needs: Path | None = None) -> Step:
@@ -128,7 +130,7 @@ def tests() -> Step:
 def grid(plan: Plan, name: str, model: Path, specs: tuple[str, ...]) -> Step:
     """Return the step that compares compressions on a trained model."""
     data = plan.photos if plan.toy or plan.data is None else plan.data / VAL
-    size = ("--limit", "4", "--draws", "2") if plan.toy else ("--limit", "1000", "--schedule", "fixed", "--draws", "16")
+    size = ("--limit", "4", "--draws", "2") if plan.toy else ("--limit", "2000", "--schedule", "fixed", "--draws", "16")
     chosen = [part for spec in specs[: 2 if plan.toy else None] for part in ("-c", spec)]
     command = ("evaluate", str(data), "-m", str(model), "--device", plan.device, *size, *chosen, "--json", "-q")
     return bigain(name, f"compressions on {model.name}", command, 60, 300, model / "model_index.json")

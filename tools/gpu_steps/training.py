@@ -54,14 +54,14 @@ def train_late(plan: Plan, seconds: float) -> dict[str, Any]:
 
 def train_dit(plan: Plan, seconds: float) -> dict[str, Any]:
     """Return what the trainings of a transformer with late labels reach."""
-    return _train_and_evaluate(plan, "training-dit", plan.folder / "model-dit", seconds)
+    return _train_and_evaluate(plan, "training-dit", plan.dit, seconds)
 
 
 def _train_and_evaluate(plan: Plan, step: str, model: Path, seconds: float) -> dict[str, Any]:
     """Return the images of each training and how many a second; the accuracy at the end, and the model's size."""
     end = time.monotonic() + SHARE * seconds
     torch.set_float32_matmul_precision("high")  # TF32, as convolutions have it by default
-    images = _images(plan)
+    images = load_images(str(plan.images if plan.toy else plan.images / TRAIN), 32)
     found: dict[str, Any] = {}
     start, parts = "", PARTS[step]
     for number, part in enumerate(parts):
@@ -77,10 +77,6 @@ def _train_and_evaluate(plan: Plan, step: str, model: Path, seconds: float) -> d
         tell(found)
         found["top1"] = _accuracy(plan, model)
     return found
-
-
-def _images(plan: Plan) -> LabelledImages:
-    return load_images(str(plan.photos if plan.toy or plan.data is None else plan.data / TRAIN), 32)
 
 
 def _train(plan: Plan, part: Part, images: LabelledImages, folder: Path, start: str, until: float) -> dict[str, Any]:
@@ -109,7 +105,7 @@ def _recipe(plan: Plan, part: Part) -> Recipe:
 
 
 def _run(plan: Plan, recipe: Recipe, images: LabelledImages, folder: Path, start: str, checkpoints: int = 4) -> float:
-    """Train, and return the most images a second that were reported: steps after the first, without other kinds."""
+    """Train, and return the highest pace that was reported; the first steps are slower, and steps of another loss."""
     synonyms = {} if plan.toy else read_synonyms(str(SYNONYMS))
     every = max(1, recipe.images // checkpoints)  # several, so that a training that is ended leaves a model
     job = bigain.TrainingJob(
