@@ -386,8 +386,7 @@ OTHER_MEANING = {
     "--guidance",
     "--batch",
     "--seed",
-    "--times",
-}  # in evaluate for --generate only, and of chosen images; in train a recipe's; in inspect single timesteps
+}  # in evaluate for --generate only, and of chosen images; in train a recipe's
 
 
 def test_an_option_is_in_the_usual_help_of_all_verbs_or_of_none(place: Path) -> None:

@@ -84,7 +84,7 @@ def test_a_backbone_may_be_given_by_name() -> None:
 def test_a_model_may_be_named_wherever_a_network_is_compressed(models, tmp_path: Path) -> None:
     tiny = str(models["epsilon"])
     image = Image.linear_gradient("L").convert("RGB")
-    assert len(bigain.inspect(tiny, image, "lgtm:0.5", times=[500]).views)
+    assert len(bigain.inspect(tiny, image, "lgtm:0.5", timesteps=[500]).views)
     assert len(bigain.bench(tiny, ["lgtm:0.5"], labels=2, rounds=1).timings) == 2
     for label in ("red", "green"):
         (tmp_path / label).mkdir()

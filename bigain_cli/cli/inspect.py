@@ -40,8 +40,8 @@ def inspect(
         ),
     ] = "lgtm:0.5",
     model: options.Model = DEFAULT_MODEL,
-    times: Annotated[
-        str, effort_option("--times", "-t", metavar="T,…", help="Timesteps to inspect, from 0 to 999 (pure noise).")
+    timesteps: Annotated[
+        str, effort_option("--timesteps", "-t", metavar="T,…", help="Those to inspect, from 0 to 999 (pure noise).")
     ] = "100,500,900",
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
@@ -67,23 +67,23 @@ def inspect(
     of all that are kept, and of those that are merged away.
     """
     options.check_machine(device, dtype)
-    spec, timesteps, source = inspected_spec(compress), _read_timesteps(times), _find_image(image)
-    _check_output(output, force, [figure_name(source.id, t) for t in timesteps])
+    spec, chosen, source = inspected_spec(compress), _read_timesteps(timesteps), _find_image(image)
+    _check_output(output, force, [figure_name(source.id, t) for t in chosen])
     options.check_wide(wide, options.JSON if as_json else options.TEXT)
     messages, began = Messages.start(quiet), time.monotonic()
-    document = _run(source, (model, device, dtype), spec, timesteps, seed, output, messages)
+    document = _run(source, (model, device, dtype), spec, chosen, seed, output, messages)
     typer.echo(encode(json.dumps(document, ensure_ascii=False, indent=1) if as_json else as_text(document, wide)))
     where = f" → {output}" if output is not None else ""
-    steps = f"1 image at {counted(len(timesteps), 'timestep')}"
+    steps = f"1 image at {counted(len(chosen), 'timestep')}"
     messages.closing(f"{steps} in {spoken_time(time.monotonic() - began)}{where}")
     return 0
 
 
 def _read_timesteps(text: str) -> list[int]:
-    """Return the timesteps of --times, in order."""
+    """Return the timesteps of --timesteps, in order."""
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isascii() and part.isdecimal() and len(part) <= 9 for part in parts):
-        raise UsageError(f"--times {text}", "not whole numbers with commas between them", "Write -t 100,500,900.")
+        raise UsageError(f"--timesteps {text}", "not whole numbers with commas between them", "Write -t 100,500,900.")
     return sorted({int(part) for part in parts})
 
 

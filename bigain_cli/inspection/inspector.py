@@ -26,7 +26,7 @@ from bigain_cli.images import OneImage, center_crop, digest, load_image
 from bigain_cli.inspection.checks import inspected_spec
 from bigain_cli.noise_draws import Draws
 
-TIMES = (100, 500, 900)
+TIMESTEPS = (100, 500, 900)
 
 
 @dataclass(frozen=True)
@@ -86,15 +86,15 @@ class Inspection:
 
 
 def inspect(
-    backbone: Backbone | str, image: OneImage, spec: str | Spec, times: Sequence[int] = TIMES, seed: int = 0
+    backbone: Backbone | str, image: OneImage, spec: str | Spec, timesteps: Sequence[int] = TIMESTEPS, seed: int = 0
 ) -> Inspection:
     """Run a compressed network on an image at some timesteps, and return what its operators decide."""
     asked, backbone = inspected_spec(spec), as_backbone(backbone)
     spec = spec_for(backbone, asked)
-    _check(backbone, spec, times)
+    _check(backbone, spec, timesteps)
     image = load_image(image)
     cropped = center_crop(image, backbone.latent_shape[1:])
-    draws = Draws(seed, digest(image), backbone.latent_shape, grid=times).block(0, len(times))
+    draws = Draws(seed, digest(image), backbone.latent_shape, grid=timesteps).block(0, len(timesteps))
     latent, empty_prompt = backbone.encode(image)[None], backbone.condition([""])
     views: list[BlockView] = []
     latent_size = backbone.latent_shape[1:]
@@ -112,12 +112,12 @@ def inspect(
     return Inspection(cropped, tuple(views), report)
 
 
-def _check(backbone: Backbone, spec: Spec, times: Sequence[int]) -> None:
+def _check(backbone: Backbone, spec: Spec, timesteps: Sequence[int]) -> None:
     """Refuse what cannot be inspected."""
     if not tuple(backbone.sites()):
         why = f"{backbone.name} has no network whose tokens could be merged"
         raise UsageError(f"compression '{spec}'", why, "Choose another model.")
-    for t in times:
+    for t in timesteps:
         if not 0 <= t < backbone.timesteps:
             why = f"this model's go from 0 to {backbone.timesteps - 1}"
             raise UsageError(f"timestep {t}", why, "Write -t 100,500,900.")
