@@ -13,7 +13,7 @@ from bigain_cli.json_text import read_json
 from bigain_cli.labels.templates import fill
 from bigain_cli.limits import check_counts, read_text_file
 from bigain_cli.training.output_folder import checkpoint_of, foreign_file, holds_training, require_checkpoint
-from bigain_cli.training.recipe import TEMPLATES, Recipe
+from bigain_cli.training.recipe import ALL, TEMPLATES, Recipe
 
 if TYPE_CHECKING:
     from bigain_cli.training.image_tensors import LabelledImages
@@ -59,6 +59,8 @@ class TrainingJob:
             raise UsageError("--template", "a transformer reads class numbers, not sentences", "Leave it out.")
         if self.validation and self.held_out in (0, None):
             raise UsageError("--validation", "no images are held out", "Leave it out.")
+        if self.recipe.keep != ALL and not self.start:
+            raise UsageError(f"keep {self.recipe.keep}", "has no effect: there is no model to keep from", "Add --from.")
         if resume and replace:
             raise UsageError("--resume --force", "one continues the training, the other starts again", "Choose one.")
         for template in self.templates:

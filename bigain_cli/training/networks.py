@@ -72,6 +72,10 @@ class TrainableBackbone(nn.Module, ABC):
         """
 
     @abstractmethod
+    def later_weights(self) -> list[Tensor]:
+        """Return the weights behind that block, which see no training while the classifier is trained alone."""
+
+    @abstractmethod
     def _conditions(self, rows: Tensor) -> Tensor:
         """Return the text embeddings or class numbers of rows of the table."""  # [b m] -> [b m ...]
 
@@ -121,6 +125,11 @@ class TrainableUNet(TrainableBackbone):
         network = self.network
         return _weights_of(network.conv_in, network.down_blocks, network.mid_block, self.classifier)
 
+    def later_weights(self) -> list[Tensor]:
+        """Return the weights behind the middle block."""
+        later = nn.ModuleList([self.network.up_blocks, self.network.conv_norm_out, self.network.conv_out])
+        return list(later.parameters())
+
     def _conditions(self, rows: Tensor) -> Tensor:
         """Encode each row once; on a GPU the whole table, for it would have to wait to learn which rows occur."""
         encoded, index = (slice(None), rows) if rows.device.type == "cuda" else rows.unique(return_inverse=True)
@@ -166,6 +175,12 @@ class TrainableDiT(TrainableBackbone):
         """Return the weights of the blocks before the label, and those of the classifier on the last of them."""
         blocks = self.network.transformer_blocks[: self._shared_blocks]
         return _weights_of(self.network.pos_embed, blocks, self.classifier)
+
+    def later_weights(self) -> list[Tensor]:
+        """Return the weights of the blocks that read the label, and of the output."""
+        blocks = self.network.transformer_blocks[self._shared_blocks :]
+        later = nn.ModuleList([blocks, self.network.proj_out_1, self.network.proj_out_2])
+        return list(later.parameters())
 
     def _conditions(self, rows: Tensor) -> Tensor:
         return rows

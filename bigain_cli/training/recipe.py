@@ -21,6 +21,7 @@ ARCHITECTURES = tuple(WIDTHS)
 PREDICTIONS = ("epsilon", "v_prediction", "sample", "flow")
 PATCHES = (1, 2, 4)
 LABEL_ENTRIES = ("early", "late")
+ALL, SHARED = KEPT = ("all", "shared")
 CONTRAST = 0.5  # weight of the comparison where the number of its labels is given, and no weight
 MAX_SEED = 2**32 - 1  # other seeds are made from it by multiplying and counting up
 HEAD = "# For `bigain train --recipe FILE.toml`. Options of the command override it; keys may be left out.\n"
@@ -60,6 +61,7 @@ class Recipe:
     classifier: float = _key(0.0, "Weight of a classifier before late labels, on a U-Net's middle block; 0: none")
     classifier_first: float = _key(0.0, "Share of the training in which only that part of the network learns, at first")
     shared_rate: float = _key(1.0, "Factor of the learning rates up to that block, once all of the network learns")
+    keep: str = _key(ALL, "What --from keeps: all weights, or shared: not those behind the classifier's block")
     tilt: float = _key(1.0, "Exponent of the random timesteps, u^tilt: above 1, more of them have little noise")
     flip: bool = _key(True, "Mirror half of the images")
     shift: int = _key(0, "Move images by up to so many pixels in both directions")
@@ -153,6 +155,7 @@ def load_recipe(path: str | None, given: Mapping[str, Any]) -> Recipe:
         (not recipe.contrast and not recipe.classifier, "compare_from", "labels are not compared while contrast is 0"),
         (not recipe.contrast and not recipe.classifier, "compare_to", "labels are not compared while contrast is 0"),
         (not recipe.classifier, "shared_rate", "there is no classifier that the part before it could forget"),
+        (not recipe.classifier, "keep", "there is no classifier, and so no part that it shares"),
     ):
         value = everything[key]
         if wrong and value != getattr(Recipe, key):
@@ -197,6 +200,7 @@ def _problems(
     yield patch not in PATCHES, "patch", "not supported", "Use 1, 2 or 4."
     entry = others["label_entry"]
     yield entry not in LABEL_ENTRIES, "label_entry", "unknown", did_you_mean(entry, LABEL_ENTRIES)
+    yield others["keep"] not in KEPT, "keep", "unknown", did_you_mean(others["keep"], KEPT)
     multiple = patch * (4 if arch == "unet" else 1)
     bad_size = size < 2 * multiple or size % multiple != 0
     yield bad_size, "size", f"must be a multiple of {multiple}, from {2 * multiple} on", "Try 32 or 64."

@@ -90,7 +90,7 @@ def _train(job: TrainingJob, resume: bool, hold: Callable[[], None]) -> Iterator
     checkpoint = load_checkpoint(job.checkpoint) if resume else None
     trainable = make_trainable(job.recipe, vocabulary)
     if start is not None:
-        copy_weights(start, trainable, list(vocabulary.classes))
+        copy_weights(start, trainable, list(vocabulary.classes), job.recipe.keep)
     facts = checkpoint.start if checkpoint is not None else start.facts() if start is not None else None
     training = Training(
         job.recipe, trainable, make_noise_schedule(device, job.recipe.prediction), images, device, words, facts

@@ -24,7 +24,7 @@ from bigain_cli.json_text import read_json
 from bigain_cli.training.checkpoint import load_checkpoint
 from bigain_cli.training.networks import TrainableBackbone, TrainableUNet, dit_config, unet_config
 from bigain_cli.training.output_folder import checkpoint_of
-from bigain_cli.training.recipe import Recipe
+from bigain_cli.training.recipe import ALL, SHARED, Recipe
 
 OPTIONS = {  # that set a key of a network's configuration
     "down_block_types": "--label-entry",
@@ -71,9 +71,13 @@ def warm_start(name: str, recipe: Recipe) -> WarmStart:
     return source
 
 
-def copy_weights(source: WarmStart, trainable: TrainableBackbone, classes: Sequence[str]) -> None:
-    """Copy the weights of a backbone into a trainable one, matching classes and words by name."""
+def copy_weights(source: WarmStart, trainable: TrainableBackbone, classes: Sequence[str], keep: str = ALL) -> None:
+    """Copy the weights of a backbone into a trainable one, matching classes and words by name.
+
+    To keep the shared ones alone leaves those behind the classifier's block as they are, which is random.
+    """
     with torch.no_grad():
+        random = [(weight, weight.clone()) for weight in trainable.later_weights()] if keep == SHARED else []
         if isinstance(trainable, TrainableUNet):
             _load_weights(source, trainable.network, _read_tensors(source.folder / "unet"))
             _copy_text_encoder(source, trainable)
@@ -84,6 +88,8 @@ def copy_weights(source: WarmStart, trainable: TrainableBackbone, classes: Seque
             for key in [key for key in weights if key.endswith(CLASS_TABLE)]:
                 weights[key] = _select_rows(weights[key], rows, trainable.network.state_dict()[key])
             _load_weights(source, trainable.network, weights)
+        for weight, value in random:
+            weight.copy_(value)
         _copy_classifier(source, trainable, classes)
 
 

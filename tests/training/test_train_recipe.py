@@ -108,7 +108,7 @@ def test_a_recipe_of_a_checkpoint_is_what_it_was() -> None:
         " contrast_labels"
     )
     compared = "sharpness contrast_from compared compare_from compare_to classifier classifier_first shared_rate"
-    later = "tilt flip shift precision seed"
+    later = "keep tilt flip shift precision seed"
     assert list(cases.recipe().to_dict()) == [*keys.split(), *compared.split(), *later.split()]
 
 

@@ -47,7 +47,7 @@ def child(arch: str, parent: Path, classes: tuple[str, ...] = cases.CLASSES, **c
     wanted = cases.recipe(arch, seed=7, **changes)
     source = warm_start(str(parent), wanted)
     trainable = make_trainable(wanted, cases.vocabulary(classes))
-    copy_weights(source, trainable, classes)
+    copy_weights(source, trainable, classes, wanted.keep)
     return trainable
 
 
@@ -93,6 +93,31 @@ def test_labels_enter_a_child_where_they_entered_its_parent(parents: dict[str, P
     for parent, changes in (("late", {}), ("dit", {"label_entry": "late"})):
         with pytest.raises(UsageError, match=r"reads its labels (late|early), not (late|early): --label-entry"):
             child("dit", parents[parent], **changes)
+
+
+@pytest.mark.parametrize("arch", ARCHES)
+def test_a_child_may_keep_what_the_classifier_reads_and_begin_anew_behind_it(tmp_path: Path, arch: str) -> None:
+    late = {"label_entry": "late", "classifier": 0.5, "warmup": 0}
+    list(train(cases.job(tmp_path / "parent", recipe=cases.recipe(arch, **late))))
+    all_of_it, part = (child(arch, tmp_path / "parent", **late, keep=keep) for keep in ("all", "shared"))
+    orphan = make_trainable(cases.recipe(arch, seed=7, **late), cases.vocabulary(cases.CLASSES))
+    noisy = torch.randn(2, *((12, 8, 8) if arch == "unet" else (3, 16, 16)), generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        theirs, mine, first = (each.features(noisy, torch.full((2,), 400)) for each in (all_of_it, part, orphan))
+    assert torch.equal(mine, theirs) and not torch.allclose(mine, first)
+    weights = [dict(each.named_parameters()) for each in (all_of_it, part, orphan)]
+    later = {id(weight) for weight in part.later_weights()}
+    assert later
+    for name, weight in weights[1].items():
+        assert torch.equal(weight, weights[2 if id(weight) in later else 0][name]), name
+    shared = {id(weight) for weight in part.shared_weights()}
+    assert not shared & later
+
+
+def test_there_must_be_something_to_keep(tmp_path: Path) -> None:
+    recipe = cases.recipe("unet", label_entry="late", classifier=0.5, keep="shared")
+    with pytest.raises(UsageError, match=r"keep shared: has no effect: there is no model to keep from .*--from"):
+        train(cases.job(tmp_path / "model", recipe=recipe))
 
 
 @pytest.mark.parametrize(
