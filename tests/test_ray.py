@@ -28,7 +28,7 @@ QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY_ACCEL
 MODEL = os.environ.get("BIGAIN_TEST_MODEL", "colours")  # by hand larger: BIGAIN_TEST_MODEL=mini BIGAIN_TEST_IMAGES=400
 COUNT = int(os.environ.get("BIGAIN_TEST_IMAGES", "48"))
 OPTIONS = {
-    "colours": ("-l", "red,green,blue", "--schedule", "fixed", "--draws", "64"),
+    "colours": ("-l", "red,green,blue", "--schedule", "fixed", "--draws", "256"),
     "mini": ("-l", "cat,dog", "--draws", "16"),
 }
 MEMORY = 80 << 20  # bytes of a node's object store, of which nothing is used

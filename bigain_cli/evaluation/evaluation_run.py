@@ -29,6 +29,7 @@ from bigain_cli.evaluation.summary import Summary, summarise
 from bigain_cli.images import sha256_of
 from bigain_cli.labels import LabelSet
 from bigain_cli.outputs.plotting import can_map
+from bigain_cli.outputs.shield import SHIELD
 from bigain_cli.outputs.text import counted
 from bigain_cli.shortlist.choice import MODEL, OFF, read_choice
 
@@ -224,8 +225,9 @@ class EvaluationRun:
         done = {spec: frozenset(records) for spec, records in self._records.items()}
         with self._file.writer() as write:
             for made in self.evaluator.records(done):
-                write(made.record)
-                self._records[made.spec][made.record["id"]] = fields_for_summary(made.record)
+                with SHIELD:  # what is in the file is also counted
+                    write(made.record)
+                    self._records[made.spec][made.record["id"]] = fields_for_summary(made.record)
                 yield made
 
     def _generate(self) -> Iterator[Progress]:
