@@ -36,6 +36,7 @@ HOW: dict[str, tuple[signal.Signals, ...]] = {
     "int twice": (signal.SIGINT, signal.SIGINT),
 }
 IMAGES = 12
+TRIES = 6  # to kill a command at least once
 COMMAND = ("bigain_cli.cli.app", "bigain_cli.evaluation.evaluation_run", "bigain_cli.outputs.html_report", "rich.live")
 Contents = dict[str, bytes]  # of the outputs, before a run
 Check = Callable[[Path, Contents, Result, str], Iterator[str]]
@@ -261,10 +262,16 @@ class Suite:
         return time.monotonic() - began
 
     def run(self, kills: int) -> Counts:
-        """Kill so many runs at least: first some of each kind, then by chance."""
+        """Kill so many runs at least: first some of each kind, then by chance.
+
+        A run that ends before its kill does not count; the next one is killed earlier.
+        """
         names, shares = list(self.cases), np.array([case.share for case in self.cases.values()])
         for name in names:
-            self._chain(name, int(self.chance.integers(1, 4)))
+            for _ in range(TRIES):
+                self._chain(name, int(self.chance.integers(1, 4)))
+                if any(killed.startswith(f"{name}: ") for killed in self.counts.kills):
+                    break
         while self.counts.kills.total() < kills:
             self._chain(str(self.chance.choice(names, p=shares / shares.sum())), int(self.chance.integers(1, 6)))
         self.forks.close()
