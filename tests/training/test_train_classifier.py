@@ -133,6 +133,8 @@ def test_a_finished_model_has_no_classifier_and_recommends_the_times(tmp_path: P
         ({"classifier_first": 0.5}, "--classifier-first 0.5: there is no classifier"),
         ({"compared": 0.5}, "--compared 0.5: has no effect: labels are not compared while contrast is 0"),
         ({"shared_rate": 0.5}, "--shared-rate 0.5: has no effect: there is no classifier"),
+        ({"keep": "shared"}, "--keep shared: has no effect: there is no classifier"),
+        ({"keep": "some"}, "--keep some: unknown"),
         ({"compare_from": 0.5, "compare_to": 0.5, "contrast": 1.0}, "--compare-to 0.5: must be above compare_from"),
     ],
 )

@@ -1,7 +1,7 @@
 """What `bigain train` reaches in the time there is: its pace is measured, then it gets as many images as fit.
 
-The trainings follow each other: each starts where the one before ended. Those of the U-Net made `mini-late`, with
-smaller batches.
+The trainings follow each other: each starts where the one before ended. Those of the U-Net are the first and
+the last of the five that made `mini-late`, with larger batches.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ PARTS = {
 
 
 def train_late(plan: Plan, seconds: float) -> dict[str, Any]:
-    """Return what the trainings of `mini-late` reach."""
+    """Return what the first and the last training of `mini-late` reach."""
     return _train_and_evaluate(plan, "training", plan.model, seconds)
 
 
