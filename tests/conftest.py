@@ -17,6 +17,8 @@ from forks import Forks
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
+from bigain_cli.cli.signals import catch_signals
+
 torch.set_num_threads(1)
 settings.register_profile("busy", suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault of a test
 settings.load_profile("busy")
@@ -28,6 +30,16 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell's backgro
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("TRANSFORMERS_OFFLINE", "1")
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """Handle signals as the command does."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    catch_signals()
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

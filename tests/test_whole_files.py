@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +26,6 @@ from bigain_cli.outputs.target_stream import WriteError
 from bigain_cli.outputs.whole_files import held, open_target, save_file, write_whole
 
 NAMES = ("x.json", "x.jsonl")
-
-
-@pytest.fixture
-def signals() -> Iterator[None]:
-    """Handle signals as the command does."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    catch_signals()
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -225,7 +225,7 @@ class EvaluationRun:
         done = {spec: frozenset(records) for spec, records in self._records.items()}
         with self._file.writer() as write:
             for made in self.evaluator.records(done):
-                with SHIELD:  # what is in the file is also counted
+                with SHIELD:  # a signal to the command waits until what is in the file is counted, too
                     write(made.record)
                     self._records[made.spec][made.record["id"]] = fields_for_summary(made.record)
                 yield made

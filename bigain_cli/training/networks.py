@@ -6,7 +6,6 @@ The table has the prompts of each class in turn; its last row is the empty promp
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -18,14 +17,13 @@ from bigain_cli.backbones.noise_schedule import NoiseSchedule, noise_schedule
 from bigain_cli.backbones.prefix_cache import PrefixCache, run_prefix, run_prefix_blocks, use_cached
 from bigain_cli.backbones.vocabulary import PromptVocabulary
 from bigain_cli.training.middle_classifier import MiddleClassifier, run_up_to
-from bigain_cli.training.recipe import Recipe
+from bigain_cli.training.recipe import LEVELS, Recipe
 from bigain_cli.training.tokenizer import make_tokenizer, prompts_by_class, refuse_identical_prompts
 
 SCHEDULE = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2"}
 CHANNELS = 3
 TEXT_WIDTH, TEXT_LAYERS, TEXT_HEADS = 64, 2, 4
 HEAD_WIDTH = 16  # channels of an attention head
-LEVELS = 3
 
 
 class TrainableBackbone(nn.Module, ABC):
@@ -157,7 +155,7 @@ class TrainableDiT(TrainableBackbone):
 
         self.network = DiTTransformer2DModel(**dit_config(recipe, classes))
         self.is_late = recipe.label_entry == "late"
-        self._shared_blocks = recipe.depth - recipe.label_blocks
+        self._shared_blocks = recipe.depth - recipe.late_blocks
         if self.is_late:
             for block in self.network.transformer_blocks[: self._shared_blocks]:
                 table = block.norm1.emb.class_embedder.embedding_table.weight
@@ -225,7 +223,7 @@ def unet_config(recipe: Recipe) -> dict[str, Any]:
         "cross_attention_dim": TEXT_WIDTH,
         "norm_num_groups": 8,
         "use_linear_projection": True,
-        **ENTRIES[recipe.label_entry](recipe.width),
+        **(_late(recipe.width, recipe.late_blocks) if recipe.label_entry == "late" else _early(recipe.width)),
     }
 
 
@@ -247,19 +245,19 @@ def _early(width: int) -> dict[str, Any]:
     }
 
 
-def _late(width: int) -> dict[str, Any]:
-    """Attend to the prompt in the last block alone: most of the network runs once for all labels."""
+def _late(width: int, blocks: int) -> dict[str, Any]:
+    """Attend to the prompt in the last blocks alone: most of the network runs once for all labels."""
     return {
         "block_out_channels": (width, 3 * width, 6 * width),
         "layers_per_block": (0, 1, 1),  # up blocks have one more
         "down_block_types": ("DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"),
         "mid_block_type": "UNetMidBlock2D",
-        "up_block_types": ("AttnUpBlock2D", "AttnUpBlock2D", "CrossAttnUpBlock2D"),
-        "attention_head_dim": (1, width, width),  # the number in the last block, channels of each elsewhere
+        "up_block_types": ("AttnUpBlock2D",) * (LEVELS - blocks) + ("CrossAttnUpBlock2D",) * blocks,
+        # To diffusers: the number of heads of a block that reads the prompt, by its level; elsewhere the channels of a
+        # head, by the block's place, which it does not reverse on the way up. So the first upward block has heads of
+        # one channel, a second block that reads the prompt heads of three. Trained weights hang on these numbers.
+        "attention_head_dim": (1, width, width),
     }
-
-
-ENTRIES: dict[str, Callable[[int], dict[str, Any]]] = {"early": _early, "late": _late}
 
 
 def text_config(tokenizer: Any) -> Any:

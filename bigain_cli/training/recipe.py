@@ -20,6 +20,7 @@ WIDTHS = {"unet": 32, "dit": 96}
 ARCHITECTURES = tuple(WIDTHS)
 PREDICTIONS = ("epsilon", "v_prediction", "sample", "flow")
 PATCHES = (1, 2, 4)
+LEVELS = 3  # of a U-Net
 LABEL_ENTRIES = ("early", "late")
 ALL, SHARED = KEPT = ("all", "shared")
 CONTRAST = 0.5  # weight of the comparison where the number of its labels is given, and no weight
@@ -43,6 +44,7 @@ class Recipe:
     width: int = _key(32, "Channels of a U-Net's widest grid, or of a transformer")
     depth: int = _key(4, "Blocks of a transformer; a U-Net has three levels")
     label_entry: str = _key("early", "Where labels enter: early (in every block) or late (in the last ones)")
+    label_blocks: int = _key(0, "Last blocks that read late labels; 0: one of a U-Net's three, a transformer's quarter")
     images: int = _key(400_000, "Images to train on, repetitions counted")
     batch: int = _key(64, "Images per step")
     rate: float = _key(1e-3, "Peak learning rate (cosine decay)")
@@ -77,9 +79,9 @@ class Recipe:
         return self.size // self.patch
 
     @property
-    def label_blocks(self) -> int:
-        """Return how many of a transformer's blocks read late labels: the last quarter."""
-        return math.ceil(self.depth / 4)
+    def late_blocks(self) -> int:
+        """Return how many of a U-Net's last three blocks, or of a transformer's blocks, read late labels."""
+        return self.label_blocks or (1 if self.arch == "unet" else math.ceil(self.depth / 4))
 
     @property
     def steps(self) -> int:
@@ -148,6 +150,7 @@ def load_recipe(path: str | None, given: Mapping[str, Any]) -> Recipe:
     recipe = Recipe(**everything)
     for wrong, key, why in (
         (recipe.arch == "unet", "depth", "a U-Net has three levels"),
+        (recipe.label_entry != "late", "label_blocks", "labels enter in every block"),
         (not recipe.contrast, "contrast_labels", "labels are not compared while contrast is 0"),
         (not recipe.contrast, "sharpness", "labels are not compared while contrast is 0"),
         (not recipe.contrast, "contrast_from", "labels are not compared while contrast is 0"),
@@ -155,7 +158,7 @@ def load_recipe(path: str | None, given: Mapping[str, Any]) -> Recipe:
         (not recipe.contrast and not recipe.classifier, "compare_from", "labels are not compared while contrast is 0"),
         (not recipe.contrast and not recipe.classifier, "compare_to", "labels are not compared while contrast is 0"),
         (not recipe.classifier, "shared_rate", "there is no classifier that the part before it could forget"),
-        (not recipe.classifier, "keep", "there is no classifier, and so no part that it shares"),
+        (not recipe.classifier, "keep", "there is no classifier, up to whose block weights are kept"),
     ):
         value = everything[key]
         if wrong and value != getattr(Recipe, key):
@@ -221,6 +224,8 @@ def _problems(
     yield bool(others["classifier"]) and entry != "late", "classifier", why, 'Add label_entry = "late".'
     single = arch == "dit" and entry == "late" and others["depth"] == 1
     yield single, "depth", "no block is left before a late label", "Raise it."
+    most = LEVELS if arch == "unet" else max(others["depth"] - 1, 0)
+    yield not 0 <= others["label_blocks"] <= most, "label_blocks", f"must be from 0 to {most}", "Or leave it out."
     alone = others["classifier_first"] > 0 and not others["classifier"]
     yield alone, "classifier_first", "there is no classifier", "Add classifier = 0.5."
     low, high = others["compare_from"], others["compare_to"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from bigain_cli.backbones.model_card import ModelCard
 from bigain_cli.backbones.model_locations import resolve
 from bigain_cli.errors import ModelError, UsageError
 from bigain_cli.json_text import read_json
+from bigain_cli.outputs.text import counted
 from bigain_cli.training.checkpoint import load_checkpoint
 from bigain_cli.training.networks import TrainableBackbone, TrainableUNet, dit_config, unet_config
 from bigain_cli.training.output_folder import checkpoint_of
@@ -28,10 +29,12 @@ from bigain_cli.training.recipe import ALL, SHARED, Recipe
 
 OPTIONS = {  # that set a key of a network's configuration
     "down_block_types": "--label-entry",
+    "up_block_types": "the recipe's label_blocks, unless keep is shared",
     "sample_size": "--size, or the recipe's patch",
     "in_channels": "the recipe's patch",
     "patch_size": "the recipe's patch",
     "block_out_channels": "--width",
+    "attention_head_dim": "the recipe's width, or made by another version",
     "num_attention_heads": "--width",
     "num_layers": "the recipe's depth",
 }
@@ -76,10 +79,10 @@ def copy_weights(source: WarmStart, trainable: TrainableBackbone, classes: Seque
 
     To keep the shared ones alone leaves those behind the classifier's block as they are, which is random.
     """
+    later = trainable.later_weights() if keep == SHARED else []
     with torch.no_grad():
-        random = [(weight, weight.clone()) for weight in trainable.later_weights()] if keep == SHARED else []
         if isinstance(trainable, TrainableUNet):
-            _load_weights(source, trainable.network, _read_tensors(source.folder / "unet"))
+            _load_weights(source, trainable.network, _read_tensors(source.folder / "unet"), later)
             _copy_text_encoder(source, trainable)
         else:
             weights = _read_tensors(source.folder / "transformer")
@@ -87,9 +90,7 @@ def copy_weights(source: WarmStart, trainable: TrainableBackbone, classes: Seque
             rows = [*(names.index(name) if name in names else None for name in classes), len(names)]
             for key in [key for key in weights if key.endswith(CLASS_TABLE)]:
                 weights[key] = _select_rows(weights[key], rows, trainable.network.state_dict()[key])
-            _load_weights(source, trainable.network, weights)
-        for weight, value in random:
-            weight.copy_(value)
+            _load_weights(source, trainable.network, weights, later)
         _copy_classifier(source, trainable, classes)
 
 
@@ -105,7 +106,10 @@ def _check_shape(source: WarmStart, recipe: Recipe) -> None:
     except (OSError, ValueError) as problem:
         raise ModelError(what, f"incomplete ({file.name}: {problem})", "Restore it, or leave --from out.") from problem
     config = unet_config(recipe) if recipe.arch == "unet" else dit_config(recipe, 0)
+    kept_shared = recipe.arch == "unet" and recipe.keep == SHARED
     for key, option in OPTIONS.items():
+        if kept_shared and key == "up_block_types":
+            continue  # they are not kept
         value = list(config[key]) if isinstance(config.get(key), tuple) else config.get(key)
         if key in config and source_config.get(key) != value:
             why = f"has another {key} ({source_config.get(key)}, not {value}): {option}"
@@ -113,6 +117,11 @@ def _check_shape(source: WarmStart, recipe: Recipe) -> None:
     entry = source.card.about["recipe"].get("label_entry", Recipe.label_entry)
     if entry != recipe.label_entry:  # of which a transformer's configuration says nothing
         raise UsageError(what, f"reads its labels {entry}, not {recipe.label_entry}: --label-entry", SAME_SHAPE)
+    blocks = replace(recipe, label_blocks=source.card.about["recipe"].get("label_blocks", 0)).late_blocks
+    if recipe.arch == "dit" and entry == "late" and blocks != recipe.late_blocks:
+        last = counted(blocks, "block")
+        why = f"reads its labels in its last {last}, not {recipe.late_blocks}: the recipe's label_blocks"
+        raise UsageError(what, why, SAME_SHAPE)
 
 
 def _copy_text_encoder(source: WarmStart, trainable: TrainableUNet) -> None:
@@ -153,8 +162,14 @@ def _select_rows(table: Tensor, rows: Sequence[int | None], initial: Tensor) -> 
     return torch.stack([initial[i] if row is None else table[row].to(initial) for i, row in enumerate(rows)])
 
 
-def _load_weights(source: WarmStart, network: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    learned = {key: value for key, value in network.state_dict().items() if value.is_floating_point()}
+def _load_weights(
+    source: WarmStart, network: nn.Module, weights: Mapping[str, Tensor], left: Sequence[Tensor] = ()
+) -> None:
+    """Load a network's weights, but those to be left as they are."""
+    ids = {id(weight) for weight in left}
+    stay = {name for name, weight in network.named_parameters() if id(weight) in ids}
+    state = {key: value for key, value in network.state_dict().items() if key not in stay}
+    learned = {key: value for key, value in state.items() if value.is_floating_point()}
     wrong = [key for key, value in learned.items() if key not in weights or weights[key].shape != value.shape]
     if wrong:
         raise ModelError(f"--from {source.name}", f"its {wrong[0]} does not fit", "Train without --from.")

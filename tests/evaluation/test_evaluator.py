@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from bigain_cli.classification.stopping import StoppingRules
 from bigain_cli.datasets.dataset import Case, Dataset, labels_for
 from bigain_cli.errors import UsageError
 from bigain_cli.evaluation.evaluator import EvaluationOptions, Evaluator
+from bigain_cli.evaluation.records import fields_for_summary
 from bigain_cli.images import Source
 
 COLOURS = {"red": (220, 30, 30), "green": (40, 150, 60), "blue": (40, 80, 200), "black": (10, 10, 10)}
@@ -227,6 +229,23 @@ def test_a_run_from_python_continues_its_records(colours: Any, tmp_path: Path) -
     kept = without_seconds(part)
     assert kept[:3] + kept[4:] == without_seconds(whole) and kept[3]["id"] == "elsewhere.png"
     assert run.finished_images == 8 and list(run) == [], "a run is followed once"
+
+
+@pytest.mark.usefixtures("signals")
+def test_a_signal_does_not_come_between_a_record_and_its_count(
+    colours: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "r.jsonl"
+    run = bigain.evaluate(colours, coloured(4), rules=FIXED, records=str(path))
+
+    def interrupted(record: dict[str, Any]) -> dict[str, Any]:
+        signal.raise_signal(signal.SIGINT)
+        return fields_for_summary(record)
+
+    monkeypatch.setattr("bigain_cli.evaluation.evaluation_run.fields_for_summary", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(run)
+    assert len(path.read_text().splitlines()) == run.recorded == 1
 
 
 def test_each_record_is_in_the_file_before_it_is_handed_out(colours: Any, tmp_path: Path) -> None:

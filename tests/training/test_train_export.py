@@ -452,9 +452,12 @@ def test_the_example_of_the_library_trains_a_model(tmp_path: Path, monkeypatch: 
     assert bigain.load("mymodel", "cpu").family == "unet"
 
 
-@pytest.mark.parametrize("arch", ["unet", "dit"])
-def test_a_network_that_labels_enter_late_is_written_and_shares_what_precedes_them(tmp_path: Path, arch: str) -> None:
-    recipe = cases.recipe(arch, label_entry="late", contrast_labels=9, muon=0.02, classifier=0.5, images=8)
+@pytest.mark.parametrize(("arch", "blocks"), [("unet", 0), ("unet", 2), ("unet", 3), ("dit", 0), ("dit", 2)])
+def test_a_network_that_labels_enter_late_is_written_and_shares_what_precedes_them(
+    tmp_path: Path, arch: str, blocks: int
+) -> None:
+    late = {"label_entry": "late", "label_blocks": blocks, "classifier": 0.5}
+    recipe = cases.recipe(arch, **late, contrast_labels=9, muon=0.02, images=8, depth=3)
     job = cases.job(tmp_path / "late", recipe=recipe)
     list(train(job))
     backbone = bigain.load(str(job.path), device="cpu")
@@ -465,3 +468,10 @@ def test_a_network_that_labels_enter_late_is_written_and_shares_what_precedes_th
         shared, whole = (backbone.noise(noisy, t, conditions, each) for each in (prefix, None))
     assert backbone.has_prefix
     torch.testing.assert_close(shared, whole, rtol=1e-5, atol=1e-5)
+    network: Any = backbone.network
+    if arch == "unet":
+        reads = [type(block).__name__ == "CrossAttnUpBlock2D" for block in network.up_blocks]
+    else:
+        tables = [block.norm1.emb.class_embedder.embedding_table.weight for block in network.transformer_blocks]
+        reads = [bool(table.any()) for table in tables]
+    assert reads == [place >= 3 - (blocks or 1) for place in range(3)]

@@ -70,6 +70,10 @@ def test_options_override_the_file_and_the_file_the_defaults(tmp_path: Path) -> 
         ("ema = true", {}, "{}, ema = True: not of type float."),
         ('label_entry = "middle"', {}, '{}, label_entry = "middle": unknown.'),
         ('label_entry = "late"\ndepth = 1', {"arch": "dit"}, "{}, depth = 1: no block is left before a late label."),
+        ('label_entry = "late"\nlabel_blocks = 4', {}, "{}, label_blocks = 4: must be from 0 to 3."),
+        ('arch = "dit"\nlabel_entry = "late"\nlabel_blocks = 4', {}, "{}, label_blocks = 4: must be from 0 to 3."),
+        ('label_entry = "late"\nlabel_blocks = -1', {}, "{}, label_blocks = -1: must be from 0 to 3."),
+        ("label_blocks = 2", {}, "{}, label_blocks = 2: has no effect: labels enter in every block. Leave it out."),
         ("contrast_labels = 3\ncontrast = 0.0", {}, "{}, contrast_labels = 3: has no effect: labels are not compared"),
         ("depth = 3", {}, "{}, depth = 3: has no effect: a U-Net has three levels. Leave it out."),
         ("sharpness = 9.0", {}, "{}, sharpness = 9.0: has no effect: labels are not compared while contrast is 0."),
@@ -104,8 +108,8 @@ def test_progress_reads_as_a_line() -> None:
 def test_a_recipe_of_a_checkpoint_is_what_it_was() -> None:
     """A checkpoint of any version names these keys; a training continues only under the same."""
     keys = (
-        "arch prediction size patch width depth label_entry images batch rate warmup decay ema drop muon contrast"
-        " contrast_labels"
+        "arch prediction size patch width depth label_entry label_blocks images batch rate warmup decay ema drop muon"
+        " contrast contrast_labels"
     )
     compared = "sharpness contrast_from compared compare_from compare_to classifier classifier_first shared_rate"
     later = "keep tilt flip shift precision seed"

@@ -86,13 +86,17 @@ def test_an_unknown_class_begins_as_it_would_without_a_parent(parents: dict[str,
     assert not torch.equal(heir.state_dict()[key][0], orphan.state_dict()[key][0])
 
 
-def test_labels_enter_a_child_where_they_entered_its_parent(parents: dict[str, Path]) -> None:
+def test_labels_enter_a_child_where_they_entered_its_parent(parents: dict[str, Path], tmp_path: Path) -> None:
     heir = child("dit", parents["late"], OTHERS, label_entry="late")
     table = heir.network.transformer_blocks[0].norm1.emb.class_embedder.embedding_table.weight
     assert len(table) == 4 and not table.any()
     for parent, changes in (("late", {}), ("dit", {"label_entry": "late"})):
         with pytest.raises(UsageError, match=r"reads its labels (late|early), not (late|early): --label-entry"):
             child("dit", parents[parent], **changes)
+    deeper = {"label_entry": "late", "depth": 3}
+    list(train(cases.job(tmp_path / "deeper", recipe=cases.recipe("dit", **deeper))))
+    with pytest.raises(UsageError, match=r"reads its labels in its last 1 block, not 2: the recipe's label_blocks"):
+        child("dit", tmp_path / "deeper", **deeper, label_blocks=2)
 
 
 @pytest.mark.parametrize("arch", ARCHES)
@@ -112,6 +116,27 @@ def test_a_child_may_keep_what_the_classifier_reads_and_begin_anew_behind_it(tmp
         assert torch.equal(weight, weights[2 if id(weight) in later else 0][name]), name
     shared = {id(weight) for weight in part.shared_weights()}
     assert not shared & later
+
+
+def test_a_child_may_read_its_label_in_more_blocks_than_its_parent_if_it_keeps_the_part_before(tmp_path: Path) -> None:
+    late = {"label_entry": "late", "classifier": 0.5, "warmup": 0}
+    list(train(cases.job(tmp_path / "parent", recipe=cases.recipe("unet", **late))))
+    parent, heir = (child("unet", tmp_path / "parent", **late, **changes) for changes in ({}, WIDER))
+    mine, theirs = (dict(each.named_parameters()) for each in (heir, parent))
+    shared = [name for name, weight in mine.items() if any(weight is each for each in heir.shared_weights())]
+    assert shared
+    for name in shared:
+        assert torch.equal(mine[name], theirs[name]), name
+    orphan = make_trainable(cases.recipe("unet", seed=7, **late, **WIDER), cases.vocabulary(cases.CLASSES))
+    for weight, fresh in zip(heir.later_weights(), orphan.later_weights(), strict=True):
+        assert torch.equal(weight, fresh), "behind the middle block it begins anew"
+    blocks = [type(block).__name__ for block in heir.network.up_blocks]
+    assert blocks == ["AttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"]
+    with pytest.raises(UsageError, match=r"another up_block_types .*: the recipe's label_blocks"):
+        child("unet", tmp_path / "parent", **late, label_blocks=2)
+
+
+WIDER = {"label_blocks": 2, "keep": "shared"}
 
 
 def test_there_must_be_something_to_keep(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ SECTIONS: tuple[tuple[str, str, str, Callable[[Any], str]], ...] = (
     ("Tests", "tests", "`pytest -m gpu`.", str),
     ("Beside other ways", "rivals", "Evaluations a second on one network, in turn.", rivals),
     ("Memory", "memory", "Peaks of one batch of evaluations; a run that must halve its batch.", facts),
-    ("Training a U-Net", "training", "The first and last training of `mini-late`, in the minutes there were.", facts),
+    ("Training a U-Net", "training", "The first and last trainings of `mini-late`, in the time available.", facts),
     ("Compressions on that U-Net", "grid", "Accuracy with its interval.", compared),
     ("Training a transformer", "training-dit", "Labels enter it late; in the minutes there were.", facts),
     ("Compressions on that transformer", "grid-dit", "Accuracy with its interval.", compared),
