@@ -118,6 +118,9 @@ def test_a_child_may_keep_what_the_classifier_reads_and_begin_anew_behind_it(tmp
     assert not shared & later
 
 
+WIDER = {"label_blocks": 2, "keep": "shared"}
+
+
 def test_a_child_may_read_its_label_in_more_blocks_than_its_parent_if_it_keeps_the_part_before(tmp_path: Path) -> None:
     late = {"label_entry": "late", "classifier": 0.5, "warmup": 0}
     list(train(cases.job(tmp_path / "parent", recipe=cases.recipe("unet", **late))))
@@ -134,9 +137,6 @@ def test_a_child_may_read_its_label_in_more_blocks_than_its_parent_if_it_keeps_t
     assert blocks == ["AttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"]
     with pytest.raises(UsageError, match=r"another up_block_types .*: the recipe's label_blocks"):
         child("unet", tmp_path / "parent", **late, label_blocks=2)
-
-
-WIDER = {"label_blocks": 2, "keep": "shared"}
 
 
 def test_there_must_be_something_to_keep(tmp_path: Path) -> None:
