@@ -26,7 +26,7 @@ def listed(names: Collection[str]) -> str:
 
 
 def near(name: str, known: Iterable[str], most: int = 3) -> list[str]:
-    """Return the nearest known names: with the same words, else one slip away, or two, or that begin with the name."""
+    """Return the nearest known names: those with its words, else one slip away or in it, or two slips, or longer."""
     ranks = {other: rank for other in known if (rank := _rank(name.casefold(), other.casefold())) is not None}
     return [other for other, rank in ranks.items() if rank == min(ranks.values())][:most]
 
@@ -38,8 +38,10 @@ def _rank(name: str, other: str) -> int | None:
     """
     if not name or not other:
         return None
-    if _has_words(name, other) or _has_words(other, name):
+    if _has_words(other, name):
         return 0
+    if _has_words(name, other):
+        return 1  # no nearer than a slip: mini-lat may be mini-late, not only mini
     slips = distance(name, other) if abs(len(name) - len(other)) <= 2 else 3
     shorter = min(len(name), len(other))
     if (slips == 1 and shorter > 1) or (slips == 2 and shorter > 3 and name[0] == other[0]):

@@ -67,6 +67,10 @@ def test_only_what_is_really_near_is_suggested(name: str, expected: list[str]) -
     assert near(name, ANIMALS) == expected
 
 
+def test_a_name_in_the_misspelt_one_does_not_hide_one_that_is_a_slip_away() -> None:
+    assert near("mini-lat", ["mini", "mini-late", "mini-dit"]) == ["mini", "mini-late"]
+
+
 def test_a_refusal_ends_with_the_known_names() -> None:
     with pytest.raises(UsageError, match=r"^animal doog: unknown\. Did you mean dog\? Known: cat, dog, deer, horse"):
         check_known("animal", "doog", ANIMALS)
