@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -15,10 +17,13 @@ import pytest
 import typer
 from commands import LABELS, run
 
+from bigain_cli.cli import exit_codes
 from bigain_cli.cli.app import app, run_command_line
 from bigain_cli.cli.exit_codes import run_command
 from bigain_cli.cli.options import PANELS
-from bigain_cli.errors import UsageError
+from bigain_cli.cli.signals import SAME, signal_behind
+from bigain_cli.errors import BigainError, UsageError
+from bigain_cli.outputs.target_stream import WriteError
 
 HEAVY = ("torch", "numpy", "diffusers", "transformers", "huggingface_hub")
 IN_ONE_PROCESS = """
@@ -443,3 +448,43 @@ def test_a_terminal_that_refuses_what_is_written_before_it_hangs_up_ends_with_12
     )
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stderr) == (129, "")
+
+
+@pytest.mark.usefixtures("signals")
+def test_a_signal_that_a_library_turns_into_an_error_is_still_that_signal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def swallowed() -> None:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        raise UsageError("checkpoint", "not a checkpoint (could not determine the shape)", "Start again with --force.")
+
+    monkeypatch.setattr(exit_codes, "_run", swallowed)
+    assert (exit_codes._run_and_catch(), capsys.readouterr().err) == (143, "bigain: terminated\n")
+
+
+@pytest.mark.usefixtures("signals")
+@pytest.mark.parametrize("kind", ["on the way", "written"])
+def test_an_error_on_the_way_to_the_end_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    def fails() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt as end:
+            if kind == "on the way":
+                raise BigainError("notes", "cannot be moved", "Look at it.") from end
+        raise WriteError("out", "is full", "Clear the disk.")
+
+    monkeypatch.setattr(exit_codes, "_run", fails)
+    assert exit_codes._run_and_catch() == 1
+    assert capsys.readouterr().err.startswith("bigain: notes: " if kind == "on the way" else "bigain: out: ")
+
+
+@pytest.mark.usefixtures("signals")
+def test_an_error_long_after_a_signal_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGTERM)
+    later = time.monotonic() + SAME
+    monkeypatch.setattr("time.monotonic", lambda: later)
+    assert signal_behind(ValueError()) is None

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from bigain_cli.cli.messages import guard_terminal, write_line
-from bigain_cli.cli.signals import EndingSignal, catch_signals, release_signals
+from bigain_cli.cli.signals import EndingSignal, catch_signals, release_signals, signal_behind
 from bigain_cli.cli.threads import sleep_while_waiting
 from bigain_cli.errors import BigainError
+from bigain_cli.outputs.target_stream import WriteError
 from bigain_cli.outputs.text import safe, shortened
 
 BUG, INTERRUPTED = 70, 130
@@ -104,21 +105,30 @@ def _run_and_catch() -> int:
     except BrokenPipeError:
         _redirect_to_null(1)
         return 0
-    except BigainError as problem:
-        return _report(f"bigain: {safe(str(problem))}", problem.exit_code)
     except EndingSignal as end:
-        return _report(f"bigain: {end.word}", end.code)
+        return _report_end(end)
     except KeyboardInterrupt:
         return _report("bigain: interrupted", INTERRUPTED)
-    except OSError as problem:
+    except Exception as problem:  # noqa: BLE001 — the last net, so that nobody meets a traceback
+        ended = None if isinstance(problem, WriteError) else signal_behind(problem)  # a failed write is always said
+        return _report_end(ended) if ended else _report_problem(problem)
+
+
+def _report_end(end: EndingSignal) -> int:
+    return _report(f"bigain: {end.word}", end.code)
+
+
+def _report_problem(problem: Exception) -> int:
+    if isinstance(problem, BigainError):
+        return _report(f"bigain: {safe(str(problem))}", problem.exit_code)
+    if isinstance(problem, OSError):
         if problem.errno == errno.EIO:  # a terminal that is closed refuses what is written a moment before its signal
             time.sleep(SIGNAL_SECONDS)
         name = f"{problem.filename}: " if problem.filename else ""
         return _report(f"bigain: {safe(f'{name}{problem.strerror or problem}')}", 1)
-    except MemoryError:
+    if isinstance(problem, MemoryError):
         return _report("bigain: out of memory: the command needs more than there is. Ask for less at once.", 1)
-    except Exception as problem:  # noqa: BLE001 — the last net, so that nobody meets a traceback
-        return _report_bug(problem)
+    return _report_bug(problem)
 
 
 def _report_bug(problem: BaseException | None) -> int:

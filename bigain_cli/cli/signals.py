@@ -28,6 +28,7 @@ class _Handler:
 
     def __init__(self) -> None:
         self._raised = -SAME
+        self._latest: EndingSignal | None = None
         self._terminals = {number for number in (1, 2) if os.isatty(number)}
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
@@ -37,7 +38,12 @@ class _Handler:
         for terminal in self._terminals:
             if not os.isatty(terminal):  # it is closed, and what is written to it would be an error
                 os.dup2(os.open(os.devnull, os.O_WRONLY), terminal)
-        raise EndingSignal(number)
+        self._latest = EndingSignal(number)
+        raise self._latest
+
+    def recent(self) -> EndingSignal | None:
+        """Return what was raised a moment ago."""
+        return self._latest if time.monotonic() - self._raised < SAME else None
 
 
 def catch_signals() -> None:
@@ -53,6 +59,20 @@ def release_signals() -> None:
     for number in _known():
         if isinstance(signal.getsignal(number), _Handler):
             signal.signal(number, signal.SIG_DFL)
+
+
+def signal_behind(problem: BaseException) -> EndingSignal | None:
+    """Return the signal of a moment ago that became this error.
+
+    A library in C may put an error of its own in the place of an exception that a signal raised inside it: torch does,
+    in the middle of reading a tensor. An error on the way to the end, in whose chain the signal is, is a true one.
+    """
+    handlers = (signal.getsignal(number) for number in _known())
+    recent = next((handler.recent() for handler in handlers if isinstance(handler, _Handler)), None)
+    chain: BaseException | None = problem
+    while chain is not None and chain is not recent:
+        chain = chain.__context__
+    return recent if chain is None else None
 
 
 def _known() -> list[signal.Signals]:

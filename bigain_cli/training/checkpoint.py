@@ -19,6 +19,7 @@ from bigain_cli.json_text import read_json
 from bigain_cli.limits import is_number
 from bigain_cli.outputs.record_checks import is_count
 from bigain_cli.outputs.renamed_file import replacing
+from bigain_cli.outputs.shield import SHIELD
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint."""
     try:
-        with safe_open(path, framework="pt") as file:
+        with SHIELD, safe_open(path, framework="pt") as file:  # in which a signal would become an error
             metadata = read_json(file.metadata()["training"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         found = Checkpoint(tensors, **metadata)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from bigain_cli.cli.signals import EndingSignal
 from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from bigain_cli.training.loss import as_input, compute_losses, draw_batch, mean_square_errors, shifted
@@ -351,6 +353,24 @@ def test_what_is_no_checkpoint_is_said_to_be_none(tmp_path: Any) -> None:
         save_file({"a": torch.zeros(1)}, path, metadata)
         with pytest.raises(UsageError, match="not a checkpoint"):
             load_checkpoint(path)
+
+
+@pytest.mark.usefixtures("signals")
+def test_a_signal_waits_until_a_checkpoint_is_read(tmp_path: Any, monkeypatch: Any) -> None:
+    path = tmp_path / "state"
+    save_checkpoint(path, cases.training(cases.recipe("dit")).checkpoint())
+    asarray, seen = torch.asarray, []
+
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        signal.raise_signal(signal.SIGTERM)
+        seen.append(asarray(*arguments, **options))
+        return seen[-1]
+
+    monkeypatch.setattr(torch, "asarray", interrupted)
+    with pytest.raises(EndingSignal):
+        load_checkpoint(path)
+    monkeypatch.undo()
+    assert len(seen) == len(load_checkpoint(path).tensors)
 
 
 @pytest.mark.parametrize("how", [OSError(28, "No space left on device"), KeyboardInterrupt()])
