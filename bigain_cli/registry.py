@@ -130,7 +130,7 @@ CLOSED_FORMS = {
 MODELS = {
     "mini": Model("the ten CIFAR-10 classes, 32 px: a U-Net", folder="backbones/mini"),
     "mini-late": Model("the same classes, 32 px: only to classify", folder="backbones/mini-late"),
-    "mini-dit": Model("the same, 32 px: a DiT, only to classify", folder="backbones/mini-dit"),
+    "mini-dit": Model("the same classes: a DiT, only to classify", folder="backbones/mini-dit"),
     "colours": Model("eleven colours in closed form, to test with", closed_form="colours"),
     **HUB_MODELS,
 }

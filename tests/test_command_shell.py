@@ -451,16 +451,31 @@ def test_a_terminal_that_refuses_what_is_written_before_it_hangs_up_ends_with_12
 
 
 @pytest.mark.usefixtures("signals")
+@pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [("SIGTERM", 143, "terminated"), ("SIGINT", 130, "interrupted"), ("SIGHUP", 129, "hung up")],
+)
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), TypeError("could not determine the shape"), None])
 def test_a_signal_that_a_library_turns_into_an_error_is_still_that_signal(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    number: str,
+    code: int,
+    word: str,
+    error: Exception | None,
 ) -> None:
     def swallowed() -> None:
         with contextlib.suppress(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGTERM)
-        raise UsageError("checkpoint", "not a checkpoint (could not determine the shape)", "Start again with --force.")
+            signal.raise_signal(signal.Signals[number])
+        if error is not None:
+            raise error
+        try:
+            raise TypeError("could not determine the shape")
+        except TypeError as problem:
+            raise UsageError("checkpoint", f"not a checkpoint ({problem})", "Start again with --force.") from problem
 
     monkeypatch.setattr(exit_codes, "_run", swallowed)
-    assert (exit_codes._run_and_catch(), capsys.readouterr().err) == (143, "bigain: terminated\n")
+    assert (exit_codes._run_and_catch(), capsys.readouterr().err) == (code, f"bigain: {word}\n")
 
 
 @pytest.mark.usefixtures("signals")

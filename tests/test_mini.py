@@ -42,7 +42,7 @@ def test_it_is_small_and_cheap_to_evaluate(embedded) -> None:
     conditions = backbone.condition(["cat"])
     with counting_flops() as counter, torch.inference_mode():
         backbone.noise(torch.zeros(1, *backbone.latent_shape), torch.tensor([500]), conditions)
-    assert counter.get_total_flops() <= 0.4e9
+    assert counter.get_total_flops() <= 0.7e9
     classification = bigain.Classification(backbone, ["cat", "dog"], compress="none")
     assert classification.cost.whole * 1e9 == pytest.approx(counter.get_total_flops())
     assert backbone.encode(image()).numel() == 3 * 32 * 32

@@ -110,7 +110,7 @@ def _run_and_catch() -> int:
     except KeyboardInterrupt:
         return _report("bigain: interrupted", INTERRUPTED)
     except Exception as problem:  # noqa: BLE001 — the last net, so that nobody meets a traceback
-        ended = None if isinstance(problem, WriteError) else signal_behind(problem)  # a failed write is always said
+        ended = None if isinstance(problem, WriteError) else signal_behind(problem)  # a failed write is always reported
         return _report_end(ended) if ended else _report_problem(problem)
 
 

@@ -1,4 +1,4 @@
-"""The signals that end a run: each becomes an exception, which is raised where the run is, or after a write that waits.
+"""The signals that end a run: each becomes an exception, which is raised where the run is, or after what waits.
 
 A hangup that is ignored from the start (`nohup`) stays ignored.
 """
@@ -65,14 +65,17 @@ def signal_behind(problem: BaseException) -> EndingSignal | None:
     """Return the signal of a moment ago that became this error.
 
     A library in C may put an error of its own in the place of an exception that a signal raised inside it: torch does,
-    in the middle of reading a tensor. An error on the way to the end, in whose chain the signal is, is a true one.
+    in the middle of reading a tensor. An error whose chain holds the signal is real: it was
+    raised on the way to the end.
     """
     handlers = (signal.getsignal(number) for number in _known())
     recent = next((handler.recent() for handler in handlers if isinstance(handler, _Handler)), None)
-    chain: BaseException | None = problem
-    while chain is not None and chain is not recent:
-        chain = chain.__context__
-    return recent if chain is None else None
+    if recent is None:
+        return None
+    chain: list[BaseException] = [problem]
+    while (before := chain[-1].__context__) is not None and before not in chain:
+        chain.append(before)
+    return None if recent in chain else recent
 
 
 def _known() -> list[signal.Signals]:

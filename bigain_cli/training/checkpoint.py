@@ -49,7 +49,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint."""
     try:
-        with SHIELD, safe_open(path, framework="pt") as file:  # in which a signal would become an error
+        with SHIELD, safe_open(path, framework="pt") as file:  # or torch may turn a signal into an error
             metadata = read_json(file.metadata()["training"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         found = Checkpoint(tensors, **metadata)

@@ -366,10 +366,9 @@ def test_a_signal_waits_until_a_checkpoint_is_read(tmp_path: Any, monkeypatch: A
         seen.append(asarray(*arguments, **options))
         return seen[-1]
 
-    monkeypatch.setattr(torch, "asarray", interrupted)
-    with pytest.raises(EndingSignal):
+    with monkeypatch.context() as patch, pytest.raises(EndingSignal):
+        patch.setattr(torch, "asarray", interrupted)
         load_checkpoint(path)
-    monkeypatch.undo()
     assert len(seen) == len(load_checkpoint(path).tensors)
 
 
