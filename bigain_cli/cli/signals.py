@@ -65,8 +65,7 @@ def signal_behind(problem: BaseException) -> EndingSignal | None:
     """Return the signal of a moment ago that became this error.
 
     A library in C may put an error of its own in the place of an exception that a signal raised inside it: torch does,
-    in the middle of reading a tensor. An error whose chain holds the signal is real: it was
-    raised on the way to the end.
+    in the middle of reading a tensor. An error whose chain holds the signal is real, raised on the way to the end.
     """
     handlers = (signal.getsignal(number) for number in _known())
     recent = next((handler.recent() for handler in handlers if isinstance(handler, _Handler)), None)
