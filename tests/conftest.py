@@ -17,7 +17,7 @@ from forks import Forks
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
-from bigain_cli.cli.signals import catch_signals
+from bigain_cli.cli.signals import catch_signals, settle_signals
 
 torch.set_num_threads(1)
 settings.register_profile("busy", suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault of a test
@@ -38,6 +38,7 @@ def signals() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     catch_signals()
     yield
+    settle_signals()
     for number, handler in before.items():
         signal.signal(number, handler)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import re
 import shlex
@@ -21,7 +22,7 @@ from bigain_cli.cli import exit_codes
 from bigain_cli.cli.app import app, run_command_line
 from bigain_cli.cli.exit_codes import run_command
 from bigain_cli.cli.options import PANELS
-from bigain_cli.cli.signals import SAME, signal_behind
+from bigain_cli.cli.signals import LOST, SAME, WORDS, signal_behind
 from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.outputs.target_stream import WriteError
 
@@ -476,6 +477,41 @@ def test_a_signal_that_a_library_turns_into_an_error_is_still_that_signal(
 
     monkeypatch.setattr(exit_codes, "_run", swallowed)
     assert (exit_codes._run_and_catch(), capsys.readouterr().err) == (code, f"bigain: {word}\n")
+
+
+@pytest.mark.usefixtures("signals")
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGINT", "SIGHUP"])
+@pytest.mark.parametrize("where", ["a destructor", "a suppression"])
+def test_a_signal_whose_exception_is_lost_comes_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: str, where: str
+) -> None:
+    class Ended:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.Signals[number])
+
+    def works() -> int:
+        if where == "a destructor":
+            Ended()
+        with contextlib.suppress(KeyboardInterrupt):
+            if where == "a suppression":
+                signal.raise_signal(signal.Signals[number])
+        until = time.monotonic() + 30
+        while time.monotonic() < until:
+            pass
+        return 0
+
+    monkeypatch.setattr("sys.unraisablehook", lambda _: None)  # that of the tests keeps what it is given
+    monkeypatch.setattr(exit_codes, "_run", works)
+    assert exit_codes._run_and_catch() == 128 + signal.Signals[number]
+    assert capsys.readouterr().err.endswith(f"bigain: {WORDS[number]}\n")
+
+
+@pytest.mark.usefixtures("signals")
+def test_a_signal_that_ends_the_run_does_not_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exit_codes, "_run", lambda: signal.raise_signal(signal.SIGTERM))
+    assert exit_codes._run_and_catch() == 143
+    gc.collect()
+    time.sleep(3 * LOST)
 
 
 @pytest.mark.usefixtures("signals")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from bigain_cli.cli.messages import guard_terminal, write_line
-from bigain_cli.cli.signals import EndingSignal, catch_signals, release_signals, signal_behind
+from bigain_cli.cli.signals import EndingSignal, catch_signals, release_signals, settle_signals, signal_behind
 from bigain_cli.cli.threads import sleep_while_waiting
 from bigain_cli.errors import BigainError
 from bigain_cli.outputs.target_stream import WriteError
@@ -141,6 +141,7 @@ def _report_bug(problem: BaseException | None) -> int:
 
 
 def _report(message: str, code: int) -> int:
+    settle_signals()  # none comes again in the middle of the last words
     try:
         write_line(message)
     except BrokenPipeError:

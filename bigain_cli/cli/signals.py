@@ -5,14 +5,18 @@ A hangup that is ignored from the start (`nohup`) stays ignored.
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
+import threading
 import time
+import weakref
 from types import FrameType
 
 from bigain_cli.outputs.shield import SHIELD
 
 WORDS = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "hung up"}
+LOST = 0.1  # seconds after which an exception that was lost is raised again
 SAME = 2.0  # seconds in which another signal asks for nothing that is not being done already
 
 
@@ -24,11 +28,15 @@ class EndingSignal(KeyboardInterrupt):
 
 
 class _Handler:
-    """Raises the exception."""
+    """Raises the exception, and raises it again if it is lost before `obeyed`.
+
+    Python drops what is raised inside a destructor, and a library in C may drop what is raised inside a callback.
+    """
 
     def __init__(self) -> None:
         self._raised = -SAME
-        self._latest: EndingSignal | None = None
+        self._latest: weakref.ref[EndingSignal] | None = None
+        self._number = signal.SIGINT
         self._terminals = {number for number in (1, 2) if os.isatty(number)}
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
@@ -38,12 +46,35 @@ class _Handler:
         for terminal in self._terminals:
             if not os.isatty(terminal):  # it is closed, and what is written to it would be an error
                 os.dup2(os.open(os.devnull, os.O_WRONLY), terminal)
-        self._latest = EndingSignal(number)
-        raise self._latest
+        raise self._watched(number)
 
-    def recent(self) -> EndingSignal | None:
-        """Return what was raised a moment ago."""
-        return self._latest if time.monotonic() - self._raised < SAME else None
+    def recent(self) -> tuple[int, EndingSignal | None] | None:
+        """Return the number of a signal of a moment ago, and its exception unless that is lost."""
+        if time.monotonic() - self._raised >= SAME:
+            return None
+        return self._number, self._latest() if self._latest is not None else None
+
+    def obeyed(self) -> None:
+        """Let the exception go: the run is at its end."""
+        self._latest = None
+
+    def _watched(self, number: int) -> EndingSignal:
+        """Return an exception of which nothing here stays: a frame that held it would keep it alive."""
+        end = EndingSignal(number)
+        self._number, self._latest = signal.Signals(number), weakref.ref(end, self._lost)
+        return end
+
+    def _lost(self, reference: weakref.ref[EndingSignal]) -> None:
+        """Wait for another place to raise in: the one it was lost in would lose it again."""
+        if self._latest is reference:
+            timer = threading.Timer(LOST, self._raise_again, (reference,))
+            timer.daemon = True
+            timer.start()
+
+    def _raise_again(self, reference: weakref.ref[EndingSignal]) -> None:
+        if self._latest is reference and self in _handlers():
+            self._raised = -SAME
+            _thread.interrupt_main(self._number)
 
 
 def catch_signals() -> None:
@@ -67,14 +98,24 @@ def signal_behind(problem: BaseException) -> EndingSignal | None:
     A library in C may put an error of its own in the place of an exception that a signal raised inside it: torch does,
     in the middle of reading a tensor. An error whose chain holds the signal is real, raised on the way to the end.
     """
-    handlers = (signal.getsignal(number) for number in _known())
-    recent = next((handler.recent() for handler in handlers if isinstance(handler, _Handler)), None)
+    recent = next((handler.recent() for handler in _handlers()), None)
     if recent is None:
         return None
+    number, end = recent
     chain: list[BaseException] = [problem]
     while (before := chain[-1].__context__) is not None and before not in chain:
         chain.append(before)
-    return None if recent in chain else recent
+    return None if end is not None and end in chain else end or EndingSignal(number)
+
+
+def settle_signals() -> None:
+    """Let no signal come again that has been raised: the run is at its end."""
+    for handler in _handlers():
+        handler.obeyed()
+
+
+def _handlers() -> list[_Handler]:
+    return [found for number in _known() if isinstance(found := signal.getsignal(number), _Handler)]
 
 
 def _known() -> list[signal.Signals]:

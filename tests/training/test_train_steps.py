@@ -366,10 +366,10 @@ def test_a_signal_waits_until_a_checkpoint_is_read(tmp_path: Any, monkeypatch: A
         seen.append(asarray(*arguments, **options))
         return seen[-1]
 
-    with monkeypatch.context() as patch, pytest.raises(EndingSignal):
+    with monkeypatch.context() as patch, pytest.raises(EndingSignal) as caught:
         patch.setattr(torch, "asarray", interrupted)
         load_checkpoint(path)
-    assert len(seen) == len(load_checkpoint(path).tensors)
+    assert len(seen) == len(load_checkpoint(path).tensors) and caught.value.code == 143
 
 
 @pytest.mark.parametrize("how", [OSError(28, "No space left on device"), KeyboardInterrupt()])
