@@ -33,8 +33,9 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def signals() -> Iterator[None]:
-    """Handle signals as the command does."""
+def signals(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Handle signals as the command does; one whose exception is dropped does not come again within a test."""
+    monkeypatch.setattr("bigain_cli.cli.signals.LOST", 60.0)
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     catch_signals()
     yield

@@ -10,6 +10,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from bigain_cli.cli.signals import LOST, SAME, WORDS, signal_behind
 from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.outputs.target_stream import WriteError
 
+LONG = 30.0  # seconds in which a lost signal has come again
 HEAVY = ("torch", "numpy", "diffusers", "transformers", "huggingface_hub")
 IN_ONE_PROCESS = """
 import contextlib, io, json, sys
@@ -482,32 +484,69 @@ def test_a_signal_that_a_library_turns_into_an_error_is_still_that_signal(
 @pytest.mark.usefixtures("signals")
 @pytest.mark.parametrize("number", ["SIGTERM", "SIGINT", "SIGHUP"])
 @pytest.mark.parametrize("where", ["a destructor", "a suppression"])
+@pytest.mark.parametrize("meanwhile", ["works", "waits"])
 def test_a_signal_whose_exception_is_lost_comes_again(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: str, where: str
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: str, where: str, meanwhile: str
 ) -> None:
     class Ended:
         def __del__(self) -> None:
             signal.raise_signal(signal.Signals[number])
 
-    def works() -> int:
+    def run() -> int:
         if where == "a destructor":
             Ended()
         with contextlib.suppress(KeyboardInterrupt):
             if where == "a suppression":
                 signal.raise_signal(signal.Signals[number])
-        until = time.monotonic() + 30
+        until = time.monotonic() + LONG
+        if meanwhile == "waits":
+            time.sleep(LONG)
         while time.monotonic() < until:
             pass
         return 0
 
+    monkeypatch.setattr("bigain_cli.cli.signals.LOST", LOST)
     monkeypatch.setattr("sys.unraisablehook", lambda _: None)  # that of the tests keeps what it is given
-    monkeypatch.setattr(exit_codes, "_run", works)
+    monkeypatch.setattr(exit_codes, "_run", run)
+    began = time.monotonic()
     assert exit_codes._run_and_catch() == 128 + signal.Signals[number]
-    assert capsys.readouterr().err.endswith(f"bigain: {WORDS[number]}\n")
+    assert capsys.readouterr().err == f"bigain: {WORDS[number]}\n" and time.monotonic() - began < LONG
+
+
+def test_a_signal_inside_a_destructor_prints_no_traceback() -> None:
+    script = (
+        "import signal, time\nfrom bigain_cli.cli import exit_codes\n"
+        "class Ended:\n"
+        "    def __del__(self): signal.raise_signal(signal.SIGTERM)\n"
+        "class Fails:\n"
+        "    def __del__(self): raise ValueError('another')\n"
+        "def ends():\n"
+        "    Fails(); Ended(); time.sleep(60)\n"
+        "exit_codes._run = ends; exit_codes.main()\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=50)
+    assert ended.returncode == 143 and ended.stderr.endswith("bigain: terminated\n")
+    assert ended.stderr.count("Traceback") == 1 and "ValueError: another" in ended.stderr
+
+
+@pytest.mark.usefixtures("signals")
+def test_a_thread_that_fails_leaves_a_lost_signal_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run() -> None:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        failing = threading.Thread(target=lambda: exit_codes._report_bug(ValueError("in a thread")))
+        failing.start()
+        failing.join()
+        time.sleep(LONG)
+
+    monkeypatch.setattr("bigain_cli.cli.signals.LOST", LOST)
+    monkeypatch.setattr(exit_codes, "_run", run)
+    assert exit_codes._run_and_catch() == 143
 
 
 @pytest.mark.usefixtures("signals")
 def test_a_signal_that_ends_the_run_does_not_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bigain_cli.cli.signals.LOST", LOST)
     monkeypatch.setattr(exit_codes, "_run", lambda: signal.raise_signal(signal.SIGTERM))
     assert exit_codes._run_and_catch() == 143
     gc.collect()

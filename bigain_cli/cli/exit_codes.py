@@ -15,8 +15,9 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from bigain_cli.cli.messages import guard_terminal, write_line
 from bigain_cli.cli.signals import EndingSignal, catch_signals, release_signals, settle_signals, signal_behind
@@ -55,6 +56,7 @@ def run_command() -> int:
 
 def _run_and_flush() -> int:
     threading.excepthook = lambda failed: _report_bug(failed.exc_value)
+    sys.unraisablehook = _ignore_signals(sys.unraisablehook)
     code = _run_and_catch()
     try:
         sys.stdout.flush()
@@ -64,6 +66,16 @@ def _run_and_flush() -> int:
         code = _report(f"bigain: stdout: {problem.strerror}", 1)
         _redirect_to_null(1)
     return code
+
+
+def _ignore_signals(hook: Callable[[Any], object]) -> Callable[[Any], None]:
+    """Return a hook that says nothing of a signal inside a destructor, which comes again."""
+
+    def ignore(lost: Any) -> None:
+        if not isinstance(lost.exc_value, EndingSignal):
+            hook(lost)
+
+    return ignore
 
 
 def _exit_at_once(code: int) -> NoReturn:
@@ -141,7 +153,8 @@ def _report_bug(problem: BaseException | None) -> int:
 
 
 def _report(message: str, code: int) -> int:
-    settle_signals()  # none comes again in the middle of the last words
+    if threading.current_thread() is threading.main_thread():
+        settle_signals()  # none comes again in the middle of the last words
     try:
         write_line(message)
     except BrokenPipeError:

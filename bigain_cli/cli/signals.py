@@ -30,7 +30,8 @@ class EndingSignal(KeyboardInterrupt):
 class _Handler:
     """Raises the exception, and raises it again if it is lost before `obeyed`.
 
-    Python drops what is raised inside a destructor, and a library in C may drop what is raised inside a callback.
+    Python drops what is raised inside a destructor, and a library in C may drop what is raised inside a callback. An
+    exception in a cycle of references is seen to be lost when the cycle is collected.
     """
 
     def __init__(self) -> None:
@@ -59,7 +60,7 @@ class _Handler:
         self._latest = None
 
     def _watched(self, number: int) -> EndingSignal:
-        """Return an exception of which nothing here stays: a frame that held it would keep it alive."""
+        """Return an exception to which nothing here refers: a frame that held it would keep it alive."""
         end = EndingSignal(number)
         self._number, self._latest = signal.Signals(number), weakref.ref(end, self._lost)
         return end
@@ -74,7 +75,15 @@ class _Handler:
     def _raise_again(self, reference: weakref.ref[EndingSignal]) -> None:
         if self._latest is reference and self in _handlers():
             self._raised = -SAME
-            _thread.interrupt_main(self._number)
+            _send_to_main_thread(self._number)
+
+
+def _send_to_main_thread(number: signal.Signals) -> None:
+    """Send a signal so that a main thread that waits for something wakes up, where the system can."""
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(int(threading.main_thread().ident or 0), number)
+    else:
+        _thread.interrupt_main(number)
 
 
 def catch_signals() -> None:
