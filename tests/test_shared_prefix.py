@@ -28,12 +28,12 @@ SPECS = ("none", "lgtm:0.5", "lgtm:0.5@levels=all", "tome:0.5@levels=all", "tome
 EXACT = {"rtol": 1e-5, "atol": 1e-5}
 
 
-def errors(backbone, spec: str, share: bool, batch: int, block) -> np.ndarray:
+def errors(backbone, spec: str, share: bool, batch: int, block, labels=LABELS) -> np.ndarray:
     generator = torch.Generator().manual_seed(1)
     job = ScoringJob(torch.randn(backbone.latent_shape, generator=generator), block, [0, 1, 2])
     with compressed_or_not(backbone, parse(spec).by_level()) as compression:
         shared = SharedComputation(backbone, share, compression)
-        denoising = DenoisingErrors(backbone, backbone.condition(LABELS), False, batch, shared)
+        denoising = DenoisingErrors(backbone, backbone.condition(labels), False, batch, shared)
         denoising.batch = batch
         return denoising([job])[0]
 
@@ -48,6 +48,16 @@ def test_sharing_the_prefix_changes_no_error(kind: str, spec: str, models) -> No
     assert np.ptp(expected, axis=1).min() > 1e-7, "the labels must make a difference, or the test says nothing"
     for batch in (1, 7, 64):
         np.testing.assert_allclose(errors(backbone, spec, True, batch, block), expected, **EXACT)
+
+
+@pytest.mark.parametrize("name", ["mini", "mini-late", "mini-dit"])
+@pytest.mark.parametrize("spec", SPECS)
+def test_sharing_the_prefix_changes_no_error_of_an_embedded_model(name: str, spec: str) -> None:
+    backbone = bigain.load(name, device="cpu")
+    block, labels = Draws(5, b"", backbone.latent_shape).block(0, 2), ["cat", "dog", "ship"]
+    expected = errors(backbone, spec, False, 1, block, labels)
+    assert np.ptp(expected, axis=1).min() > 1e-7, "the labels must make a difference, or the test says nothing"
+    np.testing.assert_allclose(errors(backbone, spec, True, 4, block, labels), expected, **EXACT)
 
 
 @pytest.mark.parametrize("kind", KINDS)
