@@ -67,10 +67,9 @@ class _Handler:
 
     def _lost(self, reference: weakref.ref[EndingSignal]) -> None:
         """Wait for another place to raise in: the one it was lost in would lose it again."""
-        if self._latest is reference:
-            timer = threading.Timer(LOST, self._raise_again, (reference,))
-            timer.daemon = True
-            timer.start()
+        timer = threading.Timer(LOST, self._raise_again, (reference,))
+        timer.daemon = True
+        timer.start()
 
     def _raise_again(self, reference: weakref.ref[EndingSignal]) -> None:
         if self._latest is reference and self in _handlers():
