@@ -134,13 +134,14 @@ class Pilot:
         began = time.process_time()
         with log.open("w", encoding="utf-8") as file:
             for step in self._steps():
-                sums += torch.stack([step.error.log(), step.contrast, step.classifier]).detach()
+                error = step.error.log() if step.error > 0 else step.error  # 0: of the classifier alone
+                sums += torch.stack([error, step.contrast, step.classifier]).detach()
                 if step.number % LOG_EVERY == 0 or step.number == last:
                     count = (step.number - 1) % LOG_EVERY + 1
-                    error, contrast, classifier = (round(value / count, 4) for value in sums.tolist())
+                    means = [round(value / count, 4) for value in sums.tolist()]
                     sums.zero_()
-                    line = {"images": step.number * recipe.batch, "log_error": error, "contrast": contrast}
-                    line |= {"classifier": classifier, "seconds": round(time.process_time() - began, 1)}
+                    line = {"images": step.number * recipe.batch, "seconds": round(time.process_time() - began, 1)}
+                    line |= dict(zip(("log_error", "contrast", "classifier"), means, strict=True))
                     file.write(json.dumps(line) + "\n")
                     file.flush()
                 if step.number == last:
