@@ -49,7 +49,7 @@ from bigain_cli.training.training_loop import SYNC_EVERY, Step, Training
 from bigain_cli.training.validation import Validation, prompt_of_each_class, validate
 from bigain_cli.training.warm_start import WarmStart, copy_weights, warm_start
 
-SCORE = "norm"  # better than l2 on every model trained so far: see the measurements in README.md
+SCORE = "norm"  # on mini better than l2, on others as good: docs/measurements/accuracy.md
 REPORT_SECONDS = 10.0  # seconds of training after which progress is reported, however slow the steps
 COLUMNS, ROWS, STEPS, GUIDANCE = 8, 10, 20, 2.0  # of a grid of samples
 
