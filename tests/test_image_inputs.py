@@ -69,6 +69,40 @@ def test_every_form_of_an_image_is_the_same_image(form: str, image: Image.Image)
         assert (each.image.size, each.image.tobytes(), each.digest) == (SIZE, image.tobytes(), expected.digest)
 
 
+def unusual(kind: str, path: Path) -> Path:
+    """Write a file whose image has to be turned, pasted on white or scaled."""
+    noise = np.random.default_rng(1).integers(0, 256, (5, 7, 4), dtype=np.uint8)
+    if kind == "sideways":
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        Image.fromarray(noise[..., :3]).save(path.with_suffix(".jpg"), exif=exif)
+        return path.with_suffix(".jpg")
+    if kind == "sideways TIFF":
+        Image.fromarray(noise[..., :3]).save(path.with_suffix(".tif"), tiffinfo={0x0112: 6})
+        return path.with_suffix(".tif")
+    wide = noise[..., 0].astype(np.uint16) * 200
+    shown = {
+        "transparent": Image.fromarray(noise, "RGBA") if kind == "transparent" else None,
+        "16 bits": Image.fromarray(wide),
+        "palette": Image.fromarray(noise[..., :3]).quantize(8),
+        "grey": Image.fromarray(noise[..., 0]),
+    }[kind]
+    assert shown is not None
+    shown.save(path.with_suffix(".png"))
+    return path.with_suffix(".png")
+
+
+@pytest.mark.parametrize("kind", ["sideways", "sideways TIFF", "transparent", "16 bits", "palette", "grey"])
+def test_an_opened_image_is_that_of_its_file_and_stays_as_it_is(kind: str, tmp_path: Path) -> None:
+    path = unusual(kind, tmp_path / "a")
+    with Image.open(path) as opened:
+        before = opened.mode, opened.size, opened.tobytes()
+        [of_file], [of_image] = prepared(path), prepared(opened)
+        assert of_image.image.mode == "RGB" and of_image.image.size == of_file.image.size
+        assert of_image.digest == of_file.digest
+        assert (opened.mode, opened.size, opened.tobytes()) == before
+
+
 def test_forms_may_be_mixed_and_keep_their_order(image: Image.Image, tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(png(image))

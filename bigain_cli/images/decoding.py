@@ -53,6 +53,13 @@ def read_and_check(source: Source) -> Decoded:
         return _decode(stream, source.id)
 
 
+def upright(image: Image) -> Image:
+    """Return an image in memory as `read` returns that of a file; the image itself stays as it is."""
+    from bigain_cli.images import rgb
+
+    return rgb.upright_rgb(image, keep=True)
+
+
 def digest(image: Image) -> bytes:
     """Return the fingerprint of an RGB image's content: blake2b of mode, size and pixels."""
     fingerprint = hashlib.blake2b(f"{image.mode} {image.width} {image.height} ".encode(), digest_size=32)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from bigain_cli.errors import BigainError, InputError, UsageError
-from bigain_cli.images.decoding import Decoded, digest, read_and_check
+from bigain_cli.images.decoding import Decoded, digest, read_and_check, upright
 from bigain_cli.images.file_digests import sha256_of
 from bigain_cli.images.sources import Found, OneImage, Source, sources_of
 
@@ -94,7 +94,7 @@ def read_or_error(source: Found) -> Item:
     """Read one image, or return its id and what is wrong with it, whatever its decoder raises."""
     id, sha256 = (source[0], None) if isinstance(source, tuple) else (source.id, _sha256_of_file(source))
     try:
-        found = Decoded(source[1].convert("RGB")) if isinstance(source, tuple) else read_and_check(source)
+        found = Decoded(upright(source[1])) if isinstance(source, tuple) else read_and_check(source)
         return LoadedImage(id, found.image, digest(found.image), found.damage, sha256)
     except InputError as problem:
         return FailedImage(id, problem, sha256)

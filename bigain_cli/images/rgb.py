@@ -14,17 +14,20 @@ if TYPE_CHECKING:
 LONGEST = 512  # pixels along the longer side of an image to show
 
 
-def upright_rgb(image: Image) -> Image:
-    """Return a loaded image as RGB, turned as its EXIF orientation says, without its metadata."""
+def upright_rgb(image: Image, keep: bool = False) -> Image:
+    """Return a loaded image as RGB, turned as its EXIF orientation says, without its metadata.
+
+    The image itself is turned, too, which saves a copy, unless it is to be kept as it is.
+    """
     from PIL import ImageOps
 
     try:
-        ImageOps.exif_transpose(image, in_place=True)
+        turned = ImageOps.exif_transpose(image, in_place=not keep) or image
     except MemoryError:
         raise
     except Exception:  # noqa: BLE001 (unreadable metadata does not make the pixels unreadable)
-        pass
-    rgb = _to_rgb(image)
+        turned = image
+    rgb = _to_rgb(turned)
     rgb.info = {}
     return rgb
 
