@@ -20,6 +20,7 @@ from bigain_cli.engines.classify_job import ClassifyJob
 from bigain_cli.engines.missing_images_job import MissingImagesJob
 from bigain_cli.errors import BigainError, InputError, UsageError
 from bigain_cli.images import Source
+from bigain_cli.registry import DEFAULT_ERROR
 from bigain_cli.shards.opening import make_run_folder
 from bigain_cli.shards.run_record import begin, refuse_other_options
 from bigain_cli.views import read_views
@@ -97,6 +98,10 @@ def _known_options(request: ClassifyRequest, model: str) -> dict[str, Any]:
     known |= {"max_draws": rules.draws} if rules.draws is not None else {}
     known |= {"score": rules.score} if rules.score is not None else {}
     known |= {"times": list(rules.times)} if rules.times is not None else {}
+    known |= {"dtype": request.dtype} if request.dtype != "auto" else {}
+    known |= {"error_in": rules.error_in if rules.error_in != DEFAULT_ERROR else None}
+    known |= {"profile": rules.profile.digest if rules.profile is not None else None}
+    known |= {"templates": list(request.templates) or None}
     if rules.views is not None:
         known["views"] = str(views) if (views := read_views(rules.views)) else None
     return {**known, "top": request.top_labels, "timing": request.timing}
