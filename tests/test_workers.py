@@ -161,6 +161,7 @@ def test_an_evaluation_over_workers_is_that_of_one_process(tmp_path: Path) -> No
     plain = warm(*command, "--records", "records.jsonl", cwd=tmp_path)
     shared = warm(*command, "--records", "results/", "--workers", "2", "--shard-size", "3", cwd=tmp_path)
     assert plain.code == shared.code == 1, shared.err
+    assert "10 records: " in shared.err and "10 of 10 records" in warm("status", "results", cwd=tmp_path).out.decode()
     one, other = (json.loads(CLOCK.sub(b"0", run.out)) for run in (plain, shared))
     assert one == other and one["specs"]
     assert warm("gather", "results", "-o", "all.jsonl", cwd=tmp_path).code == 0

@@ -54,7 +54,7 @@ def run_shards(
     if failed:
         why = "its record says why" if failed == 1 else "their records say why"
         messages.error(f"{failed} of {counted(whole.images, unit)} failed; {why}")
-    messages.closing(counts.sentence(time.monotonic() - began, least, earlier.images, folder.name))
+    messages.closing(counts.sentence(time.monotonic() - began, least, earlier.images, folder.name, unit))
     return 1 if failed else 0
 
 

@@ -34,12 +34,12 @@ def _text(found: RunStatus) -> str:
     share = 100 * found.done / found.images if found.images else 100
     speed = "nothing in the last ten minutes" if found.done < found.images else "finished"
     if found.images_per_second:
-        speed = f"{found.images_per_second:.3g} images/s, {spoken_time(found.seconds_left or 0)} left"
+        speed = f"{found.images_per_second:.3g} {found.unit}s/s, {spoken_time(found.seconds_left or 0)} left"
     lines = [
-        f"done       {found.done} of {counted(found.images, 'image')} ({share:.1f} %), in {found.shards_done} of "
+        f"done       {found.done} of {counted(found.images, found.unit)} ({share:.1f} %), in {found.shards_done} of "
         f"{counted(found.shards, 'part')}",
-        f"under way  {counted(found.under_way, 'image')} recorded in {counted(found.shards_under_way, 'shard')}",
-        f"failed     {counted(found.failed, 'image')}",
+        f"under way  {counted(found.under_way, found.unit)} recorded in {counted(found.shards_under_way, 'shard')}",
+        f"failed     {counted(found.failed, found.unit)}",
         f"speed      {speed}",
         *(f"warning    {warning}" for warning in found.warnings),
     ]

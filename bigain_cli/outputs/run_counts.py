@@ -55,10 +55,12 @@ class RunCounts:
             self.settled - other.settled, self.open - other.open, self.failed - other.failed, self.unsure - other.unsure
         )
 
-    def sentence(self, seconds: float, min_probability: float | None, earlier: int, target: str) -> str:
-        """Return what the run has done, without those of an `earlier` run."""
+    def sentence(
+        self, seconds: float, min_probability: float | None, earlier: int, target: str, unit: str = "image"
+    ) -> str:
+        """Return what the run has done, without those of an `earlier` run; a unit is what has a record."""
         counts = f"{self.settled} settled, {self.open} open, {self.failed} failed"
         unsure = "" if min_probability is None else f", {self.unsure} {UNSURE} below {min_probability:g}"
         before = f"; {earlier} recorded earlier" if earlier else ""
         where = f" → {target}" if target else ""
-        return f"{counted(self.images, 'image')}: {counts}{unsure} in {spoken_time(seconds)}{before}{where}"
+        return f"{counted(self.images, unit)}: {counts}{unsure} in {spoken_time(seconds)}{before}{where}"

@@ -29,6 +29,7 @@ class RunStatus:
     images_per_second: float | None
     seconds_left: float | None
     warnings: tuple[str, ...] = ()
+    unit: str = "image"  # what is counted: images, or the records of an evaluation, one for each image and spec
 
     def to_dict(self) -> dict[str, Any]:
         """Return it for programs."""
@@ -52,8 +53,9 @@ def status_of(folder: RunFolder, now: float | None = None) -> RunStatus:
     if counts.images >= count:
         speed, left = None, 0.0
     warnings = () if run is None else run.warnings
+    unit = "record" if run is not None and run.making is not None and "specs" in run.making.layout else "image"
     return RunStatus(
-        count, counts.images, under_way, counts.failed, shards, len(done), len(growing), speed, left, warnings
+        count, counts.images, under_way, counts.failed, shards, len(done), len(growing), speed, left, warnings, unit
     )
 
 
