@@ -139,20 +139,20 @@ class AppliedSpec:
 
     def report(self, latent: Grid, context: int) -> Report:
         """Return the report for a latent's size."""
-        planned: set[int] = set()  # levels whose one plan is counted
+        planned: set[str] = set()  # the plans that are counted
         sites = tuple(self._site_report(each, latent, context, planned) for each in self.assignments)
         before = (forward_flops(self.root, latent, context), flops_before_text(self.root, latent))
         notes = tuple(dict.fromkeys(note for each in self.assignments for note in self._notes(each, latent)))
         return Report(str(self.spec), type(self.root).__name__, latent, context, sites, *before, self.blocks, notes)
 
-    def _site_report(self, assignment: Assignment, latent: Grid, context: int, planned: set[int]) -> SiteReport:
+    def _site_report(self, assignment: Assignment, latent: Grid, context: int, planned: set[str]) -> SiteReport:
         site, grid, term = assignment.site, assignment.site.grid(latent), assignment.merging
         n, (m, k) = grid.n, self._counts(assignment, grid)
         after = Tokens(m, k, m if term and term.cross else n, m if term and term.mlp else n)
         matching = 0
-        if term and not (term.share == "level" and site.level in planned):
+        if term and assignment.key not in planned:
             matching = self.operators[term].flops(grid, site.width)
-            planned.add(site.level)
+            planned.add(assignment.key)
         before = site.kind.flops(site.block, Tokens.all(n), context)
         total = site.kind.flops(site.block, after, context) + matching
         early = (0, 0)

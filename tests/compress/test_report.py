@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from compress_nets import CONTEXT, NETWORKS, latents, run_dit, run_unet, unet
+from compress_nets import CONTEXT, NETWORKS, dit, latents, run_dit, run_unet, unet
 from diffusers import DiTTransformer2DModel, UNet2DConditionModel
 from flop_counting import counting_flops
 
@@ -35,6 +35,16 @@ def test_tiny_networks(kind: str, spec: str) -> None:
         report = compression.report(size, context=CONTEXT)
         assert report.flops_after == counted.get_total_flops()
         assert (report.saved > 0) == (spec != "none")
+
+
+def test_a_plan_of_a_level_is_counted_beside_one_of_a_block() -> None:
+    network = dit()
+    with compressed(network, "lgtm:0.5@blocks=0+tome:0.5@blocks=1,2@share=level") as compression:
+        with counting_flops() as counted:
+            run_dit(network, latents(1, 8, 8))
+        report = compression.report((8, 8), context=CONTEXT)
+    assert report.flops_after == counted.get_total_flops()
+    assert [site.matching > 0 for site in report.sites] == [True, True, False]
 
 
 @pytest.mark.parametrize(
