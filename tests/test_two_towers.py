@@ -237,6 +237,18 @@ def test_what_is_no_two_tower_model_is_refused(
         find_towers(str(tmp_path))
 
 
+def test_an_interrupted_download_is_continued(
+    towers: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.json").write_bytes((towers["clip"] / "config.json").read_bytes())
+
+    def download(name: str, local_files_only: bool = False, allow_patterns: Any = None) -> str:
+        return str(tmp_path if local_files_only else towers["clip"])
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    assert find_towers("owner/clip").folder == towers["clip"]
+
+
 def test_columns_say_how_many_labels_were_not_asked(
     towers: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

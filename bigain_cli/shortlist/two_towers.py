@@ -119,7 +119,9 @@ def _downloaded(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, local_files_only=True, allow_patterns=FILES))
+        folder = Path(snapshot_download(name, local_files_only=True, allow_patterns=FILES))
+        if any(folder.glob("*.safetensors")):  # else the download was interrupted
+            return folder
     except Exception as problem:  # noqa: BLE001 — the download below gives a better reason
         del problem
     try:
