@@ -48,6 +48,14 @@ def test_the_models_own_draws_bound_the_evaluations(arguments: str, most: int, c
     assert plan["evaluations_at_most"] == most and plan["model"]["present"]
 
 
+def test_the_models_own_compression_counts(place: Path, capsys) -> None:
+    (place / "model" / "bigain.json").write_text(json.dumps({**CARD, "compress": "lgtm:0.5"}))
+    for more, most in (([], 2 * 7 + 7), (["-c", "none"], 2 * 7)):
+        command = ["classify", "a.png", "-m", "model", "-l", "cat,dog", *more, "--dry-run", "--json"]
+        assert run_command_line(command) == 0
+        assert json.loads(capsys.readouterr().out)["evaluations_at_most"] == most
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [

@@ -17,6 +17,7 @@ from bigain_cli.cli.classify_request import ClassifyRequest
 from bigain_cli.cli.listing import hub_cache
 from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.sharding import Sharding
+from bigain_cli.compress.spec import parse
 from bigain_cli.errors import UsageError
 from bigain_cli.outputs.output_format import encode
 from bigain_cli.outputs.text import counted, spoken_time
@@ -49,7 +50,7 @@ def dry_run(
         choice = ShortlistChoice(TREE)
     with ExitStack() as open_files:
         found = list(request.sources(open_files))
-    planned = request.compress is not None and request.compress.shared
+    spec = parse(card.compress) if request.compress is None else request.compress
     missing = [source.id for source in found if source.error is not None]
     images = len(found) - len(missing)
     plan: dict[str, Any] = {
@@ -59,7 +60,8 @@ def dry_run(
         "labels_from": labels.origin,
         "prompts": sum(prompts),
         "shortlist": choice.name or None,
-        "evaluations_at_most": images * rules.most_evaluations(_most_asked(prompts, choice, request.reject), planned),
+        "evaluations_at_most": images
+        * rules.most_evaluations(_most_asked(prompts, choice, request.reject), spec.shared),
         "model": {"name": location.name, "source": location.where, "present": is_present(location, hub_cache())},
         "output": request.output or "stdout",
         "format": request.format,
