@@ -8,6 +8,7 @@ import math
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -18,6 +19,7 @@ from bigain_cli.backbones.gaussian_mixture import load_colours
 from bigain_cli.backbones.model_locations import model_folder
 from bigain_cli.classification import classifier
 from bigain_cli.classification.classifier import Classification
+from bigain_cli.classification.elimination import Elimination
 from bigain_cli.errors import UsageError
 from bigain_cli.registry import MODELS
 
@@ -122,6 +124,18 @@ def test_the_published_stages_take_260_evaluations_for_37_labels(models, images)
     assert sorted(label.draws for label in result.ranked) == [5] * 32 + [20] * 5
     with pytest.raises(UsageError, match="always takes 20 draws"):
         bigain.StoppingRules("staged", draws=30)
+
+
+def test_equal_votes_are_not_decided_by_the_labels_order() -> None:
+    rules, names = bigain.StoppingRules("staged", score="vote"), [f"label {number}" for number in range(9)]
+    errors = np.random.default_rng(0).random((5, 9))
+    errors[:, 0] = 0  # all votes go to the first
+    kept = []
+    for order in (np.arange(9), np.arange(9)[::-1]):
+        elimination = Elimination([names[number] for number in order], [1] * 9, rules)
+        elimination.add_errors(errors[:, order])
+        kept.append({elimination.labels[number] for number in np.flatnonzero(elimination.remaining)})
+    assert kept[0] == kept[1] and len(kept[0]) == 5
 
 
 @pytest.mark.parametrize("schedule", ["race", "ttest", "staged", "fixed"])

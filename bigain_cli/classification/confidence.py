@@ -36,10 +36,15 @@ class GapRules:
     floor: float = 0.0  # floor² / n is added to a variance: n equal votes do not show that none will ever differ
     bounded: bool = False  # whether differences lie within ±1
     times: Array | None = None  # of the draws, from 0 to 1; by default van der Corput's
+    ties: Array | None = None  # the rank of each label among equally good ones; by default its position
 
     def times_of(self, draws: int) -> Array:
         """Return the times of the first draws."""
         return van_der_corput(draws) if self.times is None else self.times[:draws]
+
+    def best_first(self, losses: Vector) -> NDArray[np.int64]:
+        """Return the labels by their losses; equal ones by their ranks."""
+        return np.lexsort((np.arange(len(losses)) if self.ties is None else self.ties, losses))
 
 
 @dataclass(frozen=True)

@@ -39,8 +39,8 @@ class Elimination:
         self._keep = attribute(self.schedule.keep)
         score = SCORES[rules.score or DEFAULT_SCORE]
         self._score, self.additive = attribute(score.losses), score.additive
-        self._gap_rules = GapRules(rules.confidence, rules.least, score.floor, score.bounded)
         self._ties = np.argsort(np.argsort(np.asarray(labels, dtype=object)))
+        self._gap_rules = GapRules(rules.confidence, rules.least, score.floor, score.bounded, ties=self._ties)
         self._errors = np.empty((0, len(labels)))
         self._dropped_at = np.full(len(labels), np.iinfo(np.int64).max)  # draws at which a label was dropped
         self.remaining = np.ones(len(labels), dtype=bool)

@@ -72,7 +72,7 @@ def contenders(losses: Table, remaining: Mask, leader: int, rules: GapRules) -> 
     gaps = np.where(remaining, paired_gaps(losses, leader, rules).means, np.inf)
     kept = remaining & ~(gaps > half_widths(losses, leader, rules))
     if len(losses) < rules.least_draws and remaining.sum() > 1 and kept.sum() < 2:
-        kept[np.argsort(np.where(np.arange(len(gaps)) == leader, np.inf, gaps), kind="stable")[0]] = True
+        kept[rules.best_first(np.where(np.arange(len(gaps)) == leader, np.inf, gaps))[0]] = True
     return kept
 
 
@@ -90,8 +90,7 @@ def staged(losses: Table, remaining: Mask, leader: int, rules: GapRules) -> Mask
     if len(losses) < STAGED_DRAWS:
         return remaining
     means = np.where(remaining, np.nansum(losses, axis=0), np.inf)
-    best = np.argsort(means, kind="stable")[:STAGED_KEEP]
-    return remaining & np.isin(np.arange(len(remaining)), best)
+    return remaining & np.isin(np.arange(len(remaining)), rules.best_first(means)[:STAGED_KEEP])
 
 
 def fixed(losses: Table, remaining: Mask, leader: int, rules: GapRules) -> Mask:
