@@ -64,7 +64,7 @@ class Output:
 
 @dataclass(frozen=True)
 class RegisteredFunction:
-    """A feature, from backbones to feature extractors, or a measure, from features and resamples to estimates."""
+    """A function by its module and name, and what it is about; its table says what it takes and returns."""
 
     target: str
     about: str

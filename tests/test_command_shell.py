@@ -93,6 +93,7 @@ REFUSALS = {
     "classify photo.jpg -l cat,zebra -m mini-dit": ["'zebra'", "10 classes", "It knows: airplane"],
     "classify photo.jpg -l cat,zebra -m mini --dry-run": ["'zebra'", "It knows: airplane"],
     "classify photo.jpg -l cat, -m mini": ["one label cannot be ranked", "--reject"],
+    "train photos -o new --device gpu": ["--device gpu", "not a device"],
     "classify photo.jpg -l red,blue -t 'a {}'": ["--template", "class names"],
     "classify photo.jpg -l gone.txt": ["gone.txt", "no such label file"],
     "classify photo.jpg -l pest": ["pest", "pets"],

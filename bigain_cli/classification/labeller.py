@@ -34,7 +34,7 @@ class Labeller:
             why = f"has the columns {', '.join(batch) or 'none'}, and none with images"
             raise UsageError("batch", why, f"Name one {', '.join(COLUMNS)}.")
         pairs = [(str(number), _plain(image)) for number, image in enumerate(batch[column])]
-        results = [result for result in self._run.rankings(pairs) if result.finished]
+        results = list(self._run.rankings(pairs, only_final=True))
         return {**batch, **_columns(results)}
 
 

@@ -55,11 +55,9 @@ class StoppingRules:
         if fixed is not None and self.draws not in (None, fixed):
             why = f"the {self.schedule} schedule always takes {fixed} draws"
             raise UsageError(f"--draws {self.draws}", why, "Leave out --draws, or use --schedule fixed.")
-        for name, least in (("draws", 1), ("budget", 1), ("deadline", 0), ("least_draws", 1)):
-            value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value >= least and value > 0):
-                hint = f"Leave out --{name} for no such limit."
-                raise UsageError(f"--{name} {value:g}", "must be a positive number", hint)
+        for name in ("draws", "budget", "deadline"):
+            _check_positive(f"--{name}", getattr(self, name), f"Leave out --{name} for no such limit.")
+        _check_positive("least_draws", self.least_draws, "Leave it out for the model's own.")
 
     def _check_times(self) -> None:
         """Refuse times that do not rise, and those that a schedule would not keep to."""
@@ -141,6 +139,11 @@ class StoppingRules:
         }
 
 
+def _check_positive(what: str, value: float | None, hint: str) -> None:
+    if value is not None and not (math.isfinite(value) and value > 0):
+        raise UsageError(f"{what} {value:g}", "must be a positive number", hint)
+
+
 def read_times(text: str | None) -> tuple[float, float] | None:
     """Read LOW:HIGH, two shares of the model's time."""
     if text is None:
@@ -156,5 +159,6 @@ def mappable_score(name: str) -> Score:
     """Return a score whose errors can be mapped onto the image, or refuse it."""
     if not SCORES[name].weigh:
         why = "votes cannot be mapped onto the image: no pixels would add up to the gap"
-        raise UsageError(f"maps of the score {name}", why, "Use --score l2, l1 or norm.")
+        others = ", ".join(each for each, score in SCORES.items() if score.weigh)
+        raise UsageError(f"maps of the score {name}", why, f"Use one of these: --score {others}.")
     return SCORES[name]

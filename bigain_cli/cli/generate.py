@@ -131,5 +131,5 @@ def _check_with_again(given: set[str]) -> None:
     """Refuse options that would contradict the image's own settings."""
     for name in sorted(given - WITH_AGAIN):
         what = "a prompt" if name == "prompts" else f"--{name.replace('_', '-')}"
-        hint = "Only -o, --force, -m, --device, --threads, --no-cache and --jsonl go with it."
+        hint = "Only -o, --force, -m, --device, --threads, --no-cache, --jsonl, -q and -v go with it."
         raise UsageError(f"--again with {what}", "the image says how it was generated", hint)

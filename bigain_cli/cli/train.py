@@ -101,6 +101,7 @@ def train(
       bigain train --recipe-template --arch dit > recipe.toml
     """
     options.check_output(output, "mymodel")
+    options.check_machine(device, "auto")
     given: dict[str, Any] = {"arch": arch, "size": size, "width": width, "images": images, "batch": batch}
     given |= {"rate": rate, "precision": precision, "prediction": prediction, "seed": seed}
     given |= {"label_entry": label_entry, "contrast_labels": contrast_labels}

@@ -146,8 +146,9 @@ def _connected(address: str, with_logs: bool = False) -> Iterator[None]:
     quiet: dict[str, Any] = {"log_to_driver": with_logs}
     if not address.startswith("ray://"):
         quiet |= {"logging_level": "error", "configure_logging": False}
+    what, hint = f"--engine {address}", "Is the cluster running?"
     if address == "ray":
-        address, quiet = "local", {**quiet, "include_dashboard": False}
+        address, quiet, hint = "local", {**quiet, "include_dashboard": False}, "Ray could not be started here."
     if ray.is_initialized():  # by somebody else, who will also end it
         yield
         return
@@ -157,8 +158,8 @@ def _connected(address: str, with_logs: bool = False) -> Iterator[None]:
         with warnings.catch_warnings(action="ignore"):
             ray.init(address, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as problem:
-        why = " ".join(str(problem).split())[:200]
-        raise UsageError(f"--engine {address}", f"cannot be reached ({why})", "Is the cluster running?") from problem
+        why = " ".join(str(problem).split())[:200] or type(problem).__name__
+        raise UsageError(what, f"cannot be reached ({why})", hint) from problem
     finally:
         logging.disable(logging.NOTSET)
     try:

@@ -20,7 +20,9 @@ class CostModel:
 
     def __post_init__(self) -> None:
         if not is_number(self.pace, 1e-6, 1e12):
-            raise UsageError(f"--pace {self.pace:g}", "must be above 0", "bigain bench measures evaluations a second.")
+            raise UsageError(
+                f"--pace {self.pace:g}", "must be from 1e-6 to 1e12", "bigain bench measures evaluations a second."
+            )
 
     @property
     def images_per_second(self) -> float:
