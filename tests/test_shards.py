@@ -342,6 +342,7 @@ def test_other_options_are_refused_by_what_differs_also_once_a_run_is_finished(p
             (("red,green,blue", "--seed", "1"), "this run has seed 0, and here it is 1"),
             (("red,green,blue", "--draws", "8"), "this run has max_draws 256, and here it is 8"),
             (("red,green,blue", "--error-in", "sample"), "this run has error_in None, and here it is 'sample'"),
+            (("red,green,blue", "-c", "lgtm:0.5"), "this run has compress 'none', and here it is 'lgtm:0.5'"),
             (("red,green,blue", "--dtype", "bfloat16"), "and here it is 'bfloat16'"),
             (("red,green,pink",), "label 3 of this run is 'blue', and here it is 'pink'"),
         ):

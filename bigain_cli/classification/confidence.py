@@ -36,7 +36,7 @@ class GapRules:
     floor: float = 0.0  # floor² / n is added to a variance: n equal votes do not show that none will ever differ
     bounded: bool = False  # whether differences lie within ±1
     times: Array | None = None  # of the draws, from 0 to 1; by default van der Corput's
-    ties: Array | None = None  # the rank of each label among equally good ones; by default its position
+    ties: NDArray[np.int64] | None = None  # the rank of each label among equally good ones; by default its position
 
     def times_of(self, draws: int) -> Array:
         """Return the times of the first draws."""

@@ -16,13 +16,14 @@ from bigain_cli.cli.model_loading import shown_wait
 from bigain_cli.cli.offline import is_offline
 from bigain_cli.cli.sharded_run import run_shards
 from bigain_cli.cli.sharding import PROCESSES, Sharding
+from bigain_cli.compress import Spec
 from bigain_cli.engines.classify_job import ClassifyJob
 from bigain_cli.engines.missing_images_job import MissingImagesJob
 from bigain_cli.errors import BigainError, InputError, UsageError
 from bigain_cli.images import Source
 from bigain_cli.registry import DEFAULT_ERROR
 from bigain_cli.shards.opening import make_run_folder
-from bigain_cli.shards.run_record import begin, refuse_other_options
+from bigain_cli.shards.run_record import RunRecord, begin, refuse_other_options
 from bigain_cli.views import read_views
 
 
@@ -48,7 +49,8 @@ def run_sharded(request: ClassifyRequest, sharding: Sharding, messages: Messages
         missing = MissingImagesJob(tuple(names), request.min_probability, request.top_labels, request.recursive)
         here = Sharding(sharding.share or (1, 1), None, PROCESSES, sharding.size)
         return run_shards(folder, run, missing, here, messages, request.min_probability)
-    refuse_other_options(folder, run, names, _known_options(request, model.location.name))
+    known = _known_options(request, model.location.name) | _known_compression(request.compress, run)
+    refuse_other_options(folder, run, names, known)
     job = ClassifyJob(
         model=request.model, labels=labels, rules=request.rules, device=request.device, dtype=request.dtype,
         cache=cache_folder() if request.cache else None, templates=request.templates, seed=request.seed,
@@ -88,6 +90,15 @@ def _refuse_unreadable(source: Source) -> None:
     if source.url is not None and source.url != source.id:
         why = "its password would be written to the manifest"
         raise UsageError(source.id, why, "Download it, and name the file.")
+
+
+def _known_compression(spec: Spec | None, run: RunRecord) -> dict[str, Any]:
+    """Return the spec of a run, if one is given: with some networks its blocks of a level share a plan."""
+    if spec is None:
+        return {}
+    recorded = None if run.making is None else run.making.settings.get("compress")
+    same = recorded in (str(spec), str(spec.by_level()))
+    return {"compress": recorded if same else str(spec)}
 
 
 def _known_options(request: ClassifyRequest, model: str) -> dict[str, Any]:

@@ -21,12 +21,16 @@ def upright_rgb(image: Image, keep: bool = False) -> Image:
     """
     from PIL import ImageOps
 
+    turned = image
     try:
-        turned = ImageOps.exif_transpose(image, in_place=not keep) or image
+        if keep:
+            turned = ImageOps.exif_transpose(image)
+        else:
+            ImageOps.exif_transpose(image, in_place=True)
     except MemoryError:
         raise
     except Exception:  # noqa: BLE001 (unreadable metadata does not make the pixels unreadable)
-        turned = image
+        pass
     rgb = _to_rgb(turned)
     rgb.info = {}
     return rgb
