@@ -45,6 +45,11 @@ class InputError(BigainError):
         return type(self), (self.kind, self.what, self.why, self.hint)
 
 
+def one_line(problem: object, most: int | None = None) -> str:
+    """Return an exception's text in one line, cut if it is longer than `most`; of one without a text its kind."""
+    return " ".join(str(problem).split())[:most] or type(problem).__name__
+
+
 def check_known(kind: str, name: str, known: Iterable[str], why: str = "unknown") -> None:
     """Refuse a name that is not among the known ones, with similar ones as a hint."""
     known = list(known)

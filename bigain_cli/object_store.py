@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bigain_cli.errors import BigainError, UsageError
+from bigain_cli.errors import BigainError, UsageError, one_line
 
 LIBRARIES = {"s3": "s3fs", "gs": "gcsfs", "hf": "huggingface_hub"}  # what fsspec needs for each
 WRITABLE = ("s3", "gs")
@@ -168,6 +168,6 @@ class ObjectStore:
         except PermissionError as problem:
             raise BigainError(what, "no permission", "Check the credentials.") from problem
         except Exception as problem:  # each store has errors of its own
-            why = " ".join(str(problem).split())[:_LONGEST_REASON] or type(problem).__name__
+            why = one_line(problem, _LONGEST_REASON)
             hint = "Check the credentials." if "credential" in why.lower() else "Is the store reachable? Run it again."
             raise BigainError(what, f"cannot be {done} ({why})", hint) from problem

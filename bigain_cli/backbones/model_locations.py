@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bigain_cli.backbones.folder_checks import is_tokenizer
-from bigain_cli.errors import ModelError
+from bigain_cli.errors import ModelError, one_line
 from bigain_cli.near_names import did_you_mean
 from bigain_cli.registry import MODELS, Model
 
@@ -159,4 +159,4 @@ def _reason(problem: Exception) -> str:
     for kind, reason in reasons:
         if isinstance(problem, kind) or isinstance(problem.__cause__, kind):
             return reason
-    return " ".join(str(problem).split())[:200] or type(problem).__name__
+    return one_line(problem, 200)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from bigain_cli.backbones.diffusers_folder import DiffusersFolder, quiet
 from bigain_cli.backbones.folder_checks import check_tokenizer, files_of, fit_tokenizer, has_vocabulary
 from bigain_cli.backbones.single_file_configs import CLIP, PREFIXES, SUPPORTED, Header, read_configs
-from bigain_cli.errors import ModelError
+from bigain_cli.errors import ModelError, one_line
 
 OPEN_CLIP = f"{PREFIXES['text_encoder']}model."
 NAMES = {"unet": "U-Net", "vae": "VAE", "text_encoder": "text encoder"}
@@ -115,7 +115,7 @@ def open_single_file(name: str, path: Path, device: torch.device, dtype: torch.d
             shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 — not a dict
             header = Header(path, shapes, file.metadata() or {})
     except (OSError, SafetensorError) as problem:
-        why = f"not a safetensors file, or cut off ({' '.join(str(problem).split())[:200]})"
+        why = f"not a safetensors file, or cut off ({one_line(problem, 200)})"
         raise ModelError(f"model {name}", why, "Fetch it again.") from problem
     if refusal := _refusal(header):
         raise ModelError(f"model {name}", *refusal)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from bigain_cli.backbones.model_locations import resolve
 from bigain_cli.backbones.unloaded_model import UnloadedModel, read_unloaded
 from bigain_cli.classification.label_prompts import LabelPrompts, check_prompts, own_labels
+from bigain_cli.cli.cache_folder import hub_cache
 from bigain_cli.cli.classify_request import ClassifyRequest
-from bigain_cli.cli.listing import hub_cache
 from bigain_cli.cli.messages import Messages
 from bigain_cli.labels import LabelSet, presets, read_labels
 from bigain_cli.shortlist.tree_files import read_groups

@@ -11,10 +11,9 @@ import typer
 
 from bigain_cli.backbones.model_locations import is_present
 from bigain_cli.classification.stopping import mappable_score
-from bigain_cli.cli.cache_folder import cache_folder
+from bigain_cli.cli.cache_folder import cache_folder, hub_cache
 from bigain_cli.cli.classify_labels import check_labels, choose_labels, find_model
 from bigain_cli.cli.classify_request import ClassifyRequest
-from bigain_cli.cli.listing import hub_cache
 from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.sharding import Sharding
 from bigain_cli.compress.spec import parse

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bigain_cli.backbones.model_locations import is_present, resolve
 from bigain_cli.backbones.unloaded_model import read_unloaded
-from bigain_cli.cli.listing import hub_cache
+from bigain_cli.cli.cache_folder import hub_cache
 from bigain_cli.errors import UsageError
 from bigain_cli.generation.image_paths import STDOUT, check_paths, image_paths
 from bigain_cli.generation.options import GenerationOptions

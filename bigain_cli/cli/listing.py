@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from bigain_cli.backbones.model_card import list_models, model_pages
+from bigain_cli.cli.cache_folder import hub_cache
 from bigain_cli.compress.operators import list_operators
 from bigain_cli.datasets.known_datasets import DATASETS
 from bigain_cli.generation.samplers import SAMPLERS
@@ -63,12 +62,6 @@ def list_things(
         typer.echo(text if kind else f"{name}:\n  " + text.replace("\n", "\n  "))
     if verbose and Kind.models in kinds:
         typer.echo("\n" + "\n".join(model_pages()))
-
-
-def hub_cache() -> Path:
-    """Return the folder of downloaded models, by the rules of `huggingface_hub`, without importing it."""
-    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
-    return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()
 
 
 _ROWS = {

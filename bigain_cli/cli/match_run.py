@@ -13,7 +13,7 @@ from bigain_cli.backbones.model_locations import resolve
 from bigain_cli.backbones.unloaded_model import UnloadedModel, read_unloaded
 from bigain_cli.classification.label_prompts import check_prompts
 from bigain_cli.classification.ranking import Failure
-from bigain_cli.cli.listing import hub_cache
+from bigain_cli.cli.cache_folder import hub_cache
 from bigain_cli.cli.match_request import JSON_LINES, MatchRequest
 from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.model_loading import load_model

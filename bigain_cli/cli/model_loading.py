@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from bigain_cli.backbones.model_locations import ModelLocation, download_size, is_present, resolve
-from bigain_cli.cli.cache_folder import cache_folder
-from bigain_cli.cli.listing import hub_cache
+from bigain_cli.cli.cache_folder import cache_folder, hub_cache
 from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.progress import Display
 from bigain_cli.outputs.text import safe, spoken_size

@@ -29,7 +29,7 @@ def run_sharded(request: EvaluateRequest, sharding: Sharding, messages: Messages
     with shown_wait(f"opening {request.dataset}", messages):
         from bigain_cli.backbones.model_locations import resolve
         from bigain_cli.backbones.unloaded_model import read_unloaded
-        from bigain_cli.cli.listing import hub_cache
+        from bigain_cli.cli.cache_folder import hub_cache
         from bigain_cli.engines.evaluation_records import chosen_ids
 
         own = read_unloaded(resolve(request.model), hub_cache()).card.compress

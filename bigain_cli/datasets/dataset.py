@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from PIL.Image import Image
 
-from bigain_cli.errors import InputError, UsageError
+from bigain_cli.errors import InputError, UsageError, one_line
 from bigain_cli.images import Source
 from bigain_cli.labels import Label, LabelSet, presets, read_labels
 from bigain_cli.limits import is_readable
@@ -38,7 +38,7 @@ class Case:
             if isinstance(found, Image):
                 _decode(found)
         except Exception as problem:  # noqa: BLE001 — one bad file must not end the run
-            why = " ".join(str(problem).split()) or type(problem).__name__
+            why = one_line(problem)
             found = Source(self.id, error=InputError("unreadable-image", self.id, why, "Check the file"))
         return found if isinstance(found, Source) else (self.id, found)
 

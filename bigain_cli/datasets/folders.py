@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from safetensors import safe_open
 
 from bigain_cli.datasets.dataset import Case, Dataset
-from bigain_cli.errors import UsageError
+from bigain_cli.errors import UsageError, one_line
 from bigain_cli.images import SUFFIXES, Source, find
 from bigain_cli.json_text import read_json
 
@@ -65,7 +65,7 @@ def _read_tensors(path: str) -> Dataset:
             metadata, names = file.metadata() or {}, set(file.keys())
             tensors = {name: file.get_tensor(name) for name in TENSORS if name in names}
     except Exception as problem:  # the library raises what it likes for a broken file
-        why = f"not a safetensors file ({' '.join(str(problem).split())})"
+        why = f"not a safetensors file ({one_line(problem)})"
         raise UsageError(path, why, "Give a folder of class folders instead.") from problem
     for name in TENSORS:
         if name not in tensors:

@@ -23,6 +23,7 @@ from bigain_cli.near_names import did_you_mean
 from bigain_cli.registry import attribute
 
 ANNOTATIONS, IMAGES = "annotations/instances_val2017.json", "val2017"  # of COCO
+ADD_DOWNLOAD = "Add --download to fetch it there."
 UNPACK = "Unpack val2017.zip and annotations_trainval2017.zip there (cocodataset.org)."
 
 
@@ -45,11 +46,8 @@ def open_dataset(name: str, download: bool = False) -> Dataset:
 
 def open_torchvision(name: str, folder: str, entry: DatasetInfo, download: bool) -> Dataset:
     """Open a dataset by its class in torchvision."""
-    if download and not entry.fetched:
-        why = "torchvision cannot fetch this dataset"
-        raise UsageError(f"--download {name}", why, "Fetch it from its authors, and name its folder.")
     if not download and not os.path.isdir(folder):
-        raise UsageError(f"dataset {name}", f"no folder {folder}", _download_hint(entry))
+        raise UsageError(f"dataset {name}", f"no folder {folder}", ADD_DOWNLOAD)
     found = _make_torchvision(name, folder, entry, download)
     truths = [int(number) for number in getattr(found, entry.targets)]
     cases = [Case(f"{name}[{number}]", (truth,), _opener(found, number)) for number, truth in enumerate(truths)]
@@ -73,18 +71,13 @@ def _make_torchvision(name: str, folder: str, entry: DatasetInfo, download: bool
     if entry.needs and importlib.util.find_spec(entry.needs) is None:
         why = f"torchvision reads it with {entry.needs}, which is not installed"
         raise UsageError(f"dataset {name}", why, f"pip install {entry.needs}")
-    options = {**entry.options, **({"download": download} if entry.fetched else {})}
     try:
-        return attribute(f"torchvision.datasets:{entry.torchvision}")(folder, **options)
+        return attribute(f"torchvision.datasets:{entry.torchvision}")(folder, download=download, **entry.options)
     except Exception as problem:  # torchvision raises what it likes for files that are not its own
         why = str(problem).split(chr(10))[0] or type(problem).__name__
         if download:
             raise BigainError(f"dataset {name}", f"could not be fetched ({why})", "Check the network.") from problem
-        raise UsageError(f"dataset {name}", f"not found in {folder} ({why})", _download_hint(entry)) from problem
-
-
-def _download_hint(entry: DatasetInfo) -> str:
-    return "Add --download to fetch it there." if entry.fetched else "Name the folder that it was unpacked to."
+        raise UsageError(f"dataset {name}", f"not found in {folder} ({why})", ADD_DOWNLOAD) from problem
 
 
 def _opener(found: Any, number: int) -> Callable[[], Any]:

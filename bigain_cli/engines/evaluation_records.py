@@ -13,7 +13,7 @@ from bigain_cli.backbones.loading import load
 from bigain_cli.classification.ranking import Failure
 from bigain_cli.datasets.dataset import Case, choose
 from bigain_cli.datasets.opening import open_dataset
-from bigain_cli.engines.image_records import DIED, device_kind, device_of, versions
+from bigain_cli.engines.image_records import DIED, device_kind, device_of, versions, why_died
 from bigain_cli.errors import BigainError
 from bigain_cli.evaluation.evaluation_run import EvaluationRun, evaluate
 from bigain_cli.evaluation.evaluator import Evaluator
@@ -76,9 +76,7 @@ class EvaluationRecords:
         """Return the record of an image whose worker died whenever it was classified alone."""
         spec, id = _parts(line)
         settings = self._evaluator.settings_of(self._specs[spec])
-        failure = Failure(
-            id, DIED, f"{id}: its worker died three times while it classified this image alone.", settings
-        )
+        failure = Failure(id, DIED, why_died(id), settings)
         return {**failure.to_dict(), "truth": self._evaluator.truth_of(self._case(id))}
 
     def _case(self, id: str) -> Case:

@@ -38,11 +38,15 @@ class ImageRecords:
 
     def died(self, id: str) -> Record:
         """Return the record of an image whose worker died whenever it was classified alone."""
-        message = f"{id}: its worker died three times while it classified this image alone. Check the image."
-        return Failure(id, DIED, message, self._run.settings, sha256=sha256_of(self._source(id))).to_dict()
+        return Failure(id, DIED, why_died(id), self._run.settings, sha256=sha256_of(self._source(id))).to_dict()
 
     def _source(self, id: str) -> Source:
         return source_of_id(id, self._recursive, self._offline)
+
+
+def why_died(id: str) -> str:
+    """Return what the record of such an image says."""
+    return f"{id}: its worker died three times while it classified this image alone. Check the image."
 
 
 def device_of(name: str, number: int) -> str:

@@ -18,7 +18,7 @@ import ray
 
 from bigain_cli.engines.assignments import Assignments
 from bigain_cli.engines.job import Job, Report
-from bigain_cli.errors import BigainError, UsageError
+from bigain_cli.errors import BigainError, UsageError, one_line
 from bigain_cli.images.urls import is_url
 from bigain_cli.outputs.run_counts import RunCounts
 from bigain_cli.shards.manifest import Shard, all_ids
@@ -158,7 +158,7 @@ def _connected(address: str, with_logs: bool = False) -> Iterator[None]:
         with warnings.catch_warnings(action="ignore"):
             ray.init(address, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as problem:
-        why = " ".join(str(problem).split())[:200] or type(problem).__name__
+        why = one_line(problem, 200)
         raise UsageError(what, f"cannot be reached ({why})", hint) from problem
     finally:
         logging.disable(logging.NOTSET)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
-from bigain_cli.errors import InputError
+from bigain_cli.errors import InputError, one_line
 from bigain_cli.images.formats import HEAD, format_of, is_truncated
 from bigain_cli.images.jpeg_check import jpeg_damage
 from bigain_cli.images.libtiff import Message, caught_messages
@@ -125,7 +125,7 @@ def _error_text(error: Exception) -> str:
         return "its header cannot be read"
     if isinstance(error, MemoryError):
         return "there is not enough memory for it"
-    return " ".join(str(error).split()) or type(error).__name__
+    return one_line(error)
 
 
 @contextmanager

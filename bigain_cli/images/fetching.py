@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib import parse, request
 
-from bigain_cli.errors import InputError
+from bigain_cli.errors import InputError, one_line
 from bigain_cli.images.urls import DOWNLOAD, SCHEMES, without_credentials
 from bigain_cli.version import __version__
 
@@ -109,7 +109,7 @@ def _explained(name: str) -> Iterator[None]:
         if isinstance(reason, ssl.SSLCertVerificationError):
             why = f"its certificate is not trusted ({reason.verify_message})"
             raise InputError("unreachable", name, why, DOWNLOAD) from problem
-        text = getattr(reason, "strerror", None) or " ".join(str(reason).split()) or type(reason).__name__
+        text = getattr(reason, "strerror", None) or one_line(reason)
         raise InputError(
             "unreachable", name, f"cannot be fetched ({text})", "Check the URL and the network"
         ) from problem

@@ -5,7 +5,7 @@ What goes wrong is an `InputError`. Credentials are those of the machine; they a
 
 from __future__ import annotations
 
-from bigain_cli.errors import InputError
+from bigain_cli.errors import InputError, one_line
 from bigain_cli.images.urls import DOWNLOAD
 from bigain_cli.object_store import missing_library, scheme_of
 
@@ -28,7 +28,7 @@ def read_remote(url: str) -> bytes:
     except PermissionError as problem:
         raise InputError("permission-denied", url, "no permission to read it", "Check the credentials") from problem
     except Exception as problem:  # each store has errors of its own
-        why = " ".join(str(problem).split())[:200] or type(problem).__name__
+        why = one_line(problem, 200)
         raise InputError("http-error", url, f"cannot be read ({why})", DOWNLOAD) from problem
     if len(data) > MOST_BYTES:
         raise InputError("too-large", url, f"more than {MOST_BYTES >> 20} MiB", DOWNLOAD)

@@ -90,8 +90,8 @@ class TuningRun:
         options: TuneOptions,
     ) -> None:
         self.backbone, self.dataset, self._options = backbone, dataset, options
-        templates = self._ways_of(options.templates)
-        ways = [label_prompts(labels, way, False, backbone.vocabulary, backbone.template) for way in ((), *templates)]
+        choices = ((), *((template,) for template in options.templates))
+        ways = [label_prompts(labels, way, False, backbone.vocabulary, backbone.template) for way in choices]
         self.labels = tuple(label.name for label in ways[0])
         self._number = {number: self.labels.index(name) for number, name in enumerate(label_of_class)}
         self._prompts, self._groups = prompt_groups([[label.texts for label in way] for way in ways])
@@ -134,11 +134,6 @@ class TuningRun:
             fitted = fit(found.choice, baseline, data, np.arange(len(data)))
             profile = self._profile(fitted, found, data, settings)
         return Tuning(found, profile, len(data), tuple(self.skipped), settings)
-
-    def _ways_of(self, templates: Sequence[str]) -> list[tuple[str]]:
-        if templates and self.backbone.vocabulary is not None:
-            raise UsageError("--template", "this model knows class names, not sentences", "Leave out --template.")
-        return [(template,) for template in templates]
 
     def _add(self, case: Case) -> None:
         """Record one image, or keep why it is left out."""
