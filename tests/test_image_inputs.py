@@ -103,6 +103,33 @@ def test_an_opened_image_is_that_of_its_file_and_stays_as_it_is(kind: str, tmp_p
         assert (opened.mode, opened.size, opened.tobytes()) == before
 
 
+def test_of_an_image_that_was_made_of_another_nothing_is_believed_but_its_pixels(tmp_path: Path) -> None:
+    path = unusual("sideways", tmp_path / "a")
+    with Image.open(path) as opened:
+        turned = opened.rotate(-90, expand=True)  # by the caller; it keeps the note that it lies on its side
+    [found] = prepared(turned)
+    assert found.image.size == turned.size and found.image.tobytes() == turned.convert("RGB").tobytes()
+    outline = Image.new("P", SIZE)
+    outline.putpalette([0, 0, 0, 255, 0, 0])
+    outline.info["transparency"] = 0
+    made = outline.convert("RGB")
+    [found] = prepared(made)
+    assert found.image.tobytes() == made.tobytes()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_an_opened_image_that_is_damaged_is_no_half_image(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a{suffix}"
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path, **({"compression": "tiff_lzw"} if suffix == ".tif" else {}))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 400] = b"\x00" * 400
+    path.write_bytes(content)
+    with Image.open(path) as opened:
+        [found] = [read_or_error(source) for source in sources_of(opened)]
+    assert not isinstance(found, LoadedImage)
+
+
 def test_forms_may_be_mixed_and_keep_their_order(image: Image.Image, tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(png(image))

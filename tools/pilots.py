@@ -5,7 +5,9 @@ python tools/pilots.py table OUT                                              Ma
 python tools/pilots.py plot OUT FILE.svg                                      their losses
 
 The stages and pilots are in tools/pilots.toml. Seconds are those of the process on one thread: two runs with other
-pilots of a stage may share two cores. A pilot that is finished in OUT is not run again.
+pilots of a stage may share two cores. How many images that gives is reckoned from the pace of a few steps, so the
+seconds in the table differ from the plan by some per cent. A pilot that is finished in OUT is not run again.
+Every pilot is one training of one seed: the intervals are about the images it is judged by, not about other seeds.
 """
 
 from __future__ import annotations
@@ -59,23 +61,40 @@ def run(asked: argparse.Namespace) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     wanted = [int(part) for part in asked.only.split(",")] if asked.only else range(len(stage["pilots"]))
     for number, name in enumerate(stage["pilots"]):
-        path = folder / f"{asked.stage}-{number:02d}"
-        if number not in wanted or path.with_suffix(".json").exists():
+        path, seconds = folder / f"{asked.stage}-{number:02d}", stage["seconds"]
+        asked_for = {"stage": asked.stage, "name": name, "planned": seconds, "settings": _settings(stage, name)}
+        if number not in wanted or _is_finished(path.with_suffix(".json"), asked_for):
             continue
-        pilot = Pilot(stage, name, images, _start(asked.stage, stage, folder))
+        pilot = Pilot(stage, name, images, _start(stage, folder))
         pilot.train(path.with_suffix(".jsonl"))
         save_file({key: value.contiguous() for key, value in pilot.weights().items()}, path.with_suffix(".safetensors"))
         np.savez(path.with_suffix(".npz"), **judge(pilot, unseen, errors="start" in stage))
-        about = {"stage": asked.stage, "name": name, **pilot.facts()}
+        about = {**asked_for, **pilot.facts()}
         path.with_suffix(".json").write_text(json.dumps(about) + "\n", encoding="utf-8")
         print(about, flush=True)
 
 
-def _start(name: str, stage: dict[str, Any], folder: Path) -> dict[str, Tensor] | None:
+def _settings(stage: dict[str, Any], name: str) -> dict[str, Any]:
+    return {**stage["settings"], **stage["pilots"][name]}
+
+
+def _is_finished(path: Path, asked_for: dict[str, Any]) -> bool:
+    """Return whether this very pilot is finished; refuse another one in its place."""
+    if not path.exists():
+        return False
+    there = json.loads(path.read_text(encoding="utf-8"))
+    if changed := [key for key, value in asked_for.items() if there.get(key) != value]:
+        raise SystemExit(f"{path} has another {changed[0]}: name another OUT, or remove its files")
+    return True
+
+
+def _start(stage: dict[str, Any], folder: Path) -> dict[str, Tensor] | None:
     if "start" not in stage:
         return None
-    number = list(stages()["see"]["pilots"]).index(stage["start"])
-    return load_file(folder / f"see-{number:02d}.safetensors")
+    for path in folder.glob("see-*.json"):
+        if json.loads(path.read_text(encoding="utf-8"))["name"] == stage["start"]:
+            return load_file(path.with_suffix(".safetensors"))
+    raise SystemExit(f"{folder} has no finished pilot {stage['start']!r} of the stage see: run that first")
 
 
 class Pilot:
@@ -84,7 +103,7 @@ class Pilot:
     def __init__(
         self, stage: dict[str, Any], name: str, images: LabelledImages, start: dict[str, Tensor] | None
     ) -> None:
-        settings = {**stage["settings"], **stage["pilots"][name]}
+        settings = _settings(stage, name)
         self._sharpness_at_first = settings.pop("sharpness_at_first", None)
         self._same_product = settings.pop("same_product", False)
         self._images, self._start = images, start
@@ -181,8 +200,9 @@ def judge(pilot: Pilot, unseen: LabelledImages, errors: bool) -> dict[str, np.nd
         weight.copy_(pilot.weights()[key])
     schedule = pilot.training.schedule
     found: dict[str, list[Tensor]] = {"classifier": []}
-    for first in range(0, IMAGES, AT_ONCE):
-        chosen = slice(first, first + AT_ONCE)
+    count = min(IMAGES, len(unseen))
+    for first in range(0, count, AT_ONCE):
+        chosen = slice(first, min(first + AT_ONCE, count))
         clean, labels = as_input(unseen.pixels[chosen], recipe), unseen.labels[chosen]
         sums = torch.zeros(())
         for t, noise in _draws(clean, CLASSIFIER_TIMES, len(schedule), first):
@@ -195,7 +215,7 @@ def judge(pilot: Pilot, unseen: LabelledImages, errors: bool) -> dict[str, np.nd
             rows = [_errors(trainable, schedule, clean, t, noise) for t, noise in draws]
             found.setdefault(f"errors {low}-{high}", []).append(torch.stack(rows, 1))  # [b draws labels]
     arrays = {key: torch.cat(parts).numpy() for key, parts in found.items()}
-    return arrays | {"labels": unseen.labels[:IMAGES].numpy()}
+    return arrays | {"labels": unseen.labels[:count].numpy()}
 
 
 def _draws(clean: Tensor, times: Any, timesteps: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -219,7 +239,12 @@ def table(asked: argparse.Namespace) -> None:
     for stage in stages():
         found = [json.loads(path.read_text()) | {"path": path} for path in sorted(folder.glob(f"{stage}-*.json"))]
         kinds = ["classifier"] if stage == "see" else [f"errors {low}-{high}" for low, high in RANGES]
-        first: dict[str, np.ndarray] = {}
+        first = {
+            kind: _right(np.load(pilot["path"].with_suffix(".npz")), kind)
+            for pilot in found
+            for kind in kinds
+            if pilot["path"].stem.endswith("-00")
+        }
         print(f"\n| {stage} | images | seconds | ln e | {' | '.join(kind + ' | points' for kind in kinds)} |")
         print(f"|---|---:|---:|---:|{'---|---|' * len(kinds)}")
         for pilot in found:
@@ -228,8 +253,8 @@ def table(asked: argparse.Namespace) -> None:
             for kind in kinds:
                 right = _right(arrays, kind)
                 cells.append(_share(right))
-                cells.append(_points(right, first[kind]) if kind in first else "")
-                first.setdefault(kind, right)
+                is_first = pilot["path"].stem.endswith("-00")
+                cells.append(_points(right, first[kind]) if kind in first and not is_first else "")
             print(f"| {' | '.join(cells)} |")
 
 
@@ -269,7 +294,7 @@ def plot(asked: argparse.Namespace) -> None:
     shown = (
         (columns[0, 0], "see", "classifier", "loss of the classifier"),
         (columns[0, 1], "whole", "classifier", "loss of the classifier"),
-        (columns[1, 0], "whole", "log_error", "mean ln e of the right label"),
+        (columns[1, 0], "whole", "log_error", "ln of the mean error of the right label"),
         (columns[1, 1], "whole", "contrast", "contrast"),
     )
     for axes, stage, key, title in shown:
@@ -278,6 +303,8 @@ def plot(asked: argparse.Namespace) -> None:
             found = [
                 (line["images"], line[key]) for line in lines if line["seconds"] and (key != "contrast" or line[key])
             ]
+            if not found:
+                continue
             images, values = zip(*_smooth(found), strict=True)
             name = json.loads(path.read_text())["name"]
             axes.plot(images, values, lw=1.2, label=name)

@@ -48,8 +48,9 @@ def label_prompts(
         found.append(LabelPrompts(NONE, ("",)))
     if len(found) < 2:
         spelled = " without spaces (red,green)" if labels.origin == INLINE_LIST else ""  # where a shell would split it
-        why, other = "one label cannot be ranked" if found else "no label", "" if reject else ", or add --reject"
-        raise UsageError(labels.origin, why, f"Give at least two{spelled}{other}.")
+        if not chosen:
+            raise UsageError(labels.origin, "no label", "Give one at least." if reject else "Give at least two.")
+        raise UsageError(labels.origin, "one label cannot be ranked", f"Give at least two{spelled}, or add --reject.")
     return tuple(found)
 
 

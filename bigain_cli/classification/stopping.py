@@ -55,9 +55,10 @@ class StoppingRules:
         if fixed is not None and self.draws not in (None, fixed):
             why = f"the {self.schedule} schedule always takes {fixed} draws"
             raise UsageError(f"--draws {self.draws}", why, "Leave out --draws, or use --schedule fixed.")
-        for name in ("draws", "budget", "deadline"):
-            _check_positive(f"--{name}", getattr(self, name), f"Leave out --{name} for no such limit.")
-        _check_positive("least_draws", self.least_draws, "Leave it out for the model's own.")
+        for name in ("draws", "budget"):
+            _check_positive(f"--{name}", getattr(self, name), f"Leave out --{name} for no such limit.", least=1)
+        _check_positive("--deadline", self.deadline, "Leave out --deadline for no such limit.")
+        _check_positive("least_draws", self.least_draws, "Leave it out for the model's own.", least=1)
 
     def _check_times(self) -> None:
         """Refuse times that do not rise, and those that a schedule would not keep to."""
@@ -139,8 +140,8 @@ class StoppingRules:
         }
 
 
-def _check_positive(what: str, value: float | None, hint: str) -> None:
-    if value is not None and not (math.isfinite(value) and value > 0):
+def _check_positive(what: str, value: float | None, hint: str, least: float = 0) -> None:
+    if value is not None and not (math.isfinite(value) and value > 0 and value >= least):
         raise UsageError(f"{what} {value:g}", "must be a positive number", hint)
 
 

@@ -48,7 +48,7 @@ def run_shards(
                         continue
                     counts += report
                     done = min(earlier.images + counts.images, whole.images)
-                    progress.show(done, whole.images, _note(counts, time.monotonic() - began))
+                    progress.show(done, whole.images, _note(counts, time.monotonic() - began, unit))
         counts = whole.counts() - earlier  # what a worker did just before it died was not reported
     failed = counts.failed + earlier.failed
     if failed:
@@ -91,9 +91,9 @@ def of_share(all_shards: Iterator[Shard], share: tuple[int, int] | None) -> Iter
     return itertools.islice(all_shards, number - 1, None, of)
 
 
-def _note(counts: RunCounts, seconds: float) -> str:
+def _note(counts: RunCounts, seconds: float, unit: str) -> str:
     failed = f", {counts.failed} failed" if counts.failed else ""
-    return f"{counts.images / max(seconds, 1e-9):.2f} images/s{failed}"
+    return f"{counts.images / max(seconds, 1e-9):.2f} {unit}s/s{failed}"
 
 
 def _until_ready(reports: Reports, messages: Messages) -> float:

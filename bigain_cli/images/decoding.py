@@ -54,10 +54,15 @@ def read_and_check(source: Source) -> Decoded:
 
 
 def upright(image: Image) -> Image:
-    """Return an image in memory as `read` returns that of a file; the image itself stays as it is."""
+    """Return an opened image as `read` returns that of its file, and one that was made of others in RGB.
+
+    Of a made one Pillow keeps the notes of the image it was made of: its orientation, although it may have been turned,
+    and the colour that was transparent. So they are not believed. The image itself stays as it is.
+    """
     from bigain_cli.images import rgb
 
-    return rgb.upright_rgb(image, keep=True)
+    image.load()  # raises what is wrong with a damaged file
+    return image.convert("RGB") if image.format is None else rgb.upright_rgb(image, keep=True)
 
 
 def digest(image: Image) -> bytes:

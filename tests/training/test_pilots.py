@@ -78,9 +78,21 @@ def test_pilots_are_paired_with_the_first_and_run_once(small: None, threads: Non
     assert (tmp_path / "losses.svg").read_text().rstrip().endswith("</svg>")
 
 
+def test_another_pilot_in_a_finished_ones_place_is_refused(
+    small: None, threads: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SystemExit, match="run that first"):
+        run("whole", tmp_path, "0")
+    run("see", tmp_path, "0")
+    changed = {**STAGES, "see": {**STAGES["see"], "pilots": {"moved": {"shift": 2}, "first": {}}}}
+    monkeypatch.setattr(pilots, "stages", lambda: changed)
+    with pytest.raises(SystemExit, match="has another name"):
+        run("see", tmp_path)
+
+
 def test_the_second_stage_begins_with_what_the_first_has_learnt(small: None, threads: None, tmp_path: Path) -> None:
     run("see", tmp_path, "0")
-    start = pilots._start("whole", STAGES["whole"], tmp_path)
+    start = pilots._start(STAGES["whole"], tmp_path)
     pilot = pilots.Pilot(STAGES["whole"], "first", cases.toy(), start)
     trainable = pilot.training.trainable
     later = {id(weight) for weight in trainable.later_weights()}
