@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
-from bigain_cli.cli.cache_folder import cache_folder
+from bigain_cli.backbones.model_locations import is_present
+from bigain_cli.backbones.unloaded_model import UnloadedModel
+from bigain_cli.cli.cache_folder import cache_folder, hub_cache
 from bigain_cli.cli.classify_inputs import RepeatCount, can_be_listed
 from bigain_cli.cli.classify_labels import check_labels, choose_labels, find_model
 from bigain_cli.cli.classify_request import ClassifyRequest
@@ -16,7 +18,7 @@ from bigain_cli.cli.model_loading import shown_wait
 from bigain_cli.cli.offline import is_offline
 from bigain_cli.cli.sharded_run import run_shards
 from bigain_cli.cli.sharding import PROCESSES, Sharding
-from bigain_cli.compress import Spec
+from bigain_cli.compress.spec import parse
 from bigain_cli.engines.classify_job import ClassifyJob
 from bigain_cli.engines.missing_images_job import MissingImagesJob
 from bigain_cli.errors import BigainError, InputError, UsageError
@@ -49,7 +51,7 @@ def run_sharded(request: ClassifyRequest, sharding: Sharding, messages: Messages
         missing = MissingImagesJob(tuple(names), request.min_probability, request.top_labels, request.recursive)
         here = Sharding(sharding.share or (1, 1), None, PROCESSES, sharding.size)
         return run_shards(folder, run, missing, here, messages, request.min_probability)
-    known = _known_options(request, model.location.name) | _known_compression(request.compress, run)
+    known = _known_options(request, model.location.name) | _known_compression(request, model, run)
     refuse_other_options(folder, run, names, known)
     job = ClassifyJob(
         model=request.model, labels=labels, rules=request.rules, device=request.device, dtype=request.dtype,
@@ -92,10 +94,11 @@ def _refuse_unreadable(source: Source) -> None:
         raise UsageError(source.id, why, "Download it, and name the file.")
 
 
-def _known_compression(spec: Spec | None, run: RunRecord) -> dict[str, Any]:
-    """Return the spec of a run, if one is given: with some networks its blocks of a level share a plan."""
-    if spec is None:
+def _known_compression(request: ClassifyRequest, model: UnloadedModel, run: RunRecord) -> dict[str, Any]:
+    """Return the spec, the given or the model's own, as a run records it: its blocks of a level may share a plan."""
+    if request.compress is None and not is_present(model.location, hub_cache()):
         return {}
+    spec = parse(model.card.compress) if request.compress is None else request.compress
     recorded = None if run.making is None else run.making.settings.get("compress")
     same = recorded in (str(spec), str(spec.by_level()))
     return {"compress": recorded if same else str(spec)}
