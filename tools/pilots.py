@@ -316,10 +316,12 @@ def plot(asked: argparse.Namespace) -> None:
     figure.savefig(asked.image, metadata={"Date": None})
 
 
-def _smooth(points: list[tuple[int, float]], width: int = 5) -> list[tuple[int, float]]:
-    """Return the means of some neighbours each."""
+def _smooth(points: list[tuple[int, float]], most: int = 16) -> list[tuple[int, float]]:
+    """Return at most so many means of some neighbours each; a last part of fewer is left out."""
+    width = max(1, -(-len(points) // most))
     parts = [points[at : at + width] for at in range(0, len(points), width)]
-    return [(part[-1][0], sum(value for _, value in part) / len(part)) for part in parts]
+    whole = [part for part in parts if len(part) == width]
+    return [(part[-1][0], sum(value for _, value in part) / width) for part in whole]
 
 
 def main() -> None:

@@ -120,7 +120,7 @@ def test_a_recipe_of_a_checkpoint_is_what_it_was() -> None:
     ("model", "names"),
     [
         ("mini", ("mini-end", "mini-middle", "mini-start")),
-        ("mini-late", ("late-whole", "late-see-3", "late-see-2", "late-compare", "late-see")),
+        ("mini-late", ("late-whole-2", "late-whole", "late-see-3", "late-see-2", "late-compare", "late-see")),
         ("mini-dit", ("mini-dit", "mini-dit-see-2", "mini-dit-see")),
     ],
 )

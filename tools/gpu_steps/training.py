@@ -42,7 +42,7 @@ class Part:
 
 
 PARTS = {
-    "training": (Part("late-see", 512, 0.35), Part("late-whole", 256, 0.65)),
+    "training": (Part("late-see", 512, 0.35), Part("late-whole-2", 256, 0.65)),
     "training-dit": (Part("dit-see", 512, 0.4), Part("dit-compare", 256, 0.6)),
 }
 
