@@ -1,7 +1,7 @@
 """What `bigain train` reaches in the time there is: its pace is measured, then it gets as many images as fit.
 
 The trainings follow each other: each starts where the one before ended. Those of the U-Net are the first and
-the last of the five that made `mini-late`, with larger batches.
+the last of the six that made `mini-late`, with larger batches.
 """
 
 from __future__ import annotations
