@@ -156,7 +156,7 @@ def test_the_empty_prompt_is_the_only_extra_work(models, images) -> None:
 
 
 def test_votes_have_no_maps() -> None:
-    with pytest.raises(UsageError, match=r"maps of the score vote: votes cannot be mapped.*--score l2, l1 or norm"):
+    with pytest.raises(UsageError, match=r"maps of the score vote: votes cannot.*--score l2, norm, log or l1"):
         bigain.Classification(
             bigain.load("colours"), ["red", "green"], rules=bigain.StoppingRules(score="vote"), maps=True
         )

@@ -160,6 +160,6 @@ def mappable_score(name: str) -> Score:
     """Return a score whose errors can be mapped onto the image, or refuse it."""
     if not SCORES[name].weigh:
         why = "votes cannot be mapped onto the image: no pixels would add up to the gap"
-        others = ", ".join(each for each, score in SCORES.items() if score.weigh)
-        raise UsageError(f"maps of the score {name}", why, f"Use one of these: --score {others}.")
+        *others, last = (each for each, score in SCORES.items() if score.weigh)
+        raise UsageError(f"maps of the score {name}", why, f"Use --score {', '.join(others)} or {last}.")
     return SCORES[name]
