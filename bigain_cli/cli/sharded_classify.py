@@ -107,15 +107,27 @@ def _known_compression(request: ClassifyRequest, model: UnloadedModel, run: RunR
 def _known_options(request: ClassifyRequest, model: str) -> dict[str, Any]:
     """Return what a run's settings and layout will hold, as far as no model is needed to know it."""
     rules = request.rules
-    known = {"model": model, "seed": request.seed, "schedule": rules.schedule, "confidence": rules.confidence}
-    known |= {"budget": rules.budget, "deadline": rules.deadline, "min_probability": request.min_probability}
-    known |= {"max_draws": rules.draws} if rules.draws is not None else {}
-    known |= {"score": rules.score} if rules.score is not None else {}
-    known |= {"times": list(rules.times)} if rules.times is not None else {}
-    known |= {"dtype": request.dtype} if request.dtype != "auto" else {}
-    known |= {"error_in": rules.error_in if rules.error_in != DEFAULT_ERROR else None}
-    known |= {"profile": rules.profile.digest if rules.profile is not None else None}
-    known |= {"templates": list(request.templates) or None}
+    known: dict[str, Any] = {
+        "model": model,
+        "seed": request.seed,
+        "schedule": rules.schedule,
+        "confidence": rules.confidence,
+        "budget": rules.budget,
+        "deadline": rules.deadline,
+        "min_probability": request.min_probability,
+        "error_in": None if rules.error_in == DEFAULT_ERROR else rules.error_in,
+        "profile": None if rules.profile is None else rules.profile.digest,
+        "templates": list(request.templates) or None,
+        "top": request.top_labels,
+        "timing": request.timing,
+    }
+    chosen_by_the_model = {
+        "max_draws": rules.draws,
+        "score": rules.score,
+        "times": None if rules.times is None else list(rules.times),
+        "dtype": None if request.dtype == "auto" else request.dtype,
+    }
+    known |= {name: value for name, value in chosen_by_the_model.items() if value is not None}
     if rules.views is not None:
         known["views"] = str(views) if (views := read_views(rules.views)) else None
-    return {**known, "top": request.top_labels, "timing": request.timing}
+    return known

@@ -90,8 +90,11 @@ class TuningRun:
         options: TuneOptions,
     ) -> None:
         self.backbone, self.dataset, self._options = backbone, dataset, options
-        choices = ((), *((template,) for template in options.templates))
-        ways = [label_prompts(labels, way, False, backbone.vocabulary, backbone.template) for way in choices]
+        templates_of_a_way: list[tuple[str, ...]] = [(), *[(template,) for template in options.templates]]
+        ways = [
+            label_prompts(labels, templates, False, backbone.vocabulary, backbone.template)
+            for templates in templates_of_a_way
+        ]
         self.labels = tuple(label.name for label in ways[0])
         self._number = {number: self.labels.index(name) for number, name in enumerate(label_of_class)}
         self._prompts, self._groups = prompt_groups([[label.texts for label in way] for way in ways])
