@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-from bigain_cli.errors import UsageError
 
 Array = NDArray[np.float64]
 Z = 1.959964
@@ -40,32 +37,6 @@ class Interval:
             return "–"
         value, low, high = (f"{100 * each:{sign}.1f}" for each in (self.value, self.low, self.high))
         return f"{value}{unit} [{low}, {high}]"
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """One measure of generated against real images, with its feature and the numbers of images."""
-
-    measure: str
-    interval: Interval
-    feature: str
-    generated: int  # images
-    real: int
-    replicates: Array = field(repr=False, compare=False)  # [resamples]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the record, without the replicates."""
-        names = ("measure", "feature", "generated", "real")
-        return {**{name: getattr(self, name) for name in names}, **self.interval.to_dict()}
-
-    def minus(self, other: Estimate) -> Interval:
-        """Return the difference to an estimate from the same seeds, against the same real images."""
-        for name in ("measure", "feature", "generated", "real"):
-            first, second = getattr(self, name), getattr(other, name)
-            if first != second:
-                why = f"their {name} is {first} and {second}"
-                raise UsageError("difference of two estimates", why, "Use the same for both.")
-        return spread(self.interval.value - other.interval.value, self.replicates - other.replicates)
 
 
 def resamples(count: int, times: int, seed: int) -> Array:

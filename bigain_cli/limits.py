@@ -49,6 +49,13 @@ def check_counts(**counts: Any) -> None:
             raise UsageError(f"{option} {shown(value)}", f"out of range: at most {most:,} is possible", "Ask for less.")
 
 
+def check_confidence(value: float) -> None:
+    """Refuse what is no probability of being right, or one that a guess has."""
+    if not (math.isfinite(value) and 0.5 <= value < 1):
+        why = "not a probability from 0.5 up to, but not including, 1"
+        raise UsageError(f"--confidence {value:g}", why, "0.95 is usual.")
+
+
 def is_whole(value: object) -> TypeGuard[int]:
     """Return whether this is a whole number; true and false are none."""
     return isinstance(value, int) and not isinstance(value, bool)

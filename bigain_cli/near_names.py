@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 
+NEAREST = 3  # names in a question
 SHOWN = 20  # known names in a hint; of more than that, only the first
 
 
@@ -25,10 +26,10 @@ def listed(names: Collection[str]) -> str:
     return f"{', '.join(list(names)[:SHOWN])}, … ({len(names):,} in all)"
 
 
-def near(name: str, known: Iterable[str], most: int = 3) -> list[str]:
+def near(name: str, known: Iterable[str]) -> list[str]:
     """Return the nearest known names: those with its words, else one slip away or in it, or two slips, or longer."""
     ranks = {other: rank for other in known if (rank := _rank(name.casefold(), other.casefold())) is not None}
-    return [other for other, rank in ranks.items() if rank == min(ranks.values())][:most]
+    return [other for other, rank in ranks.items() if rank == min(ranks.values())][:NEAREST]
 
 
 def _rank(name: str, other: str) -> int | None:

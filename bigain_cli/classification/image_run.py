@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ from bigain_cli.classification.asking import Asking
 from bigain_cli.classification.denoising import ScoringJob
 from bigain_cli.classification.elimination import Elimination
 from bigain_cli.classification.heatmaps import HeatmapSums
-from bigain_cli.classification.ranking import Failure, ImageEvidence, Ranking
+from bigain_cli.classification.ranking import ImageEvidence, Ranking
 from bigain_cli.classification.viewed_image import ViewedImage
 from bigain_cli.noise_draws import Draws
 
@@ -180,26 +180,3 @@ def _label_means(errors: NDArray[np.float32], costs: NDArray[np.int64]) -> NDArr
     ends = np.cumsum(costs)
     means = [errors[:, end - cost : end].mean(axis=1, dtype=np.float64) for cost, end in zip(costs, ends, strict=True)]
     return np.stack(means, axis=1)
-
-
-class OrderedResults:
-    """Holds each result back until all results before it have been returned."""
-
-    def __init__(self) -> None:
-        self._reserved = self._returned = 0
-        self._waiting: dict[int, Ranking | Failure] = {}
-
-    def reserve(self) -> int:
-        """Reserve the next index."""
-        self._reserved += 1
-        return self._reserved - 1
-
-    def add(self, index: int, result: Ranking | Failure) -> None:
-        """Add the result of a reserved index."""
-        self._waiting[index] = result
-
-    def ready(self) -> Iterator[Ranking | Failure]:
-        """Yield every result with nothing missing before it."""
-        while self._returned in self._waiting:
-            self._returned += 1
-            yield self._waiting.pop(self._returned - 1)

@@ -15,7 +15,7 @@ from typing import Any
 
 from bigain_cli.classification.profiles import Profile
 from bigain_cli.errors import UsageError, check_known
-from bigain_cli.limits import check_counts
+from bigain_cli.limits import check_confidence, check_counts
 from bigain_cli.registry import BLOCK, DEFAULT_ERROR, DEFAULT_SCORE, ERRORS, SCHEDULES, SCORES, Score
 from bigain_cli.views import read_views
 
@@ -43,9 +43,7 @@ class StoppingRules:
         check_known("--schedule", self.schedule, SCHEDULES, "unknown schedule")
         if self.score is not None:
             check_known("--score", self.score, SCORES, "unknown score")
-        if not (math.isfinite(self.confidence) and 0.5 <= self.confidence < 1):
-            why = "not a probability from 0.5 up to, but not including, 1"
-            raise UsageError(f"--confidence {self.confidence:g}", why, "0.95 is usual.")
+        check_confidence(self.confidence)
         check_known("--error-in", self.error_in, ERRORS, "unknown")
         if self.views is not None:
             read_views(self.views)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bigain_cli.classification.stopping import StoppingRules
+from bigain_cli.evaluation.turns import turns
 from bigain_cli.shards.run_folder import RunFolder
 from bigain_cli.shards.shard_work import RecordMaker
 
 if TYPE_CHECKING:
     from bigain_cli.evaluation.summary import Summary
-
-AT_ONCE = 16  # images before the next spec's turn, as in a run of one process
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,6 @@ class EvaluateJob:
 
 def manifest_lines(ids: Iterable[str], specs: int) -> Iterator[str]:
     """Yield the lines in the order of a run of one process: some images under each spec, then the next."""
-    rest = iter(ids)
-    while group := tuple(itertools.islice(rest, AT_ONCE)):
+    for group in turns(ids):
         for spec in range(specs):
             yield from (f"{spec} {id}" for id in group)

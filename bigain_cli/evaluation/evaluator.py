@@ -5,7 +5,6 @@ In: a backbone, a dataset, labels; out: a stream of records with everything a su
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,12 +22,12 @@ from bigain_cli.compress.spec import index_of_spec, parse_specs
 from bigain_cli.datasets.dataset import Case, Dataset
 from bigain_cli.errors import UsageError
 from bigain_cli.evaluation.calibration import squared_error
+from bigain_cli.evaluation.turns import turns
 from bigain_cli.images import sha256_of
 from bigain_cli.labels import LabelSet
 from bigain_cli.outputs.text import counted
 from bigain_cli.shortlist.choice import OFF, is_measured
 
-AT_ONCE = 16  # images before the next spec's turn, so that a slow phase of the machine affects all specs alike
 TOP = 5
 SPEC_SETTINGS = ("compress", "compression", "fingerprint")  # settings in which specs differ
 
@@ -156,8 +155,7 @@ class Evaluator:
     def records(self, done: Mapping[str, Collection[str]] | None = None) -> Iterator[EvaluationRecord]:
         """Yield the records that are missing; `done` has the recorded ids, by spec."""
         done = done or {}
-        cases = iter(self.dataset.cases)
-        while group := tuple(itertools.islice(cases, AT_ONCE)):
+        for group in turns(self.dataset.cases):
             for name in self._runs:
                 recorded = done.get(name, ())
                 yield from self.under(name, [case for case in group if case.id not in recorded])

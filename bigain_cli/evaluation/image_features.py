@@ -22,6 +22,7 @@ from bigain_cli.backbones.batch_sizes import automatic_batch_size, stable_batch_
 from bigain_cli.backbones.devices import repeatable
 from bigain_cli.backbones.latents import fit
 from bigain_cli.backbones.loading import as_backbone
+from bigain_cli.backbones.stopped_pass import run_up_to
 from bigain_cli.compress.attaching import is_compressed
 from bigain_cli.compress.sites import network_of, sites_of
 from bigain_cli.errors import ModelError, UsageError
@@ -98,14 +99,12 @@ class MidBlockFeature:
 
     def _block_output(self, noisy: Tensor, t: int, conditions: Any) -> Tensor:
         """Run the network up to the block, and return the mean over its positions."""  # [b d]
-        handle = self.block.register_forward_hook(_stop_here)
-        try:
-            self.backbone.noise(noisy, torch.full((len(noisy),), t, device=noisy.device), conditions)
-        except _StopForward as reached:
-            positions = (2, 3) if reached.output.ndim == 4 else (1,)  # channels first in a U-Net, last in a transformer
-            return reached.output.float().mean(positions)
-        finally:
-            handle.remove()
+        times = torch.full((len(noisy),), t, device=noisy.device)
+        output = run_up_to(self.block, lambda: self.backbone.noise(noisy, times, conditions))
+        if output is not None:
+            found: Tensor = output if isinstance(output, Tensor) else output[-1]  # text first, where there are two
+            positions = (2, 3) if found.ndim == 4 else (1,)  # channels first in a U-Net, last in a transformer
+            return found.float().mean(positions)
         hint = "Load it again, and compile it afterwards if at all."
         raise ModelError(f"model {self.backbone.name}", "its hooks are ignored (is it compiled?)", hint)
 
@@ -116,18 +115,6 @@ def in_batches(images: Iterable[Image], size: int, rows: Callable[[Sequence[Imag
     listed = list(images)
     parts = [listed[start : start + size] for start in range(0, len(listed), size)]
     return np.concatenate([rows(part)[: len(part)] for part in parts]) if parts else np.zeros((0, 0), np.float32)
-
-
-class _StopForward(BaseException):
-    """Ends a forward pass at the block; it is no error, so that no handler of errors on the way reports it."""
-
-    def __init__(self, output: Tensor) -> None:
-        super().__init__()
-        self.output = output
-
-
-def _stop_here(module: nn.Module, args: Any, output: Any) -> None:
-    raise _StopForward(output if isinstance(output, Tensor) else output[-1])  # text first, where there are two
 
 
 def middle(backbone: Backbone, batch: int | None = None) -> MidBlockFeature:

@@ -6,7 +6,7 @@ Every number carries the feature's name. Must not know how images were generated
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,38 @@ from torch import Tensor
 
 from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.evaluation.image_features import Feature
-from bigain_cli.intervals import Array, Estimate, Interval, resamples, spread, wilson
+from bigain_cli.intervals import Array, Interval, resamples, spread, wilson
 from bigain_cli.registry import MEASURES, attribute, entry
 
 ROWS_AT_ONCE = 512
 RESAMPLES = 200
 NEIGHBOURS = 3
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One measure of generated against real images, with its feature and the numbers of images."""
+
+    measure: str
+    interval: Interval
+    feature: str
+    generated: int  # images
+    real: int
+    replicates: Array = field(repr=False, compare=False)  # [resamples]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record, without the replicates."""
+        names = ("measure", "feature", "generated", "real")
+        return {**{name: getattr(self, name) for name in names}, **self.interval.to_dict()}
+
+    def minus(self, other: Estimate) -> Interval:
+        """Return the difference to an estimate from the same seeds, against the same real images."""
+        for name in ("measure", "feature", "generated", "real"):
+            first, second = getattr(self, name), getattr(other, name)
+            if first != second:
+                why = f"their {name} is {first} and {second}"
+                raise UsageError("difference of two estimates", why, "Use the same for both.")
+        return spread(self.interval.value - other.interval.value, self.replicates - other.replicates)
 
 
 @dataclass(frozen=True)

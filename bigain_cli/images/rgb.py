@@ -104,10 +104,10 @@ def _rgb_of_lab(image: Image) -> Image:
     return converted
 
 
-def center_crop(image: Image, proportions: tuple[int, int], most: int = LONGEST) -> Image:
-    """Return the largest central part with the proportions height × width, shrunk to `most` pixels if necessary."""
+def center_crop(image: Image, proportions: tuple[int, int]) -> Image:
+    """Return the largest central part with the proportions height × width, shrunk if it is very large."""
     height, width = proportions
-    scale = min(image.height / height, image.width / width, most / max(height, width))
+    scale = min(image.height / height, image.width / width, LONGEST / max(height, width))
     return crop_and_resize(image, (max(1, round(width * scale)), max(1, round(height * scale))))
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from bigain_cli.compress import Spec
 from bigain_cli.errors import UsageError, check_known
 from bigain_cli.labels import LabelSet
-from bigain_cli.limits import check_counts
+from bigain_cli.limits import check_confidence, check_counts
 from bigain_cli.registry import DEFAULT_SCORE, SCORES
 
 DRAWS = 64  # for each caption
@@ -31,9 +30,7 @@ class MatchOptions:
         check_counts(draws=self.draws, seed=self.seed, batch=self.batch)
         if self.draws < 1:
             raise UsageError(f"--draws {self.draws}", "must be a positive number", f"{DRAWS} are usual.")
-        if not (math.isfinite(self.confidence) and 0.5 <= self.confidence < 1):
-            why = "not a probability from 0.5 up to, but not including, 1"
-            raise UsageError(f"--confidence {self.confidence:g}", why, "0.95 is usual.")
+        check_confidence(self.confidence)
         self.score_of(DEFAULT_SCORE)
 
     def score_of(self, of_model: str) -> str:

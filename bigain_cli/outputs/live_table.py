@@ -49,13 +49,13 @@ def table(ranking: Ranking) -> Any:
     return grid
 
 
-def bar(ranked: RankedLabel, ends: tuple[float, float], width: int = WIDTH) -> str:
+def bar(ranked: RankedLabel, ends: tuple[float, float]) -> str:
     """Return a bar of text: a label's gap to the leader as a dot on its interval; the upright line is the leader."""
 
     def cell(value: float) -> int:
-        return min(int(fraction(value, ends) * width), width - 1)
+        return min(int(fraction(value, ends) * WIDTH), WIDTH - 1)
 
-    cells = [" "] * width
+    cells = [" "] * WIDTH
     if ranked.half_width is not None:
         first, last = cell(ranked.gap - ranked.half_width), cell(ranked.gap + ranked.half_width)
         cells[first : last + 1] = "─" * (last - first + 1)

@@ -37,9 +37,8 @@ class RunStatus:
         return {**numbers, "warnings": list(self.warnings)}
 
 
-def status_of(folder: RunFolder, now: float | None = None) -> RunStatus:
+def status_of(folder: RunFolder) -> RunStatus:
     """Read the status of a run."""
-    now = time.time() if now is None else now
     run = read_record(folder)
     count = manifest_of(folder.manifest).count if run is None else run.count
     size = 1 if run is None else run.shard_size
@@ -48,7 +47,7 @@ def status_of(folder: RunFolder, now: float | None = None) -> RunStatus:
         counts += each.counts
     growing = {number: lines_of_journal(folder, number) for number in folder.journals() if number not in done}
     under_way, shards = sum(growing.values()), -(-count // size) if run is not None else 0
-    speed = _images_per_second(folder, list(done.values()), growing, now)
+    speed = _images_per_second(folder, list(done.values()), growing, time.time())
     left = (count - counts.images - under_way) / speed if speed else None
     if counts.images >= count:
         speed, left = None, 0.0

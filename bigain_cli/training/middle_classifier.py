@@ -8,9 +8,8 @@ is left out of the finished model. Must not know losses.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -30,10 +29,6 @@ class MiddleClassifier(nn.Module):
         return logits
 
 
-class _BlockFinished(Exception):
-    """The block has finished."""
-
-
 @contextmanager
 def outputs_of(block: nn.Module) -> Iterator[list[Tensor]]:
     """Collect the outputs of a block."""
@@ -43,21 +38,3 @@ def outputs_of(block: nn.Module) -> Iterator[list[Tensor]]:
         yield outputs
     finally:
         handle.remove()
-
-
-def run_up_to(block: nn.Module, forward: Callable[[], Any]) -> Tensor:
-    """Run `forward` until a block has finished, and return the block's output."""
-
-    def stop(module: nn.Module, args: Any, output: Tensor) -> None:
-        reached.append(output)
-        raise _BlockFinished
-
-    reached: list[Tensor] = []
-    handle = block.register_forward_hook(stop)
-    try:
-        forward()
-    except _BlockFinished:
-        return reached[0]
-    finally:
-        handle.remove()
-    raise AssertionError("the network finished without that block")

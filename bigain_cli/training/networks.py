@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from bigain_cli.backbones.base import repeat
 from bigain_cli.backbones.noise_schedule import NoiseSchedule, noise_schedule
 from bigain_cli.backbones.prefix_cache import PrefixCache, run_prefix, run_prefix_blocks, use_cached
+from bigain_cli.backbones.stopped_pass import run_up_to
 from bigain_cli.backbones.vocabulary import PromptVocabulary
-from bigain_cli.training.middle_classifier import MiddleClassifier, run_up_to
+from bigain_cli.training.middle_classifier import MiddleClassifier
 from bigain_cli.training.recipe import LEVELS, Recipe
 from bigain_cli.training.tokenizer import make_tokenizer, prompts_by_class, refuse_identical_prompts
 
@@ -56,7 +57,8 @@ class TrainableBackbone(nn.Module, ABC):
         """Return what the classifier reads: the output of a block that a late prompt has not reached."""
         no_label = torch.full([len(noisy), 1], self.empty, device=noisy.device)
         conditions = self._conditions(no_label)[:, 0]
-        return run_up_to(self.feature_block(), lambda: self._run(noisy, t, conditions))
+        output: Tensor = run_up_to(self.feature_block(), lambda: self._run(noisy, t, conditions))
+        return output
 
     @abstractmethod
     def feature_block(self) -> nn.Module:

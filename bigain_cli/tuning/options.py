@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from bigain_cli.compress import Spec
 from bigain_cli.errors import UsageError
 from bigain_cli.limits import check_counts
+from bigain_cli.registry import BLOCK
 
 LEAST_PER_CLASS, PER_CLASS = 5, 16
 DRAWS = 32  # of a model that does not say how many pay
-BLOCK_OF_INTERVALS = 8  # the fewest draws
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class TuneOptions:
         if self.per_class < LEAST_PER_CLASS:
             why = f"too few images to tell what helps: it takes {LEAST_PER_CLASS} of each class"
             raise UsageError(f"--per-class {self.per_class}", why, "5 to 16 are usual.")
-        if self.draws is not None and self.draws < BLOCK_OF_INTERVALS:
-            raise UsageError(f"--draws {self.draws}", f"must be {BLOCK_OF_INTERVALS} at least", "32 are usual.")
+        if self.draws is not None and self.draws < BLOCK:
+            raise UsageError(f"--draws {self.draws}", f"must be {BLOCK} at least", "32 are usual.")
         if any("{}" not in template for template in self.templates):
             raise UsageError("--template", "has no {} for the label", "Write for instance 'a photo of a {}.'.")
         if len(set(self.templates)) < len(self.templates):

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from bigain_cli.compress.spec import in_short
 from bigain_cli.evaluation.generated_images import ImageQuality, SpecImageQuality
-from bigain_cli.evaluation.image_metrics import Quality
+from bigain_cli.evaluation.image_metrics import Estimate, Quality
 from bigain_cli.evaluation.report import written
 from bigain_cli.evaluation.risk_coverage_chart import FEWEST, risk_coverage_chart, risk_coverage_curve
 from bigain_cli.evaluation.summary import Summary, summarise
-from bigain_cli.intervals import Estimate, Interval
+from bigain_cli.intervals import Interval
 from bigain_cli.outputs.text import COLUMNS, cell_width
 
 ABOUT = {"dataset": "photos", "labels": 3, "model": "m", "weights": "0123456789abcdef", "schedule": "race"}
