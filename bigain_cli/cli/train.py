@@ -23,6 +23,7 @@ from bigain_cli.training.job import (
     TrainingDone,
     TrainingJob,
     TrainingProgress,
+    TrainingResumed,
     ValidationProgress,
     read_synonyms,
 )
@@ -101,6 +102,7 @@ def train(
       bigain train --recipe-template --arch dit > recipe.toml
     """
     options.check_output(output, "mymodel")
+    options.check_named("--from", start, "mini")
     options.check_machine(device, "auto")
     given: dict[str, Any] = {"arch": arch, "size": size, "width": width, "images": images, "batch": batch}
     given |= {"rate": rate, "precision": precision, "prediction": prediction, "seed": seed}
@@ -118,7 +120,8 @@ def train(
         "device": device,
         "start": start,
     }
-    asked |= {"templates": template, "validation": validation, "synonyms": synonyms and read_synonyms(synonyms)}
+    asked |= {"templates": template, "validation": validation}
+    asked |= {"synonyms": None if synonyms is None else read_synonyms(synonyms)}
     unasked = {"held_out", "every", "device"} - options.on_command_line(context)
     asked = {name: value for name, value in asked.items() if value is not None and name not in unasked}
     if resume and not force:
@@ -173,16 +176,19 @@ def _started(job: TrainingJob, events: Iterator[Event], messages: Messages) -> I
 def _report(events: Iterator[Event], machine: str, messages: Messages) -> str:
     """Show progress as a bar, and write all other events as lines, on stderr; return a prompt to try."""
     stage = prompt = ""
+    before = 0  # images of a training that is continued
     with ExitStack() as bars:
         for event in events:
             if isinstance(event, TrainingProgress | ValidationProgress):
                 if event.stage != stage:
                     bars.close()
-                    stage, plan = event.stage, f"{event.stage} on {event.of - event.images} images, {machine}"
+                    left = event.of - (before if isinstance(event, TrainingProgress) else 0)
+                    stage, plan = event.stage, f"{event.stage} on {left} images, {machine}"
                     progress = bars.enter_context(ProgressBar(messages, stage, "images", event.images, plan))
                 progress.show(event.images, event.of, str(event))
                 continue
             messages.note(str(event))
+            before = event.images if isinstance(event, TrainingResumed) else before
             prompt = event.prompt if isinstance(event, TrainingDone) else prompt
             for reason in event.skipped if isinstance(event, ImagesLoaded) else ():
                 messages.detail(f"skipped: {reason}")

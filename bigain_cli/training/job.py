@@ -133,7 +133,7 @@ class TrainingResumed:
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """How far the training is, with the losses of its last step."""
+    """How far the training is, with the means of its losses since the last report; 0: not computed."""
 
     stage: ClassVar = "training"
     images: int
@@ -144,9 +144,13 @@ class TrainingProgress:
     rate: float
     pace: float  # images per second since the last report
 
-    def __str__(self) -> str:
+    def losses(self) -> dict[str, float]:
+        """Return the losses that were computed, by name."""
         losses = {"error": self.error, "contrast": self.contrast, "classifier": self.classifier}
-        computed = "".join(f"{name} {loss:.4f}, " for name, loss in losses.items() if loss)
+        return {name: loss for name, loss in losses.items() if loss}
+
+    def __str__(self) -> str:
+        computed = "".join(f"{name} {loss:.4f}, " for name, loss in self.losses().items())
         return f"{computed}rate {self.rate:.1e}, {self.pace:.0f} images/s"
 
 

@@ -14,7 +14,8 @@ INDEX, README = "model_index.json", "README.md"
 PARTS = ("scheduler", "text_encoder", "tokenizer", "transformer", "unet")
 NEW = ".new"  # holds the parts of a backbone until all are written
 CHECKPOINT = "checkpoint.safetensors"
-TRAINING_FILES = (CHECKPOINT, f".{CHECKPOINT}.part", "samples-*.png", f"{PREFIX}*{SUFFIX}")
+LOSSES = "losses.jsonl"
+TRAINING_FILES = (CHECKPOINT, f".{CHECKPOINT}.part", LOSSES, "samples-*.png", f"{PREFIX}*{SUFFIX}")
 
 
 def checkpoint_of(folder: Path) -> Path:
@@ -59,7 +60,7 @@ def remove_empty_folders(folder: Path, made: Iterable[Path]) -> None:
 
 
 def remove_checkpoints(folder: Path) -> None:
-    """Remove an earlier training's checkpoint and sample grids, and nothing else."""
+    """Remove an earlier training's checkpoint, losses and sample grids, and nothing else."""
     for pattern in TRAINING_FILES:
         for path in (folder / TRAINING_FOLDER).glob(pattern):
             if not path.is_dir():

@@ -41,6 +41,7 @@ from bigain_cli.training.job import (
     TrainingResumed,
     ValidationProgress,
 )
+from bigain_cli.training.loss_history import LossHistory
 from bigain_cli.training.networks import make_noise_schedule, make_trainable
 from bigain_cli.training.output_folder import remove_checkpoints
 from bigain_cli.training.resuming import options_record
@@ -95,19 +96,20 @@ def _train(job: TrainingJob, resume: bool, hold: Callable[[], None]) -> Iterator
     training = Training(
         job.recipe, trainable, make_noise_schedule(device, job.recipe.prediction), images, device, words, facts
     )
+    folder = _BackboneFolder(job, training, vocabulary, resumed=checkpoint is not None)
     if checkpoint is not None:
         training.restore(checkpoint)
         yield TrainingResumed(job.recipe.images_after(training.step), job.recipe.images)
-        _write_backbone(job, training, vocabulary)  # the training may have been killed before or while it wrote this
+        folder.write()  # the training may have been killed before or while it wrote this
     else:
         remove_checkpoints(job.path)
     _make_folder(job.checkpoint.parent)
     hold()
-    yield from _take_steps(job, training, vocabulary)
+    yield from _take_steps(job, training, vocabulary, folder)
     validation = None
     if held_out and job.validation != 0:
         validation = yield from _validate(job, vocabulary, held_out)
-    _write_backbone(job, training, vocabulary, validation)
+    folder.write(validation)
     accuracy = str(validation) if validation is not None else None
     first = next(iter(vocabulary.classes))
     prompt = first if job.recipe.arch == "dit" else vocabulary.prompt(first)
@@ -156,39 +158,53 @@ def _make_folder(folder: Path) -> None:
         raise BigainError(str(folder), f"cannot be made ({problem.strerror})", "Name another folder.") from problem
 
 
-def _take_steps(job: TrainingJob, training: Training, vocabulary: PromptVocabulary) -> Iterator[Event]:
+def _take_steps(
+    job: TrainingJob, training: Training, vocabulary: PromptVocabulary, folder: _BackboneFolder
+) -> Iterator[Event]:
     """Take the remaining steps, with progress and checkpoints on the way."""
     recipe, progress = job.recipe, _ProgressReports(training)
+    history = LossHistory(job.checkpoint, recipe.images_after(training.step))
     steps_between = max(1, job.every // recipe.batch)
     for step in training.run():
-        last = step.number == recipe.steps
-        if last or step.number % SYNC_EVERY == 0 or progress.seconds_since > REPORT_SECONDS:
-            yield progress.report(step)
-        if last or step.number % steps_between == 0:
+        progress.add(step)
+        saved = step.number == recipe.steps or step.number % steps_between == 0
+        if saved or step.number % SYNC_EVERY == 0 or progress.seconds_since > REPORT_SECONDS:
+            history.add(report := progress.report(step), training.seconds)
+            yield report
+        if saved:
             save_checkpoint(job.checkpoint, dataclasses.replace(training.checkpoint(), options=options_record(job)))
-            _write_backbone(job, training, vocabulary)
+            history.write()
+            folder.write()
             yield CheckpointSaved(
                 recipe.images_after(step.number), _write_samples(job, vocabulary, step) if job.previews else ""
             )
 
 
 class _ProgressReports:
-    """Reports with the pace since the last one; the time of checkpoints and samples does not count."""
+    """Reports with pace and losses since the last one; the time of checkpoints and samples does not count."""
 
     def __init__(self, training: Training) -> None:
         self._training, self._step, self._seconds = training, training.step, training.seconds
+        self._sums = torch.zeros(2, 3, device=training.device)  # of the losses, and of the steps that computed them
 
     @property
     def seconds_since(self) -> float:
         """Return the seconds of training since the last report."""
         return self._training.seconds - self._seconds
 
+    def add(self, step: Step) -> None:
+        """Add the losses of a step, without waiting for the device."""
+        losses = torch.stack([step.error, step.contrast, step.classifier]).float()
+        self._sums += torch.stack([losses, (losses != 0).float()])
+
     def report(self, step: Step) -> TrainingProgress:
+        """Return the report up to this step, and start the next one."""
         recipe = self._training.recipe
         pace = (step.number - self._step) * recipe.batch / max(self.seconds_since, 1e-9)
         self._step, self._seconds = step.number, self._training.seconds
         done = recipe.images_after(step.number)
-        error, contrast, classifier = (float(loss) for loss in (step.error, step.contrast, step.classifier))
+        error, contrast, classifier = (self._sums[0] / self._sums[1].clamp(min=1)).tolist()
+        self._sums.zero_()
         return TrainingProgress(done, recipe.images, error, contrast, classifier, step.rate, pace)
 
 
@@ -222,37 +238,44 @@ def _write_samples(job: TrainingJob, vocabulary: PromptVocabulary, step: Step) -
     return str(path)
 
 
-def _write_backbone(
-    job: TrainingJob, training: Training, vocabulary: PromptVocabulary, validation: Validation | None = None
-) -> None:
-    """Write the averaged weights as a backbone, with its model card.
+class _BackboneFolder:
+    """Writes the averaged weights as a backbone, with its model card.
 
     What an earlier card of this training recommends stays, for it may have been measured since; accuracy and
-    temperature stay only with the same weights.
+    temperature stay only with the same weights. The card of another training, whose place this one takes, is not read.
     """
-    source = job.source or ("" if isinstance(job.images, LabelledImages) else Path(job.images).resolve().name)
-    facts = training_facts(source, training, validation)
-    card = _earlier_card(job)
-    if validation is None and card.about.get("shown") == facts["shown"]:
-        facts |= {key: value for key, value in card.about.items() if key == "held_out"}
-    else:
-        card = dataclasses.replace(card, temperature=validation.temperature if validation is not None else None)
-    card = dataclasses.replace(
-        card,
-        patch=job.recipe.patch if job.recipe.arch == "unet" else 1,
-        classes={name: tuple(words) for name, words in vocabulary.classes.items()},
-        templates=tuple(vocabulary.templates),
-        about=facts,
-    )
-    write_backbone(job.path, training, card)
 
+    def __init__(self, job: TrainingJob, training: Training, vocabulary: PromptVocabulary, resumed: bool) -> None:
+        self._job, self._training, self._vocabulary = job, training, vocabulary
+        self._has_card_of_ours = resumed
 
-def _earlier_card(job: TrainingJob) -> ModelCard:
-    """Return the card that this training wrote before, or a new one."""
-    try:
-        card = ModelCard.read(job.path)
-    except ModelError:
-        card = ModelCard()
-    if card.about.get("recipe") == job.recipe.to_dict():
-        return card
-    return ModelCard(score=SCORE, times=(job.recipe.compare_from, job.recipe.compare_to))
+    def write(self, validation: Validation | None = None) -> None:
+        """Write what there is now."""
+        job, vocabulary = self._job, self._vocabulary
+        source = job.source or ("" if isinstance(job.images, LabelledImages) else Path(job.images).resolve().name)
+        facts = training_facts(source, self._training, validation)
+        card = self._earlier_card()
+        if validation is None and card.about.get("shown") == facts["shown"]:
+            facts |= {key: value for key, value in card.about.items() if key == "held_out"}
+        else:
+            card = dataclasses.replace(card, temperature=validation.temperature if validation is not None else None)
+        card = dataclasses.replace(
+            card,
+            patch=job.recipe.patch if job.recipe.arch == "unet" else 1,
+            classes={name: tuple(words) for name, words in vocabulary.classes.items()},
+            templates=tuple(vocabulary.templates),
+            about=facts,
+        )
+        write_backbone(job.path, self._training, card)
+        self._has_card_of_ours = True
+
+    def _earlier_card(self) -> ModelCard:
+        """Return the card that this training wrote before, or a new one."""
+        new = ModelCard(score=SCORE, times=(self._job.recipe.compare_from, self._job.recipe.compare_to))
+        if not self._has_card_of_ours:
+            return new
+        try:
+            card = ModelCard.read(self._job.path)
+        except ModelError:
+            return new
+        return card if card.about.get("recipe") == self._job.recipe.to_dict() else new

@@ -381,3 +381,16 @@ def test_nobody_reading_is_no_failure(bigain: Forks, place: Path, tmp_path: Path
     os.close(reader)
     done = bigain.result()
     assert (done.code, done.err) == (0, "") and (tmp_path / "x" / "model_index.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--from", ""), "--from '': names nothing. Write --from mini."),
+        (("--synonyms", ""), "--synonyms : cannot be read"),
+    ],
+)
+def test_an_empty_name_is_a_mistake(options: tuple[str, str], said: str, tmp_path: Path) -> None:
+    (tmp_path / "photos" / "cat").mkdir(parents=True)
+    done = commands.warm("train", "photos", "-o", "m", *options, cwd=tmp_path)
+    assert done.code == 2 and said in done.err, done.err

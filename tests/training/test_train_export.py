@@ -241,7 +241,7 @@ def test_events_count_the_images_of_the_recipe(tmp_path: Path) -> None:
     job = cases.job(tmp_path / "x", "dit", recipe=cases.recipe("dit", images=10, batch=4), every=1)
     events = list(train(job))
     assert [event.images for event in events if isinstance(event, CheckpointSaved)] == [4, 8, 10]
-    assert [event.images for event in events if isinstance(event, TrainingProgress)] == [10]
+    assert [event.images for event in events if isinstance(event, TrainingProgress)] == [4, 8, 10]
     assert ModelCard.read(job.folder).about["shown"] == 12
 
 
@@ -254,7 +254,7 @@ def test_checkpoints_do_not_count_in_the_pace(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(trainer, "save_checkpoint", lambda *given: (now.__setitem__(0, now[0] + 1000.0), saved(*given)))
     job = cases.job(tmp_path / "x", "dit", recipe=cases.recipe("dit", images=40, batch=4), every=4)
     reports = [event for event in train(job) if isinstance(event, TrainingProgress)]
-    assert [report.pace for report in reports] == [pytest.approx(4.0)]
+    assert [report.pace for report in reports] == [pytest.approx(4.0)] * 10
 
 
 def test_a_training_in_the_place_of_another_leaves_nothing_of_it(tmp_path: Path) -> None:
@@ -267,10 +267,23 @@ def test_a_training_in_the_place_of_another_leaves_nothing_of_it(tmp_path: Path)
     assert {path.name for path in folder.iterdir()} == kept
 
 
+def test_a_training_by_the_same_recipe_in_the_place_of_another_takes_nothing_from_its_card(tmp_path: Path) -> None:
+    folder = tmp_path / "x"
+    list(train(cases.job(folder, "dit", held_out=cases.toy(4, 1), validation=2)))
+    card = folder / "bigain.json"
+    measured = {"compress": "avg:2", "least_draws": 24, "temperature": 0.5, "views": "mirror"}
+    card.write_text(json.dumps(json.loads(card.read_text()) | measured))
+    list(train(cases.job(folder, "dit", images=cases.toy(seed=7)), replace=True))
+    now = ModelCard.read(folder)
+    assert (now.compress, now.least_draws, now.temperature, now.views) == ("none", None, None, "none")
+    assert "held_out" not in now.about
+
+
 def test_removing_a_training_removes_nothing_else(tmp_path: Path) -> None:
     room = tmp_path / "training"
     room.mkdir()
-    for name in ("checkpoint.safetensors", ".checkpoint.safetensors.part", "samples-000000016.png", "notes.txt"):
+    ours = ("checkpoint.safetensors", ".checkpoint.safetensors.part", "samples-000000016.png", "losses.jsonl")
+    for name in (*ours, "notes.txt"):
         (room / name).touch()
     remove_checkpoints(tmp_path)
     assert [path.name for path in room.iterdir()] == ["notes.txt"] and foreign_file(tmp_path) == "training/notes.txt"
@@ -346,11 +359,12 @@ def test_validation_after_resuming_is_of_the_last_weights(tmp_path: Path, monkey
     events = train(job)
     next(event for event in events if isinstance(event, CheckpointSaved))
     older = weights(folder)
-    publish = trainer._write_backbone
-    monkeypatch.setattr(trainer, "_write_backbone", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
+    folders = trainer._BackboneFolder
+    publish = folders.write
+    monkeypatch.setattr(folders, "write", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         list(events)
-    monkeypatch.setattr(trainer, "_write_backbone", publish)
+    monkeypatch.setattr(folders, "write", publish)
     assert weights(folder)["transformer/diffusion_pytorch_model.safetensors"] in older.values()
     seen = []
     monkeypatch.setattr(trainer, "validate", lambda *given: seen.append(weights(folder)) or [Validation(1, 1, 1)])
