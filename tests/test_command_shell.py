@@ -579,3 +579,9 @@ def test_an_error_long_after_a_signal_is_its_own(monkeypatch: pytest.MonkeyPatch
     later = time.monotonic() + SAME
     monkeypatch.setattr("time.monotonic", lambda: later)
     assert signal_behind(ValueError()) is None
+
+
+def test_what_is_no_terminal_is_written_in_utf_8_whatever_the_locale() -> None:
+    for arguments in (("list", "models"), ("classify", "--help")):
+        done = run(*arguments, env={"PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"})
+        assert done.code == 0 and done.err == "" and any(letter in done.out.decode() for letter in "α…")

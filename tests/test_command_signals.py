@@ -244,3 +244,17 @@ def test_a_closed_pipe_is_quiet(place: Path, verb: str) -> None:
             "list": "",
         }[verb]
     )
+
+
+@pytest.mark.parametrize("name", ["report.html", "x.jsonl", "x.csv"])
+def test_a_run_that_nobody_hears_of_goes_on_to_its_end(place: Path, name: str) -> None:
+    """As in `bigain … 2>&1 | head -n 1`."""
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        process = start("classify", "photos", *LABELS, "-o", name, "--draws", "8", cwd=place, stderr=write)
+    finally:
+        os.close(write)
+    process.communicate(timeout=120)
+    assert process.returncode == 1, "one of the images is broken"
+    assert (place / name).read_bytes().count(b"29.png") >= 1

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -24,6 +24,7 @@ from bigain_cli.outputs.renamed_file import replacing
 from bigain_cli.outputs.shield import SHIELD
 from bigain_cli.outputs.target_stream import WriteError
 from bigain_cli.outputs.whole_files import held, open_target, save_file, write_whole
+from bigain_cli.registry import OUTPUTS, attribute
 
 NAMES = ("x.json", "x.jsonl")
 
@@ -310,6 +311,24 @@ def test_a_run_that_ends_before_its_first_record_changes_nothing(
     assert contents(tmp_path) == ({} if old is None else {name: old})
 
 
+@pytest.mark.parametrize("problem", [KeyboardInterrupt, BigainError("x"), ZeroDivisionError])
+@pytest.mark.parametrize("old", [None, b"old"])
+@pytest.mark.parametrize("name", ["json", "jsonl", "csv", "tsv", "html", "table", "parquet"])
+def test_no_format_replaces_a_file_by_a_document_without_a_record(
+    tmp_path: Path, name: str, problem: Any, old: bytes | None
+) -> None:
+    path = tmp_path / f"x{OUTPUTS[name].suffixes[0]}"
+    if old is not None:
+        path.write_bytes(old)
+    with (
+        pytest.raises((KeyboardInterrupt, Exception)),
+        open_target(str(path), force=True) as stream,
+        opened(attribute(OUTPUTS[name].writer)(), cast(Any, stream), str(path)),
+    ):
+        raise problem
+    assert contents(tmp_path) == ({} if old is None else {path.name: old})
+
+
 def test_an_empty_file_that_grows_is_no_file_to_protect(tmp_path: Path) -> None:
     for name in NAMES:
         (tmp_path / name).touch()
@@ -326,7 +345,7 @@ class Words(OutputFormat):
         super().__init__()
         self._at = at
 
-    def write(self, record: Record, result: Any = None) -> None:
+    def add(self, record: Record, result: Any = None) -> None:
         with SHIELD:
             for part in ("(", record["id"], ")"):
                 self._at()

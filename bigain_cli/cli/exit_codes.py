@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bigain_cli.cli.messages import guard_terminal, write_line
+from bigain_cli.cli.messages import guard_terminal, redirect_to_null, write_line
 from bigain_cli.cli.signals import EndingSignal, catch_signals, release_signals, settle_signals, signal_behind
 from bigain_cli.cli.threads import sleep_while_waiting
 from bigain_cli.errors import BigainError
@@ -61,10 +61,10 @@ def _run_and_flush() -> int:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        _redirect_to_null(1)
+        redirect_to_null(1)
     except OSError as problem:
         code = _report(f"bigain: stdout: {problem.strerror}", 1)
-        _redirect_to_null(1)
+        redirect_to_null(1)
     return code
 
 
@@ -115,7 +115,7 @@ def _run_and_catch() -> int:
     try:
         return _run()
     except BrokenPipeError:
-        _redirect_to_null(1)
+        redirect_to_null(1)
         return 0
     except EndingSignal as end:
         return _report_end(end)
@@ -155,13 +155,5 @@ def _report_bug(problem: BaseException | None) -> int:
 def _report(message: str, code: int) -> int:
     if threading.current_thread() is threading.main_thread():
         settle_signals()  # none comes again in the middle of the last words
-    try:
-        write_line(message)
-    except BrokenPipeError:
-        _redirect_to_null(2)
+    write_line(message)
     return code
-
-
-def _redirect_to_null(stream: int) -> None:
-    """Redirect a standard stream, so that the last flush does not meet a closed pipe."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream)

@@ -49,7 +49,15 @@ def run_request(request: MatchRequest, messages: Messages) -> int:
             stream = _open_target(request, open_files)
             run = _start_images(request, captions, messages)
             matches = run.matches(images)
-        found = _matched(matches, len(pairs or images), run, request, stream, messages)
+        found = list[Any]()
+        try:
+            for each in _matched(matches, len(pairs or images), run, request, stream, messages):
+                found.append(each)
+        except KeyboardInterrupt:
+            if found:  # no work of hours is lost: the table or document of what there is
+                _write_end(found, run, request, stream)
+                messages.note(f"{request.output or 'stdout'} has the matches so far")
+            raise
         summary = _write_end(found, run, request, stream)
     return _last_words(found, summary, request, messages, time.monotonic() - began)
 
@@ -94,19 +102,18 @@ def _start_pairs(request: MatchRequest, pairs: Sequence[Pair], messages: Message
 
 def _matched(
     matches: Iterator[Any], total: int, run: Any, request: MatchRequest, stream: BinaryIO, messages: Messages
-) -> list[Any]:
-    """Return all matches; write each at once if the format is JSON lines."""
-    found, unit = list[Any](), "pairs" if request.pairs is not None else "images"
+) -> Iterator[Any]:
+    """Yield all matches; write each at once if the format is JSON lines."""
+    unit = "pairs" if request.pairs is not None else "images"
     plan = f"{counted(total, unit[:-1])} × {counted(run.evaluations, 'evaluation')}"
     with ProgressBar(messages, "matching", unit, plan=plan) as progress_bar:
-        for each in matches:
-            found.append(each)
+        for done, each in enumerate(matches, 1):
             if request.format == JSON_LINES:
                 with progress_bar.cleared(), SHIELD:
                     stream.write(line(each.to_dict()) + b"\n")
                     stream.flush()
-            progress_bar.show(len(found), total)
-    return found
+            progress_bar.show(done, total)
+            yield each
 
 
 def _write_end(found: Sequence[Any], run: Any, request: MatchRequest, stream: BinaryIO) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 import warnings
 from typing import TextIO
@@ -61,14 +62,29 @@ class Messages:
 
 
 def write_line(message: str) -> None:
-    """Write lines to stderr at once; what would move a terminal's cursor, and letters that it lacks, are escaped."""
-    sys.stderr.write(safe_lines(message).encode(errors="backslashreplace").decode() + "\n")
-    sys.stderr.flush()
+    """Write lines to stderr at once; what would move a terminal's cursor, and letters that it lacks, are escaped.
+
+    Nobody may be reading any more: then they go nowhere, and the work goes on.
+    """
+    try:
+        sys.stderr.write(safe_lines(message).encode(errors="backslashreplace").decode() + "\n")
+        sys.stderr.flush()
+    except BrokenPipeError:
+        redirect_to_null(2)
+
+
+def redirect_to_null(stream: int) -> None:
+    """Redirect a standard stream, so that no later write meets its closed pipe."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream)
+    os.close(null)
 
 
 def guard_terminal() -> None:
-    """Let whatever is printed on a terminal pass through a `SafeTerminal`."""
-    if sys.stdout.isatty() and not isinstance(sys.stdout.buffer, SafeTerminal):
+    """Let whatever is printed on a terminal pass through a `SafeTerminal`; what goes elsewhere is UTF-8."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+    elif sys.stdout.isatty() and not isinstance(sys.stdout.buffer, SafeTerminal):
         sys.stdout.flush()
         guarded = SafeTerminal(sys.stdout.buffer)
         sys.stdout = io.TextIOWrapper(guarded, encoding="utf-8", errors="backslashreplace", line_buffering=True)

@@ -34,7 +34,7 @@ class Csv(OutputFormat):
         further = [f"{name}_{rank}" for rank in range(2, self._layout.top + 1) for name in ("label", "probability")]
         self._write_row([*_FIRST, *further, *_SHORTLIST])
 
-    def write(self, record: Record, result: Ranking | Failure | None = None) -> None:
+    def add(self, record: Record, result: Ranking | Failure | None = None) -> None:
         """Write a record's row."""
         spelled = _text if self._layout.raw else _harmless
         self._write_row([spelled(cell) for cell in cells(record, self._layout.top)])

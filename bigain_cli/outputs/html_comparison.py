@@ -5,7 +5,6 @@ Answers of an image come at different times, so they wait in a temporary file; o
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -14,9 +13,9 @@ from typing import Any
 from bigain_cli.classification.ranking import Failure, Ranking
 from bigain_cli.outputs.html_article import STATES, VERDICTS, answer_values, has_maps, photo_of
 from bigain_cli.outputs.html_page import from_template, head_and_foot, setting_rows
-from bigain_cli.outputs.html_report import MEMORY
 from bigain_cli.outputs.output_format import PLAIN, Layout, OutputFormat, Record, encode
 from bigain_cli.outputs.report_sections import ReportSection
+from bigain_cli.outputs.spool import Spool
 from bigain_cli.outputs.text import counted
 
 _Place = tuple[int, int]  # where something lies in the temporary file, and its length
@@ -59,22 +58,22 @@ class ComparisonHtml(OutputFormat):
 
     def __init__(self, layout: Layout = PLAIN) -> None:
         super().__init__(layout)
-        self._kept = tempfile.SpooledTemporaryFile(MEMORY)  # noqa: SIM115 (see close)
+        self._kept = Spool()
         self._images: dict[str, _Image] = {}
         self._specs: dict[str, None] = {}  # in the order in which they came
         self._settings: Record = {}
         self._has_maps = False
         self._sections: list[ReportSection] = []
 
-    def write(self, record: Record, result: Ranking | Failure | None = None) -> None:
+    def add(self, record: Record, result: Ranking | Failure | None = None) -> None:
         """Add a spec's answer to its image."""
         spec = str((record.get("settings") or {}).get("compress", ""))
-        self._specs[spec] = None
-        image = self._images.setdefault(record["id"], _Image(len(self._images), record.get("truth", [])))
         values = answer_values(record, result, self._layout.top)
         data = values["data"]
         place = self._keep(from_template("answer.html.j2", {**values, "spec": spec}))
         probability = record.get("probability")
+        self._specs[spec] = None
+        image = self._images.setdefault(record["id"], _Image(len(self._images), record.get("truth", [])))
         image.answers[spec] = _Answer(place, data["label"], probability, data["verdict"], data["state"], data["rank"])
         if image.photo is None and (photo := photo_of(result)) is not None:
             image.photo = self._keep(from_template("photo.html.j2", {"photo": photo}))
@@ -141,15 +140,11 @@ class ComparisonHtml(OutputFormat):
 
     def _keep(self, text: str) -> _Place:
         """Keep a text in the temporary file."""
-        data, start = encode(text), self._kept.tell()
-        self._kept.write(data)
-        return start, len(data)
+        data = encode(text)
+        return self._kept.write(data), len(data)
 
     def _markup(self, place: _Place | None) -> Any:
         """Return what was kept at a place."""
         from markupsafe import Markup
 
-        if place is None:
-            return ""
-        self._kept.seek(place[0])
-        return Markup(self._kept.read(place[1]).decode())
+        return "" if place is None else Markup(self._kept.read(*place).decode())

@@ -5,8 +5,6 @@ Articles go to temporary files, one for each state, so that a long run needs lit
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections import Counter
 from typing import Any
 
@@ -14,9 +12,8 @@ from bigain_cli.classification.ranking import UNSURE, Failure, Ranking
 from bigain_cli.outputs.html_article import STATES, answer_of, answer_values, has_maps, photo_of, state_of
 from bigain_cli.outputs.html_page import from_template, head_and_foot, setting_rows
 from bigain_cli.outputs.output_format import PLAIN, Layout, OutputFormat, Record, encode
+from bigain_cli.outputs.spool import Spool
 from bigain_cli.outputs.text import counted
-
-MEMORY = 16 << 20  # bytes of articles that are kept in memory, not in a file
 
 
 class Html(OutputFormat):
@@ -24,13 +21,13 @@ class Html(OutputFormat):
 
     def __init__(self, layout: Layout = PLAIN) -> None:
         super().__init__(layout)
-        self._parts = {state: tempfile.SpooledTemporaryFile(MEMORY) for state in STATES}  # noqa: SIM115 (see close)
+        self._parts = {state: Spool() for state in STATES}
         self._states: Counter[str] = Counter()
         self._labels: Counter[str] = Counter()
         self._settings: Record = {}
         self._has_maps = False
 
-    def write(self, record: Record, result: Ranking | Failure | None = None) -> None:
+    def add(self, record: Record, result: Ranking | Failure | None = None) -> None:
         """Add a record's article to those of its state."""
         state, number = state_of(record), self._states.total()
         values = answer_values(record, result, self._layout.top)
@@ -48,8 +45,7 @@ class Html(OutputFormat):
         head, foot = head_and_foot({**self._values(), "complete": complete})
         self._stream.write(encode(head))
         for part in self._parts.values():
-            part.seek(0)
-            shutil.copyfileobj(part, self._stream)
+            part.copy_to(self._stream)
             part.close()
         self._stream.write(encode(foot + "\n"))
         super().close(complete)

@@ -18,7 +18,7 @@ class Json(OutputFormat):
         stream.write(b"[")
         self._separator = b"\n"
 
-    def write(self, record: Record, result: Ranking | Failure | None = None) -> None:
+    def add(self, record: Record, result: Ranking | Failure | None = None) -> None:
         """Add a record to the array, at once: whoever reads a pipe may wait for it."""
         self._stream.write(self._separator + line(record))
         self._stream.flush()
@@ -33,7 +33,7 @@ class Json(OutputFormat):
 class JsonLines(OutputFormat):
     """A line for each record, flushed before the next one is computed."""
 
-    def write(self, record: Record, result: Ranking | Failure | None = None) -> None:
+    def add(self, record: Record, result: Ranking | Failure | None = None) -> None:
         """Write a record's line in one piece."""
         self._stream.write(line(record) + b"\n")
         self._stream.flush()

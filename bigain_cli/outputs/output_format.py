@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from bigain_cli.classification.ranking import Failure, Ranking
 from bigain_cli.errors import UsageError
+from bigain_cli.outputs.full_disk import MovingStream
 from bigain_cli.outputs.shield import SHIELD
 from bigain_cli.outputs.target_stream import WriteError, name_write_errors
 from bigain_cli.registry import OUTPUTS
@@ -37,7 +38,9 @@ PLAIN = Layout()
 
 
 class OutputFormat:
-    """One format's writer; its output is valid also when it is closed early. A format overrides `write` at least."""
+    """One format's writer; its output is valid also when it is closed early. A format overrides `add` at least."""
+
+    has_records = False
 
     def __init__(self, layout: Layout = PLAIN) -> None:
         self._layout = layout
@@ -48,6 +51,11 @@ class OutputFormat:
 
     def write(self, record: Record, result: Ranking | Failure | None = None) -> None:
         """Write one record; formats that show more find it in the whole result."""
+        self.has_records = True
+        self.add(record, result)
+
+    def add(self, record: Record, result: Ranking | Failure | None = None) -> None:
+        """Do what `write` says."""
         raise NotImplementedError
 
     def close(self, complete: bool = True) -> None:
@@ -70,7 +78,7 @@ def opened(writer: W, stream: BinaryIO, target: str) -> Iterator[W]:
     """Open a writer, and close it so that its output is valid however the work ends.
 
     A write that fails raises an error with the target's name; nothing is written after it. A signal waits until the
-    end is written.
+    end is written. A file that would have no record, because the work ended early, counts as not begun.
     """
     with name_write_errors(target):
         writer.open(stream)
@@ -80,6 +88,8 @@ def opened(writer: W, stream: BinaryIO, target: str) -> Iterator[W]:
             if not isinstance(problem, OSError) and not (isinstance(problem, WriteError) and problem.what == target):
                 with SHIELD:
                     writer.close(complete=False)
+            if isinstance(stream, MovingStream) and not writer.has_records:
+                stream.begun = False
             raise
         with SHIELD:
             writer.close()

@@ -33,7 +33,7 @@ class Parquet(OutputFormat):
         self._rows: list[dict[str, Any]] = []
         self._writer: Any = ParquetWriter(pyarrow.PythonFile(stream, "w"), self._schema)
 
-    def write(self, record: Record, result: Ranking | Failure | None = None) -> None:
+    def add(self, record: Record, result: Ranking | Failure | None = None) -> None:
         """Add a record's row."""
         row = dict(zip(COLUMNS, cells(record, 1), strict=True))
         row |= {name: record.get(name) for name in ("contenders", "top")}

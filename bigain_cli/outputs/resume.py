@@ -6,12 +6,13 @@ Reads line by line, and keeps only the ids of records that have the run's finger
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bigain_cli.errors import UsageError
 from bigain_cli.images import replaced_files
+from bigain_cli.outputs.output_format import Record
 from bigain_cli.outputs.record_checks import fingerprint_of, problem_of
 from bigain_cli.outputs.record_lines import record_lines
 from bigain_cli.outputs.whole_files import IN_PLACE
@@ -45,15 +46,18 @@ class RecordedIds:
         return replace(self, answers=answers, failures=failures, replaced=len(gone))
 
 
-def read_recorded_ids(path: str, fingerprint: str) -> RecordedIds:
-    """Read what a run with this fingerprint has recorded, and prepare the file for appending."""
+def read_recorded_ids(path: str, fingerprint: str, differs: Callable[[Record], str] = lambda record: "") -> RecordedIds:
+    """Read what a run with this fingerprint has recorded, and prepare the file for appending.
+
+    Refuse it if one of its records `differs` from what this run would write, by what that says.
+    """
     if Path(path).suffix.lower() not in IN_PLACE:
         why = "only .jsonl can be resumed, because other formats are written whole at the end of a run"
         raise UsageError(path, why, "Write to a .jsonl file.")
     if not os.path.lexists(path):
         return RecordedIds()
     try:
-        found, end = _read(path, fingerprint)
+        found, end = _read(path, fingerprint, differs)
         if found.repaired:
             _repair(path, end)
     except OSError as error:
@@ -63,7 +67,7 @@ def read_recorded_ids(path: str, fingerprint: str) -> RecordedIds:
     return found
 
 
-def _read(path: str, fingerprint: str) -> tuple[RecordedIds, int]:
+def _read(path: str, fingerprint: str, differs: Callable[[Record], str]) -> tuple[RecordedIds, int]:
     """Return what is recorded, and where the file must end: a byte after its end if only a newline is missing."""
     answers: dict[str, str | None] = {}
     sha256: dict[str, str | None] = {}
@@ -79,6 +83,8 @@ def _read(path: str, fingerprint: str) -> tuple[RecordedIds, int]:
             others += 1
         elif why := problem_of(record):
             raise UsageError(f"{path}, line {line.number}", why, "Remove the line or the file.")
+        elif why := differs(record):
+            raise UsageError(f"{path}, line {line.number}", why, "Use the same options, or another file.")
         else:
             answers[record["id"]] = None if "error" in record else record.get("answer", record.get("label"))
             sha256[record["id"]] = record.get("sha256")

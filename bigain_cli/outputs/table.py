@@ -32,7 +32,7 @@ class Table(OutputFormat):
         self._width = min(max(widest, len("runner-up")), most)
         self._has_header = False
 
-    def write(self, record: Record, result: Ranking | Failure | None = None) -> None:
+    def add(self, record: Record, result: Ranking | Failure | None = None) -> None:
         """Write an image's line, below the header if it is the first, above its ranked labels if several are shown."""
         first = "label" if self._least is None else "answer"
         header = [self._line(first, "prob", "verdict", "runner-up", GAP_TITLE, "evals", "image")]

@@ -123,6 +123,11 @@ def spoken_time(seconds: float) -> str:
     return f"{_few_digits(seconds)} s"
 
 
+def spoken_rate(value: float) -> str:
+    """Write how many come in a second as people say it: 0.034, 1.2, 57, 1200."""
+    return f"{value:.2g}" if value < 9.95 else f"{value:.0f}"
+
+
 def _few_digits(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0") if value < 9.95 else f"{value:.0f}"
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commands import COLOURS, Result, image, warm
 from PIL import Image
 
 import bigain_cli as bigain
+from bigain_cli.cli.app import run_command_line
 from bigain_cli.errors import UsageError
 from bigain_cli.images import Source
+from bigain_cli.matching.matcher import CaptionMatching
 from bigain_cli.matching.pairs import Pair
 
 
@@ -155,3 +159,21 @@ def test_pairs_are_scored_and_a_lost_image_is_a_failure(place: Path) -> None:
 def test_what_cannot_be_matched_is_a_usage_error(arguments: tuple[str, ...], why: str, place: Path) -> None:
     found = command("match", *arguments)
     assert (found.code, found.out) == (2, b"") and why in found.err
+
+
+@pytest.mark.parametrize("suffix", ["json", "txt", "jsonl"])
+def test_an_interrupted_command_writes_the_matches_so_far(
+    suffix: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    matches = CaptionMatching.matches
+
+    def interrupted(self: CaptionMatching, images: Any) -> Any:
+        yield from itertools.islice(matches(self, images), 2)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(CaptionMatching, "matches", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_command_line(["match", "photos", "captions.txt", "-m", "colours", "-o", f"part.{suffix}"])
+    text = (place / f"part.{suffix}").read_text()
+    assert "photos/blue.png" in text and "photos/green.png" in text and "photos/red.png" not in text
+    assert f"part.{suffix} has the matches so far" in capsys.readouterr().err
