@@ -21,6 +21,7 @@ from bigain_cli.classification import classifier
 from bigain_cli.classification.classifier import Classification
 from bigain_cli.classification.elimination import Elimination
 from bigain_cli.errors import UsageError
+from bigain_cli.noise_draws import Draws
 from bigain_cli.registry import MODELS
 
 LABELS = ["red", "green", "blue", "yellow"]
@@ -321,3 +322,14 @@ def test_the_example_in_the_documentation_runs(colours, tmp_path, monkeypatch) -
     assert len(code) == 6
     with Image.open(tmp_path / "1.png") as generated:
         assert generated.size == (8, 8)
+
+
+def test_staged_times_are_shares_of_all_time_where_a_model_is_best_in_a_part_of_it() -> None:
+    """Its draws are from 25 to 975 whatever range a model's card recommends, for which its temperature was fitted."""
+    image = Image.effect_noise((32, 32), 90).convert("RGB")
+    staged = Classification("mini-dit", ["cat", "dog"], rules=bigain.StoppingRules("staged"))
+    assert staged._timestep_range == (0, 1000) and "temperature" not in staged.settings
+    draws = Draws(0, b"", (3, 32, 32), staged._timestep_range, staged._timesteps)
+    assert draws.times(0, 20).min() == pytest.approx(0.0255) and draws.times(0, 20).max() == pytest.approx(0.9755)
+    (found,) = [result for result in staged.rankings([("x", image)]) if result.finished]
+    assert isinstance(found, bigain.Ranking) and found.draws == 20

@@ -61,7 +61,9 @@ def test_sharing_the_prefix_changes_no_error_of_an_embedded_model(name: str, spe
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("spec", ["none", "lgtm:0.5@levels=all@share=level", "iekvd:2@levels=all"])
+@pytest.mark.parametrize(
+    "spec", ["none", "lgtm:0.5@levels=all@share=level", "lgtm:0.5@levels=all@share=level+mlp", "iekvd:2@levels=all"]
+)
 def test_the_work_of_an_image_is_what_its_record_says(kind: str, spec: str, models, images) -> None:
     backbone = bigain.load(str(models[kind]), device="cpu")
     rules = bigain.StoppingRules("fixed", draws=8)

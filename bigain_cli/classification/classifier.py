@@ -21,13 +21,15 @@ from bigain_cli.backbones.distillation import warn_if_distilled
 from bigain_cli.backbones.loading import as_backbone
 from bigain_cli.classification.asking import Asking
 from bigain_cli.classification.denoising import DenoisingErrors, SharedComputation, checked_batch_size
+from bigain_cli.classification.draw_times import given_timesteps, times_of
 from bigain_cli.classification.elimination import Elimination
 from bigain_cli.classification.equal_labels import refuse_equal_labels
-from bigain_cli.classification.error_weights import check_weights, times_of
+from bigain_cli.classification.error_weights import check_weights
 from bigain_cli.classification.heatmaps import pixel_errors_of
-from bigain_cli.classification.image_run import EmptyPrompt, ImageRun, OrderedResults, prompt_numbers
+from bigain_cli.classification.image_run import EmptyPrompt, ImageRun, prompt_numbers
 from bigain_cli.classification.label_prompts import Labels, as_label_set, label_prompts, own_labels
 from bigain_cli.classification.model_shortlist import ModelShortlist
+from bigain_cli.classification.ordered_results import OrderedResults
 from bigain_cli.classification.profiles import Profile
 from bigain_cli.classification.ranking import Failure, Ranking, check_min_probability
 from bigain_cli.classification.run_cost import RunCost
@@ -121,7 +123,7 @@ class Classification:
         self._spec = spec_for(backbone, backbone.compress if compress is None else compress)
         self._compression: Compression | None = None
         self._only_final = False
-        self._timestep_range = times_of(backbone, self.rules.times)
+        self._timestep_range, self._timesteps = times_of(backbone, self.rules), given_timesteps(backbone, self.rules)
         self._views = chosen_views(backbone, self.rules.views)
         check_weights(backbone, self._timestep_range[1] - 1, self.rules.error_in)
         warn_if_distilled(backbone)
@@ -191,6 +193,9 @@ class Classification:
             raise UsageError(
                 f"--views {self.rules.views} with a profile", "it was tuned for other views", "Leave it out."
             )
+        if times_of(self.backbone, self.rules) != self.backbone.timestep_range:
+            why = "has times of its own, and the profile was tuned for the model's"
+            raise UsageError(f"--schedule {self.rules.schedule} with a profile", why, "Leave out one of them.")
         profile.check_model(self.backbone.identity, self.backbone.name)
         profile.check_labels([label.name for label in self.labels.labels], reject)
         return templates or profile.templates
@@ -270,8 +275,8 @@ class Classification:
     def _start(self, image: LoadedImage, index: int) -> ImageRun:
         started = time.monotonic()
         backbone, size = self.backbone, self.backbone.latent_shape[1:]
-        grid = [t * backbone.timesteps // 1000 for stage in SCHEDULES[self.rules.schedule].staged for t in stage]
-        draws = Draws(self._seed, image.digest, backbone.latent_shape, self._timestep_range, grid, self._views)
+        times = self._timestep_range, self._timesteps
+        draws = Draws(self._seed, image.digest, backbone.latent_shape, *times, self._views)
         viewed, asking = ViewedImage(backbone, image.image, draws), self._new_asking(image.digest)
         model_input = center_crop(image.image, size) if self._with_images else None
         empty = self._empty_prompt

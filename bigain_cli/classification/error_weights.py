@@ -45,13 +45,3 @@ def check_weights(backbone: Backbone, last: int, error_in: str) -> None:
     if weights is not None and not bool(weights.isfinite().all()):
         why = f"at the last time of {backbone.name} nothing is left of the image"
         raise UsageError(f"--error-in {error_in}", why, "Add --times 0:0.99.")
-
-
-def times_of(backbone: Backbone, times: tuple[float, float] | None) -> tuple[int, int]:
-    """Return the timesteps to draw from, low ≤ t < high: the model's own, or those of a share of its time."""
-    if times is None:
-        return backbone.timestep_range
-    least = 1 if backbone.flow else 0  # at a flow's time 0 there is no noise to predict
-    low, high = (round(share * backbone.timesteps) for share in times)
-    low = max(least, min(low, backbone.timesteps - 1))
-    return low, max(high, low + 1)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bigain_cli.backbones.base import Backbone
+from bigain_cli.classification.draw_times import times_of
 from bigain_cli.classification.label_prompts import LabelPrompts
 from bigain_cli.classification.stopping import StoppingRules
 from bigain_cli.classification.viewed_image import chosen_views
@@ -23,7 +24,8 @@ def temperature_of(rules: StoppingRules, backbone: Backbone) -> float | None:
     """Return the profile's temperature; without one the backbone's, if score and errors are those it was fitted for."""
     if rules.profile is not None:
         return rules.profile.temperature
-    own = rules.times is None and chosen_views(backbone, rules.views) == backbone.views
+    as_fitted = rules.times is None and times_of(backbone, rules) == backbone.timestep_range
+    own = as_fitted and chosen_views(backbone, rules.views) == backbone.views
     fitted = own and rules.score == backbone.score and rules.error_in == DEFAULT_ERROR
     return backbone.temperature if fitted else None
 

@@ -110,7 +110,9 @@ class ForwardState:
         if seeds is None:
             seeds = torch.zeros(b, dtype=torch.int64, device=tokens.device)
         if row_ids is None:  # every row of every forward is a different one
-            row_ids = torch.arange(b, device=tokens.device) + (self.forward_number.to(tokens.device) << ROW_BITS)
+            row_ids = torch.arange(b, device=tokens.device)
+            if self.count_forwards:  # else the number is 0 and on the CPU, and copying it would wait for the device
+                row_ids = row_ids + (self.forward_number << ROW_BITS)
         for name, value in (("timesteps", self.t), ("seeds", seeds), ("row numbers", row_ids)):
             if len(value) not in (1, b):
                 raise UsageError(f"{len(value)} {name}", f"the batch has {b} rows", "Give one for each row.")

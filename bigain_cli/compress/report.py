@@ -156,7 +156,9 @@ class AppliedSpec:
         before = site.kind.flops(site.block, Tokens.all(n), context)
         total = site.kind.flops(site.block, after, context) + matching
         early = (0, 0)
-        if site.place.before_text:
+        if site.place.ends_before_text:
+            early = site.kind.flops(site.block, Tokens.all(n), 1), site.kind.flops(site.block, after, 1) + matching
+        elif site.place.before_text:
             early = attention_flops(site.attention, n, n), attention_flops(site.attention, m, k) + matching
         return SiteReport(site.name, site.level, grid, n, m, k, before, total, matching, *early)
 

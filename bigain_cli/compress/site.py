@@ -70,6 +70,7 @@ class BlockPlace(NamedTuple):
     scale: int  # latent cells per token along an axis
     host: nn.Module | None  # the module whose input has the grid's shape; None: the network
     before_text: bool = False  # whether its self-attention runs before the network reads any text
+    ends_before_text: bool = False  # whether all of it does
 
 
 class NetworkKind(NetworkInputs, Protocol):

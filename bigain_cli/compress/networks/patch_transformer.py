@@ -35,7 +35,7 @@ class PatchTransformer(PatchedLatents):
         shared = blocks_before_label(root)
         for number, block in enumerate(root.transformer_blocks):
             if has_self_attention(block):
-                yield BlockPlace(block, BASIC_BLOCK, root.config.patch_size, None, number < shared)
+                yield BlockPlace(block, BASIC_BLOCK, root.config.patch_size, None, number < shared, number < shared)
 
     def flops(self, root: Any, latent: Grid, context: int) -> int:
         """Return the operations of one forward."""
