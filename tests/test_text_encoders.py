@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import bigain_cli as bigain
+from bigain_cli.backbones import text_encoders
 from bigain_cli.backbones.diffusers_folder import DiffusersFolder
 from bigain_cli.backbones.distillation import DistilledWarning, warn_if_distilled
 from bigain_cli.backbones.embedding_cache import EmbeddingCache
@@ -57,6 +58,28 @@ def test_at_most_one_encoder_is_in_memory_and_none_beside_the_network(
     assert loaded[-1] == "transformer", "known prompts, and the empty one, need no encoder"
     backbone.condition(["a bird"])
     assert loaded[-1] == "text_encoder_3" and backbone.embedder._loaded is None
+
+
+def test_of_many_prompts_only_the_last_ones_stay_in_memory(
+    families: dict[str, Path], loaded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text_encoders, "MOST_KEPT", 3)
+    backbone, prompts = open_sd3(families, None), [f"a {word}" for word in ("cat", "dog", "bird", "ship", "frog")]
+    whole = backbone.condition(prompts)
+    assert {prompt for _, prompt in backbone.embedder._kept} == {"a ship", "a frog", ""}
+    backbone.condition(["a frog"])
+    backbone.condition(["a cat"])
+    assert {prompt for _, prompt in backbone.embedder._kept} == {"a frog", "a cat", ""}
+    for one, other in zip(backbone.condition(prompts).tensors(), whole.tensors(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_prompts_are_embedded_before_the_network_comes_under_a_compression_too(
+    families: dict[str, Path], loaded: list[str], images: Any
+) -> None:
+    options = bigain.MatchOptions(draws=1, compress="avg:2")
+    list(bigain.match(open_sd3(families, None), images[:1], PROMPTS, options))
+    assert loaded == ["vae", "text_encoder", "text_encoder_2", "text_encoder_3", "transformer"]
 
 
 def test_kept_embeddings_are_those_of_the_encoders_to_the_bit(

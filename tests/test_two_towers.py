@@ -180,6 +180,26 @@ def test_the_model_leaves_before_the_network_comes(towers: dict[str, Path], monk
     assert list(made.prepare(iter(kept))) == kept  # and does not come again
 
 
+def test_the_model_stays_where_images_come_in_several_parts(
+    towers: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+    monkeypatch.setattr(
+        "bigain_cli.classification.model_shortlist.load_towers",
+        lambda *given: loaded.append("once") or load_towers(*given),
+    )
+    labels = LabelSet(tuple(map(Label, ("cat", "dog", "cup"))), "the labels given")
+    made = ModelShortlist(read_choice(f"{towers['clip']}:2"), labels, device="cpu")
+    whole = ModelShortlist(read_choice(f"{towers['clip']}:2"), labels, device="cpu")
+    images = [(str(number), noise(number)) for number in range(4)]
+    list(whole.prepare_all(iter(images)))
+    assert len(loaded) == 1
+    for each in images:
+        list(made.prepare(iter([each])))
+    assert len(loaded) == 3, "for the first part, and for all that follow"
+    assert made._named == whole._named
+
+
 def test_an_image_that_was_never_shown_is_asked_for_all_labels(towers: dict[str, Path]) -> None:
     labels = LabelSet(tuple(map(Label, ("cat", "dog", "cup"))), "the labels given")
     made = ModelShortlist(read_choice(f"{towers['clip']}:2"), labels, reject=True, device="cpu")

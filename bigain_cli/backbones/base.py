@@ -131,7 +131,9 @@ def mean_of_tokens(conditions: Conditions) -> Tensor:
     if mask is None:
         return tokens.mean(1, dtype=torch.float64).cpu()
     weights = mask.to(tokens.device, torch.float64)[:, :, None]
-    return ((tokens * weights).sum(1) / weights.sum(1).clamp_min(1)).cpu()
+    # one after the other: in float64 all of them would take four times the memory of the embeddings
+    sums = [(row * weight).sum(0) for row, weight in zip(tokens, weights, strict=True)]
+    return (torch.stack(sums) / weights.sum(1).clamp_min(1)).cpu()
 
 
 def spec_for(backbone: Backbone, spec: str | Spec) -> Spec:

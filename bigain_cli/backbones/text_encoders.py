@@ -19,6 +19,7 @@ from bigain_cli.backbones.load_errors import load_errors, run_errors
 from bigain_cli.errors import UsageError
 from bigain_cli.version import __version__
 
+MOST_KEPT = 64  # prompts, the most recent ones, in case they come again: T5 makes 4 MB of each
 Tensors = Mapping[str, Tensor]  # of one prompt, without an axis for prompts
 
 
@@ -48,19 +49,23 @@ class PromptEmbedder:
         self._parts, self._encoders = parts, encoders
         self._loaded: tuple[str, Any, Any] | None = None  # a part, its tokenizer and its encoder
         self._kept: dict[tuple[str, str], Tensors] = {}
+        self._recent: list[str] = []  # the prompts of these, the last ones at the end
         self._caches: dict[str, EmbeddingCache] = {}
         self._beside_network = False
         self.dtype = parts.dtype
 
     def embed(self, prompts: Sequence[str]) -> list[dict[str, Tensors]]:
         """Return each prompt's tensors by part; the empty prompt is embedded with the first, since it is often next."""
+        wanted, found = dict.fromkeys((*prompts, "")), dict[tuple[str, str], Tensors]()
         for encoder in self._encoders:
-            for prompt in dict.fromkeys((*prompts, "")):
-                if (encoder.part, prompt) not in self._kept:
-                    self._kept[encoder.part, prompt] = self._tensors(encoder, prompt)
+            for prompt in wanted:
+                place = encoder.part, prompt
+                found[place] = self._kept[place] if place in self._kept else self._tensors(encoder, prompt)
+        self._recent = [*(prompt for prompt in self._recent if prompt not in wanted), *wanted][-MOST_KEPT:]
+        self._kept = {place: value for place, value in (self._kept | found).items() if place[1] in ("", *self._recent)}
         if self._beside_network:
             self.leave()
-        return [{encoder.part: self._kept[encoder.part, prompt] for encoder in self._encoders} for prompt in prompts]
+        return [{encoder.part: found[encoder.part, prompt] for encoder in self._encoders} for prompt in prompts]
 
     def make_room(self) -> None:
         """Free the encoder that is in memory, now and after every prompt: the network comes."""

@@ -70,8 +70,6 @@ class ErrorRecorder:
         compress = self.backbone.compress if options.compress is None else options.compress
         self._spec = spec_for(self.backbone, compress)
         self._views = chosen_views(self.backbone, options.views)
-        with compressed_or_not(self.backbone, self._spec):  # what does not fit is refused now
-            pass
 
     def settings(self, prompts: Any, **more: Any) -> dict[str, Any]:
         """Return what tables of these prompts depend on, except the image, with a fingerprint of it."""
@@ -97,8 +95,9 @@ class ErrorRecorder:
         wanted = iter(needed) if needed is not None else iter(lambda: every, None)
         reader = ImageReader(sources_of(images))
         try:
+            conditions = self.backbone.condition(list(prompts))  # before the network comes, which needs the room
             with compressed_or_not(self.backbone, self._spec) as compression:
-                network = _Network(self.backbone, prompts, compression, self.options, self._views)
+                network = _Network(self.backbone, prompts, conditions, compression, self.options, self._views)
                 yield from self._stream(reader, network, cast(Iterator[Sequence[int]], wanted))
         finally:
             reader.stop()
@@ -128,6 +127,7 @@ class _Network:
         self,
         backbone: Backbone,
         prompts: Sequence[str],
+        conditions: Conditions,
         compression: Compression | None,
         options: RecordingOptions,
         views: Views,
@@ -135,12 +135,11 @@ class _Network:
         self._backbone, self._prompts, self._compression, self._options = backbone, prompts, compression, options
         self._views = views
         self.batch = checked_batch_size(options.batch, backbone, BLOCK * len(prompts))
-        self._encode()
+        self._errors = self._denoising(conditions)
 
-    def _encode(self) -> None:
-        conditions: Conditions = self._backbone.condition(list(self._prompts))
+    def _denoising(self, conditions: Conditions) -> DenoisingErrors:
         shared = SharedComputation(self._backbone, True, self._compression)
-        self._errors = DenoisingErrors(self._backbone, conditions, self._options.absolute, self.batch, shared)
+        return DenoisingErrors(self._backbone, conditions, self._options.absolute, self.batch, shared)
 
     def tables(self, group: Sequence[tuple[LoadedImage, Sequence[int]]]) -> Iterator[ErrorTable | FailedImage]:
         """Yield the tables of images that are evaluated together."""
@@ -149,7 +148,7 @@ class _Network:
         found = self._evaluated(group)
         if self._backbone.dtype == torch.float16 and not all(np.isfinite(errors).all() for errors, _ in found):
             leave_float16(self._backbone)
-            self._encode()
+            self._errors = self._denoising(self._backbone.condition(list(self._prompts)))
             found = self._evaluated(group)
         for (image, _), (errors, times) in zip(group, found, strict=True):
             if np.isfinite(errors).all():

@@ -46,7 +46,8 @@ class ModelShortlist:
         self._always = [len(self._labels)] if reject else []
         self._towers = find_towers(choice.model)
         self._named: dict[bytes, NamedLabels] = {}
-        self._is_prepared = False
+        self._is_prepared = self._comes_again = False
+        self._loaded: tuple[TwoTowers, NDArray[np.float64]] | None = None  # the model and a vector for each label
         self.name = choice.name
         self.identity = self._towers.identity(Path(cache).expanduser() / "digests" if cache is not None else None)
 
@@ -72,21 +73,31 @@ class ModelShortlist:
         return range(min(self._kept, len(self._labels)) + len(self._always))
 
     def prepare(self, sources: Iterator[Found]) -> Iterator[Found]:
-        """Name labels for all images, unless that was done; return the images, which can be read again."""
+        """Name labels for all images, unless that was done; return the images, which can be read again.
+
+        If it is called again, as for one shard after the other, the model stays: it would only be loaded once more.
+        """
         if self._is_prepared:
             return sources
         found = [held(source) if isinstance(source, Source) else source for source in sources]
-        towers = load_towers(self._towers, self._device)
         try:
-            vectors = self._label_vectors(towers)
+            if self._loaded is None:
+                towers = load_towers(self._towers, self._device)
+                self._loaded = towers, self._label_vectors(towers)
+                del towers
             for source in found:
-                self._name(source, towers, vectors)
+                self._name(source, *self._loaded)
         finally:
-            del towers
-            gc.collect()
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+            if not self._comes_again:
+                self._leave()
+        self._comes_again = True
         return iter(found)
+
+    def _leave(self) -> None:
+        self._loaded = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def prepare_all(self, sources: Iterator[Found]) -> Iterator[Found]:
         """Do so for all images of a run, before its network is loaded; none is shown to the model again."""
