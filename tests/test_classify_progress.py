@@ -18,7 +18,7 @@ from bigain_cli.cli.classify_progress import ClassifyProgress
 from bigain_cli.cli.messages import Messages
 from bigain_cli.outputs.live_table import plain
 from bigain_cli.outputs.run_counts import RunCounts
-from bigain_cli.outputs.text import spoken_time
+from bigain_cli.outputs.text import spoken_rate, spoken_time
 
 SIX = ["red", "orange", "pink", "brown", "purple", "grey"]
 
@@ -128,3 +128,9 @@ def test_a_run_ends_with_its_sentence_unless_it_is_quiet(tmp_path: Path) -> None
     again = warm(*command, "--resume", cwd=tmp_path)
     assert again.err.splitlines()[-1].endswith("; 3 recorded earlier → r.jsonl")
     assert warm(*command, "--force", "-q", cwd=tmp_path).err == ""
+
+
+def test_a_rate_is_written_without_powers_of_ten() -> None:
+    assert [spoken_rate(value) for value in (0.0314, 0.5, 9.94, 9.96, 119.6, 1234.5)] == [
+        *("0.031", "0.5", "9.9", "10", "120", "1234")
+    ]

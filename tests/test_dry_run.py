@@ -102,9 +102,15 @@ def test_the_time_a_run_takes_is_evaluations_by_pace_and_workers(tmp_path: Path)
     shown = warm(*command, "--pace", "50", "--workers", "4", "-o", "results/", cwd=tmp_path).out.decode()
     assert "shards       1 of 256 images" in shown
     assert "50 evaluations/s × 4 workers: at least 1 images/s, at most 1 s" in shown
+    some = (*command[:2], "gone.png", *command[2:])
+    both = warm(*some, "--workers", "2", "-o", "results/", "--shard-size", "1", cwd=tmp_path).out.decode()
+    assert "shards       2 of 1 image\n" in both, "a missing image has a record, too"
     cost = warm(*command, "--pace", "50", "--json", cwd=tmp_path).records[0]["cost"]
     assert (cost["workers"], cost["images_per_second_at_least"], cost["seconds_at_most"]) == (1, 0.25, 4)
     assert warm(*command, "--pace", "0", cwd=tmp_path).code == 2 and not (tmp_path / "results").exists()
+    for pace in ("50", "-5"):
+        alone = warm(*command[:-1], "--pace", pace, cwd=tmp_path)
+        assert alone.code == 2 and "--pace: tells --dry-run how fast a worker is. Add --dry-run." in alone.err
 
 
 def test_a_tree_without_a_label_is_refused_before_anything_is_loaded(place: Path) -> None:

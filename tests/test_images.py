@@ -71,6 +71,8 @@ def test_globs_are_sorted_and_a_literal_name_comes_before_a_pattern(tree: Path) 
     assert ids("p/*.jpg") == ["p/B.jpg", "p/b.jpg"]
     assert ids("**/*.jpg") == ids("./**/*.jpg"[2:]) == ["p/B.jpg", "p/b.jpg", "p/c/d.jpg", "q/[1].jpg"]
     assert ids("p/**/*.jpg") == ["p/B.jpg", "p/b.jpg", "p/c/d.jpg"]
+    assert ids("p/**") == ["p/B.jpg", "p/a.PNG", "p/b.jpg", "p/c/d.jpg", "p/note.txt"]
+    assert ids("**") == ids("**/*") and "p/c/d.jpg" in ids("**")
     assert ids("q/[1].jpg") == ["q/[1].jpg"]
     assert ids("q/[[]1].jp?") == ["q/[1].jpg"]
 
@@ -92,6 +94,7 @@ def test_what_cannot_be_found_keeps_its_place(tree: Path) -> None:
     assert ids(*inputs) == list(inputs)
     assert failure(next(find(["gone.jpg"]))).what == "gone.jpg"
     assert str(failure(next(find(["gone.jpg"])))).startswith("gone.jpg: no such file")
+    assert "add -0" in str(failure(next(find(["./a.jpg\0./b[1].jpg"]))))
 
 
 def test_symlink_loops_end(tree: Path) -> None:

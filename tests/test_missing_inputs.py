@@ -77,6 +77,29 @@ def test_a_resumed_file_knows_its_missing_images(place: Path) -> None:
         assert len((place / "x.jsonl").read_text().splitlines()) == 1
 
 
+def test_failures_of_other_inputs_in_a_resumed_file_are_not_those_of_this_run(place: Path) -> None:
+    command = ("classify", *LABELS, "-o", "days.jsonl", "--resume")
+    assert warm(*command, "gone.jpg", cwd=place).code == 1
+    today = warm(*command, "photo.jpg", cwd=place)
+    assert today.code == 0 and "1 image already recorded, 1 of them failures" in today.err
+    assert " failed;" not in today.err
+    both = warm(*command, "gone.jpg", "photo.jpg", cwd=place)
+    assert both.code == 1 and "1 of 2 images failed" in both.err
+
+
+def test_a_file_is_not_continued_with_other_fields(place: Path) -> None:
+    command = ("classify", "photo.jpg", "-l", "red,green,blue", "-o", "fields.jsonl", "--resume", "--top", "2")
+    assert warm(*command, cwd=place).code == 0
+    for change, said in (
+        (("--top", "1"), "has 2 labels of its image, and this run would write 1 (--top)"),
+        (("--top", "3"), "has 2 labels of its image, and this run would write 3 (--top)"),
+        (("--timing",), "has no seconds (--timing)"),
+    ):
+        done = warm(*command, *change, cwd=place)
+        assert done.code == 2 and f"fields.jsonl, line 1: {said}" in done.err, done.err
+    assert warm(*command, cwd=place).code == 0 and len((place / "fields.jsonl").read_text().splitlines()) == 1
+
+
 def test_wrong_labels_are_refused_first(place: Path) -> None:
     ((code, out, err, _),) = answers([["classify", "gone.jpg", "-l", "red,zebra", "--jsonl"]], place)
     assert (code, out) == (2, "") and "'zebra'" in err

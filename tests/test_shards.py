@@ -344,11 +344,41 @@ def test_other_options_are_refused_by_what_differs_also_once_a_run_is_finished(p
             (("red,green,blue", "--error-in", "sample"), "this run has error_in None, and here it is 'sample'"),
             (("red,green,blue", "-c", "lgtm:0.5"), "this run has compress 'none', and here it is 'lgtm:0.5'"),
             (("red,green,blue", "--dtype", "bfloat16"), "and here it is 'bfloat16'"),
+            (("red,green,blue", "--shortlist", "tree"), "this run has shortlist None, and here it is 'tree'"),
             (("red,green,pink",), "label 3 of this run is 'blue', and here it is 'pink'"),
         ):
             refused = warm(*command, *change, cwd=place)
             assert refused.code == 2 and said in refused.err, refused.err
         (place / "seeds" / "part-000000.jsonl").unlink(missing_ok=True)
+
+
+def test_options_that_are_left_out_are_refused_like_others(place: Path) -> None:
+    command = ("classify", "photos/00.png", "-m", "mini-late", "-o", "left-out/", "--shard", "1/1", "-l", "cat,dog")
+    fewer = ("--draws", "8", "--times", "0.02:0.2", "--score", "l1", "--views", "none")
+    assert warm(*command, *fewer, cwd=place).code == 0
+    for left_out, said in (
+        (0, "this run has max_draws 8, and here it is 32"),
+        (2, "this run has times [0.02, 0.2], and here it is None"),
+        (4, "this run has score 'l1', and here it is 'norm'"),
+        (6, "this run has views None, and here it is 'mirror+move:1'"),
+    ):
+        refused = warm(*command, *fewer[:left_out], *fewer[left_out + 2 :], cwd=place)
+        assert refused.code == 2 and said in refused.err, refused.err
+
+
+def test_gather_writes_as_many_labels_as_the_run_was_asked_for(place: Path) -> None:
+    command = ("classify", "photos/00.png", "-l", "red,green,blue,pink,black,white,grey", "-m", "colours")
+    for folder, top in (("seven", ("--top", "7")), ("usual", ())):
+        assert warm(*command, "-o", f"{folder}/", "--shard", "1/1", *top, cwd=place).code == 0
+        for suffix in ("jsonl", "csv", "parquet") if top else ("jsonl",):
+            assert warm(*command, *top, "-o", f"{folder}.{suffix}", cwd=place).code == 0
+            assert warm("gather", folder, "-o", f"{folder}-all.{suffix}", cwd=place).code == 0
+            plain, gathered = ((place / f"{folder}{end}.{suffix}").read_bytes() for end in ("", "-all"))
+            assert plain == gathered
+    fewer = warm("gather", "seven", "-o", "two.jsonl", "--top", "2", cwd=place)
+    assert fewer.code == 0 and len(json.loads((place / "two.jsonl").read_text())["top"]) == 2
+    more = warm("gather", "usual", "-o", "more.csv", "--top", "6", cwd=place)
+    assert more.code == 2 and "--top 6: the run has recorded 5 labels of each image" in more.err
 
 
 def test_a_gathering_that_is_refused_leaves_no_file_and_keeps_the_one_that_was_there(place: Path) -> None:

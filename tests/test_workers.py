@@ -167,11 +167,19 @@ def test_an_evaluation_over_workers_is_that_of_one_process(tmp_path: Path) -> No
     assert warm("gather", "results", "-o", "all.jsonl", cwd=tmp_path).code == 0
     records = [CLOCK.sub(b"0", (tmp_path / name).read_bytes()) for name in ("records.jsonl", "all.jsonl")]
     assert records[0] == records[1]
+    (tmp_path / "notes.md").write_text("mine")
+    again = (*command[:-1], "--workers", "2", "-o", "notes.md")
+    refused = warm(*again, "--records", "other/", cwd=tmp_path)
+    assert refused.code == 2 and refused.err == "bigain: notes.md: exists. --force to replace.\n"
+    assert (tmp_path / "notes.md").read_text() == "mine" and not (tmp_path / "other").exists()
+    assert warm(*again, "--records", "results/", cwd=tmp_path).code == 1, "its own summary may be replaced"
+    assert "top-1" in (tmp_path / "notes.md").read_text()
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        (("--records", "x/", "--force"), "--force: is for -o FILE"),
         (("--records", "x.jsonl"), "the records need a folder"),
         (("--records", "x/", "--generate", "4"), "--generate: is not for a run over shards"),
         (("--records", "x/", "-o", "x.html"), "a report needs the images"),

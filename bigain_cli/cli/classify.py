@@ -12,6 +12,7 @@ from bigain_cli.cli.classify_request import ClassifyRequest
 from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.options import effort_option, input_option, label_option, more_option, output_option
 from bigain_cli.cli.profile_option import ProfileFile, tuned
+from bigain_cli.errors import UsageError
 from bigain_cli.registry import DEFAULT_ERROR, DEFAULT_MODEL, OUTPUTS
 
 OTHERS = "or a flag such as --jsonl"
@@ -131,6 +132,8 @@ def classify(
         sort_into=sort_into, link=link, raw_csv=raw_csv, sharded=shared is not None, shortlist=shortlist, tree=tree,
     )  # fmt: skip
     request.check(quiet)
+    if pace is not None and not dry_run:
+        raise UsageError("--pace", "tells --dry-run how fast a worker is", "Add --dry-run.")
     if shared:
         sharding.check_folder_run(request, formats)
     messages = Messages.start(quiet, verbose)

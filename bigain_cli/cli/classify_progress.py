@@ -11,7 +11,7 @@ from bigain_cli.cli.messages import Messages, write_line
 from bigain_cli.cli.progress import LONG, MEASURED, PAUSE, Display, progress_bar
 from bigain_cli.outputs.live_table import most_evaluations_left, plain, table
 from bigain_cli.outputs.run_counts import RunCounts
-from bigain_cli.outputs.text import clock, counted, spoken_time
+from bigain_cli.outputs.text import clock, counted, spoken_rate, spoken_time
 
 WATCH_PAUSE = 1.0  # seconds between an image's lines with --watch where there is no terminal
 FIRST_LOOK = 5.0  # seconds after which a run is judged by its evaluations, if no image is done yet
@@ -101,7 +101,7 @@ class ClassifyProgress(Display):
 
     def _rates(self) -> list[str]:
         """Return how fast the run is, and how its images came out."""
-        rates = [f"{self.counts.images / self.seconds():.2g} images/s"] if self.counts.images else []
+        rates = [f"{spoken_rate(self.counts.images / self.seconds())} images/s"] if self.counts.images else []
         rates.append(f"{self._pace():.{0 if self._pace() >= 10 else 1}f} evaluations/s")
         return [*rates, f"{self.counts.open} open", f"{self.counts.failed} failed"]
 

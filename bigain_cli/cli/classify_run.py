@@ -21,9 +21,10 @@ from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.model_loading import load_model
 from bigain_cli.images import Source
 from bigain_cli.labels import LabelSet
+from bigain_cli.limits import is_whole
 from bigain_cli.outputs.heatmap_figure import save_heatmap
 from bigain_cli.outputs.label_folders import LabelFolders
-from bigain_cli.outputs.output_format import Layout, OutputFormat, opened
+from bigain_cli.outputs.output_format import Layout, OutputFormat, Record, opened
 from bigain_cli.outputs.plotting import can_map
 from bigain_cli.outputs.resume import RecordedIds, read_recorded_ids
 from bigain_cli.outputs.safe_terminal import coloured
@@ -50,9 +51,11 @@ def run_request(request: ClassifyRequest, messages: Messages) -> int:
         done = _earlier_records(request, run.settings["fingerprint"], messages)
         first, damaged, names = "", list[str](), [label.name for label in run.competing]
         sorting = _label_folders(request, names)
-        remaining: Iterator[Source] = (source for source in inputs.sources if source.id not in done.ids)
+        named = _EarlierInputs(done)
+        found = named.watch(inputs.sources)
+        remaining: Iterator[Source] = (source for source in found if source.id not in done.ids)
         if sorting is not None:
-            remaining = sorting.watch(inputs.sources, done.answers)
+            remaining = sorting.watch(found, done.answers)
         with (
             opened(_writer(request, names), stream, request.output or "stdout") as writer,
             InputCount(request, done.ids) as count,
@@ -79,10 +82,25 @@ def run_request(request: ClassifyRequest, messages: Messages) -> int:
         several = counted(len(damaged), "image")
         messages.note(f"damaged, and decoded only in part: {several} (the first: {damaged[0]})")
     target = ", ".join(str(each) for each in (request.output, folder and f"maps in {folder}") if each)
-    failures, images = progress.counts.failed + done.failures, progress.counts.images + len(done.ids)
+    failures, images = progress.counts.failed + named.failures, progress.counts.images + named.images
     code = _report_failures(request, messages, failures, images, first)
     messages.closing(progress.counts.sentence(progress.seconds(), request.min_probability, len(done.ids), target))
     return code
+
+
+class _EarlierInputs:
+    """Counts the inputs that an earlier run has recorded: others in its file say nothing of this run."""
+
+    def __init__(self, done: RecordedIds) -> None:
+        self._answers, self.images, self.failures = done.answers, 0, 0
+
+    def watch(self, sources: Iterator[Source]) -> Iterator[Source]:
+        """Yield all sources."""
+        for source in sources:
+            if source.id in self._answers:
+                self.images += 1
+                self.failures += self._answers[source.id] is None
+            yield source
 
 
 def _report_failures(request: ClassifyRequest, messages: Messages, failures: int, images: int, first: str) -> int:
@@ -159,7 +177,7 @@ def _earlier_records(request: ClassifyRequest, fingerprint: str, messages: Messa
     """Read the records of an earlier run, and report how many there are."""
     if not request.resume or request.output is None:
         return RecordedIds()
-    done = read_recorded_ids(request.output, fingerprint).current()
+    done = read_recorded_ids(request.output, fingerprint, lambda record: _other_fields(record, request)).current()
     if done.torn:
         messages.note(f"{request.output}: the last line was incomplete; its image is classified again")
     if done.ids:
@@ -170,6 +188,21 @@ def _earlier_records(request: ClassifyRequest, fingerprint: str, messages: Messa
     if done.others:
         messages.note(f"{request.output}: {counted(done.others, 'record')} of other settings kept")
     return done
+
+
+def _other_fields(record: Record, request: ClassifyRequest) -> str:
+    """Say what else a record with the settings of this run has, or lacks; a failure has neither."""
+    ranked = record.get("asked", (record.get("settings") or {}).get("labels"))
+    if "top" not in record or not is_whole(ranked):
+        return ""
+    there, here = len(record["top"]), min(request.top_labels, ranked)
+    if there != here:
+        return f"has {counted(there, 'label')} of its image, and this run would write {here} (--top)"
+    if ("seconds" in record) != request.timing:
+        return (
+            "has no seconds (--timing)" if request.timing else "has seconds, and this run would write none (--timing)"
+        )
+    return ""
 
 
 def _width(request: ClassifyRequest) -> int | None:

@@ -19,12 +19,12 @@ from bigain_cli.cli.sharding import Sharding
 from bigain_cli.compress.spec import parse
 from bigain_cli.errors import UsageError
 from bigain_cli.outputs.output_format import encode
-from bigain_cli.outputs.text import counted, spoken_time
+from bigain_cli.outputs.text import counted, spoken_rate, spoken_time
 from bigain_cli.outputs.whole_files import check_folder
 from bigain_cli.shards.cost_model import CostModel
 from bigain_cli.shards.opening import run_folder
 from bigain_cli.shards.run_record import SHARD_SIZE, read_record
-from bigain_cli.shortlist.choice import MODEL, MOST, OFF, TREE, ShortlistChoice, is_automatic, read_choice
+from bigain_cli.shortlist.choice import MODEL, MOST, OFF, ShortlistChoice, choice_for
 
 
 def dry_run(
@@ -44,9 +44,7 @@ def dry_run(
         mappable_score(rules.score or card.score)
     competing = check_labels(request, labels, model)
     prompts = [len(label.texts) for label in competing]
-    choice = read_choice(request.shortlist, request.tree)
-    if choice.kind is None and is_automatic(len(competing) - request.reject, rules.schedule):
-        choice = ShortlistChoice(TREE)
+    choice = choice_for(request.shortlist, request.tree, len(competing) - request.reject, rules.schedule)
     with ExitStack() as open_files:
         found = list(request.sources(open_files))
     spec = parse(card.compress) if request.compress is None else request.compress
@@ -68,7 +66,7 @@ def dry_run(
     if sharding is not None:
         run = read_record(run_folder(str(request.output), cache_folder()))
         size = sharding.size or (SHARD_SIZE if run is None else run.shard_size)
-        plan["shards"] = {"count": -(-images // size), "size": size}
+        plan["shards"] = {"count": -(-len(found) // size), "size": size}
     if pace is not None:
         workers = sharding.sharers if sharding is not None else 1
         plan["cost"] = CostModel(images, plan["evaluations_at_most"], pace, workers).to_dict()
@@ -106,5 +104,5 @@ def _time_lines(plan: dict[str, Any]) -> Iterator[str]:
         yield f"shards       {plan['shards']['count']} of {counted(plan['shards']['size'], 'image')}"
     if cost := plan.get("cost"):
         pace = f"{cost['evaluations_per_second']:g} evaluations/s × {counted(cost['workers'], 'worker')}"
-        speed = f"at least {cost['images_per_second_at_least']:.3g} images/s"
+        speed = f"at least {spoken_rate(cost['images_per_second_at_least'])} images/s"
         yield f"time         {pace}: {speed}, at most {spoken_time(cost['seconds_at_most'])}"

@@ -111,9 +111,9 @@ def evaluate(
     keep: Annotated[
         str | None, more_option(metavar="DIR", help="Folder for the images of --generate, to continue from.")
     ] = None,
-    workers: sharding.Workers = None,
+    workers: sharding.RecordWorkers = None,
     engine: sharding.Engine = None,
-    shard_size: sharding.ShardSize = None,
+    shard_size: sharding.RecordShardSize = None,
     confusion: Annotated[bool, more_option("--confusion", help="Add the confusion matrix.")] = False,
     download: Annotated[bool, input_option("--download", help="Download the dataset if it is not there.")] = False,
     force: options.Force = False,

@@ -57,7 +57,7 @@ def gather(
     if run_folder.owns(output):
         raise UsageError(f"-o {output}", "a file of the run itself", "Name another file.")
     found = Gathering.of(run_folder, partial)
-    most = top or OUTPUTS[name].top
+    most = found.labels_kept(top, OUTPUTS[name].top)
     writer: OutputFormat = attribute(OUTPUTS[name].writer)(found.layout(most, raw_csv))
     count = failed = 0
     with (

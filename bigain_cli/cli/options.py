@@ -146,9 +146,14 @@ Verbose = Annotated[bool, more_option("--verbose", "-v", help="Write on stderr h
 
 
 def check_output(output: str | None, example: str) -> None:
-    """Refuse an empty -o, such as a script's unset variable."""
-    if output is not None and not output.strip():
-        raise UsageError(f"-o {output!r}", "names nothing", f"Write -o {example}.")
+    """Refuse an empty -o."""
+    check_named("-o", output, example)
+
+
+def check_named(option: str, value: str | None, example: str) -> None:
+    """Refuse an empty name, such as a script's unset variable."""
+    if value is not None and not value.strip():
+        raise UsageError(f"{option} {value!r}", "names nothing", f"Write {option} {example}.")
 
 
 def check_machine(device: str, dtype: str) -> None:

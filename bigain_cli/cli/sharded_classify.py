@@ -26,6 +26,7 @@ from bigain_cli.images import Source
 from bigain_cli.registry import DEFAULT_ERROR
 from bigain_cli.shards.opening import make_run_folder
 from bigain_cli.shards.run_record import RunRecord, begin, refuse_other_options
+from bigain_cli.shortlist.choice import OFF, choice_for
 from bigain_cli.views import read_views
 
 
@@ -51,7 +52,9 @@ def run_sharded(request: ClassifyRequest, sharding: Sharding, messages: Messages
         missing = MissingImagesJob(tuple(names), request.min_probability, request.top_labels, request.recursive)
         here = Sharding(sharding.share or (1, 1), None, PROCESSES, sharding.size)
         return run_shards(folder, run, missing, here, messages, request.min_probability)
-    known = _known_options(request, model.location.name) | _known_compression(request, model, run)
+    known = _known_options(request, model) | _known_compression(request, model, run)
+    if labels is not None:
+        known |= _known_shortlist(request, len(competing) - request.reject)
     refuse_other_options(folder, run, names, known)
     job = ClassifyJob(
         model=request.model, labels=labels, rules=request.rules, device=request.device, dtype=request.dtype,
@@ -104,11 +107,21 @@ def _known_compression(request: ClassifyRequest, model: UnloadedModel, run: RunR
     return {"compress": recorded if same else str(spec)}
 
 
-def _known_options(request: ClassifyRequest, model: str) -> dict[str, Any]:
-    """Return what a run's settings and layout will hold, as far as no model is needed to know it."""
-    rules = request.rules
+def _known_shortlist(request: ClassifyRequest, labels: int) -> dict[str, Any]:
+    """Return the shortlist as a run records it, where the number of labels is known."""
+    choice = choice_for(request.shortlist, request.tree, labels, request.rules.schedule)
+    return {"shortlist": None if choice.kind == OFF else choice.name or None}
+
+
+def _known_options(request: ClassifyRequest, model: UnloadedModel) -> dict[str, Any]:
+    """Return what a run's settings and layout will hold, as far as no network is needed to know it."""
+    rules, draws, views = request.rules, request.rules.draws, request.rules.views
+    if model.location.kind != "form" and is_present(model.location, hub_cache()):  # what its card recommends, too
+        card = model.card
+        rules = rules.for_model(card.score, card.draws, card.least_draws)
+        draws, views = rules.most_draws, views or card.views
     known: dict[str, Any] = {
-        "model": model,
+        "model": model.location.name,
         "seed": request.seed,
         "schedule": rules.schedule,
         "confidence": rules.confidence,
@@ -120,14 +133,14 @@ def _known_options(request: ClassifyRequest, model: str) -> dict[str, Any]:
         "templates": list(request.templates) or None,
         "top": request.top_labels,
         "timing": request.timing,
+        "times": None if rules.times is None else list(rules.times),
     }
     chosen_by_the_model = {
-        "max_draws": rules.draws,
+        "max_draws": draws,
         "score": rules.score,
-        "times": None if rules.times is None else list(rules.times),
         "dtype": None if request.dtype == "auto" else request.dtype,
     }
     known |= {name: value for name, value in chosen_by_the_model.items() if value is not None}
-    if rules.views is not None:
-        known["views"] = str(views) if (views := read_views(rules.views)) else None
+    if views is not None:
+        known["views"] = str(read) if (read := read_views(views)) else None
     return known

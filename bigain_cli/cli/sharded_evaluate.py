@@ -15,16 +15,18 @@ from bigain_cli.cli.sharding import Sharding
 from bigain_cli.engines.evaluate_job import EvaluateJob, manifest_lines
 from bigain_cli.errors import UsageError
 from bigain_cli.outputs.output_format import encode
-from bigain_cli.outputs.whole_files import write_whole
-from bigain_cli.shards.opening import make_run_folder
+from bigain_cli.outputs.whole_files import check_target, write_whole
+from bigain_cli.shards.opening import make_run_folder, run_folder
 from bigain_cli.shards.run_folder import RunFolder
-from bigain_cli.shards.run_record import begin
+from bigain_cli.shards.run_record import begin, read_record
 from bigain_cli.shortlist.choice import is_measured
 
 
 def run_sharded(request: EvaluateRequest, sharding: Sharding, messages: Messages) -> int:
     """Evaluate; return 1 if any image failed, else 0."""
     _check(request)
+    if request.output is not None and not (request.force or _is_continued(request)):
+        check_target(request.output, can_resume=False)
     folder = make_run_folder(str(request.records), cache_folder())
     with shown_wait(f"opening {request.dataset}", messages):
         from bigain_cli.backbones.model_locations import resolve
@@ -32,6 +34,7 @@ def run_sharded(request: EvaluateRequest, sharding: Sharding, messages: Messages
         from bigain_cli.cli.cache_folder import hub_cache
         from bigain_cli.engines.evaluation_records import chosen_ids
 
+        _check_dataset(request)
         own = read_unloaded(resolve(request.model), hub_cache()).card.compress
         specs = request.specs or tuple(dict.fromkeys(("none", own)))
         ids = chosen_ids(request.dataset, request.limit, request.per_class, request.seed)
@@ -55,6 +58,11 @@ def run_sharded(request: EvaluateRequest, sharding: Sharding, messages: Messages
     return code
 
 
+def _is_continued(request: EvaluateRequest) -> bool:
+    """Return whether the run was begun before: then the summary in its output file may be replaced."""
+    return read_record(run_folder(str(request.records), cache_folder())) is not None
+
+
 def _summary(job: EvaluateJob, folder: RunFolder, sharding: Sharding) -> Any:
     """Summarise where the workers were: there is the model, and a device as theirs."""
     if not sharding.on_ray:
@@ -64,12 +72,21 @@ def _summary(job: EvaluateJob, folder: RunFolder, sharding: Sharding) -> Any:
     return call_on_ray(job.summarise, folder.as_seen_elsewhere(), sharding.engine, job.device != "cpu")
 
 
+def _check_dataset(request: EvaluateRequest) -> None:
+    from bigain_cli.datasets.opening import open_dataset
+
+    if request.confusion and open_dataset(request.dataset).multilabel:
+        raise UsageError("--confusion", "images of this dataset have several labels", "Leave it out.")
+
+
 def _check(request: EvaluateRequest) -> None:
     """Refuse what a run over shards cannot do."""
     if request.records is None or request.records.lower().endswith((".jsonl", ".ndjson")):
         raise UsageError("--workers or --engine", "the records need a folder", "Add --records results/.")
     others = {"--generate": request.generate, "--figure": request.figure, "--download": request.download}
-    for name, value in {**others, "--force": request.force}.items():
+    if request.force and request.output is None:
+        raise UsageError("--force", "is for -o FILE: a run over shards goes on from its records", "Leave it out.")
+    for name, value in others.items():
         if value:
             raise UsageError(name, "is not for a run over shards", "Leave it out.")
     if request.format == "html":

@@ -17,6 +17,9 @@ Shard = Annotated[str | None, more_option("--shard", metavar="K/N", help="Do the
 Workers = Annotated[
     int | None, more_option("--workers", min=1, metavar="N", help="Do the work in N processes, into -o FOLDER/.")
 ]
+RecordWorkers = Annotated[
+    int | None, more_option("--workers", min=1, metavar="N", help="Do the work in N processes, into --records FOLDER/.")
+]
 Engine = Annotated[
     str | None,
     more_option("--engine", metavar="NAME", help="processes, ray, auto or ray://HOST:PORT.", show_default="processes"),
@@ -24,6 +27,10 @@ Engine = Annotated[
 ShardSize = Annotated[
     int | None,
     more_option("--shard-size", min=1, metavar="N", help="Images in a file of -o FOLDER/.", show_default="256"),
+]
+RecordShardSize = Annotated[
+    int | None,
+    more_option("--shard-size", min=1, metavar="N", help="Records in a file of that folder.", show_default="256"),
 ]
 Pace = Annotated[
     float | None,

@@ -9,7 +9,7 @@ import typer
 
 from bigain_cli.cli import options
 from bigain_cli.cli.cache_folder import cache_folder
-from bigain_cli.outputs.text import counted, spoken_time
+from bigain_cli.outputs.text import counted, spoken_rate, spoken_time
 from bigain_cli.shards.opening import existing_run_folder
 from bigain_cli.shards.run_status import RunStatus, status_of
 
@@ -34,7 +34,7 @@ def _text(found: RunStatus) -> str:
     share = 100 * found.done / found.images if found.images else 100
     speed = "nothing in the last ten minutes" if found.done < found.images else "finished"
     if found.images_per_second:
-        speed = f"{found.images_per_second:.3g} {found.unit}s/s, {spoken_time(found.seconds_left or 0)} left"
+        speed = f"{spoken_rate(found.images_per_second)} {found.unit}s/s, {spoken_time(found.seconds_left or 0)} left"
     lines = [
         f"done       {found.done} of {counted(found.images, found.unit)} ({share:.1f} %), in {found.shards_done} of "
         f"{counted(found.shards, 'part')}",

@@ -37,12 +37,13 @@ def start_evaluation(options: Mapping[str, Any], number: int) -> EvaluationRecor
 
 def _run(options: Mapping[str, Any], number: int, **records: Any) -> EvaluationRun:
     """Return an evaluation in which nothing is done yet, but what its file of records holds."""
+    device = device_of(options["device"], number)
 
     def loaded(*_: Any) -> Backbone:
-        return load(options["model"], device_of(options["device"], number), options["dtype"], options["cache"])
+        return load(options["model"], device, options["dtype"], options["cache"])
 
     given = {name: options[name] for name in OPTIONS}
-    return evaluate(loaded, options["dataset"], options["specs"], **given, **records)
+    return evaluate(loaded, options["dataset"], options["specs"], device=device, **given, **records)
 
 
 class EvaluationRecords:

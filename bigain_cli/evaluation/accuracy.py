@@ -86,13 +86,19 @@ def accuracy_of(records: Sequence[Record], labels: int, thresholds: Sequence[flo
     return Accuracy(
         count=count,
         top1=wilson(float(right.mean()), count),
-        top5=None if labels <= 5 else wilson(float(np.mean([record["rank"] <= 5 for record in records])), count),
+        top5=None if labels <= 5 else wilson(float(np.mean([_is_in_first_five(record) for record in records])), count),
         per_class=mean_of_classes(right, [record["truth"][0] for record in records]),
         settled=wilson(float(settled.mean()), count),
         settled_right=wilson(float(right[settled].mean()), int(settled.sum())) if settled.any() else None,
         **mean_costs(records),
         **calibration_of(records, right, thresholds),
     )
+
+
+def _is_in_first_five(record: Record) -> bool:
+    """Return whether the right label is; one that a shortlist left out has the rank behind those that were asked."""
+    asked: list[int] | None = record.get("asked_labels")
+    return bool(record["rank"] <= (5 if asked is None else min(5, len(asked))))
 
 
 def is_settled(record: Record) -> bool:

@@ -200,7 +200,7 @@ def _sources_of_input(given: str, recursive: bool, stdin: BinaryIO | None, offli
     elif is_url(given):
         error = check_url(given, offline)
         yield Source(without_credentials(given), url=None if error else given, error=error)
-    elif glob.has_magic(given):
+    elif glob.has_magic(given) and "\0" not in given:
         yield from _sources_of_pattern(given, recursive)
     else:
         hint = "The list seems to be separated by NUL: add -0" if "\0" in given else "Check the path"
@@ -227,7 +227,7 @@ def _sources_of_pattern(pattern: str, recursive: bool) -> Iterator[Source]:
 
 def _matches(pattern: str) -> set[str]:
     """Return the paths that match; `**` is expanded here because glob itself follows symlink loops."""
-    parts = re.split(r"(?:(?<=/)|^)\*\*/", pattern, maxsplit=1)
+    parts = re.split(r"(?:(?<=/)|^)\*\*/", re.sub(r"(?:(?<=/)|^)\*\*$", "**/*", pattern), maxsplit=1)
     if len(parts) == 1:
         return set(glob.glob(pattern))
     head, tail = parts

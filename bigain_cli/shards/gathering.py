@@ -11,6 +11,7 @@ from bigain_cli.outputs.output_format import Layout, Record
 from bigain_cli.outputs.record_checks import fingerprint_of, problem_of
 from bigain_cli.outputs.record_lines import record_lines
 from bigain_cli.outputs.text import counted
+from bigain_cli.registry import OUTPUTS
 from bigain_cli.shards.manifest import manifest_of, read_ids, shards
 from bigain_cli.shards.run_folder import MANIFEST, RunFolder
 from bigain_cli.shards.run_record import RunRecord, read_record
@@ -39,6 +40,20 @@ class Gathering:
             why = f"{missing} of {counted(total, 'part')} missing, the first: {folder.part(first).name}"
             raise BigainError(folder.name, why, "Run the same command again to finish it, or add --partial.")
         return Gathering(folder, run, missing)
+
+    def labels_kept(self, asked: int | None, usual: int) -> int:
+        """Return how many labels of an image are written: as asked, or as the run was asked, or what is usual.
+
+        Refuse more than the records have.
+        """
+        making = self.run.making
+        if making is None or "top" not in making.layout:
+            return asked or usual
+        recorded, others = making.layout["top"], making.layout["top"] != OUTPUTS["jsonl"].top
+        if asked is not None and recorded < min(asked, len(making.labels)):
+            why = f"the run has recorded {counted(recorded, 'label')} of each image"
+            raise UsageError(f"--top {asked}", why, "Ask for fewer, or run it anew with that --top.")
+        return asked or (recorded if others else usual)
 
     def layout(self, top: int, raw: bool) -> Layout:
         """Return what is known before the first record."""

@@ -56,6 +56,12 @@ def is_automatic(labels: int, schedule: str) -> bool:
     return labels >= AUTOMATIC_FROM and schedule == "race"
 
 
+def choice_for(text: str | None, tree: str | None, labels: int, schedule: str) -> ShortlistChoice:
+    """Read what is chosen; where nothing is, return what so many labels get by themselves."""
+    choice = read_choice(text, tree)
+    return ShortlistChoice(TREE) if choice.kind is None and is_automatic(labels, schedule) else choice
+
+
 def is_measured(shortlist: object, tree: str | None) -> bool:
     """Return whether an evaluation compares a shortlist with all labels: one that is chosen, not the default."""
     return tree is not None or shortlist not in (None, OFF)

@@ -115,7 +115,7 @@ def cross_validated(data: RecordedErrors, baseline: Fitted, seed: int) -> CrossV
 
 def folds_of(truth: Numbers, seed: int) -> Numbers:
     """Return each image's fold; every class is spread over all folds."""
-    generator, folds, next_fold = np.random.Generator(np.random.PCG64(seed)), np.empty(len(truth), np.int64), 0
+    generator, folds, next_fold = np.random.Generator(np.random.PCG64(seed % 2**64)), np.empty(len(truth), np.int64), 0
     for label in np.unique(truth):
         images = generator.permutation(np.flatnonzero(truth == label))
         folds[images] = (next_fold + np.arange(len(images))) % FOLDS

@@ -5,6 +5,8 @@ The network only records errors; everything else is arithmetic on them. Never pr
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -98,6 +100,8 @@ class TuningRun:
         self.labels = tuple(label.name for label in ways[0])
         self._number = {number: self.labels.index(name) for number, name in enumerate(label_of_class)}
         self._prompts, self._groups = prompt_groups([[label.texts for label in way] for way in ways])
+        text = json.dumps(self._prompts)
+        self._of_prompts = hashlib.blake2b(text.encode(errors="backslashreplace"), digest_size=4).hexdigest()
         self.draws = options.draws or backbone.draws or DRAWS
         recording = RecordingOptions(self.draws, options.seed, options.compress, options.batch)
         self._recorder = ErrorRecorder(backbone, recording)
@@ -158,7 +162,7 @@ class TuningRun:
 
     def _recorded(self, image: LoadedImage) -> tuple[Array, Array] | str:
         """Return the errors and times of an image, from the cache if it is there; or why there are none."""
-        name = f"errors-{image.digest.hex()[:32]}"
+        name = f"errors-{image.digest.hex()[:32]}-{self._of_prompts}"
         settings = {**self._recorder.settings(self._prompts), "pixels": image.digest.hex()}
         arrays = self._cache.read(name, settings)
         if arrays is None:

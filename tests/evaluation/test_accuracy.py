@@ -228,3 +228,10 @@ def test_every_pair_is_compared_and_the_baseline_comes_first() -> None:
     worse = found.to_baseline("a")
     assert worse is not None and worse.lost == 8 and worse.interval.high < 0 and worse.p == pytest.approx(2 / 2**8)
     assert correct(good).all() and found.to_baseline("b") is None
+
+
+def test_a_label_that_a_shortlist_left_out_is_not_among_the_first_five() -> None:
+    """Its rank is the one behind the labels that were asked, however few they were."""
+    asked, missed = record(0, rank=2, asked_labels=[0, 1, 2]), record(1, rank=4, asked_labels=[0, 1, 2])
+    found = accuracy_of([asked, missed, record(2, rank=4), record(3, rank=6)], labels=9)
+    assert found.top5 is not None and found.top5.value == 0.5

@@ -185,6 +185,13 @@ def test_a_profile_is_written_once_and_errors_are_kept(place: Path) -> None:
     assert document["images"] == 15 and document["refused"] is None
     changed = command(*line[:4], "other.json", *line[5:], "--draws", "16")
     assert changed.code == 2 and "was made with another draws" in changed.err
+    more = command(*line[:4], "more.json", *line[5:], "--draws", "8", "-l", "red,green,blue,pink")
+    assert more.code == 0 and len(list(Path("kept").glob("errors-*.npz"))) == 30, "each choice of labels has its own"
+
+
+def test_a_seed_below_zero_is_a_seed(place: Path) -> None:
+    line = ("tune", "colours", "photos", "-o", "below.json", "--per-class", "5", "--draws", "8", "--seed", "-1")
+    assert command(*line).code == 0
 
 
 @pytest.mark.parametrize(
