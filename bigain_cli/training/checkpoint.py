@@ -34,6 +34,7 @@ class Checkpoint:
     words: dict[str, Any] = field(default_factory=dict)  # names of classes, templates, and the model to start from
     start: dict[str, Any] | None = None  # facts about that model
     options: dict[str, Any] = field(default_factory=dict)  # of the job: where its images are, and so on
+    held_out: str = ""  # a digest of the images that are held out
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

@@ -17,8 +17,6 @@ from bigain_cli.datasets.folders import open_image_folder
 from bigain_cli.errors import InputError, UsageError
 from bigain_cli.images import Source, crop_and_resize, read
 
-SPLIT_KEY = 0x9E3779B97F4A7C15  # makes the split's random numbers differ from all others of the seed
-
 
 @dataclass(frozen=True)
 class LabelledImages:
@@ -80,17 +78,23 @@ def load_images(path: str, size: int) -> LabelledImages:
     return LabelledImages(torch.stack(pixels), torch.tensor(labels), folder.classes, tuple(skipped))
 
 
-def split(images: LabelledImages, share: float, seed: int) -> tuple[LabelledImages, LabelledImages]:
-    """Hold out a share of every class, at least one image of each, chosen by the seed; return the rest and them."""
-    generator = torch.Generator().manual_seed(((seed * 2 + 1) ^ SPLIT_KEY) & (2**63 - 1))
+def split(images: LabelledImages, share: float) -> tuple[LabelledImages, LabelledImages]:
+    """Hold out a share of every class, at least one image of each where not all are equal; return the rest and them.
+
+    Their pixels alone choose them: so trainings that continue each other hold out the same images, whatever their seeds
+    are and whatever images come to them, and of two equal images not one is trained on and the other held out.
+    """
+    places = [hashlib.blake2b(image.numpy().tobytes(), digest_size=8).digest() for image in images.pixels]
     kept, held_out = [], []
     for label in range(len(images.classes)):
-        members = torch.nonzero(images.labels == label)[:, 0]
-        members = members[torch.randperm(len(members), generator=generator)]
+        members = torch.nonzero(images.labels == label)[:, 0].tolist()
+        members.sort(key=places.__getitem__)
         count = min(max(1, round(share * len(members))), len(members) - 1) if len(members) > 1 else 0
-        held_out.append(members[:count])
-        kept.append(members[count:])
-    return images.subset(torch.cat(kept).sort().values), images.subset(torch.cat(held_out).sort().values)
+        while 0 < count < len(members) and places[members[count - 1]] == places[members[count]]:
+            count -= 1  # they are equal
+        held_out += members[:count]
+        kept += members[count:]
+    return images.subset(torch.tensor(sorted(kept))), images.subset(torch.tensor(sorted(held_out), dtype=torch.int64))
 
 
 def square(image: Image.Image, size: int) -> Tensor:

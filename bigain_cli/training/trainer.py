@@ -82,6 +82,7 @@ def _train(job: TrainingJob, resume: bool, hold: Callable[[], None]) -> Iterator
     start = _find_start(job) if job.start and not resume else None  # refused before all images are read
     images, held_out = yield from _read_images(job)
     held_out = held_out and held_out.relabelled(images.classes)
+    aside = held_out.digest() if held_out else ""
     vocabulary = make_vocabulary(images.classes, job.synonyms, job.templates)
     words: dict[str, Any] = {
         "classes": {name: list(names) for name, names in vocabulary.classes.items()},
@@ -89,6 +90,9 @@ def _train(job: TrainingJob, resume: bool, hold: Callable[[], None]) -> Iterator
         **({"from": job.start} if job.start else {}),
     }
     checkpoint = load_checkpoint(job.checkpoint) if resume else None
+    if checkpoint is not None and checkpoint.held_out and aside and aside != checkpoint.held_out:
+        hint = "Give the same ones, or start again with --force."
+        raise UsageError("--resume --held-out", "other images than those held out so far", hint)
     trainable = make_trainable(job.recipe, vocabulary)
     if start is not None:
         copy_weights(start, trainable, list(vocabulary.classes), job.recipe.keep)
@@ -105,7 +109,7 @@ def _train(job: TrainingJob, resume: bool, hold: Callable[[], None]) -> Iterator
         remove_checkpoints(job.path)
     _make_folder(job.checkpoint.parent)
     hold()
-    yield from _take_steps(job, training, vocabulary, folder)
+    yield from _take_steps(job, training, vocabulary, folder, aside)
     validation = None
     if held_out and job.validation != 0:
         validation = yield from _validate(job, vocabulary, held_out)
@@ -137,7 +141,7 @@ def _read_images(job: TrainingJob) -> Generator[Event, None, tuple[LabelledImage
         return images, None
     if not isinstance(job.held_out, int | float):
         return images, (yield from _load(job.held_out, job.recipe.size))
-    images, held_out = split(images, job.held_out, job.recipe.seed)
+    images, held_out = split(images, job.held_out)
     yield ImagesHeldOut(len(held_out))
     return images, held_out
 
@@ -159,9 +163,9 @@ def _make_folder(folder: Path) -> None:
 
 
 def _take_steps(
-    job: TrainingJob, training: Training, vocabulary: PromptVocabulary, folder: _BackboneFolder
+    job: TrainingJob, training: Training, vocabulary: PromptVocabulary, folder: _BackboneFolder, held_out: str
 ) -> Iterator[Event]:
-    """Take the remaining steps, with progress and checkpoints on the way."""
+    """Take the remaining steps, with progress and checkpoints on the way; `held_out` is a digest of these images."""
     recipe, progress = job.recipe, _ProgressReports(training)
     history = LossHistory(job.checkpoint, recipe.images_after(training.step))
     steps_between = max(1, job.every // recipe.batch)
@@ -172,7 +176,8 @@ def _take_steps(
             history.add(report := progress.report(step), training.seconds)
             yield report
         if saved:
-            save_checkpoint(job.checkpoint, dataclasses.replace(training.checkpoint(), options=options_record(job)))
+            now = dataclasses.replace(training.checkpoint(), options=options_record(job), held_out=held_out)
+            save_checkpoint(job.checkpoint, now)
             history.write()
             folder.write()
             yield CheckpointSaved(

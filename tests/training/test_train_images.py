@@ -176,13 +176,12 @@ def test_what_is_no_such_file_is_said_to_be_none(tmp_path: Path) -> None:
 @given(
     labels=st.lists(st.integers(0, 2), min_size=1, max_size=40),
     share=st.floats(0.01, 0.99),
-    seed=st.integers(0, 2**32 - 1),
 )
-def test_a_split_is_disjoint_whole_and_the_same_again(labels: list[int], share: float, seed: int) -> None:
+def test_a_split_is_disjoint_whole_and_the_same_again(labels: list[int], share: float) -> None:
     images = cases.toy(len(labels), size=4)
     images = type(images)(images.pixels, torch.tensor(labels), images.classes)
-    kept, aside = split(images, share, seed)
-    again = split(images, share, seed)
+    kept, aside = split(images, share)
+    again = split(images, share)
     assert torch.equal(kept.pixels, again[0].pixels) and torch.equal(aside.pixels, again[1].pixels)
     both = [value.numpy().tobytes() for part in (kept, aside) for value in part.pixels]
     assert sorted(both) == sorted(value.numpy().tobytes() for value in images.pixels)
@@ -191,9 +190,23 @@ def test_a_split_is_disjoint_whole_and_the_same_again(labels: list[int], share: 
         assert held == (0 if count < 2 else min(max(1, round(share * count)), count - 1))
 
 
-def test_another_seed_splits_otherwise() -> None:
-    images = cases.toy(60)
-    assert not torch.equal(split(images, 0.5, 0)[1].pixels, split(images, 0.5, 1)[1].pixels)
+def test_images_that_come_later_move_few_others_between_the_parts() -> None:
+    """So a training that goes on from another is not judged by what that was trained on."""
+    images = cases.toy(600, size=4)
+    early = images.subset(torch.arange(300))
+    trained_on = {image.numpy().tobytes() for image in split(early, 0.2)[0].pixels}
+    held_out = [image.numpy().tobytes() for image in split(images, 0.2)[1].pixels]
+    assert len(held_out) == 120 and sum(image in trained_on for image in held_out) < 20
+    turned = split(images.subset(torch.arange(599, -1, -1)), 0.2)[1]
+    assert sorted(held_out) == sorted(image.numpy().tobytes() for image in turned.pixels)
+
+
+def test_of_equal_images_none_is_held_out_while_another_is_trained_on() -> None:
+    images = cases.toy(12, size=4, classes=("bird",))
+    twice = images.subset(torch.arange(12).repeat(2))
+    for share in (0.1, 0.3, 0.5, 0.9):
+        parts = [{image.numpy().tobytes() for image in part.pixels} for part in split(twice, share)]
+        assert not parts[0] & parts[1]
 
 
 def test_held_out_classes_are_known_by_name_in_any_order() -> None:

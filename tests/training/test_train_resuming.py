@@ -141,3 +141,12 @@ def test_a_checkpoint_of_another_kind_is_refused(
     trained: bigain.TrainingJob, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
     assert "not a checkpoint (" in refusal(changed(trained, tmp_path, **changes))
+
+
+def test_other_held_out_images_are_refused(tmp_path: Path) -> None:
+    job = cases.job(tmp_path / "x", "dit", held_out=cases.toy(6, 1), validation=1)
+    assert list(bigain.train(job))
+    with pytest.raises(bigain.UsageError, match="other images than those held out so far"):
+        list(bigain.train(dataclasses.replace(job, held_out=cases.toy(6, 2)), resume=True))
+    *_, done = bigain.train(job, resume=True)
+    assert isinstance(done, bigain.TrainingDone)
