@@ -116,6 +116,27 @@ def test_products_of_vectors_are_the_models_logits(kind: str, towers: dict[str, 
     assert torch.allclose(logits + bias, output.logits_per_image[0].double(), atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["clip"])
+def test_a_small_budget_takes_the_most_probable_labels_and_the_empty_prompt(
+    kind: str, towers: dict[str, Path], models: dict[str, Path], images: Any
+) -> None:
+    labels = ["cat", "dog", "cup", "tree", "ship", "bird", "star", "fish"]
+    made = ModelShortlist(
+        read_choice(f"{towers[kind]}:6"), LabelSet(tuple(map(Label, labels)), "given"), reject=True, device="cpu"
+    )
+    run = Classification(
+        str(models["epsilon"]), labels, reject=True, shortlist=made, rules=StoppingRules(budget=7, draws=8)
+    )
+    (found,) = [each for each in run.rankings(images[:1]) if each.finished]
+    assert isinstance(found, Ranking) and found.evaluations <= 7
+    (named,) = made._named.values()
+    best = sorted(named.shares, key=lambda label: -named.shares[label])
+    count = len(found.ranked) - 1
+    assert {each.label for each in found.ranked} == {*(labels[label] for label in best[:count]), "none"}
+    outside = 1 - sum(named.shares[label] for label in best[:count])
+    assert found.remainder == pytest.approx(outside, abs=1e-9)
+
+
 @given(st.integers(0, 2**32), st.integers(2, 60), st.integers(2, 70), st.floats(0, 5))
 def test_kept_labels_are_the_best_in_any_order(seed: int, labels: int, count: int, spread: float) -> None:
     rng = np.random.default_rng(seed)

@@ -85,11 +85,14 @@ class Asking:
         return max(1, min(block, self._rules.budget // each))
 
     def _within_budget(self, labels: list[int]) -> list[int]:
-        """Return the first labels of a round that the budget has room for."""
+        """Return the labels of a round that the budget has room for, in the same order."""
         budget = self._rules.budget
-        while budget is not None and labels and self.evaluations + self._cost_of(labels) > budget:
-            labels = labels[:-1]
-        return labels
+        if budget is None:
+            return labels
+        taken = self._search.by_importance(labels)
+        while taken and self.evaluations + self._cost_of(taken) > budget:
+            taken.pop()
+        return [label for label in labels if label in set(taken)]
 
     def _cost_of(self, labels: Sequence[int]) -> int:
         return self.draws * (int(self._costs[list(labels)].sum()) + self._plans)

@@ -6,8 +6,9 @@ none once the race may begin. Must not know networks, nor how a shortlist came a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -27,6 +28,9 @@ class LabelSearch(Protocol):
     def first(self) -> list[int]:
         """Return the labels to ask first."""
 
+    def by_importance(self, labels: Sequence[int]) -> list[int]:
+        """Return the labels of a round in the order in which a budget that has no room for all of them takes them."""
+
     def next(self, losses: Table, rules: GapRules) -> list[int]:
         """Return the labels to ask next; none: the race may begin."""
 
@@ -36,22 +40,31 @@ class LabelSearch(Protocol):
 
 @dataclass(frozen=True)
 class NamedLabels:
-    """Labels that are known beforehand; `left_out` is the probability that it is another one."""
+    """Labels that are known beforehand; `left_out` is the probability that it is another one.
+
+    `shares` are the probabilities of the labels that were chosen by them; the others among `labels` are always asked.
+    """
 
     labels: Sequence[int]
     left_out: float = 0.0
+    shares: Mapping[int, float] = field(default_factory=dict)
 
     def first(self) -> list[int]:
         """Return all of them."""
         return list(self.labels)
+
+    def by_importance(self, labels: Sequence[int]) -> list[int]:
+        """Return those first that are always asked, and then the most probable ones."""
+        return sorted(labels, key=lambda label: -self.shares.get(label, math.inf))
 
     def next(self, losses: Table, rules: GapRules) -> list[int]:
         """Return none."""
         return []
 
     def outside(self, weights: NDArray[np.float64]) -> float:
-        """Return a weight that gives all others together their probability."""
-        return float(np.nansum(weights)) * self.left_out / max(1 - self.left_out, 1e-12)
+        """Return a weight that gives all others, and those that a budget had no room for, their probability."""
+        left_out = self.left_out + sum(share for label, share in self.shares.items() if np.isnan(weights[label]))
+        return float(np.nansum(weights)) * left_out / max(1 - left_out, 1e-12)
 
 
 class TreeSearch:
@@ -73,6 +86,10 @@ class TreeSearch:
         """Return the labels by which the first branches are judged."""
         asked = [label for branch in self._front for label in branch.typical]
         return [*dict.fromkeys(asked), *self._always]
+
+    def by_importance(self, labels: Sequence[int]) -> list[int]:
+        """Return those first that are always asked."""
+        return sorted(labels, key=lambda label: label not in self._always)
 
     def next(self, losses: Table, rules: GapRules) -> list[int]:
         """Keep the best branches; return the labels by which their parts are judged, at the end those of the leaves."""

@@ -121,7 +121,7 @@ class ModelShortlist:
             logits = towers.scale * (vectors @ towers.image_vector(item.image).numpy())
             names = [label.name for label in self._labels]
             named = kept_labels(logits, names, self._kept)
-            self._named[item.digest] = NamedLabels([*named.labels, *self._always], named.left_out)
+            self._named[item.digest] = NamedLabels([*named.labels, *self._always], named.left_out, named.shares)
 
 
 def kept_labels(logits: NDArray[np.float64], names: Sequence[str], count: int) -> NamedLabels:
@@ -131,5 +131,6 @@ def kept_labels(logits: NDArray[np.float64], names: Sequence[str], count: int) -
     last = logits[order[min(count, len(order)) - 1]]
     kept = [label for label in order[: MOST * count] if logits[label] >= last - MARGIN]
     weights = np.exp(logits - logits.max())
-    others = np.delete(weights, kept)
-    return NamedLabels(sorted(kept), math.fsum(others) / math.fsum(weights))  # the same bits in any order
+    others, total = np.delete(weights, kept), math.fsum(weights)  # the same bits in any order
+    kept.sort()
+    return NamedLabels(kept, math.fsum(others) / total, {label: float(weights[label]) / total for label in kept})
