@@ -366,6 +366,16 @@ def test_options_that_are_left_out_are_refused_like_others(place: Path) -> None:
         assert refused.code == 2 and said in refused.err, refused.err
 
 
+def test_other_prompts_under_the_same_names_are_refused(place: Path) -> None:
+    command = ("classify", "photos/00.png", "-m", "mini-late", "-o", "words/", "--shard", "1/1", "--draws", "8", "-l")
+    for word in ("cat", "kitten"):
+        (place / f"{word}.csv").write_text(f"prompt,classname,classidx\na {word},cat,0\na dog,dog,1\n")
+    assert warm(*command, "cat.csv", cwd=place).code == 0
+    assert warm(*command, "cat.csv", cwd=place).code == 0
+    refused = warm(*command, "kitten.csv", cwd=place)
+    assert refused.code == 2 and "this run has prompts" in refused.err, refused.err
+
+
 def test_gather_writes_as_many_labels_as_the_run_was_asked_for(place: Path) -> None:
     command = ("classify", "photos/00.png", "-l", "red,green,blue,pink,black,white,grey", "-m", "colours")
     for folder, top in (("seven", ("--top", "7")), ("usual", ())):

@@ -5,6 +5,8 @@ Must not know tensors or scores.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -52,6 +54,12 @@ def label_prompts(
             raise UsageError(labels.origin, "no label", "Give one at least." if reject else "Give at least two.")
         raise UsageError(labels.origin, "one label cannot be ranked", f"Give at least two{spelled}, or add --reject.")
     return tuple(found)
+
+
+def digest_of_prompts(competing: Sequence[LabelPrompts]) -> str:
+    """Return a hash of the prompts of all labels."""
+    text = json.dumps([each.texts for each in competing])
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def check_prompts(

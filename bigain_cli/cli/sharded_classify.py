@@ -8,6 +8,7 @@ from typing import Any
 
 from bigain_cli.backbones.model_locations import is_present
 from bigain_cli.backbones.unloaded_model import UnloadedModel
+from bigain_cli.classification.label_prompts import digest_of_prompts
 from bigain_cli.cli.cache_folder import cache_folder, hub_cache
 from bigain_cli.cli.classify_inputs import RepeatCount, can_be_listed
 from bigain_cli.cli.classify_labels import check_labels, choose_labels, find_model
@@ -55,6 +56,8 @@ def run_sharded(request: ClassifyRequest, sharding: Sharding, messages: Messages
     known = _known_options(request, model) | _known_compression(request, model, run)
     if labels is not None:
         known |= _known_shortlist(request, len(competing) - request.reject)
+    if labels is not None and is_present(model.location, hub_cache()):  # its card may have a template
+        known["prompts"] = digest_of_prompts(competing)
     refuse_other_options(folder, run, names, known)
     job = ClassifyJob(
         model=request.model, labels=labels, rules=request.rules, device=request.device, dtype=request.dtype,

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from bigain_cli.classification.classifier import Classification
+from bigain_cli.classification.label_prompts import digest_of_prompts
 from bigain_cli.classification.ranking import Failure
 from bigain_cli.images import Source, sha256_of, source_of_id
 from bigain_cli.outputs.output_format import Record
@@ -24,6 +25,7 @@ class ImageRecords:
     def __init__(self, run: Classification, top: int, timing: bool, recursive: bool, offline: bool) -> None:
         self._run, self._top, self._recursive, self._offline = run, top, recursive, offline
         layout = {"top": top, "timing": timing, "reject": run.competing[-1].texts == ("",)}
+        layout["prompts"] = digest_of_prompts(run.competing)
         names = tuple(label.name for label in run.competing)
         self.making = Making(run.settings, names, layout, run.batch, device_kind(run.backbone.device), versions())
 
