@@ -131,6 +131,6 @@ def test_a_run_ends_with_its_sentence_unless_it_is_quiet(tmp_path: Path) -> None
 
 
 def test_a_rate_is_written_without_powers_of_ten() -> None:
-    assert [spoken_rate(value) for value in (0.0314, 0.5, 9.94, 9.96, 119.6, 1234.5)] == [
-        *("0.031", "0.5", "9.9", "10", "120", "1234")
+    assert [spoken_rate(value) for value in (3.14e-5, 0.0314, 0.5, 1.0, 9.94, 9.96, 119.6, 1234.5)] == [
+        *("0.000031", "0.031", "0.5", "1", "9.9", "10", "120", "1234")
     ]

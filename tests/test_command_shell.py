@@ -585,3 +585,5 @@ def test_what_is_no_terminal_is_written_in_utf_8_whatever_the_locale() -> None:
     for arguments in (("list", "models"), ("classify", "--help")):
         done = run(*arguments, env={"PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"})
         assert done.code == 0 and done.err == "" and any(letter in done.out.decode() for letter in "α…")
+    refused = run("classify", "ä.png", "-l", "red,α", env={"PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"})
+    assert refused.code == 2 and "'α'" in refused.err

@@ -63,13 +63,16 @@ def test_at_most_one_encoder_is_in_memory_and_none_beside_the_network(
 def test_of_many_prompts_only_the_last_ones_stay_in_memory(
     families: dict[str, Path], loaded: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(text_encoders, "MOST_KEPT", 3)
+    monkeypatch.setattr(text_encoders, "MOST_KEPT", 2)
     backbone, prompts = open_sd3(families, None), [f"a {word}" for word in ("cat", "dog", "bird", "ship", "frog")]
     whole = backbone.condition(prompts)
-    assert {prompt for _, prompt in backbone.embedder._kept} == {"a ship", "a frog", ""}
+    assert {prompt for _, prompt in backbone.embedder._kept} == {*prompts, ""}
+    loaded.clear()
     backbone.condition(["a frog"])
+    backbone.condition(["a ship"])
+    assert {prompt for _, prompt in backbone.embedder._kept} == {"a bird", "a frog", "a ship", ""} and not loaded
     backbone.condition(["a cat"])
-    assert {prompt for _, prompt in backbone.embedder._kept} == {"a frog", "a cat", ""}
+    assert {prompt for _, prompt in backbone.embedder._kept} == {"a frog", "a ship", "a cat", ""} and loaded
     for one, other in zip(backbone.condition(prompts).tensors(), whole.tensors(), strict=True):
         assert torch.equal(one, other)
 

@@ -321,11 +321,12 @@ def test_no_format_replaces_a_file_by_a_document_without_a_record(
     if old is not None:
         path.write_bytes(old)
     with (
-        pytest.raises((KeyboardInterrupt, Exception)),
+        pytest.raises(problem if isinstance(problem, type) else type(problem)) as raised,
         open_target(str(path), force=True) as stream,
         opened(attribute(OUTPUTS[name].writer)(), cast(Any, stream), str(path)),
     ):
         raise problem
+    assert raised.type in (problem, type(problem))
     assert contents(tmp_path) == ({} if old is None else {path.name: old})
 
 

@@ -172,7 +172,8 @@ def test_an_evaluation_over_workers_is_that_of_one_process(tmp_path: Path) -> No
     refused = warm(*again, "--records", "other/", cwd=tmp_path)
     assert refused.code == 2 and refused.err == "bigain: notes.md: exists. --force to replace.\n"
     assert (tmp_path / "notes.md").read_text() == "mine" and not (tmp_path / "other").exists()
-    assert warm(*again, "--records", "results/", cwd=tmp_path).code == 1, "its own summary may be replaced"
+    assert warm(*again, "--records", "results/", cwd=tmp_path).code == 2, "also once the run has begun"
+    assert warm(*again, "--records", "results/", "--force", cwd=tmp_path).code == 1
     assert "top-1" in (tmp_path / "notes.md").read_text()
 
 

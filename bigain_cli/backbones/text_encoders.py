@@ -19,7 +19,7 @@ from bigain_cli.backbones.load_errors import load_errors, run_errors
 from bigain_cli.errors import UsageError
 from bigain_cli.version import __version__
 
-MOST_KEPT = 64  # prompts, the most recent ones, in case they come again: T5 makes 4 MB of each
+MOST_KEPT = 64  # prompts of earlier calls, the most recent ones, in case they come again: T5 makes 4 MB of each
 Tensors = Mapping[str, Tensor]  # of one prompt, without an axis for prompts
 
 
@@ -48,7 +48,7 @@ class PromptEmbedder:
     def __init__(self, parts: DiffusersFolder, encoders: Sequence[TextEncoder]) -> None:
         self._parts, self._encoders = parts, encoders
         self._loaded: tuple[str, Any, Any] | None = None  # a part, its tokenizer and its encoder
-        self._kept: dict[tuple[str, str], Tensors] = {}
+        self._kept: dict[tuple[str, str], Tensors] = {}  # on the CPU
         self._recent: list[str] = []  # the prompts of these, the last ones at the end
         self._caches: dict[str, EmbeddingCache] = {}
         self._beside_network = False
@@ -60,9 +60,13 @@ class PromptEmbedder:
         for encoder in self._encoders:
             for prompt in wanted:
                 place = encoder.part, prompt
-                found[place] = self._kept[place] if place in self._kept else self._tensors(encoder, prompt)
-        self._recent = [*(prompt for prompt in self._recent if prompt not in wanted), *wanted][-MOST_KEPT:]
-        self._kept = {place: value for place, value in (self._kept | found).items() if place[1] in ("", *self._recent)}
+                kept = self._kept.get(place)
+                found[place] = self._tensors(encoder, prompt) if kept is None else _moved(kept, self._parts.device)
+        before = [prompt for prompt in self._recent if prompt not in wanted]
+        self._recent = [*before[-MOST_KEPT:], *wanted]
+        staying = {"", *self._recent}
+        self._kept = {place: value for place, value in self._kept.items() if place[1] in staying}
+        self._kept |= {place: _moved(value, torch.device("cpu")) for place, value in found.items()}
         if self._beside_network:
             self.leave()
         return [{encoder.part: found[encoder.part, prompt] for encoder in self._encoders} for prompt in prompts]
@@ -89,7 +93,7 @@ class PromptEmbedder:
         device, text = self._parts.device, encoder.clean(prompt)
         cache = self._cache(encoder)
         if (kept := cache.read(text)) is not None:
-            return {name: tensor.to(device) for name, tensor in kept.items()}
+            return _moved(kept, device)
         found = self._run(encoder, text)
         cache.write(text, found)
         return found
@@ -159,3 +163,7 @@ def last_masked(output: Any, mask: Tensor) -> Tensors:
 def lower_stripped(text: str) -> str:
     """Return a prompt in small letters, without spaces around it."""
     return text.lower().strip()
+
+
+def _moved(tensors: Tensors, device: torch.device) -> Tensors:
+    return {name: tensor.to(device) for name, tensor in tensors.items()}

@@ -92,7 +92,8 @@ class Asking:
         taken = self._search.by_importance(labels)
         while taken and self.evaluations + self._cost_of(taken) > budget:
             taken.pop()
-        return [label for label in labels if label in set(taken)]
+        room = set(taken)
+        return [label for label in labels if label in room]
 
     def _cost_of(self, labels: Sequence[int]) -> int:
         return self.draws * (int(self._costs[list(labels)].sum()) + self._plans)

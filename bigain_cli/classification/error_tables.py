@@ -70,6 +70,7 @@ class ErrorRecorder:
         compress = self.backbone.compress if options.compress is None else options.compress
         self._spec = spec_for(self.backbone, compress)
         self._views = chosen_views(self.backbone, options.views)
+        self._encoded: tuple[Any, Conditions] | None = None  # prompts and dtype, and their conditions
 
     def settings(self, prompts: Any, **more: Any) -> dict[str, Any]:
         """Return what tables of these prompts depend on, except the image, with a fingerprint of it."""
@@ -95,12 +96,19 @@ class ErrorRecorder:
         wanted = iter(needed) if needed is not None else iter(lambda: every, None)
         reader = ImageReader(sources_of(images))
         try:
-            conditions = self.backbone.condition(list(prompts))  # before the network comes, which needs the room
+            conditions = self._conditions(prompts)  # before the network comes, which needs the room
             with compressed_or_not(self.backbone, self._spec) as compression:
                 network = _Network(self.backbone, prompts, conditions, compression, self.options, self._views)
                 yield from self._stream(reader, network, cast(Iterator[Sequence[int]], wanted))
         finally:
             reader.stop()
+
+    def _conditions(self, prompts: Sequence[str]) -> Conditions:
+        """Return the prompts' conditions: those of the call before, if it had the same prompts."""
+        key = tuple(prompts), self.backbone.dtype
+        if self._encoded is None or self._encoded[0] != key:
+            self._encoded = key, self.backbone.condition(list(prompts))
+        return self._encoded[1]
 
     def _stream(
         self, reader: ImageReader, network: _Network, wanted: Iterator[Sequence[int]]

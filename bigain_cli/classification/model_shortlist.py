@@ -1,5 +1,7 @@
 """Labels that a two-tower model names for each image, before the network is loaded; the model leaves afterwards.
 
+Where the images of a run come in parts, as in shards, it stays from the second part on.
+
 In: labels, and the images of a run; out: for each image the labels to ask, and the probability that it is another one.
 Must not know the race.
 """

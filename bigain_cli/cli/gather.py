@@ -31,7 +31,10 @@ def gather(
         str, output_option("--output", "-o", metavar="FILE", help="Output file; its suffix sets the format.")
     ],
     top: Annotated[
-        int | None, output_option(min=1, metavar="K", help="Labels per image.", show_default="5 in JSON, 1 in columns")
+        int | None,
+        output_option(
+            min=1, metavar="K", help="Labels per image.", show_default="the run's; if that is 5, 1 in columns"
+        ),
     ] = None,
     partial: Annotated[bool, output_option("--partial", help="Gather what there is of an unfinished run.")] = False,
     force: options.Force = False,

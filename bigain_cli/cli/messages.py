@@ -82,9 +82,10 @@ def redirect_to_null(stream: int) -> None:
 
 def guard_terminal() -> None:
     """Let whatever is printed on a terminal pass through a `SafeTerminal`; what goes elsewhere is UTF-8."""
-    if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
-        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
-    elif sys.stdout.isatty() and not isinstance(sys.stdout.buffer, SafeTerminal):
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and not stream.isatty():
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    if sys.stdout.isatty() and not isinstance(sys.stdout.buffer, SafeTerminal):
         sys.stdout.flush()
         guarded = SafeTerminal(sys.stdout.buffer)
         sys.stdout = io.TextIOWrapper(guarded, encoding="utf-8", errors="backslashreplace", line_buffering=True)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
+from bigain_cli.backbones.model_card import ModelCard
 from bigain_cli.backbones.model_locations import resolve
 from bigain_cli.classification.profiles import PROFILE_FILE, Profile
 from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.options import more_option
-from bigain_cli.registry import DEFAULT_ERROR
+from bigain_cli.registry import DEFAULT_ERROR, SCHEDULES
 
 NONE = "none"
 Request = TypeVar("Request", bound=Any)
@@ -36,6 +38,9 @@ def tuned(request: Request, given: str | None, messages: Messages) -> Request:
     others = (rules.score, rules.times, rules.views)
     if given is None and (others != (None, None, None) or rules.error_in != DEFAULT_ERROR):
         messages.note(f"{path}: not used, because of --score, --times, --views or --error-in")
+        return request
+    if given is None and SCHEDULES[rules.schedule].staged and ModelCard.read(Path(path).parent).times != (0.0, 1.0):
+        messages.note(f"{path}: not used, because --schedule {rules.schedule} has times of its own")
         return request
     profile = Profile.read(path)
     if given is None:

@@ -16,17 +16,19 @@ from bigain_cli.engines.evaluate_job import EvaluateJob, manifest_lines
 from bigain_cli.errors import UsageError
 from bigain_cli.outputs.output_format import encode
 from bigain_cli.outputs.whole_files import check_target, write_whole
-from bigain_cli.shards.opening import make_run_folder, run_folder
+from bigain_cli.shards.opening import make_run_folder
 from bigain_cli.shards.run_folder import RunFolder
-from bigain_cli.shards.run_record import begin, read_record
+from bigain_cli.shards.run_record import begin
 from bigain_cli.shortlist.choice import is_measured
 
 
 def run_sharded(request: EvaluateRequest, sharding: Sharding, messages: Messages) -> int:
     """Evaluate; return 1 if any image failed, else 0."""
     _check(request)
-    if request.output is not None and not (request.force or _is_continued(request)):
+    if request.output is not None and not request.force:
         check_target(request.output, can_resume=False)
+    if request.confusion:
+        _check_dataset(request)
     folder = make_run_folder(str(request.records), cache_folder())
     with shown_wait(f"opening {request.dataset}", messages):
         from bigain_cli.backbones.model_locations import resolve
@@ -34,7 +36,6 @@ def run_sharded(request: EvaluateRequest, sharding: Sharding, messages: Messages
         from bigain_cli.cli.cache_folder import hub_cache
         from bigain_cli.engines.evaluation_records import chosen_ids
 
-        _check_dataset(request)
         own = read_unloaded(resolve(request.model), hub_cache()).card.compress
         specs = request.specs or tuple(dict.fromkeys(("none", own)))
         ids = chosen_ids(request.dataset, request.limit, request.per_class, request.seed)
@@ -58,11 +59,6 @@ def run_sharded(request: EvaluateRequest, sharding: Sharding, messages: Messages
     return code
 
 
-def _is_continued(request: EvaluateRequest) -> bool:
-    """Return whether the run was begun before: then the summary in its output file may be replaced."""
-    return read_record(run_folder(str(request.records), cache_folder())) is not None
-
-
 def _summary(job: EvaluateJob, folder: RunFolder, sharding: Sharding) -> Any:
     """Summarise where the workers were: there is the model, and a device as theirs."""
     if not sharding.on_ray:
@@ -75,7 +71,7 @@ def _summary(job: EvaluateJob, folder: RunFolder, sharding: Sharding) -> Any:
 def _check_dataset(request: EvaluateRequest) -> None:
     from bigain_cli.datasets.opening import open_dataset
 
-    if request.confusion and open_dataset(request.dataset).multilabel:
+    if open_dataset(request.dataset).multilabel:
         raise UsageError("--confusion", "images of this dataset have several labels", "Leave it out.")
 
 

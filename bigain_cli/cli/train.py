@@ -103,6 +103,7 @@ def train(
     """
     options.check_output(output, "mymodel")
     options.check_named("--from", start, "mini")
+    options.check_named("--synonyms", synonyms, "names.json")
     options.check_machine(device, "auto")
     given: dict[str, Any] = {"arch": arch, "size": size, "width": width, "images": images, "batch": batch}
     given |= {"rate": rate, "precision": precision, "prediction": prediction, "seed": seed}

@@ -112,7 +112,7 @@ def _per_class(cases: list[Case], count: int) -> list[Case]:
 def labels_for(dataset: Dataset, given: str | None) -> tuple[LabelSet, tuple[str, ...]]:
     """Return the labels to choose between, and the right label of each class."""
     chosen = dataset.preset if given is None else given
-    if not chosen:
+    if chosen is None or (given is None and not chosen):
         labels = LabelSet(tuple(Label(name) for name in dataset.classes), f"the classes of {dataset.name}")
         return labels, dataset.classes
     labels = read_labels(chosen, presets())

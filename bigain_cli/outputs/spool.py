@@ -25,13 +25,20 @@ class Spool:
     def write(self, data: bytes) -> int:
         """Write at the end, or raise an error that names the folder for temporary files; return where it begins."""
         start, end = self._size, self._size + len(data)
+        if end <= self._memory:
+            self._file.seek(start)
+            self._file.write(data)
+        else:
+            self._write_to_file(start, data)
+        self._size = end
+        return start
+
+    def _write_to_file(self, start: int, data: bytes) -> None:
         with name_write_errors(tempfile.gettempdir()):
-            if end > self._memory and isinstance(self._file, io.BytesIO):
+            if isinstance(self._file, io.BytesIO):
                 self._file = _moved(self._file)
             self._file.seek(start)
             _write_whole(self._file, data)
-        self._size = end
-        return start
 
     def read(self, start: int, length: int) -> bytes:
         """Return what is in one place."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from itertools import accumulate, takewhile
@@ -125,7 +126,9 @@ def spoken_time(seconds: float) -> str:
 
 def spoken_rate(value: float) -> str:
     """Write how many come in a second as people say it: 0.034, 1.2, 57, 1200."""
-    return f"{value:.2g}" if value < 9.95 else f"{value:.0f}"
+    if value >= 9.95 or value <= 0:
+        return f"{value:.0f}"
+    return f"{value:.{1 - math.floor(math.log10(value))}f}".rstrip("0").rstrip(".")
 
 
 def _few_digits(value: float) -> str:

@@ -82,16 +82,16 @@ def split(images: LabelledImages, share: float) -> tuple[LabelledImages, Labelle
     """Hold out a share of every class, at least one image of each where not all are equal; return the rest and them.
 
     Their pixels alone choose them: so trainings that continue each other hold out the same images, whatever their seeds
-    are and whatever images come to them, and of two equal images not one is trained on and the other held out.
+    are and whatever images come to them, and of equal images of a class none is trained on while another is held out.
     """
     places = [hashlib.blake2b(image.numpy().tobytes(), digest_size=8).digest() for image in images.pixels]
     kept, held_out = [], []
     for label in range(len(images.classes)):
         members = torch.nonzero(images.labels == label)[:, 0].tolist()
         members.sort(key=places.__getitem__)
-        count = min(max(1, round(share * len(members))), len(members) - 1) if len(members) > 1 else 0
-        while 0 < count < len(members) and places[members[count - 1]] == places[members[count]]:
-            count -= 1  # they are equal
+        wanted = min(max(1, round(share * len(members))), len(members) - 1)
+        cuts = [at for at in range(1, len(members)) if places[members[at - 1]] != places[members[at]]]
+        count = max((at for at in cuts if at <= wanted), default=min(cuts, default=0))  # never between equal ones
         held_out += members[:count]
         kept += members[count:]
     return images.subset(torch.tensor(sorted(kept))), images.subset(torch.tensor(sorted(held_out), dtype=torch.int64))

@@ -117,7 +117,7 @@ class ImagesHeldOut:
     images: int
 
     def __str__(self) -> str:
-        return f"{self.images} images held out" if self.images else "none held out: every class has one image only"
+        return f"{self.images} images held out" if self.images else "none held out: no class has two different images"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """`training/losses.jsonl`: the losses of a training, a line for each report of its progress. Torch-free.
 
-The file is written with every checkpoint, and a training that is continued goes on with the lines up to its checkpoint.
+The file is written with every checkpoint, and a training that is resumed keeps the lines up to its checkpoint.
 """
 
 from __future__ import annotations

@@ -57,7 +57,8 @@ class TrainableBackbone(nn.Module, ABC):
         """Return what the classifier reads: the output of a block that a late prompt has not reached."""
         no_label = torch.full([len(noisy), 1], self.empty, device=noisy.device)
         conditions = self._conditions(no_label)[:, 0]
-        output: Tensor = run_up_to(self.feature_block(), lambda: self._run(noisy, t, conditions))
+        output: Tensor | None = run_up_to(self.feature_block(), lambda: self._run(noisy, t, conditions))
+        assert output is not None
         return output
 
     @abstractmethod

@@ -90,9 +90,6 @@ def _train(job: TrainingJob, resume: bool, hold: Callable[[], None]) -> Iterator
         **({"from": job.start} if job.start else {}),
     }
     checkpoint = load_checkpoint(job.checkpoint) if resume else None
-    if checkpoint is not None and checkpoint.held_out and aside and aside != checkpoint.held_out:
-        hint = "Give the same ones, or start again with --force."
-        raise UsageError("--resume --held-out", "other images than those held out so far", hint)
     trainable = make_trainable(job.recipe, vocabulary)
     if start is not None:
         copy_weights(start, trainable, list(vocabulary.classes), job.recipe.keep)
@@ -103,6 +100,9 @@ def _train(job: TrainingJob, resume: bool, hold: Callable[[], None]) -> Iterator
     folder = _BackboneFolder(job, training, vocabulary, resumed=checkpoint is not None)
     if checkpoint is not None:
         training.restore(checkpoint)
+        if checkpoint.held_out and aside and aside != checkpoint.held_out:
+            hint = "Give the same ones, or start again with --force."
+            raise UsageError("--resume --held-out", "other images than those held out so far", hint)
         yield TrainingResumed(job.recipe.images_after(training.step), job.recipe.images)
         folder.write()  # the training may have been killed before or while it wrote this
     else:

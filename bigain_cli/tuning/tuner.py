@@ -101,7 +101,7 @@ class TuningRun:
         self._number = {number: self.labels.index(name) for number, name in enumerate(label_of_class)}
         self._prompts, self._groups = prompt_groups([[label.texts for label in way] for way in ways])
         text = json.dumps(self._prompts)
-        self._of_prompts = hashlib.blake2b(text.encode(errors="backslashreplace"), digest_size=4).hexdigest()
+        self._of_prompts = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
         self.draws = options.draws or backbone.draws or DRAWS
         recording = RecordingOptions(self.draws, options.seed, options.compress, options.batch)
         self._recorder = ErrorRecorder(backbone, recording)

@@ -362,7 +362,7 @@ def test_skipped_images_are_counted_and_named_on_request(bigain: Forks, place: P
     assert done.code == 0, done.err
     assert "p: 2 images of 2 classes" in done.err and "; 2 skipped, the first: p/cat/bad.png" in done.err
     assert done.err.count("bigain: skipped: ") == 2
-    assert "none held out: every class has one image only" in done.err
+    assert "none held out: no class has two different images" in done.err
 
 
 def test_lost_weights_end_the_training_and_are_not_kept(bigain: Forks, place: Path, tmp_path: Path) -> None:
@@ -387,7 +387,7 @@ def test_nobody_reading_is_no_failure(bigain: Forks, place: Path, tmp_path: Path
     ("options", "said"),
     [
         (("--from", ""), "--from '': names nothing. Write --from mini."),
-        (("--synonyms", ""), "--synonyms : cannot be read"),
+        (("--synonyms", ""), "--synonyms '': names nothing. Write --synonyms names.json."),
     ],
 )
 def test_an_empty_name_is_a_mistake(options: tuple[str, str], said: str, tmp_path: Path) -> None:

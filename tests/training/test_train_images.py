@@ -206,7 +206,10 @@ def test_of_equal_images_none_is_held_out_while_another_is_trained_on() -> None:
     twice = images.subset(torch.arange(12).repeat(2))
     for share in (0.1, 0.3, 0.5, 0.9):
         parts = [{image.numpy().tobytes() for image in part.pixels} for part in split(twice, share)]
-        assert not parts[0] & parts[1]
+        assert not parts[0] & parts[1] and parts[1]
+    for order in ([0, 0, 1], [0, 1, 1], [0] * 9 + [1]):
+        assert 0 < len(split(images.subset(torch.tensor(order)), 0.1)[1]) < len(order)
+    assert len(split(images.subset(torch.zeros(5, dtype=torch.int64)), 0.5)[1]) == 0
 
 
 def test_held_out_classes_are_known_by_name_in_any_order() -> None:
