@@ -121,7 +121,7 @@ def test_a_recipe_of_a_checkpoint_is_what_it_was() -> None:
     [
         ("mini", ("mini-end", "mini-middle", "mini-start")),
         ("mini-late", ("late-whole-2", "late-whole", "late-see-3", "late-see-2", "late-compare", "late-see")),
-        ("mini-dit", ("mini-dit", "mini-dit-see-2", "mini-dit-see")),
+        ("mini-dit", ("mini-dit-whole-3", "mini-dit-see-3", "mini-dit-whole", "mini-dit-see-2", "mini-dit-see")),
     ],
 )
 def test_the_recipes_in_the_docs_are_those_that_made_the_embedded_models(model: str, names: tuple[str, ...]) -> None:
