@@ -56,10 +56,9 @@ def label_prompts(
     return tuple(found)
 
 
-def digest_of_prompts(competing: Sequence[LabelPrompts]) -> str:
-    """Return a hash of the prompts of all labels."""
-    text = json.dumps([each.texts for each in competing])
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+def digest_of_prompts(prompts: Sequence[str | Sequence[str]]) -> str:
+    """Return a hash of prompts, or of the prompts of each label."""
+    return hashlib.blake2b(json.dumps(prompts).encode(), digest_size=8).hexdigest()
 
 
 def check_prompts(

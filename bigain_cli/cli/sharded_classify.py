@@ -57,7 +57,7 @@ def run_sharded(request: ClassifyRequest, sharding: Sharding, messages: Messages
     if labels is not None:
         known |= _known_shortlist(request, len(competing) - request.reject)
     if labels is not None and is_present(model.location, hub_cache()):  # its card may have a template
-        known["prompts"] = digest_of_prompts(competing)
+        known["prompts"] = digest_of_prompts([label.texts for label in competing])
     refuse_other_options(folder, run, names, known)
     job = ClassifyJob(
         model=request.model, labels=labels, rules=request.rules, device=request.device, dtype=request.dtype,

@@ -111,11 +111,10 @@ def _per_class(cases: list[Case], count: int) -> list[Case]:
 
 def labels_for(dataset: Dataset, given: str | None) -> tuple[LabelSet, tuple[str, ...]]:
     """Return the labels to choose between, and the right label of each class."""
-    chosen = dataset.preset if given is None else given
-    if chosen is None or (given is None and not chosen):
+    if given is None and not dataset.preset:
         labels = LabelSet(tuple(Label(name) for name in dataset.classes), f"the classes of {dataset.name}")
         return labels, dataset.classes
-    labels = read_labels(chosen, presets())
+    labels = read_labels(dataset.preset if given is None else given, presets())
     names = [label.name for label in labels.labels]
     similar: dict[str, list[str]] = defaultdict(list)
     for name in names:

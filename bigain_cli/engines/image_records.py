@@ -26,7 +26,7 @@ class ImageRecords:
     def __init__(self, run: Classification, top: int, timing: bool, recursive: bool, offline: bool) -> None:
         self._run, self._top, self._recursive, self._offline = run, top, recursive, offline
         layout: dict[str, Any] = {"top": top, "timing": timing, "reject": run.competing[-1].texts == ("",)}
-        layout["prompts"] = digest_of_prompts(run.competing)
+        layout["prompts"] = digest_of_prompts([label.texts for label in run.competing])
         names = tuple(label.name for label in run.competing)
         self.making = Making(run.settings, names, layout, run.batch, device_kind(run.backbone.device), versions())
 

@@ -5,8 +5,6 @@ The network only records errors; everything else is arithmetic on them. Never pr
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +15,7 @@ import numpy as np
 from bigain_cli.backbones.base import Backbone
 from bigain_cli.backbones.loading import as_backbone
 from bigain_cli.classification.error_tables import ErrorRecorder, ErrorTable, RecordingOptions
-from bigain_cli.classification.label_prompts import label_prompts
+from bigain_cli.classification.label_prompts import digest_of_prompts, label_prompts
 from bigain_cli.classification.profiles import Profile
 from bigain_cli.classification.ranking import significant
 from bigain_cli.datasets.dataset import Case, Dataset, by_class, choose, labels_for
@@ -92,16 +90,15 @@ class TuningRun:
         options: TuneOptions,
     ) -> None:
         self.backbone, self.dataset, self._options = backbone, dataset, options
-        templates_of_a_way: list[tuple[str, ...]] = [(), *[(template,) for template in options.templates]]
+        template_sets: list[tuple[str, ...]] = [(), *[(template,) for template in options.templates]]
         ways = [
             label_prompts(labels, templates, False, backbone.vocabulary, backbone.template)
-            for templates in templates_of_a_way
+            for templates in template_sets
         ]
         self.labels = tuple(label.name for label in ways[0])
         self._number = {number: self.labels.index(name) for number, name in enumerate(label_of_class)}
         self._prompts, self._groups = prompt_groups([[label.texts for label in way] for way in ways])
-        text = json.dumps(self._prompts)
-        self._of_prompts = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+        self._digest = digest_of_prompts(self._prompts)
         self.draws = options.draws or backbone.draws or DRAWS
         recording = RecordingOptions(self.draws, options.seed, options.compress, options.batch)
         self._recorder = ErrorRecorder(backbone, recording)
@@ -162,7 +159,7 @@ class TuningRun:
 
     def _recorded(self, image: LoadedImage) -> tuple[Array, Array] | str:
         """Return the errors and times of an image, from the cache if it is there; or why there are none."""
-        name = f"errors-{image.digest.hex()[:32]}-{self._of_prompts}"
+        name = f"errors-{image.digest.hex()[:32]}-{self._digest}"
         settings = {**self._recorder.settings(self._prompts), "pixels": image.digest.hex()}
         arrays = self._cache.read(name, settings)
         if arrays is None:
