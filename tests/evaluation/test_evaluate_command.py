@@ -242,6 +242,7 @@ def test_a_dataset_under_another_name_is_pointed_out(photos: Path, tmp_path: Pat
         (("--json", "--markdown"), "only one format"),
         (("--json", "-o", "x.md"), "another format"),
         (("-l", "red,green"), "no label for the class 'blue'"),
+        (("-l", ""), "labels '': neither a file nor a preset"),
         (("--download",), "no known dataset"),
         (("--min-probability", "0"), "must be above 0 and at most 1"),
         (("--device", "tpu"), "not a device"),
