@@ -111,11 +111,12 @@ ERRORS = {  # what errors are of: the function from the shares of image and nois
 DEFAULT_ERROR = "epsilon"
 DEFAULT_SCORE = "l2"  # of a model that was not measured
 DTYPES = ("float32", "float16", "bfloat16")
-BACKBONES = {  # by the name of the network's class in diffusers, and what it adds to the time, if that makes a family
+BACKBONES = {  # by the network's class in diffusers, and what its configuration says, if that makes a family
     "UNet2DConditionModel": "bigain_cli.backbones.unet:load_unet",
     "UNet2DConditionModel text_time": "bigain_cli.backbones.sdxl:load_sdxl",
     "DiTTransformer2DModel": "bigain_cli.backbones.dit:load_dit",
-    "Transformer2DModel": "bigain_cli.backbones.dit:load_dit",
+    "Transformer2DModel": "bigain_cli.backbones.dit:load_dit",  # as DiT and PixArt are published
+    "Transformer2DModel ada_norm_single": "bigain_cli.backbones.pixart:load_pixart",
     "PixArtTransformer2DModel": "bigain_cli.backbones.pixart:load_pixart",
     "SD3Transformer2DModel": "bigain_cli.backbones.stable_diffusion_3:load_sd3",
     "PRXTransformer2DModel": "bigain_cli.backbones.prx:load_prx",

@@ -286,6 +286,12 @@ def test_top_cuts_the_list_of_labels(place: Path) -> None:
     assert "\tlabel_2\tprobability_2\tasked" in header and len(row.split("\t")) == len(header.split("\t"))
 
 
+def test_a_pattern_is_several_images_and_has_a_line_for_each(place: Path) -> None:
+    command = ("classify", "-l", "red,green,blue", "-m", "colours")
+    pattern, folder = (warm(*command, given, cwd=place).out for given in ("photos/*", "photos"))
+    assert pattern == folder and pattern.count(b"photos/") == 7
+
+
 def test_the_first_failure_is_named_where_records_are_out_of_sight(place: Path, tmp_path: Path) -> None:
     result = warm("classify", "photo.jpg", "photos/../gone.png", *LABELS, "-o", str(tmp_path / "r.jsonl"), cwd=place)
     (failed,) = [r for r in map(json.loads, (tmp_path / "r.jsonl").read_text().splitlines()) if "error" in r]

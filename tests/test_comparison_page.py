@@ -84,6 +84,18 @@ def test_an_image_is_shown_once_with_its_answers_side_by_side_and_everything_is_
     assert '<option value="wrong">wrong (4)</option>' in text and '<option value="failed">failed (1)</option>' in text
 
 
+def test_a_shortlist_is_beside_all_labels_of_the_same_compression() -> None:
+    (record, result), *_ = records(maps=False)
+    writer, stream = ComparisonHtml(Layout(("cat", "dog", "owl"), top=5)), io.BytesIO()
+    writer.open(stream)
+    for spec in ("none", "none, tree"):
+        writer.add_answer(spec, record, result)
+    writer.close()
+    found = Structure(text := stream.getvalue().decode())
+    assert [section["data-spec"] for section in found.all("section")] == ["none", "none, tree"]
+    assert "1 image under 2 compressions" in text
+
+
 def test_the_page_is_the_same_in_whatever_order_answers_come() -> None:
     """But for the order of images and specs, which is that of their first answers."""
     made = records(maps=False)

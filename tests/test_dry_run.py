@@ -61,6 +61,7 @@ def test_the_models_own_compression_counts(place: Path, capsys) -> None:
     [
         ("-l cat,dog -m model --heatmap maps", "maps of the score vote: votes cannot be mapped"),
         ("-l red,blue -m colours --heatmap maps --score vote", "maps of the score vote: votes cannot be mapped"),
+        ("-l cat,dog,owl -m model --budget 2", "one draw of all 3 labels takes 3 evaluations"),
         ("-l red,blue -m colours --heatmap a.png", "a.png: exists and is no folder"),
         ("-l red,blue -m colours --heatmap a.png/deep/maps", "a.png/deep/maps: cannot be made"),
     ],

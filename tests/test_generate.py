@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from diffusers import DiTPipeline, StableDiffusionPipeline
 
 import bigain_cli as bigain
 from bigain_cli.backbones.devices import PrecisionWarning
+from bigain_cli.backbones.model_card import Sampling
 from bigain_cli.backbones.noise_schedule import NoiseSchedule
 from bigain_cli.generation.generator import Generation, GenerationProgress
 from bigain_cli.generation.options import GenerationOptions
@@ -250,6 +252,7 @@ def test_numbers_that_are_none_are_an_error(models) -> None:
         ("leading", {"steps": 999, "sampler": "dpm++"}, "ends before the first of them. Use at most 500"),
         ("epsilon", {"guidance": float("nan")}, "--guidance nan: not a number"),
         ("epsilon", {"guidance": 1, "negative": "a"}, "does nothing without guidance"),
+        ("colours", {"negative": "blue", "prompts": "red"}, "colours is used without guidance"),
         ("epsilon", {"sampler": "dimm"}, "Did you mean ddim"),
         ("epsilon", {"count": 0}, "-n 0: must be at least 1"),
         ("epsilon", {"seed": -1}, "--seed -1"),
@@ -266,8 +269,17 @@ def test_what_cannot_be_generated_is_refused_before_anything_is_generated(
 ):
     prompts = options.pop("prompts", "1")
     with pytest.raises(bigain.UsageError) as caught:
-        bigain.generate(backbones[kind], prompts, **options)
+        bigain.generate(backbones.get(kind, kind), prompts, **options)
     assert message in str(caught.value)
+
+
+def test_a_models_own_steps_need_no_sampler_of_its_own(backbones) -> None:
+    backbone = copy.copy(backbones["epsilon"])
+    backbone.sampling = Sampling(guidance=2.0, steps=3)
+    (found,) = bigain.generate(backbone, "1", size=(16, 16))
+    assert found.settings["steps"] == 3 and found.settings["sampler"] == "ddim"
+    (other,) = bigain.generate(backbone, "1", size=(16, 16), sampler="euler")
+    assert other.settings["steps"] == SAMPLERS["euler"].steps, "they are of the usual sampler"
 
 
 def test_a_time_between_two_steps_lies_between_their_noise_levels() -> None:

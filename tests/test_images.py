@@ -160,6 +160,10 @@ def test_a_list_of_lines_gives_back_names_without_line_ends(paths: list[bytes], 
     assert [os.fsencode(path) for path in read_paths(io.BytesIO(end.join(paths)))] == paths
 
 
+def test_a_list_of_lines_may_begin_with_a_byte_order_mark() -> None:
+    assert list(read_paths(io.BytesIO(b"\xef\xbb\xbfa.png\r\n\xef\xbb\xbfb.png\r\n"))) == ["a.png", "\ufeffb.png"]
+
+
 @pytest.mark.parametrize("null", [False, True])
 @pytest.mark.parametrize("buffered", [False, True])
 def test_a_listed_path_is_yielded_as_soon_as_it_ends(null: bool, buffered: bool) -> None:

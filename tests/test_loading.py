@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from safetensors.torch import load_file, save_file
 import bigain_cli as bigain
 from bigain_cli.backbones.devices import choose_dtype
 from bigain_cli.backbones.model_locations import is_present, resolve
+from bigain_cli.cli.cache_folder import hub_cache
 from bigain_cli.errors import ModelError, UsageError
 
 
@@ -60,6 +63,17 @@ def test_the_dtype_is_the_given_one(folder: Path) -> None:
 def test_half_precision_variants_are_found(folder: Path) -> None:
     weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
     weights.rename(weights.with_name("diffusion_pytorch_model.fp16.safetensors"))
+    assert bigain.load(str(folder), device="cpu").dtype == torch.float32
+
+
+def test_half_precision_in_shards_is_found(folder: Path) -> None:
+    from transformers import CLIPTextModel
+
+    encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", local_files_only=True)
+    (folder / "text_encoder" / "model.safetensors").unlink()
+    encoder.save_pretrained(folder / "text_encoder", variant="fp16", max_shard_size="20KB")
+    names = [path.name for path in (folder / "text_encoder").glob("*.safetensors")]
+    assert len(names) > 1 and all(".fp16-" in name for name in names), names
     assert bigain.load(str(folder), device="cpu").dtype == torch.float32
 
 
@@ -159,6 +173,27 @@ def test_names_are_resolved(tmp_path: Path, monkeypatch) -> None:
         resolve("weights.ckpt")
 
 
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"HF_HUB_CACHE": "~/cache"},
+        {"HF_HOME": "$ROOT/hf"},
+        {"HUGGINGFACE_HUB_CACHE": "/data/hub", "HF_HOME": "/data"},
+        {"HUGGINGFACE_HUB_CACHE": "/data/hub", "HF_HUB_CACHE": "$ROOT/cache"},
+        {"XDG_CACHE_HOME": "/cache"},
+        {},
+    ],
+)
+def test_the_hubs_cache_is_where_its_client_has_it(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HF_HUB_CACHE", "HF_HOME", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"ROOT": "/root/of/all", **variables}.items():
+        monkeypatch.setenv(name, value)
+    code = "from huggingface_hub.constants import HF_HUB_CACHE as found; print(found)"
+    asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert str(hub_cache()) == asked.stdout.strip()
+
+
 def test_presence_is_read_from_the_cache(tmp_path: Path) -> None:
     reference = resolve("sd2")
     assert not is_present(reference, tmp_path)
@@ -172,6 +207,14 @@ def test_presence_is_read_from_the_cache(tmp_path: Path) -> None:
     (snapshot / "vae").mkdir()
     (snapshot / "vae" / "config.json").touch()
     assert not is_present(reference, tmp_path), "half a download is none"
+    shards = [f"diffusion_pytorch_model-{number:05}-of-00002.safetensors" for number in (1, 2)]
+    index = {"weight_map": {str(number): shard for number, shard in enumerate(shards)}}
+    (snapshot / "vae" / shards[0]).touch()
+    assert not is_present(reference, tmp_path), "a shard without its index is none"
+    (snapshot / "vae" / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(index))
+    assert not is_present(reference, tmp_path), "one shard of two is none"
+    (snapshot / "vae" / shards[1]).touch()
+    assert is_present(reference, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import http.server
 import json
 import re
+import shutil
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import sha1
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,8 +28,10 @@ class Hub(http.server.BaseHTTPRequestHandler):
     """Serves one model, `owner/tiny`, from a folder, as the hub does."""
 
     folder = Path()
+    asked: list[str] = []  # noqa: RUF012 (each hub has its own)
 
     def do_GET(self) -> None:
+        self.asked.append(self.path)
         path = self.path.partition("?")[0]
         if path.startswith("/api/models/owner/tiny/tree/"):
             files = [each for each in sorted(self.folder.rglob("*")) if each.is_file()]
@@ -57,13 +61,20 @@ class Hub(http.server.BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def hub(models: dict[str, Path]) -> Iterator[str]:
-    handler = type("TinyHub", (Hub,), {"folder": models["pixels"]})
+@contextmanager
+def served(folder: Path, asked: list[str]) -> Iterator[str]:
+    """Serve a model's folder; `asked` is filled with what is asked for."""
+    handler = type("TinyHub", (Hub,), {"folder": folder, "asked": asked})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+@pytest.fixture
+def hub(models: dict[str, Path]) -> Iterator[str]:
+    with served(models["pixels"], []) as address:
+        yield address
 
 
 def test_a_download_says_from_where_to_where_and_how_large(hub: str, models: dict[str, Path], tmp_path: Path) -> None:
@@ -75,6 +86,21 @@ def test_a_download_says_from_where_to_where_and_how_large(hub: str, models: dic
     assert result.code == 0 and said is not None, result.err
     assert float(said[1]) == pytest.approx(size, abs=0.1) and said[2] == str(cache)
     assert is_present(resolve("owner/tiny"), cache), "so that it is not downloaded again"
+
+
+def test_a_model_in_the_cache_is_loaded_without_asking_the_hub(models: dict[str, Path], tmp_path: Path) -> None:
+    """Also where the hub has its weights in half precision, too, which are not downloaded."""
+    repository = Path(shutil.copytree(models["pixels"], tmp_path / "repository"))
+    for weights in repository.glob("*/diffusion_pytorch_model.safetensors"):
+        shutil.copy(weights, weights.with_name("diffusion_pytorch_model.fp16.safetensors"))
+    asked: list[str] = []
+    with served(repository, asked) as address:
+        online = {"HF_ENDPOINT": address, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_XET": "1"}
+        command = ("generate", "red", "-m", "owner/tiny", "--steps", "2", "-o")
+        assert run(*command, "a.png", cwd=tmp_path, env=online).code == 0 and asked
+        asked.clear()
+        again = run(*command, "b.png", cwd=tmp_path, env=online)
+    assert again.code == 0 and not asked and "downloading" not in again.err, (asked, again.err)
 
 
 def test_a_model_that_cannot_be_downloaded_is_not_said_to_be(tmp_path: Path) -> None:

@@ -131,6 +131,24 @@ def test_an_image_that_kills_its_actor_is_found(cluster: Any, tmp_path: Path) ->
     assert any("a worker died" in note for note in notes)
 
 
+def test_a_call_hears_the_options_and_what_it_refuses_is_raised(cluster: Any, tmp_path: Path) -> None:
+    from bigain_cli.engines.ray_actors import call_on_ray
+
+    def refuse(folder: RunFolder) -> None:
+        raise UsageError(folder.name, "not so", "Otherwise.")
+
+    def offline(folder: RunFolder) -> str | None:
+        return os.environ.get("HF_HUB_OFFLINE")
+
+    folder = stub_run(tmp_path / "run", ["a.png"], 2)
+    with pytest.raises(UsageError) as refused:
+        call_on_ray(refuse, folder, cluster.address, gpu=False)
+    assert str(refused.value) == f"{folder.name}: not so. Otherwise."
+    for value in ("0", "1"):
+        told = {"HF_HUB_OFFLINE": value}
+        assert call_on_ray(offline, folder, cluster.address, gpu=False, variables=told) == value
+
+
 def test_what_an_actor_refuses_is_raised(cluster: Any, tmp_path: Path) -> None:
     from bigain_cli.engines.ray_actors import run_on_ray
 

@@ -253,6 +253,30 @@ def test_the_status_counts_without_notes_as_with_them(tmp_path: Path) -> None:
     assert status_of(folder).done == 16
 
 
+def test_the_speed_is_that_of_the_last_minutes_also_where_shards_take_longer(tmp_path: Path) -> None:
+    """A shard that took an hour, and one under way since half an hour, both at eight images in 2,560 seconds."""
+    folder, now = stub_run(tmp_path / "run", IDS), time.time()
+    run_all(folder)
+    folder.part(2).unlink()
+    folder.part(1).unlink()
+    folder.journal(1).write_bytes(whole(IDS[8:12]))
+    ended = {"settled": 8, "open": 0, "failed": 0, "unsure": 0, "made": 8, "seconds": 2560, "at": now - 0.1}
+    notes = [{"part": 0, **ended}, {"part": 1, "earlier": 0, "at": now - 1280}]
+    (folder.path / ".notes.jsonl").write_bytes(b"".join(line(note) + b"\n" for note in notes))
+    found = status_of(folder)
+    assert found.images_per_second == pytest.approx(2 * 8 / 2560, rel=0.01)
+    assert found.seconds_left == pytest.approx((21 - 8 - 4) / (2 * 8 / 2560), rel=0.01)
+    os.utime(folder.journal(1), (now - 700, now - 700))
+    assert status_of(folder).images_per_second == pytest.approx(8 / 2560, rel=0.01), "nobody works on it"
+
+
+def test_a_journal_with_too_many_records_is_refused(tmp_path: Path) -> None:
+    folder = stub_run(tmp_path / "run", IDS)
+    folder.journal(0).write_bytes(whole(IDS[:8] + IDS[:2]))
+    with pytest.raises(BigainError, match="line 9: not the record that belongs there"):
+        run_all(folder)
+
+
 # The command.
 
 
@@ -317,7 +341,12 @@ def test_folders_without_any_image_are_refused(place: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "spread"), [(("gone.png",), ("--workers", "2")), (("none", "gone.png", "*.gif"), ("--shard", "1/1"))]
+    ("names", "spread"),
+    [
+        (("gone.png",), ("--workers", "2")),
+        (("none", "gone.png", "*.gif"), ("--shard", "1/1")),
+        (("https://example.org/a.png", "gone.png"), ("--workers", "1")),
+    ],
 )
 def test_inputs_that_are_all_missing_have_the_records_of_a_plain_run(names, spread, place: Path, tmp_path) -> None:
     (tmp_path / "none").mkdir()
@@ -374,6 +403,22 @@ def test_other_prompts_under_the_same_names_are_refused(place: Path) -> None:
     assert warm(*command, "cat.csv", cwd=place).code == 0
     refused = warm(*command, "kitten.csv", cwd=place)
     assert refused.code == 2 and "this run has prompts" in refused.err, refused.err
+
+
+def test_another_tree_is_refused_also_once_a_run_is_finished(place: Path) -> None:
+    command = ("classify", "photos/00.png", "-m", "colours", "-o", "trees/", "--shard", "1/1", "-l", "red,green,blue")
+    tree = place / "mine.json"
+    tree.write_text('{"tree": [["red", "green"], ["blue"]]}')
+    assert warm(*command, "--tree", "mine.json", cwd=place).code == 0
+    tree.write_text('{"tree": {"a": ["red", "green"], "b": ["blue", "cup"]}}')  # the same groups of these labels
+    assert warm(*command, "--tree", "mine.json", cwd=place).code == 0
+    assert warm(*command[:-1], "red,green,blue,none", "--reject", "--tree", "mine.json", cwd=place).code == 2
+    rejecting = (*command[:5], "rejecting/", *command[6:-1], "red,green,none", "--reject", "--tree", "mine.json")
+    assert warm(*rejecting, cwd=place).code == 0 == warm(*rejecting, cwd=place).code, "none is in no tree"
+    tree.write_text('{"tree": [["red"], ["green", "blue"]]}')
+    for change in (("--tree", "mine.json"), ("--shortlist", "tree")):
+        refused = warm(*command, *change, cwd=place)
+        assert refused.code == 2 and "this run has tree" in refused.err, refused.err
 
 
 def test_gather_writes_as_many_labels_as_the_run_was_asked_for(place: Path) -> None:

@@ -24,7 +24,8 @@ LATE = ("late-labels", "late-dit")
 LABELS = ["tabby", "tench", "airliner"]
 SPECS = ("none", "lgtm:0.5", "lgtm:0.5@levels=all", "tome:0.5@levels=all", "tome:0.5@levels=all@unshared",
          "abm:0.5@levels=all", "sito:0.5@levels=all", "todo:2@levels=all", "avg:2@levels=all", "iekvd:2@levels=all",
-         "lgtm:0.5@levels=all@plan=per-label", "lgtm:0.4@levels=all+iekvd:2@levels=all")  # fmt: skip
+         "lgtm:0.5@levels=all@plan=per-label", "lgtm:0.5@levels=all@plan=per-label@share=level",
+         "lgtm:0.4@levels=all+iekvd:2@levels=all")  # fmt: skip
 EXACT = {"rtol": 1e-5, "atol": 1e-5}
 
 

@@ -157,10 +157,12 @@ def test_an_evaluation_over_workers_is_that_of_one_process(tmp_path: Path) -> No
         for turn in range(5):
             image(tmp_path / "set" / colour / f"{turn}.png", colour, turn + number)
     (tmp_path / "set" / "red" / "4.png").write_bytes(b"no image")
+    image(tmp_path / "set" / "stray.png", "red")
     command = ("evaluate", "set", "-m", "colours", "-c", "none", "--json")
     plain = warm(*command, "--records", "records.jsonl", cwd=tmp_path)
     shared = warm(*command, "--records", "results/", "--workers", "2", "--shard-size", "3", cwd=tmp_path)
     assert plain.code == shared.code == 1, shared.err
+    assert "1 excluded, the first: " in plain.err and "1 excluded, the first: " in shared.err
     assert "10 records: " in shared.err and "10 of 10 records" in warm("status", "results", cwd=tmp_path).out.decode()
     one, other = (json.loads(CLOCK.sub(b"0", run.out)) for run in (plain, shared))
     assert one == other and one["specs"]
@@ -175,6 +177,17 @@ def test_an_evaluation_over_workers_is_that_of_one_process(tmp_path: Path) -> No
     assert warm(*again, "--records", "results/", cwd=tmp_path).code == 2, "also once the run has begun"
     assert warm(*again, "--records", "results/", "--force", cwd=tmp_path).code == 1
     assert "top-1" in (tmp_path / "notes.md").read_text()
+    own = warm(
+        *command[:-1], "--workers", "2", "--records", "results/", "-o", "results/run.json", "--force", cwd=tmp_path
+    )
+    assert own.code == 2 and "a file of the run itself" in own.err
+    image(tmp_path / "set" / "red" / "4.png", "red", 9)
+    shared = (*command, "--records", "results/", "--workers", "2")
+    repaired = warm(*shared, cwd=tmp_path)
+    part = re.search(r"1 image changed since then; .* are in (part-\d+\.jsonl)", repaired.err)
+    assert repaired.code == 1 and part is not None, repaired.err
+    (tmp_path / "results" / part[1]).unlink()
+    assert warm(*shared, cwd=tmp_path).code == 0
 
 
 @pytest.mark.parametrize(

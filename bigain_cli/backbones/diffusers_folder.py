@@ -26,6 +26,7 @@ from bigain_cli.backbones.folder_checks import (
     fit_length,
     fit_pieces,
     fit_tokenizer,
+    plain_weights,
     read_object,
 )
 from bigain_cli.backbones.load_errors import load_errors
@@ -167,7 +168,7 @@ class DiffusersFolder:
     def _variant(self, part: str) -> str | None:
         """Choose between plain weights and, if there is nothing else, the fp16 variant; refuse pickles."""
         names = [path.name for path in (self.folder / part).glob("*.safetensors*")]
-        if any(".fp16." not in name and ".non_ema." not in name for name in names):
+        if plain_weights(names):
             return None
         if names:
             return "fp16"

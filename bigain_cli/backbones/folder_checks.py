@@ -7,7 +7,7 @@ follows it. Must not import torch.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ SENTENCE_PIECES = "spiece.model"  # a vocabulary, too, if the packages that read
 SHORTEST_PROMPT = 3  # tokens: a beginning, a word, an end
 LARGEST, DEEPEST = 1 << 20, 200  # whole numbers in a network's configuration, and its numbers of layers
 _LAYERS = re.compile(r"num_(hidden_)?layers|layers_per_block|transformer_layers_per_block")
+_SHARD = re.compile(r"-\d{5}-of-\d{5}\.")
 _LEADS_ELSEWHERE = {
     "quantization_config": "it is quantised",
     "transformers_weights": "it names a file of weights",
@@ -45,6 +46,25 @@ def read_object(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ModelError(str(path), "not a JSON object", FETCH_AGAIN)
     return content
+
+
+def plain_weights(names: Iterable[str]) -> list[str]:
+    """Return the names of weights that are neither in half precision nor for training; fp16-00001-of-00002 is."""
+    return [name for name in names if not re.search(r"\.(fp16|non_ema)[.-]", name)]
+
+
+def has_weights(folder: Path) -> bool:
+    """Tell whether a network's weights are all there: a file of them, or every shard that an index names."""
+    names = [path.name for path in folder.glob("*.safetensors*")]
+    wanted = plain_weights(names) or names
+    if any(name.endswith(".safetensors") and not _SHARD.search(name) for name in wanted):
+        return True
+    indices = [name for name in wanted if name.endswith(".json")]
+    try:
+        shards = {str(shard) for name in indices for shard in read_object(folder / name)["weight_map"].values()}
+    except (ModelError, KeyError, AttributeError):
+        return True  # what is wrong with it is said when it is loaded
+    return bool(indices) and all((folder / shard).is_file() for shard in shards)
 
 
 def check_network(name: str, folder: Path) -> None:

@@ -69,7 +69,8 @@ def assemble(parts: DiffusersFolder) -> Backbone:
     network = parts.declared(part, _declared_class(parts, part))
     if network not in BACKBONES:
         raise ModelError(f"model {parts.name}", f"{network} is not supported", SUPPORTED)
-    family = f"{network} {parts.config(part).get('addition_embed_type')}"
+    config = parts.config(part)
+    family = f"{network} {config.get('addition_embed_type') or config.get('norm_type')}"
     return cast(Backbone, attribute(BACKBONES[family if family in BACKBONES else network])(parts))
 
 

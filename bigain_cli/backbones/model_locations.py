@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from bigain_cli.backbones.folder_checks import is_tokenizer
+from bigain_cli.backbones.folder_checks import has_weights, is_tokenizer
 from bigain_cli.errors import ModelError, one_line
 from bigain_cli.near_names import did_you_mean
 from bigain_cli.registry import MODELS, Model
@@ -100,13 +100,17 @@ def fetch(location: ModelLocation) -> Path:
     """Return the hub model's folder in the local cache, downloading what is missing."""
     from huggingface_hub import snapshot_download
 
-    try:
-        folder = Path(snapshot_download(location.where, local_files_only=True, allow_patterns=PATTERNS))
+    choices: tuple[list[str], ...] = (UNUSED, [])  # a model may be published in half precision only
+    for unused in choices:
+        patterns: dict[str, Any] = {"allow_patterns": PATTERNS, "ignore_patterns": unused}
+        try:
+            folder = Path(snapshot_download(location.where, local_files_only=True, **patterns))
+        except Exception as problem:  # noqa: BLE001 — the download below gives a better reason
+            del problem
+            continue
         if _is_complete(folder):
             return folder
-    except Exception as problem:  # noqa: BLE001 — the download below gives a better reason
-        del problem
-    for unused in (UNUSED, []):  # a model may be published in half precision only
+    for unused in choices:
         try:
             folder = Path(snapshot_download(location.where, allow_patterns=PATTERNS, ignore_patterns=unused))
         except Exception as problem:
@@ -120,7 +124,7 @@ def fetch(location: ModelLocation) -> Path:
 def _is_complete(folder: Path) -> bool:
     """Tell whether every network of the snapshot has its weights, and a text encoder its tokenizer's vocabulary."""
     networks = [folder / part for part in NETWORKS if (folder / part / "config.json").exists()]
-    complete = all(any(network.glob("*.safetensors")) for network in networks)
+    complete = all(map(has_weights, networks))
     texts = [tokenizer for part, tokenizer in TOKENIZERS.items() if (folder / part).is_dir()]
     readable = all(is_tokenizer(folder / tokenizer) for tokenizer in texts)
     return (folder / "model_index.json").is_file() and bool(networks) and complete and readable
@@ -153,7 +157,7 @@ def _reason(problem: Exception) -> str:
     reasons = (
         (errors.GatedRepoError, "the hub wants you to log in and accept the model's terms first"),
         (errors.RepositoryNotFoundError, "the hub has no such model, or it is private"),
-        (errors.OfflineModeIsEnabled, "offline mode is on (--offline or HF_HUB_OFFLINE)"),
+        (errors.OfflineModeIsEnabled, "offline mode is on (--offline or the environment)"),
         (errors.LocalEntryNotFoundError, "the hub cannot be reached (no network?)"),
     )
     for kind, reason in reasons:

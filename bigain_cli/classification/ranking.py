@@ -6,11 +6,12 @@ In come plain numbers; out goes one record per image, ready for JSON. Must not k
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from bigain_cli.errors import UsageError
+from bigain_cli.limits import is_number
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -95,8 +96,7 @@ class Ranking:
     @property
     def answer(self) -> str:
         """The label in the lead, or "unsure" if its probability is below the one asked for."""
-        least = self.settings.get("min_probability")
-        return UNSURE if least is not None and self.probability < least else self.label
+        return answer(self.label, self.probability, self.settings.get("min_probability"))
 
     @property
     def decided(self) -> bool:
@@ -176,6 +176,20 @@ class Failure:
         if self.settings:
             record["settings"] = dict(self.settings)
         return record
+
+
+def answer(label: str, probability: float, least: float | None) -> str:
+    """Return the label, or "unsure" if its probability is below the least."""
+    return UNSURE if least is not None and probability < least else label
+
+
+def with_answer(record: Mapping[str, Any], least: float | None) -> dict[str, Any]:
+    """Return a record with the answer that another least probability gives."""
+    if "answer" not in record or not is_number(record.get("probability"), 0):
+        return dict(record)
+    settings = {name: value for name, value in record.get("settings", {}).items() if name != "min_probability"}
+    settings |= {} if least is None else {"min_probability": least}
+    return {**record, "answer": answer(record["label"], record["probability"], least), "settings": settings}
 
 
 def check_min_probability(least: float | None, labels: Sequence[str] = ()) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import itertools
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from bigain_cli.cli.offline import is_offline
 from bigain_cli.cli.options import check_machine
 from bigain_cli.compress import Spec
 from bigain_cli.errors import UsageError
-from bigain_cli.images import Source, find, read_paths
+from bigain_cli.images import Source, find, is_one, read_paths
 from bigain_cli.outputs.label_folders import check_sorting
 from bigain_cli.outputs.output_format import require_format
 from bigain_cli.outputs.plotting import require_plotting
@@ -74,7 +73,7 @@ class ClassifyRequest:
         """The number of labels in a record: the format's default, but more in a table of one image."""
         if self.top is not None:
             return self.top
-        single = len(self.inputs) == 1 and self.files_from is None and not os.path.isdir(self.inputs[0])
+        single = len(self.inputs) == 1 and self.files_from is None and is_one(self.inputs[0])
         return TABLE_TOP if self.format == "table" and single else OUTPUTS[self.format].top
 
     def check(self, quiet: bool) -> None:

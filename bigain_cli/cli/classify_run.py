@@ -167,7 +167,8 @@ def _start(request: ClassifyRequest, labels: LabelSet | None, inputs: Inputs, me
     )
     if labels is None:
         say_labels(run.labels, messages)
-    say_tree(request.shortlist, request.tree, len(run.labels.labels), request.rules.schedule, messages)
+    asked = len(run.competing) - request.reject
+    say_tree(request.shortlist, request.tree, asked, request.rules.schedule, messages)
     if run.report is not None:
         messages.detail(f"compression:\n{run.report}")
     return run

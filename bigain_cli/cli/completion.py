@@ -26,6 +26,7 @@ def _of(table: Mapping[str, Any]) -> Callable[[str], list[Offer]]:
 
 
 schedules, scores, samplers, _models = _of(SCHEDULES), _of(SCORES), _of(SAMPLERS), _of(MODELS)
+match_scores = _of({name: score for name, score in SCORES.items() if not score.bounded})
 
 
 def models(incomplete: str) -> list[Offer]:

@@ -45,6 +45,8 @@ def dry_run(
     competing = check_labels(request, labels, model)
     prompts = [len(label.texts) for label in competing]
     choice = choice_for(request.shortlist, request.tree, len(competing) - request.reject, rules.schedule)
+    if choice.kind in (None, OFF):
+        rules.check_budget(len(prompts), sum(prompts))
     with ExitStack() as open_files:
         found = list(request.sources(open_files))
     spec = parse(card.compress) if request.compress is None else request.compress

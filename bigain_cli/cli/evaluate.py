@@ -128,6 +128,7 @@ def evaluate(
       bigain evaluate pets:data --download -m sd2 -c none -c lgtm:0.7 --json
     """
     options.check_output(output, "summary.md")
+    options.check_named("--keep", keep, "kept/")
     generating = {"feature": feature, "sampler": sampler, "steps": steps, "guidance": guidance, "keep": keep}
     formats = {options.JSON: as_json, options.MARKDOWN: as_markdown}
     rules = StoppingRules(

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, cast
 import typer
 
 from bigain_cli.classification.label_prompts import NONE
-from bigain_cli.cli.classify_shortlist import say_tree
+from bigain_cli.cli.evaluate_notes import say_choices
 from bigain_cli.cli.evaluate_request import EvaluateRequest
 from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.model_loading import load_model, shown_wait
@@ -71,11 +71,7 @@ def _start(request: EvaluateRequest, messages: Messages) -> Any:
 
     def load(chosen: Any, labels: Any) -> Any:
         """Load the model, once everything else is checked."""
-        images = f"{len(chosen.cases)} of {len(dataset.cases)} images"
-        messages.detail(f"{dataset.name}: {images}, labels: {labels.origin}")
-        if dataset.unlabelled:
-            messages.note(f"{len(dataset.unlabelled)} excluded, the first: {dataset.unlabelled[0]}")
-        say_tree(request.shortlist, request.tree, len(labels.labels), request.rules.schedule, messages)
+        say_choices(dataset, chosen, labels, request, messages)
         return load_model(request.model, request.device, request.dtype, messages, request.cache)
 
     names = ("against", "labels", "templates", "limit", "per_class", "rules", "seed", "batch", "shortlist", "tree")
@@ -101,7 +97,7 @@ def _classify(run: Any, request: EvaluateRequest, messages: Messages, report: Co
             for record in run.records:
                 if report is not None:
                     with SHIELD:
-                        report.write(record.record, record.result)
+                        report.add_answer(record.spec, record.record, record.result)
                 if not record.earlier:
                     progress_bar.show(run.recorded - before, run.total - before)
         except KeyboardInterrupt:

@@ -55,4 +55,4 @@ class MatchRequest:
         check_wide(self.wide, JSON if self.format == JSON_LINES else self.format)
         check_machine(self.device, self.dtype)
         if self.output is not None:
-            check_target(self.output, self.force)
+            check_target(self.output, self.force, can_resume=False)

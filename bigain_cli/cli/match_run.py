@@ -20,6 +20,7 @@ from bigain_cli.cli.model_loading import load_model
 from bigain_cli.cli.offline import is_offline
 from bigain_cli.cli.options import JSON
 from bigain_cli.cli.progress import ProgressBar
+from bigain_cli.errors import BigainError
 from bigain_cli.images import Source, find
 from bigain_cli.labels import LabelSet, presets, read_labels
 from bigain_cli.matching.options import AS_IT_IS, check_captions
@@ -27,6 +28,7 @@ from bigain_cli.matching.pairs import Pair, read_pairs
 from bigain_cli.outputs.json import line
 from bigain_cli.outputs.output_format import encode
 from bigain_cli.outputs.shield import SHIELD
+from bigain_cli.outputs.target_stream import WriteError
 from bigain_cli.outputs.text import counted, spoken_time
 from bigain_cli.outputs.whole_files import open_target
 
@@ -53,7 +55,9 @@ def run_request(request: MatchRequest, messages: Messages) -> int:
         try:
             for each in _matched(matches, len(pairs or images), run, request, stream, messages):
                 found.append(each)
-        except KeyboardInterrupt:
+        except WriteError:
+            raise
+        except (KeyboardInterrupt, BigainError):
             if found:  # no work of hours is lost: the table or document of what there is
                 _write_end(found, run, request, stream)
                 messages.note(f"{request.output or 'stdout'} has the matches so far")

@@ -7,13 +7,13 @@ import os
 import typer
 from typer.core import TyperOption
 
-VARIABLE = "HF_HUB_OFFLINE"  # which the hub's client reads, too
+VARIABLE, OLDER = "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"  # which the hub's client reads, too
 _TRUE = ("1", "ON", "YES", "TRUE")  # as it understands them
 
 
 def is_offline() -> bool:
     """Return whether downloads are off, by the option or by the environment."""
-    return os.environ.get(VARIABLE, "").upper() in _TRUE
+    return (os.environ.get(VARIABLE) or os.environ.get(OLDER) or "").upper() in _TRUE
 
 
 def offline_option(panel: str) -> TyperOption:

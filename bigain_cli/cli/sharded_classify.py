@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -28,6 +28,7 @@ from bigain_cli.registry import DEFAULT_ERROR
 from bigain_cli.shards.opening import make_run_folder
 from bigain_cli.shards.run_record import RunRecord, begin, refuse_other_options
 from bigain_cli.shortlist.choice import OFF, choice_for
+from bigain_cli.shortlist.tree_files import digest_of_groups
 from bigain_cli.views import read_views
 
 
@@ -36,8 +37,10 @@ def run_sharded(request: ClassifyRequest, sharding: Sharding, messages: Messages
     model = find_model(request)
     labels = choose_labels(request, model, messages)
     competing = () if labels is None else check_labels(request, labels, model)
+    names = [label.name for label in competing]
+    asked = names[: len(names) - request.reject]  # "none", which --reject adds, is asked anyway
     if labels is not None:
-        say_tree(request.shortlist, request.tree, len(labels.labels), request.rules.schedule, messages)
+        say_tree(request.shortlist, request.tree, len(asked), request.rules.schedule, messages)
     folder = make_run_folder(str(request.output), cache_folder())
     with shown_wait("listing the images", messages), ExitStack() as open_files:
         repeats, listing = RepeatCount(), _Listing(can_be_listed(request))
@@ -48,14 +51,14 @@ def run_sharded(request: ClassifyRequest, sharding: Sharding, messages: Messages
             folder.remove_empty()
             raise
     repeats.note(messages)
-    names = [label.name for label in competing]
     if listing.all_missing:  # as in a plain run, each has a record that says why, and no model is loaded for it
-        missing = MissingImagesJob(tuple(names), request.min_probability, request.top_labels, request.recursive)
+        about = request.min_probability, request.top_labels, request.recursive, is_offline()
+        missing = MissingImagesJob(tuple(names), *about)
         here = Sharding(sharding.share or (1, 1), None, PROCESSES, sharding.size)
         return run_shards(folder, run, missing, here, messages, request.min_probability)
     known = _known_options(request, model) | _known_compression(request, model, run)
     if labels is not None:
-        known |= _known_shortlist(request, len(competing) - request.reject)
+        known |= _known_shortlist(request, asked)
     if labels is not None and is_present(model.location, hub_cache()):  # its card may have a template
         known["prompts"] = digest_of_prompts([label.texts for label in competing])
     refuse_other_options(folder, run, names, known)
@@ -110,10 +113,11 @@ def _known_compression(request: ClassifyRequest, model: UnloadedModel, run: RunR
     return {"compress": recorded if same else str(spec)}
 
 
-def _known_shortlist(request: ClassifyRequest, labels: int) -> dict[str, Any]:
-    """Return the shortlist as a run records it, where the number of labels is known."""
-    choice = choice_for(request.shortlist, request.tree, labels, request.rules.schedule)
-    return {"shortlist": None if choice.kind == OFF else choice.name or None}
+def _known_shortlist(request: ClassifyRequest, labels: Sequence[str]) -> dict[str, Any]:
+    """Return the shortlist and the tree's groups as a run records them."""
+    choice = choice_for(request.shortlist, request.tree, len(labels), request.rules.schedule)
+    groups = None if request.tree is None else digest_of_groups(request.tree, labels)
+    return {"shortlist": None if choice.kind == OFF else choice.name or None, "tree": groups}
 
 
 def _known_options(request: ClassifyRequest, model: UnloadedModel) -> dict[str, Any]:

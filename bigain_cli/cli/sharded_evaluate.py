@@ -6,12 +6,15 @@ from typing import Any
 
 import typer
 
-from bigain_cli.cli.cache_folder import cache_folder
+from bigain_cli.backbones.model_locations import resolve
+from bigain_cli.backbones.unloaded_model import read_unloaded
+from bigain_cli.cli.cache_folder import cache_folder, hub_cache
+from bigain_cli.cli.evaluate_notes import say_choices
 from bigain_cli.cli.evaluate_request import EvaluateRequest
 from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.model_loading import shown_wait
 from bigain_cli.cli.sharded_run import run_shards
-from bigain_cli.cli.sharding import Sharding
+from bigain_cli.cli.sharding import Sharding, variables_of_options
 from bigain_cli.engines.evaluate_job import EvaluateJob, manifest_lines
 from bigain_cli.errors import UsageError
 from bigain_cli.outputs.output_format import encode
@@ -27,20 +30,24 @@ def run_sharded(request: EvaluateRequest, sharding: Sharding, messages: Messages
     _check(request)
     if request.output is not None and not request.force:
         check_target(request.output, can_resume=False)
-    if request.confusion:
-        _check_dataset(request)
-    folder = make_run_folder(str(request.records), cache_folder())
     with shown_wait(f"opening {request.dataset}", messages):
-        from bigain_cli.backbones.model_locations import resolve
-        from bigain_cli.backbones.unloaded_model import read_unloaded
-        from bigain_cli.cli.cache_folder import hub_cache
-        from bigain_cli.engines.evaluation_records import chosen_ids
+        from bigain_cli.datasets.dataset import choose, labels_for
+        from bigain_cli.datasets.opening import open_dataset
 
-        own = read_unloaded(resolve(request.model), hub_cache()).card.compress
-        specs = request.specs or tuple(dict.fromkeys(("none", own)))
-        ids = chosen_ids(request.dataset, request.limit, request.per_class, request.seed)
-        runs = len(specs) * (2 if is_measured(request.shortlist, request.tree) else 1)
-        run = begin(folder, folder.write_manifest(manifest_lines(ids, runs)), sharding.size)
+        dataset = open_dataset(request.dataset)
+    if request.confusion and dataset.multilabel:
+        raise UsageError("--confusion", "images of this dataset have several labels", "Leave it out.")
+    chosen = choose(dataset, request.limit, request.per_class, request.seed)
+    say_choices(dataset, chosen, labels_for(chosen, request.labels)[0], request, messages)
+    folder = make_run_folder(str(request.records), cache_folder())
+    if request.output is not None and folder.owns(request.output):
+        folder.remove_empty()
+        raise UsageError(f"-o {request.output}", "a file of the run itself", "Name another file.")
+    own = read_unloaded(resolve(request.model), hub_cache()).card.compress
+    specs = request.specs or tuple(dict.fromkeys(("none", own)))
+    runs = len(specs) * (2 if is_measured(request.shortlist, request.tree) else 1)
+    ids = [case.id for case in chosen.cases]
+    run = begin(folder, folder.write_manifest(manifest_lines(ids, runs)), sharding.size)
     names = ("dataset", "model", "rules", "device", "dtype", "labels", "templates", "against", "limit", "per_class")
     more = ("seed", "batch", "min_probability", "shortlist", "tree")
     options: dict[str, Any] = {name: getattr(request, name) for name in (*names, *more)}
@@ -54,7 +61,7 @@ def run_sharded(request: EvaluateRequest, sharding: Sharding, messages: Messages
     if request.output is None:
         typer.echo(text, nl=False)
     else:
-        write_whole(request.output, text, force=True)
+        write_whole(request.output, text, request.force)
     messages.closing(f"{summary.headline} → {request.output or request.records}")
     return code
 
@@ -65,14 +72,8 @@ def _summary(job: EvaluateJob, folder: RunFolder, sharding: Sharding) -> Any:
         return job.summarise(folder)
     from bigain_cli.engines.ray_actors import call_on_ray
 
-    return call_on_ray(job.summarise, folder.as_seen_elsewhere(), sharding.engine, job.device != "cpu")
-
-
-def _check_dataset(request: EvaluateRequest) -> None:
-    from bigain_cli.datasets.opening import open_dataset
-
-    if open_dataset(request.dataset).multilabel:
-        raise UsageError("--confusion", "images of this dataset have several labels", "Leave it out.")
+    place = sharding.engine, job.device != "cpu", variables_of_options()
+    return call_on_ray(job.summarise, folder.as_seen_elsewhere(), *place)
 
 
 def _check(request: EvaluateRequest) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from bigain_cli.cli.messages import Messages
 from bigain_cli.cli.model_loading import shown_wait
 from bigain_cli.cli.progress import ProgressBar
-from bigain_cli.cli.sharding import Sharding, prepare_ray
+from bigain_cli.cli.sharding import Sharding, prepare_ray, variables_of_options
 from bigain_cli.cli.threads import share_threads
 from bigain_cli.outputs.run_counts import RunCounts
 from bigain_cli.outputs.text import counted
@@ -127,8 +127,9 @@ def _reports(folder: RunFolder, job: Any, sharding: Sharding, missing: Iterator[
         from bigain_cli.engines.ray_actors import run_on_ray
 
         return run_on_ray(
-            job, folder, missing, sharding.workers, sharding.engine, job.device != "cpu", sharding.with_logs
-        )
+            job, folder, missing, sharding.workers, sharding.engine, job.device != "cpu", sharding.with_logs,
+            variables_of_options(),
+        )  # fmt: skip
     from bigain_cli.engines.processes import run_in_processes
 
     workers = sharding.workers or 1

@@ -97,6 +97,12 @@ def prepare_ray(engine: str) -> None:
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 
 
+def variables_of_options() -> dict[str, str]:
+    """Return the variables by which `--offline` and `--threads`, or the user, tell libraries what to do."""
+    names = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "MKL_DYNAMIC")
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
 def check_folder_run(request: ClassifyRequest, formats: Mapping[str, bool]) -> None:
     """Refuse what a run over shards cannot do, and an output that is no folder."""
     output = request.output

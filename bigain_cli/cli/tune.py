@@ -81,6 +81,7 @@ def tune(
     if not output.lower().endswith(".json"):
         raise UsageError(f"-o {output}", "a profile is a .json file", "Write -o profile.json.")
     check_target(output, force)
+    options.check_named("--keep", keep, "kept/")
     options.check_machine(device, dtype)
     spec = options.chosen_spec(compress, None, None)
     chosen = TuneOptions(per_class, draws, tuple(template or ()), labels, seed, spec, batch, keep, force)

@@ -101,9 +101,16 @@ class Compression:
 
     @property
     def varies_before_text(self) -> bool:
-        """Say whether tokens are merged differently for each row before a U-Net reads any text."""
-        merging = [each.merging for each in self.assignments if each.site.place.before_text]
-        return any(term is not None and term.variant == "unshared" for term in merging)
+        """Say whether tokens are merged differently for each row before a network reads any text.
+
+        So they are, too, where a block that ends before the text makes a level's plan, and each label has its own.
+        """
+        found = [(each, each.merging) for each in self.assignments if each.merging is not None]
+        own = [each for each, term in found if term.share == "level" and not term.shared]
+        ended = {each.key for each in own if each.site.place.ends_before_text}
+        later = {each.key for each in own if not each.site.place.ends_before_text}
+        unshared = any(term.variant == "unshared" for each, term in found if each.site.place.before_text)
+        return unshared or not ended.isdisjoint(later)
 
     def remove(self) -> None:
         """Leave the network as it was; a second call does nothing."""

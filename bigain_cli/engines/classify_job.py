@@ -44,4 +44,4 @@ class ClassifyJob:
             backbone, self.labels, self.templates, self.rules, self.seed, self.reject, self.batch, self.timing,
             compress=self.compress, min_probability=self.min_probability, shortlist=self.shortlist, tree=self.tree,
         )  # fmt: skip
-        return ImageRecords(run, self.top, self.timing, self.recursive, self.offline)
+        return ImageRecords(run, self.top, self.timing, self.recursive, self.offline, self.tree)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from bigain_cli.backbones.base import Backbone
 from bigain_cli.backbones.loading import load
 from bigain_cli.classification.ranking import Failure
-from bigain_cli.datasets.dataset import Case, choose
-from bigain_cli.datasets.opening import open_dataset
+from bigain_cli.datasets.dataset import Case
 from bigain_cli.engines.image_records import DIED, device_kind, device_of, versions, why_died
 from bigain_cli.errors import BigainError
 from bigain_cli.evaluation.evaluation_run import EvaluationRun, evaluate
@@ -91,20 +91,30 @@ def _parts(line: str) -> tuple[int, str]:
 
 def summary_of(options: Mapping[str, Any], folder: RunFolder) -> Summary:
     """Summarise the gathered records, which a run of one process could have written to its file."""
-    path = folder.path / ".records.jsonl"
-    records = Gathering.of(folder, partial=False).records()
-    write_whole(str(path), b"".join(line(record) + b"\n" for record in records), force=True)
-    try:
-        run = _run(options, 0, records=str(path), resume=True)
+    gathered = Gathering.of(folder, partial=False)
+    with _own_folder(folder) as place:  # several may be made at once
+        path = os.path.join(place, "records.jsonl")
+        write_whole(path, b"".join(line(record) + b"\n" for record in gathered.records()))
+        run = _run(options, 0, records=path, resume=True)
+        _refuse_replaced(gathered, run.found.replaced_ids)
         if run.recorded != run.total:
             why = f"only {counted(run.recorded, 'record')} of {run.total} have these options, and this machine's device"
             hint = "Use the options of the run, and its --device and --dtype, or another folder for another run."
             raise BigainError(folder.name, why, hint)
         return run.summary(finish=False)
-    finally:
-        Path(path).unlink(missing_ok=True)
 
 
-def chosen_ids(dataset: str, limit: int | None, per_class: int | None, seed: int) -> list[str]:
-    """Return the ids of the chosen images, in the order of an evaluation."""
-    return [case.id for case in choose(open_dataset(dataset), limit, per_class, seed).cases]
+def _own_folder(folder: RunFolder) -> tempfile.TemporaryDirectory[str]:
+    """Return a temporary folder; on some shared disks a file that is still open keeps it."""
+    return tempfile.TemporaryDirectory(prefix=".summary-", dir=folder.path, ignore_cleanup_errors=True)
+
+
+def _refuse_replaced(gathered: Gathering, replaced: frozenset[str]) -> None:
+    """Refuse records of images that changed since then, and say in which parts they are."""
+    if not replaced:
+        return
+    folder, size = gathered.folder, gathered.run.shard_size
+    numbers = (at // size for at, record in enumerate(gathered.records()) if record["id"] in replaced)
+    parts = ", ".join(folder.part(number).name for number in dict.fromkeys(numbers))
+    why = f"{counted(len(replaced), 'image')} changed since then; the old records are in {parts}"
+    raise BigainError(folder.name, why, "Remove these parts, and run again; or put the images back.")

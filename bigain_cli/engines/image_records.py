@@ -15,6 +15,7 @@ from bigain_cli.images import Source, sha256_of, source_of_id
 from bigain_cli.outputs.output_format import Record
 from bigain_cli.outputs.text import counted
 from bigain_cli.shards.run_record import Making
+from bigain_cli.shortlist.tree_files import digest_of_groups
 
 VERSIONS = ("diffusers", "transformers", "numpy", "pillow")  # that can change the bytes of a record, beside torch's
 DIED = "worker-died"  # the kind of the error
@@ -23,11 +24,15 @@ DIED = "worker-died"  # the kind of the error
 class ImageRecords:
     """Makes the records of images; the rest says what is in a record, and how to find an image."""
 
-    def __init__(self, run: Classification, top: int, timing: bool, recursive: bool, offline: bool) -> None:
+    def __init__(
+        self, run: Classification, top: int, timing: bool, recursive: bool, offline: bool, tree: str | None = None
+    ) -> None:
         self._run, self._top, self._recursive, self._offline = run, top, recursive, offline
         layout: dict[str, Any] = {"top": top, "timing": timing, "reject": run.competing[-1].texts == ("",)}
         layout["prompts"] = digest_of_prompts([label.texts for label in run.competing])
         names = tuple(label.name for label in run.competing)
+        if tree is not None:
+            layout["tree"] = digest_of_groups(tree, names[: len(names) - layout["reject"]])
         self.making = Making(run.settings, names, layout, run.batch, device_kind(run.backbone.device), versions())
 
     def record_ids(self, ids: Sequence[str]) -> list[str]:

@@ -21,6 +21,7 @@ class MissingImagesJob:
     min_probability: float | None
     top: int
     recursive: bool
+    offline: bool = False
 
     def start(self, number: int) -> MissingImageRecords:
         """Return what makes the records."""
@@ -42,7 +43,7 @@ class MissingImageRecords:
 
     def records(self, ids: Sequence[str]) -> Iterator[Record | None]:
         """Yield a record for each image, up to one that has appeared since the images were listed."""
-        sources = (source_of_id(id, self._job.recursive) for id in ids)
+        sources = (source_of_id(id, self._job.recursive, self._job.offline) for id in ids)
         for failure in self._run.rankings(itertools.takewhile(lambda source: source.error is not None, sources)):
             yield failure.to_dict(self._job.top)
 

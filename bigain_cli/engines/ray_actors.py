@@ -10,7 +10,7 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -111,33 +111,51 @@ def run_on_ray(
     address: str,
     gpu: bool = True,
     with_logs: bool = False,
+    variables: Mapping[str, str] | None = None,
 ) -> Generator[Report, None, None]:
-    """Do all shards; yield what has come out as it does. Stopped, it waits for the blocks under way."""
+    """Do all shards; yield what has come out as it does. Stopped, it waits for the blocks under way.
+
+    Actors have these `variables` in their environment before any library is loaded.
+    """
     with _connected(address, with_logs):
-        pool = _Pool(job, folder.as_seen_elsewhere(), Assignments(folder, shards), gpu)
+        pool = _Pool(job, folder.as_seen_elsewhere(), Assignments(folder, shards), _options(gpu, variables))
         try:
             yield from pool.run(workers)
         finally:
             pool.stop()
 
 
-def call_on_ray(function: Callable[[RunFolder], Any], folder: RunFolder, address: str, gpu: bool = True) -> Any:
+def call_on_ray(
+    function: Callable[[RunFolder], Any],
+    folder: RunFolder,
+    address: str,
+    gpu: bool = True,
+    variables: Mapping[str, str] | None = None,
+) -> Any:
     """Call a function once, on a machine as the workers have."""
     with _connected(address):
         remote: Any = ray.remote
-        return ray.get(remote(**_needs(gpu))(_call).remote(function, folder, os.getcwd()))
+        answer = ray.get(remote(**_options(gpu, variables))(_call).remote(function, folder, os.getcwd()))
+    if isinstance(answer, BigainError):
+        raise answer
+    return answer
 
 
 def _call(function: Callable[[RunFolder], Any], folder: RunFolder, directory: str) -> Any:
+    """Return what a function returns, or the error that ends it: raised here, it would arrive as a traceback."""
     if os.path.isdir(directory):
         os.chdir(directory)
-    return function(folder)
+    try:
+        return function(folder)
+    except BigainError as problem:
+        return problem
 
 
-def _needs(gpu: bool) -> dict[str, int]:
-    """Return what an actor takes of a machine: a GPU, where the cluster has any, or else a core."""
+def _options(gpu: bool, variables: Mapping[str, str] | None) -> dict[str, Any]:
+    """Return what an actor takes of a machine (a GPU if the cluster has any, or else a core), and its variables."""
     has_gpus = gpu and ray.cluster_resources().get("GPU", 0) >= 1
-    return {"num_gpus": 1, "num_cpus": 0} if has_gpus else {"num_cpus": 1}
+    needs: dict[str, Any] = {"num_gpus": 1, "num_cpus": 0} if has_gpus else {"num_cpus": 1}
+    return {**needs, "runtime_env": {"env_vars": dict(variables)}} if variables else needs
 
 
 @contextlib.contextmanager
@@ -171,16 +189,16 @@ def _connected(address: str, with_logs: bool = False) -> Iterator[None]:
 class _Pool:
     """The actors."""
 
-    def __init__(self, job: Job, folder: RunFolder, assignments: Assignments, gpu: bool) -> None:
+    def __init__(self, job: Job, folder: RunFolder, assignments: Assignments, options: Mapping[str, Any]) -> None:
         self._job, self._folder, self._assignments = job, folder, assignments
-        self._needs = _needs(gpu)
+        self._options = options
         self._waiting: dict[Any, tuple[str, _Worker, Piece | None]] = {}
         self._workers: list[_Worker] = []
         self._notes: set[str] = set()
 
     def run(self, workers: int | None) -> Generator[Report, None, None]:
         """Work until nothing is left."""
-        room = ray.cluster_resources().get("GPU" if "num_gpus" in self._needs else "CPU", 1)
+        room = ray.cluster_resources().get("GPU" if "num_gpus" in self._options else "CPU", 1)
         for _ in range(workers or max(1, int(room))):
             self._start()
         while self._give_pieces():
@@ -192,7 +210,7 @@ class _Pool:
     def _start(self) -> None:
         """Start an actor, which may have to wait for room."""
         remote: Any = ray.remote  # its types are those of functions
-        made = remote(concurrency_groups={"listen": 1}, **self._needs)(ShardActor)
+        made = remote(concurrency_groups={"listen": 1}, **self._options)(ShardActor)
         worker = _Worker(made.remote(self._job, self._folder, os.getcwd()))
         self._workers.append(worker)
         self._waiting[worker.actor.start.remote()] = READY, worker, None

@@ -15,7 +15,7 @@ from bigain_cli.backbones.base import Backbone
 from bigain_cli.backbones.loading import as_backbone
 from bigain_cli.classification.label_prompts import NONE
 from bigain_cli.classification.model_shortlist import ModelShortlist
-from bigain_cli.classification.ranking import check_min_probability
+from bigain_cli.classification.ranking import check_min_probability, with_answer
 from bigain_cli.classification.shortlists import Shortlist
 from bigain_cli.classification.stopping import StoppingRules
 from bigain_cli.datasets.dataset import Dataset, choose, labels_for
@@ -221,7 +221,7 @@ class EvaluationRun:
     def _classify(self) -> Iterator[EvaluationRecord]:
         """Yield the records of an earlier run, then the missing ones, each once it is in the file."""
         for spec, record in self._file.earlier(self._expected):
-            yield EvaluationRecord(spec, record)
+            yield EvaluationRecord(spec, with_answer(record, self._min_probability))
         done = {spec: frozenset(records) for spec, records in self._records.items()}
         with self._file.writer() as write:
             for made in self.evaluator.records(done):

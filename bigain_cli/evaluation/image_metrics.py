@@ -174,7 +174,8 @@ def _mean_over_pairs(features: Array, weights: Array) -> Array:
         products[np.arange(len(part)), np.arange(start, start + len(part))] = 0
         total += (rows @ products * weights).sum(1)
         start += len(part)
-    mean: Array = total / (weights.sum(1) ** 2 - np.square(weights).sum(1))
+    pairs = weights.sum(1) ** 2 - np.square(weights).sum(1)  # none where a resample is one image again and again
+    mean: Array = np.divide(total, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
     return mean
 
 

@@ -42,6 +42,7 @@ class RecordsFound:
     replaced: int = 0  # records of images that are other ones now
     repaired: bool = False  # whether the last record was incomplete, and was removed
     unknown: str = ""  # if there are no records: the id of a record with these settings that the dataset lacks
+    replaced_ids: frozenset[str] = frozenset()  # of the images that are other ones now
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,10 @@ class RecordFile:
         for spec, id in replaced:
             del records[spec][id], self._last[spec, id]
         found = [record for of_spec in records.values() for record in of_spec.values()]
-        failures = sum("error" in record for record in found)
-        return records, RecordsFound(len(found), failures, others, len(replaced), repaired, "" if found else unknown)
+        failures, changed = sum("error" in record for record in found), frozenset(id for _, id in replaced)
+        return records, RecordsFound(
+            len(found), failures, others, len(replaced), repaired, "" if found else unknown, changed
+        )
 
     def earlier(self, expected: ExpectedRecords) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield the whole records of an earlier run, each with its spec."""

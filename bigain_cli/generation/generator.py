@@ -169,7 +169,7 @@ class Generation:
         sampler = options.sampler or default.sampler or usual
         check_known("sampler", sampler, SAMPLERS)
         check_sampler(self.backbone, sampler)
-        default_steps = default.steps if sampler == default.sampler else None
+        default_steps = default.steps if sampler == (default.sampler or usual) else None
         return dataclasses.replace(
             options,
             sampler=sampler,

@@ -128,7 +128,10 @@ def check_sampler(backbone: Backbone, name: str) -> None:
 
 
 def check_guidance(backbone: Backbone, options: GenerationOptions) -> None:
-    """Refuse a prompt to move away from where guidance is the network's input, and takes no second prompt."""
+    """Refuse a prompt to move away from where guidance takes no second prompt, or where there is none by default."""
     if backbone.guidance_input and options.negative:
         why = f"{backbone.name} takes the guidance as an input, without a second prompt"
         raise UsageError("--negative", why, "Leave it out.")
+    if options.negative and options.guidance is None and float(backbone.sampling.guidance or 1.0) == 1:
+        why = f"{backbone.name} is used without guidance, and without it this does nothing"
+        raise UsageError("--negative", why, "Add --guidance, 4 for instance, or leave it out.")

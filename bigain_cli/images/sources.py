@@ -6,6 +6,7 @@ What cannot be found is a source with an `error`, at its position in the order.
 # An id is the path exactly as given, which pathlib would normalise.
 from __future__ import annotations
 
+import codecs
 import glob
 import itertools
 import os
@@ -169,8 +170,10 @@ def look_ahead(sources: Iterator[Source]) -> tuple[Iterator[Source], bool]:
 
 def read_paths(stream: BinaryIO, null: bool = False) -> Iterator[str]:
     """Yield the paths listed in a stream, each as soon as its newline (or NUL) arrives."""
-    for piece in _split(stream, b"\0" if null else b"\n"):
+    for number, piece in enumerate(_split(stream, b"\0" if null else b"\n")):
         path = piece if null else piece.removesuffix(b"\r")
+        if number == 0 and not null:  # some editors begin a text with a mark
+            path = path.removeprefix(codecs.BOM_UTF8)
         if path if null else path.strip():
             yield os.fsdecode(path)
 
@@ -187,6 +190,11 @@ def _split(stream: BinaryIO, separator: bytes) -> Iterator[bytes]:
             raise UsageError("list of paths", why, "Give one path per line, or add -0.")
     if rest:
         yield rest
+
+
+def is_one(given: str) -> bool:
+    """Return whether an input is one image, not a folder or a pattern."""
+    return not os.path.isdir(given) and (os.path.lexists(given) or is_url(given) or not glob.has_magic(given))
 
 
 def _sources_of_input(given: str, recursive: bool, stdin: BinaryIO | None, offline: bool = False) -> Iterator[Source]:

@@ -32,7 +32,7 @@ def check_url(url: str, offline: bool) -> InputError | None:
         why = "only http://, https://, s3://, gs:// and hf:// are fetched"
         return InputError("unsupported-url", name, why, DOWNLOAD)
     if offline:
-        why = "not fetched, because offline mode is on (--offline or HF_HUB_OFFLINE)"
+        why = "not fetched, because offline mode is on (--offline or the environment)"
         return InputError("offline", name, why, DOWNLOAD)
     return None
 

@@ -49,12 +49,16 @@ class Evidence:
 
 
 def paired_interval(differences: Array, times: Array, level: float) -> Interval:
-    """Return a mean over draws with its interval; from too few draws it is without bounds."""  # [draws]
+    """Return a mean over draws with its interval; from too few draws it is without bounds.
+
+    Each end has its own width: differences that are skewed reach farther to one side.
+    """  # [draws]
     value = float(differences.mean())
     if len(differences) < BLOCK:
         return Interval(value, -math.inf, math.inf)
-    half = float(asymptotic_half_widths(differences[:, None], times, (1 - level) / 2, rivals=1)[0])
-    return Interval(value, value - half, value + half)
+    both = np.stack([differences, -differences], axis=1)
+    below, above = map(float, asymptotic_half_widths(both, times, (1 - level) / 2, rivals=1))
+    return Interval(value, value - below, value + above)
 
 
 def level_of_each(level: float, gaps: int) -> float:

@@ -11,6 +11,7 @@ from bigain_cli.limits import check_confidence, check_counts
 from bigain_cli.registry import DEFAULT_SCORE, SCORES
 
 DRAWS = 64  # for each caption
+UNBOUNDED = tuple(name for name, score in SCORES.items() if not score.bounded)
 AS_IT_IS = "{}"  # the template of a caption
 
 
@@ -39,7 +40,7 @@ class MatchOptions:
         check_known("--score", chosen, SCORES, "unknown score")
         if SCORES[chosen].bounded:
             why = "its votes are among one image's captions, and say nothing about other images"
-            raise UsageError(f"--score {chosen}", why, "Use l2, norm, log or l1.")
+            raise UsageError(f"--score {chosen}", why, f"Use {', '.join(UNBOUNDED[:-1])} or {UNBOUNDED[-1]}.")
         return chosen
 
 

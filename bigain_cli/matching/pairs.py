@@ -48,7 +48,7 @@ def read_pairs(path: str) -> list[Pair]:
 
 def _pairs(text: str, path: str) -> Iterator[Pair]:
     folder = os.path.dirname(path)
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         where = f"{path}, line {number}"

@@ -66,8 +66,12 @@ class ComparisonHtml(OutputFormat):
         self._sections: list[ReportSection] = []
 
     def add(self, record: Record, result: Ranking | Failure | None = None) -> None:
-        """Add a spec's answer to its image."""
-        spec = str((record.get("settings") or {}).get("compress", ""))
+        """Add the answer of the spec in its settings to its image."""
+        self.add_answer(str((record.get("settings") or {}).get("compress", "")), record, result)
+
+    def add_answer(self, spec: str, record: Record, result: Ranking | Failure | None = None) -> None:
+        """Add a spec's answer to its image; two with the same compression may differ in which labels are asked."""
+        self.has_records = True
         values = answer_values(record, result, self._layout.top)
         data = values["data"]
         place = self._keep(from_template("answer.html.j2", {**values, "spec": spec}))

@@ -120,6 +120,7 @@ def refuse_other_options(folder: RunFolder, run: RunRecord, labels: Sequence[str
         return
     refuse_other_presence(folder, run.making.settings, known)
     before = as_read({**run.making.settings, **run.making.layout})
+    known = {name: value for name, value in known.items() if not _is_newer(name, run.making)}
     refuse_other_labels(folder, run.making.labels, tuple(labels) or run.making.labels)
     refuse_difference(folder, {name: before.get(name) for name in known}, as_read(known))
 
@@ -130,11 +131,16 @@ def _refuse_others(folder: RunFolder, there: Making | None, here: Making) -> Non
     refuse_other_presence(folder, there.settings, here.settings)
     refuse_other_labels(folder, there.labels, here.labels)
     before, now = (as_read({**each.settings, **each.layout, **each.versions}) for each in (there, here))
-    refuse_difference(folder, before, now)
+    refuse_difference(folder, before, {name: value for name, value in now.items() if not _is_newer(name, there)})
     same_kind = there.device_kind == here.device_kind
     if same_kind and there.batch != here.batch:
         why = f"this run has batches of {there.batch}, and here they are of {here.batch}"
         raise UsageError(folder.name, why, f"Add --batch {there.batch}.")
+
+
+def _is_newer(name: str, there: Making) -> bool:
+    """Return whether a run's record is older than an entry of its layout: the groups of its tree."""
+    return name == "tree" and name not in there.layout and there.settings.get("shortlist") == "tree"
 
 
 def _written(record: RunRecord) -> bytes:

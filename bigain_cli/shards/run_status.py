@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from bigain_cli.shards.run_folder import RunFolder
 from bigain_cli.shards.run_record import read_record
 from bigain_cli.shards.shard_notes import Finished, begun_shards, finished_shards
 
-WINDOW = 600.0  # seconds whose finished shards say how fast a run is
+WINDOW = 600.0  # seconds that say how fast a run is
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def status_of(folder: RunFolder) -> RunStatus:
         counts += each.counts
     growing = {number: lines_of_journal(folder, number) for number in folder.journals() if number not in done}
     under_way, shards = sum(growing.values()), -(-count // size) if run is not None else 0
-    speed = _images_per_second(folder, list(done.values()), growing, time.time())
+    speed = _images_per_second([*_spans(folder, done, growing, now := time.time())], now)
     left = (count - counts.images - under_way) / speed if speed else None
     if counts.images >= count:
         speed, left = None, 0.0
@@ -67,14 +68,35 @@ def lines_of_journal(folder: RunFolder, number: int) -> int:
             return 0
 
 
-def _images_per_second(folder: RunFolder, done: list[Finished], growing: dict[int, int], now: float) -> float | None:
-    """Return how many images a second were recorded in the last minutes; None if there was none."""
-    recent = [each for each in done if each.at > now - WINDOW]
-    images, began = sum(each.made for each in recent), [each.at - each.seconds for each in recent]
+def _spans(
+    folder: RunFolder, done: Mapping[int, Finished], growing: Mapping[int, int], now: float
+) -> Iterator[tuple[float, float, int]]:
+    """Yield when work on a shard began and when it ended, or that it goes on now, and how many images it recorded."""
+    for each in done.values():
+        yield each.at - each.seconds, each.at, each.made
     begun = begun_shards(folder)
     for number, lines in growing.items():
-        if number in begun and begun[number].at > now - WINDOW and lines > begun[number].earlier:
-            images += lines - begun[number].earlier
-            began.append(begun[number].at)
-    seconds = now - max(min(began, default=now), now - WINDOW)
+        if number in begun and lines > begun[number].earlier and _grew(folder, number, now):
+            yield begun[number].at, now, lines - begun[number].earlier
+
+
+def _grew(folder: RunFolder, number: int, now: float) -> bool:
+    """Return whether a shard under way has grown in the last minutes, not only before its process died."""
+    try:
+        return folder.journal(number).stat().st_mtime > now - WINDOW
+    except FileNotFoundError:  # it grows on another machine's disk, or nowhere
+        return False
+
+
+def _images_per_second(spans: Sequence[tuple[float, float, int]], now: float) -> float | None:
+    """Return how many images a second were recorded in the last minutes; None if there was none.
+
+    Of what began before them a part is counted, as if it had been recorded evenly.
+    """
+    since = now - WINDOW
+    recent = [(max(began, since), ended, (ended - began, made)) for began, ended, made in spans if ended > since]
+    images = sum(
+        made * min(1.0, (ended - began) / whole if whole > 0 else 1.0) for began, ended, (whole, made) in recent
+    )
+    seconds = now - min((began for began, _, _ in recent), default=now)
     return images / seconds if images and seconds > 0 else None

@@ -6,6 +6,8 @@ among the labels are skipped, so that one tree does for all choices of labels; a
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -43,6 +45,12 @@ def read_groups(name: str, labels: Sequence[str]) -> Groups:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise UsageError(f"--tree {name}", f"has no label {missing[0]!r}{more}", "Add it to one of its groups.")
     return groups
+
+
+def digest_of_groups(name: str, labels: Sequence[str]) -> str:
+    """Return a digest of what a file says about these labels."""
+    text = json.dumps(read_groups(name, labels))
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def check_choice(shortlist: str | None, tree: str | None) -> None:

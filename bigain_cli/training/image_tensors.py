@@ -6,6 +6,7 @@ Unreadable images are skipped and named. Must not know networks.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,15 +86,17 @@ def split(images: LabelledImages, share: float) -> tuple[LabelledImages, Labelle
     are and whatever images come to them, and of equal images of a class none is trained on while another is held out.
     """
     places = [hashlib.blake2b(image.numpy().tobytes(), digest_size=8).digest() for image in images.pixels]
-    kept, held_out = [], []
+    kept, held_out = list[int](), list[int]()
     for label in range(len(images.classes)):
         members = torch.nonzero(images.labels == label)[:, 0].tolist()
         members.sort(key=places.__getitem__)
         wanted = min(max(1, round(share * len(members))), len(members) - 1)
-        cuts = [at for at in range(1, len(members)) if places[members[at - 1]] != places[members[at]]]
-        count = max((at for at in cuts if at <= wanted), default=min(cuts, default=0))  # never between equal ones
-        held_out += members[:count]
-        kept += members[count:]
+        groups = [list(group) for _, group in itertools.groupby(members, key=places.__getitem__)]  # of equal images
+        fitting = sum(end <= wanted for end in itertools.accumulate(map(len, groups)))  # never between equal ones
+        chosen = groups[:fitting] or ([min(groups, key=len)] if len(groups) > 1 else [])
+        gone = {member for group in chosen for member in group}
+        held_out += gone
+        kept += [member for member in members if member not in gone]
     return images.subset(torch.tensor(sorted(kept))), images.subset(torch.tensor(sorted(held_out), dtype=torch.int64))
 
 

@@ -24,7 +24,7 @@ from bigain_cli.errors import UsageError
 from bigain_cli.evaluation.array_cache import ArrayCache
 from bigain_cli.images.prefetch import LoadedImage, read_or_error
 from bigain_cli.labels import LabelSet
-from bigain_cli.tuning.cross_validation import CrossValidation, cross_validated
+from bigain_cli.tuning.cross_validation import FOLDS, CrossValidation, cross_validated
 from bigain_cli.tuning.fitting import Fitted, describe, fit
 from bigain_cli.tuning.options import DRAWS, LEAST_PER_CLASS, TuneOptions
 from bigain_cli.tuning.recorded_errors import OWN, TUNABLE, Array, RecordedErrors, errors_of_labels, prompt_groups
@@ -173,7 +173,7 @@ class TuningRun:
     def _data(self) -> RecordedErrors:
         counts = np.bincount([row[2] for row in self._rows], minlength=len(self.labels))
         known = sorted(set(self._number.values()))
-        if not self._rows or counts[known].min() < 2:
+        if len(self._rows) < FOLDS or counts[known].min() < 2:
             why = f"too few images could be used ({len(self._rows)} of {self.total})"
             hint = f"The first: {self.skipped[0]}" if self.skipped else ""
             raise UsageError(f"dataset {self.dataset.name}", why, hint)

@@ -93,6 +93,9 @@ def test_answers_below_the_least_probability_are_unsure(photos: Path, tmp_path: 
     assert "12 records already recorded" in again.err, "records count under any least probability"
     levels = [each["min_probability"] for each in json.loads(again.out)["specs"]["none"]["risk_coverage"]]
     assert levels == [0.5, 0.6, 0.7, 0.9, 0.95]
+    report = evaluate(photos, "--min-probability", "0.1", *records, "--resume", "-o", "r.html", cwd=tmp_path)
+    assert report.code == 0 and any(each["answer"] == "unsure" for each in made)
+    assert 'data-verdict="unsure"' not in (tmp_path / "r.html").read_text(), "as the tables above it"
 
 
 def test_a_spec_that_compresses_less_than_its_name_says_is_reported_with_its_numbers(
@@ -239,6 +242,7 @@ def test_a_dataset_under_another_name_is_pointed_out(photos: Path, tmp_path: Pat
         (("--records", "r.jsonl", "--resume", "--force"), "Choose one"),
         (("-o", "x.pdf"), "names no format"),
         (("-o", ""), "names nothing"),
+        (("--generate", "4", "--keep", ""), "--keep '': names nothing"),
         (("--json", "--markdown"), "only one format"),
         (("--json", "-o", "x.md"), "another format"),
         (("-l", "red,green"), "no label for the class 'blue'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,13 @@ def covariance(width: int, seed: int) -> np.ndarray:
 
 def ours(mean: Any, one: Any, its_mean: Any, other: Any) -> float:
     return gaussian(np.asarray(mean), np.asarray(one), np.asarray(its_mean), np.asarray(other), square_root(other))
+
+
+def test_the_kernel_distance_of_four_images_warns_of_nothing() -> None:
+    """A resample of four is one image four times now and then: it has no pairs."""
+    with warnings.catch_warnings(action="error"):
+        found = bigain.compare_features(cloud(4), cloud(9, seed=1), "test", measures=["kernel"])["kernel"].interval
+    assert found.low <= found.value <= found.high
 
 
 def distance(one: np.ndarray, other: np.ndarray, measure: str = "frechet") -> Any:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bigain_cli.errors import UsageError
-from bigain_cli.matching.evidence import Evidence, level_of_each
+from bigain_cli.matching.evidence import Evidence, level_of_each, paired_interval
 from bigain_cli.matching.image_match import best_images, match_of
 from bigain_cli.matching.options import MatchOptions
 from bigain_cli.matching.pair_match import PairMatch, PairSummary, pair_match
@@ -85,6 +85,14 @@ def test_noise_leaves_a_pair_open_and_few_draws_leave_no_interval() -> None:
     assert match_of("a", few, ["x", "y"], 0.95, draws=4, evaluations=12).to_dict()["gap_interval"] is None
 
 
+def test_an_interval_of_what_is_turned_is_turned() -> None:
+    """Also where draws are skewed: an end that they reach farther to is farther away."""
+    skewed, times = np.random.default_rng(0).exponential(1, 64) - 2, (np.arange(64) + 0.5) / 64
+    found, turned = paired_interval(skewed, times, 0.95), paired_interval(-skewed, times, 0.95)
+    assert (turned.low, turned.high) == pytest.approx((-found.high, -found.low))
+    assert found.high - found.value > found.value - found.low > 0
+
+
 def test_captions_are_ranked_and_ties_do_not_go_by_place() -> None:
     found = match_of("a", evidence((1.0, 3.0, 2.0)), ["x", "y", "z"], 0.95, draws=DRAWS, evaluations=64)
     assert [each.caption for each in found.captions] == ["y", "z", "x"] and found.settled and found.fits
@@ -138,6 +146,9 @@ def test_images_are_found_as_in_winoground_or_by_their_path(tmp_path: Path) -> N
     (pair,) = read_pairs(write(tmp_path / "examples.jsonl", {**LINE, "tag": "Object"}, ""))
     assert pair.id == "0" and pair.captions == ("a dog on a cat", "a cat on a dog")
     assert [image.path for image in pair.images] == [str(tmp_path / "images/ex_0_img_0.png"), str(tmp_path / "b.png")]
+    odd = "a cat \u2028on\x85 a dog"
+    (pair,) = read_pairs(write(tmp_path / "odd.jsonl", json.dumps({**LINE, "caption_1": odd}, ensure_ascii=False)))
+    assert pair.captions[1] == odd, "no line ends there"
     (lost,) = read_pairs(write(tmp_path / "lost.jsonl", {**LINE, "image_1": "gone"}))
     assert lost.images[0].error is None and "no such image" in str(lost.images[1].error)
 

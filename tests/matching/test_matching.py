@@ -14,7 +14,7 @@ from PIL import Image
 
 import bigain_cli as bigain
 from bigain_cli.cli.app import run_command_line
-from bigain_cli.errors import UsageError
+from bigain_cli.errors import BigainError, UsageError
 from bigain_cli.images import Source
 from bigain_cli.matching.matcher import CaptionMatching
 from bigain_cli.matching.pairs import Pair
@@ -125,7 +125,9 @@ def test_the_command_writes_tables_a_document_and_lines(place: Path) -> None:
     assert [each["caption"] for each in written] == ["blue", "green", "red"]
     values = [each["captions"][0]["evidence"] for each in document["records"]]
     assert [each["captions"][0]["evidence"] for each in written] == values
-    assert command("match", "photos", "red,green,blue", "-o", "out.jsonl").code == 2
+    refused = command("match", "photos", "red,green,blue", "-o", "out.jsonl")
+    assert refused.code == 2 and refused.err == "bigain: out.jsonl: exists. --force to replace.\n"
+    assert b"vote" not in command("match", "--help").out
 
 
 def test_pairs_are_scored_and_a_lost_image_is_a_failure(place: Path) -> None:
@@ -162,17 +164,22 @@ def test_what_cannot_be_matched_is_a_usage_error(arguments: tuple[str, ...], why
 
 
 @pytest.mark.parametrize("suffix", ["json", "txt", "jsonl"])
-def test_an_interrupted_command_writes_the_matches_so_far(
-    suffix: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("ending", [KeyboardInterrupt(), BigainError("out of memory", "one image does not fit", "")])
+def test_a_command_that_is_ended_writes_the_matches_so_far(
+    ending: BaseException,
+    suffix: str,
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     matches = CaptionMatching.matches
 
     def interrupted(self: CaptionMatching, images: Any) -> Any:
         yield from itertools.islice(matches(self, images), 2)
-        raise KeyboardInterrupt
+        raise ending
 
     monkeypatch.setattr(CaptionMatching, "matches", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(type(ending)):
         run_command_line(["match", "photos", "captions.txt", "-m", "colours", "-o", f"part.{suffix}"])
     text = (place / f"part.{suffix}").read_text()
     assert "photos/blue.png" in text and "photos/green.png" in text and "photos/red.png" not in text

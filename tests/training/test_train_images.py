@@ -209,6 +209,8 @@ def test_of_equal_images_none_is_held_out_while_another_is_trained_on() -> None:
         assert not parts[0] & parts[1] and parts[1]
     for order in ([0, 0, 1], [0, 1, 1], [0] * 9 + [1]):
         assert 0 < len(split(images.subset(torch.tensor(order)), 0.1)[1]) < len(order)
+    for many, one in ((0, 1), (1, 0)):  # one of them comes first
+        assert len(split(images.subset(torch.tensor([many] * 9 + [one])), 0.1)[1]) == 1, "not nine for one"
     assert len(split(images.subset(torch.zeros(5, dtype=torch.int64)), 0.5)[1]) == 0
 
 

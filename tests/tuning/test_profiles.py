@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -202,6 +203,7 @@ def test_a_seed_below_zero_is_a_seed(place: Path) -> None:
         (("colours", "gone", "-o", "n.json"), "no such folder"),
         (("colours", "photos", "-o", "n.json", "--per-class", "4"), "too few images"),
         (("colours", "photos", "-o", "n.json", "--draws", "4"), "must be 8 at least"),
+        (("colours", "photos", "-o", "n.json", "--keep", ""), "--keep '': names nothing"),
         (("colours", "photos", "-o", "n.json", "-t", "x"), "has no {}"),
         (("colours", "photos", "-o", "n.json", "-t", "a {}"), "knows class names"),
     ],
@@ -231,6 +233,15 @@ def test_the_same_image_twice_counts_once(place: Path) -> None:
     Path("photos/green/2.png").write_bytes(b"no image")
     found = bigain.tune("colours", "photos", bigain.TuneOptions(6, draws=8)).tuning()
     assert found.images == 15 and len(found.skipped) == 3
+
+
+def test_fewer_different_images_than_folds_are_refused(place: Path) -> None:
+    for colour in ("red", "green"):
+        (folder := Path("twins", colour)).mkdir(parents=True)
+        for number in range(5):
+            shutil.copy(f"photos/{colour}/{min(number, 1)}.png", folder / f"{number}.png")
+    with pytest.raises(UsageError, match="too few images could be used"):
+        bigain.tune("colours", "twins", bigain.TuneOptions(draws=8)).tuning()
 
 
 def test_a_profile_beside_a_model_is_used_and_can_be_left_out(models, place: Path) -> None:
