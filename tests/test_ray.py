@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Ray's o
 TESTS = Path(__file__).parent
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 MODEL = os.environ.get("BIGAIN_TEST_MODEL", "colours")  # by hand larger: BIGAIN_TEST_MODEL=mini BIGAIN_TEST_IMAGES=400
-COUNT = int(os.environ.get("BIGAIN_TEST_IMAGES", "48"))
+COUNT = int(os.environ.get("BIGAIN_TEST_IMAGES", "72"))
 OPTIONS = {
     "colours": ("-l", "red,green,blue", "--schedule", "fixed", "--draws", "256"),
     "mini": ("-l", "cat,dog", "--draws", "16"),
