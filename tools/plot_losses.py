@@ -1,7 +1,6 @@
 """Plot what `bigain train` keeps in training/losses.jsonl: python tools/plot_losses.py FOLDER... FILE.svg
 
-A column for each folder, in the order of the trainings; lines are means of some reports, and the numbers on the left
-of all rows are on one scale, so that trainings can be compared.
+A column for each folder, in the order given, and a row for each loss, on one scale. Lines are means of some reports.
 """
 
 from __future__ import annotations
