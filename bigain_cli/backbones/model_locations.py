@@ -100,23 +100,17 @@ def fetch(location: ModelLocation) -> Path:
     """Return the hub model's folder in the local cache, downloading what is missing."""
     from huggingface_hub import snapshot_download
 
-    choices: tuple[list[str], ...] = (UNUSED, [])  # a model may be published in half precision only
-    for unused in choices:
-        patterns: dict[str, Any] = {"allow_patterns": PATTERNS, "ignore_patterns": unused}
-        try:
-            folder = Path(snapshot_download(location.where, local_files_only=True, **patterns))
-        except Exception as problem:  # noqa: BLE001 — the download below gives a better reason
-            del problem
-            continue
-        if _is_complete(folder):
-            return folder
-    for unused in choices:
-        try:
-            folder = Path(snapshot_download(location.where, allow_patterns=PATTERNS, ignore_patterns=unused))
-        except Exception as problem:
-            raise _unreachable(location, problem) from problem
-        if _is_complete(folder):
-            return folder
+    for local in (True, False):
+        for unused in (UNUSED, []):  # a model may be published in half precision only
+            patterns: dict[str, Any] = {"allow_patterns": PATTERNS, "ignore_patterns": unused}
+            try:
+                folder = Path(snapshot_download(location.where, local_files_only=local, **patterns))
+            except Exception as problem:
+                if local:  # the download gives a better reason
+                    continue
+                raise _unreachable(location, problem) from problem
+            if _is_complete(folder):
+                return folder
     why = f"{location.where} has no complete set of safetensors weights in diffusers' layout"
     raise ModelError(f"model {location.name}", why, LOCAL)
 

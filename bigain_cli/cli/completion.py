@@ -10,6 +10,7 @@ from bigain_cli.compress.operators import OPERATORS
 from bigain_cli.generation.samplers import SAMPLERS
 from bigain_cli.labels import presets
 from bigain_cli.labels.label_sets import SUFFIXES
+from bigain_cli.matching.options import UNBOUNDED
 from bigain_cli.registry import MODELS, SCHEDULES, SCORES
 
 Offer = tuple[str, str]  # a value, and what it is
@@ -26,7 +27,7 @@ def _of(table: Mapping[str, Any]) -> Callable[[str], list[Offer]]:
 
 
 schedules, scores, samplers, _models = _of(SCHEDULES), _of(SCORES), _of(SAMPLERS), _of(MODELS)
-match_scores = _of({name: score for name, score in SCORES.items() if not score.bounded})
+match_scores = _of({name: SCORES[name] for name in UNBOUNDED})
 
 
 def models(incomplete: str) -> list[Offer]:

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from bigain_cli.cli import completion, options
+from bigain_cli.cli import options
 from bigain_cli.cli.match_request import SUFFIXES, MatchRequest
 from bigain_cli.cli.messages import Messages
-from bigain_cli.cli.options import effort_option, input_option, more_option, output_option
-from bigain_cli.matching.options import DRAWS, UNBOUNDED, MatchOptions
+from bigain_cli.cli.options import effort_option, input_option, output_option
+from bigain_cli.matching.options import DRAWS, MatchOptions
 from bigain_cli.registry import DEFAULT_MODEL
 
 
@@ -39,15 +39,7 @@ def match(
     kv: options.Kv = None,
     confidence: options.Confidence = 0.95,
     draws: Annotated[int, effort_option(metavar="N", help="Number of noise draws for each caption.")] = DRAWS,
-    score: Annotated[
-        str | None,
-        more_option(
-            metavar="NAME",
-            help=f"{', '.join(UNBOUNDED)}.",
-            show_default="set by model",
-            autocompletion=completion.match_scores,
-        ),
-    ] = None,
+    score: options.MatchScore = None,
     seed: Annotated[int, effort_option(metavar="N", help="Random seed of the noise draws.")] = 0,
     batch: options.Batch = None,
     output: Annotated[

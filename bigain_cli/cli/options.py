@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import PurePath
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,6 +14,7 @@ from bigain_cli.cli import completion
 from bigain_cli.cli.threads import use_threads
 from bigain_cli.compress import Spec, parse
 from bigain_cli.errors import UsageError, check_known
+from bigain_cli.matching.options import UNBOUNDED
 from bigain_cli.outputs.whole_files import refuse_address
 from bigain_cli.registry import DTYPES, ERRORS, SCHEDULES, SCORES
 
@@ -84,15 +85,15 @@ Budget = Annotated[int | None, more_option(metavar="N", help="Maximum number of 
 Schedule = Annotated[
     str, more_option(metavar="NAME", help=f"{', '.join(SCHEDULES)}.", autocompletion=completion.schedules)
 ]
-Score = Annotated[
-    str | None,
-    more_option(
-        metavar="NAME",
-        help=f"{', '.join(SCORES)}.",
-        show_default="set by model",
-        autocompletion=completion.scores,
-    ),
-]
+
+
+def _score_option(names: Iterable[str], offer: Any) -> Any:
+    about = f"{', '.join(names)}."
+    return more_option(metavar="NAME", help=about, show_default="set by model", autocompletion=offer)
+
+
+Score = Annotated[str | None, _score_option(SCORES, completion.scores)]
+MatchScore = Annotated[str | None, _score_option(UNBOUNDED, completion.match_scores)]
 Times = Annotated[
     str | None,
     more_option(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from bigain_cli.outputs.run_counts import RunCounts
 from bigain_cli.shards.manifest import manifest_of
@@ -14,6 +14,18 @@ from bigain_cli.shards.run_record import read_record
 from bigain_cli.shards.shard_notes import Finished, begun_shards, finished_shards
 
 WINDOW = 600.0  # seconds that say how fast a run is
+
+
+class _Span(NamedTuple):
+    """When a shard was worked on, and how many images that made."""
+
+    began: float
+    ended: float
+    made: int
+
+    def made_since(self, time: float) -> float:
+        """Return how many were made from then on, as if they had been made evenly."""
+        return self.made if self.began >= time else self.made * (self.ended - time) / (self.ended - self.began)
 
 
 @dataclass(frozen=True)
@@ -48,7 +60,8 @@ def status_of(folder: RunFolder) -> RunStatus:
         counts += each.counts
     growing = {number: lines_of_journal(folder, number) for number in folder.journals() if number not in done}
     under_way, shards = sum(growing.values()), -(-count // size) if run is not None else 0
-    speed = _images_per_second([*_spans(folder, done, growing, now := time.time())], now)
+    now = time.time()
+    speed = _images_per_second(_spans(folder, done, growing, now), now)
     left = (count - counts.images - under_way) / speed if speed else None
     if counts.images >= count:
         speed, left = None, 0.0
@@ -68,16 +81,14 @@ def lines_of_journal(folder: RunFolder, number: int) -> int:
             return 0
 
 
-def _spans(
-    folder: RunFolder, done: Mapping[int, Finished], growing: Mapping[int, int], now: float
-) -> Iterator[tuple[float, float, int]]:
-    """Yield when work on a shard began and when it ended, or that it goes on now, and how many images it recorded."""
+def _spans(folder: RunFolder, done: Mapping[int, Finished], growing: Mapping[int, int], now: float) -> Iterator[_Span]:
+    """Yield the spans of shards that are finished, and of those that grow until now."""
     for each in done.values():
-        yield each.at - each.seconds, each.at, each.made
+        yield _Span(each.at - each.seconds, each.at, each.made)
     begun = begun_shards(folder)
     for number, lines in growing.items():
         if number in begun and lines > begun[number].earlier and _grew(folder, number, now):
-            yield begun[number].at, now, lines - begun[number].earlier
+            yield _Span(begun[number].at, now, lines - begun[number].earlier)
 
 
 def _grew(folder: RunFolder, number: int, now: float) -> bool:
@@ -88,15 +99,10 @@ def _grew(folder: RunFolder, number: int, now: float) -> bool:
         return False
 
 
-def _images_per_second(spans: Sequence[tuple[float, float, int]], now: float) -> float | None:
-    """Return how many images a second were recorded in the last minutes; None if there was none.
-
-    Of what began before them a part is counted, as if it had been recorded evenly.
-    """
+def _images_per_second(spans: Iterable[_Span], now: float) -> float | None:
+    """Return how many images a second were recorded in the last minutes; None if there was none."""
     since = now - WINDOW
-    recent = [(max(began, since), ended, (ended - began, made)) for began, ended, made in spans if ended > since]
-    images = sum(
-        made * min(1.0, (ended - began) / whole if whole > 0 else 1.0) for began, ended, (whole, made) in recent
-    )
-    seconds = now - min((began for began, _, _ in recent), default=now)
+    recent = [span for span in spans if span.ended > since]
+    images = sum(span.made_since(since) for span in recent)
+    seconds = now - max(min((span.began for span in recent), default=now), since)
     return images / seconds if images and seconds > 0 else None
