@@ -236,9 +236,9 @@ def _errors(trainable: TrainableBackbone, schedule: NoiseSchedule, clean: Tensor
 def table(asked: argparse.Namespace) -> None:
     """Print every pilot, and how many points it is from the first of its stage."""
     folder = Path(asked.out)
-    for stage in stages():
+    for stage, settings in stages().items():
         found = [json.loads(path.read_text()) | {"path": path} for path in sorted(folder.glob(f"{stage}-*.json"))]
-        kinds = ["classifier"] if stage == "see" else [f"errors {low}-{high}" for low, high in RANGES]
+        kinds = [f"errors {low}-{high}" for low, high in RANGES] if "start" in settings else ["classifier"]
         first = {
             kind: _right(np.load(pilot["path"].with_suffix(".npz")), kind)
             for pilot in found
@@ -290,13 +290,15 @@ def plot(asked: argparse.Namespace) -> None:
     from matplotlib import pyplot
 
     pyplot.rcParams["svg.hashsalt"] = "bigain"
-    figure, columns = pyplot.subplots(2, 2, figsize=(10, 8))
+    figure, rows = pyplot.subplots(3, 2, figsize=(10, 12))
     shown = (
-        (columns[0, 0], "see", "classifier", "loss of the classifier"),
-        (columns[0, 1], "whole", "classifier", "loss of the classifier"),
-        (columns[1, 0], "whole", "log_error", "ln of the mean error of the right label"),
-        (columns[1, 1], "whole", "contrast", "contrast"),
+        (rows[0, 0], "see", "classifier", "loss of the classifier"),
+        (rows[0, 1], "dit", "classifier", "loss of the classifier"),
+        (rows[1, 0], "whole", "log_error", "ln of the mean error of the right label"),
+        (rows[1, 1], "whole", "classifier", "loss of the classifier"),
+        (rows[2, 0], "whole", "contrast", "contrast"),
     )
+    rows[2, 1].set_axis_off()
     for axes, stage, key, title in shown:
         for path in sorted(Path(asked.out).glob(f"{stage}-*.json")):
             lines = [json.loads(line) for line in path.with_suffix(".jsonl").read_text().splitlines()]
@@ -310,8 +312,9 @@ def plot(asked: argparse.Namespace) -> None:
             axes.plot(images, values, lw=1.2, label=name)
         axes.set(xlabel="images", title=f"{stage}: {title}")
         axes.grid(alpha=0.3)
-    for axes in (columns[0, 0], columns[1, 0]):
-        axes.legend(frameon=False, fontsize=7)
+    for axes in (rows[0, 0], rows[0, 1], rows[1, 0]):
+        if axes.has_data():
+            axes.legend(frameon=False, fontsize=7)
     figure.tight_layout()
     figure.savefig(asked.image, metadata={"Date": None})
 

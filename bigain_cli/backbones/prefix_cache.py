@@ -63,17 +63,17 @@ class _CachedModule(nn.Module):
 def run_prefix(network: nn.Module, text: Tensor, forward: Callable[[], Any]) -> PrefixCache:
     """Run `forward` up to the first attention to `text`, and return the outputs before it."""
     attentions = [module for module in network.modules() if _is_attention(module)]
-    return PrefixCache(_run_up_to(network, attentions, _stop_at(text), forward))
+    return PrefixCache(_outputs_up_to(network, attentions, _stop_at(text), forward))
 
 
 def run_prefix_blocks(network: nn.Module, blocks: nn.ModuleList, count: int, forward: Callable[[], Any]) -> PrefixCache:
     """Run `forward` up to the first of a chain of blocks that reads the label, and return the output before it."""
-    outputs = _run_up_to(network, [blocks[count]], _stop, forward)
+    outputs = _outputs_up_to(network, [blocks[count]], _stop, forward)
     last = next(reversed(outputs))
     return PrefixCache({name: output if name == last else () for name, output in outputs.items()})
 
 
-def _run_up_to(
+def _outputs_up_to(
     network: nn.Module, readers: Iterable[nn.Module], stop: Callable[..., None], forward: Callable[[], Any]
 ) -> dict[str, Any]:
     """Run `forward` until the hook of a reader stops it; return the outputs before, in running order."""

@@ -26,6 +26,11 @@ STAGES = {
         "settings": SETTINGS | {"classifier_first": 0.9},
         "pilots": {"first": {}, "moved": {"shift": 2}},
     },
+    "dit": {
+        "seconds": 0.1,
+        "settings": SETTINGS | {"arch": "dit", "width": 16, "depth": 2, "classifier_first": 0.9},
+        "pilots": {"first": {}, "deeper": {"depth": 3}},
+    },
     "whole": {
         "seconds": 0.1,
         "start": "first",
@@ -63,6 +68,7 @@ def run(stage: str, out: Path, only: str = "") -> None:
 
 def test_pilots_are_paired_with_the_first_and_run_once(small: None, threads: None, tmp_path: Path, capsys: Any) -> None:
     run("see", tmp_path)
+    run("dit", tmp_path)
     run("whole", tmp_path, "0")
     written = (tmp_path / "whole-00.npz").stat().st_mtime_ns
     run("whole", tmp_path, "0,2")
@@ -71,9 +77,10 @@ def test_pilots_are_paired_with_the_first_and_run_once(small: None, threads: Non
     capsys.readouterr()
     pilots.table(argparse.Namespace(out=str(tmp_path)))
     rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
-    assert [row[0].strip() for row in rows] == ["see", "first", "moved", "whole", "first", "growing"]
-    points = [row[5].strip() for row in (rows[1], rows[2], rows[4], rows[5])]
-    assert [each[:1] in ("+", "-") and "[" in each for each in points] == [False, True, False, True]
+    names = ["see", "first", "moved", "dit", "first", "deeper", "whole", "first", "growing"]
+    assert [row[0].strip() for row in rows] == names
+    points = [rows[number][5].strip() for number in (1, 2, 4, 5, 7, 8)]
+    assert [each[:1] in ("+", "-") and "[" in each for each in points] == [False, True] * 3
     pilots.plot(argparse.Namespace(out=str(tmp_path), image=str(tmp_path / "losses.svg")))
     assert (tmp_path / "losses.svg").read_text().rstrip().endswith("</svg>")
 
