@@ -19,8 +19,9 @@ class RunCost:
     """GFLOP; all are 0 where there is no network."""
 
     whole: float = 0.0  # of a pass by itself
-    per_draw: float = 0.0  # of the part that the labels of a draw share
-    per_evaluation: float = 0.0  # of the rest
+    per_draw: float = 0.0  # of what the labels of a draw share, a pass that only makes plans included
+    per_evaluation: float = 0.0  # of the rest, for each label
+    planning: int = 0  # passes of a draw that only make plans
 
     @staticmethod
     def of(backbone: Backbone, text_tokens: int, shared: SharedComputation, report: Report | None) -> RunCost:
@@ -31,13 +32,14 @@ class RunCost:
         once = early if shared.share else 0
         each = whole - once
         if shared.plan_evaluations and report is not None:
-            planned = sum(site.matching for site in report.sites if not (shared.share and site.before_text))
-            once, each = once + planned, each - planned
-        return RunCost(whole / 1e9, once / 1e9, each / 1e9)
+            later = [site for site in report.sites if site.shared and not (shared.share and site.before_text)]
+            each -= sum(site.matching for site in later)
+            once = report.planning  # which begins with what is shared before the text, if anything is
+        return RunCost(whole / 1e9, once / 1e9, each / 1e9, shared.plan_evaluations)
 
     def gflop(self, draws: int, evaluations: int) -> float:
-        """Return what so many draws and evaluations take; a pass that only makes plans is an evaluation."""
-        return draws * self.per_draw + evaluations * self.per_evaluation
+        """Return what so many draws and evaluations take; a pass that only makes plans counts as an evaluation."""
+        return draws * self.per_draw + (evaluations - draws * self.planning) * self.per_evaluation
 
 
 def _uncompressed(backbone: Backbone, text_tokens: int) -> tuple[int, int]:

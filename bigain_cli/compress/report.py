@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from bigain_cli.compress.assignment import Assignment
-from bigain_cli.compress.flops import flops_before_text, forward_flops
+from bigain_cli.compress.flops import flops_before_block, flops_before_text, forward_flops
 from bigain_cli.compress.operation_counts import attention_flops
 from bigain_cli.compress.plan import Grid, Operator
 from bigain_cli.compress.site import Tokens
@@ -30,7 +31,8 @@ class SiteReport:
     keys: int  # tokens that keys and values are made from
     flops_before: int
     flops_after: int
-    matching: int  # FLOPs of making the plan; of a shared plan, once per draw
+    matching: int  # FLOPs of making the plan
+    shared: bool  # whether its plan is made once per draw, for all labels
     before_text: int  # FLOPs before the network reads any text, of those before
     before_text_after: int  # and of those after
 
@@ -52,6 +54,7 @@ class Report:
     flops_before: int  # of the whole forward pass
     before_text: int  # of these: before the network reads any text
     blocks: int  # sites the network has
+    planning: int  # FLOPs of a compressed forward pass up to the last plan that labels share; 0 without any
     notes: tuple[str, ...] = ()
 
     @property
@@ -90,6 +93,7 @@ class Report:
         """Return the whole report, site by site."""
         whole = {"flops_before": self.flops_before, "flops_after": self.flops_after, "saved": round(self.saved, 4)}
         whole |= {"before_text": self.before_text, "before_text_after": self.before_text_after}
+        whole |= {"planning": self.planning}
         sites = [asdict(site) | {"grid": list(site.grid)} for site in self.sites]
         about = {"compress": self.spec, "latent": list(self.latent), "context": self.context}
         return about | whole | {"matching": self.matching, "sites": sites, "notes": list(self.notes)}
@@ -121,6 +125,11 @@ def _giga(flops: int) -> str:
     return f"{flops / 1e9:.4g}"
 
 
+def _shares(assignment: Assignment) -> bool:
+    """Say whether all labels of a draw share the plan of a site."""
+    return assignment.merging is not None and assignment.merging.shared
+
+
 @dataclass(frozen=True)
 class AppliedSpec:
     """A spec on a network: which terms act at which sites; reports for any size of the latent."""
@@ -143,7 +152,21 @@ class AppliedSpec:
         sites = tuple(self._site_report(each, latent, context, planned) for each in self.assignments)
         before = (forward_flops(self.root, latent, context), flops_before_text(self.root, latent))
         notes = tuple(dict.fromkeys(note for each in self.assignments for note in self._notes(each, latent)))
-        return Report(str(self.spec), type(self.root).__name__, latent, context, sites, *before, self.blocks, notes)
+        planning = self._planning(sites, latent, context)
+        name = type(self.root).__name__
+        return Report(str(self.spec), name, latent, context, sites, *before, self.blocks, planning, notes)
+
+    def _planning(self, sites: Sequence[SiteReport], latent: Grid, context: int) -> int:
+        """Return the operations of a forward that ends with the last plan that labels share."""
+        first = {each.key: number for number, each in reversed(list(enumerate(self.assignments))) if _shares(each)}
+        if not first:
+            return 0
+        last = max(first.values())  # the number of the site that makes it
+        site, n = self.assignments[last].site, sites[last].tokens
+        mlp = any(term.mlp for term in (self.assignments[last].merging,) if term)
+        before = flops_before_block(self.root, latent, context, site.block)
+        before += site.kind.flops_before_plan(site.block, n, context, mlp)
+        return before - sum(each.flops_before - each.flops_after for each in sites[:last]) + sites[last].matching
 
     def _site_report(self, assignment: Assignment, latent: Grid, context: int, planned: set[str]) -> SiteReport:
         site, grid, term = assignment.site, assignment.site.grid(latent), assignment.merging
@@ -160,7 +183,8 @@ class AppliedSpec:
             early = site.kind.flops(site.block, Tokens.all(n), 1), site.kind.flops(site.block, after, 1) + matching
         elif site.place.before_text:
             early = attention_flops(site.attention, n, n), attention_flops(site.attention, m, k) + matching
-        return SiteReport(site.name, site.level, grid, n, m, k, before, total, matching, *early)
+        shared = _shares(assignment)
+        return SiteReport(site.name, site.level, grid, n, m, k, before, total, matching, shared, *early)
 
     def _counts(self, assignment: Assignment, grid: Grid) -> tuple[int, int]:
         """Return the numbers of tokens for queries and for keys."""

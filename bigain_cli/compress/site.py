@@ -61,6 +61,9 @@ class BlockKind(Protocol):
     def flops(self, block: Any, tokens: Tokens, context: int) -> int:
         """Return the operations of the block with so many tokens of the image and of the text."""
 
+    def flops_before_plan(self, block: Any, n: int, context: int, mlp: bool) -> int:
+        """Return those of them that run before its plan is made; `mlp` says whether its MLP is merged, too."""
+
 
 class BlockPlace(NamedTuple):
     """A block in its network."""
@@ -95,6 +98,9 @@ class NetworkKind(NetworkInputs, Protocol):
 
     def flops_before_text(self, root: Any, latent: Grid) -> int:
         """Return those of them that run before the network reads any text."""
+
+    def flops_before_block(self, root: Any, latent: Grid, context: int, block: Any) -> int:
+        """Return those of them that run before one of its blocks."""
 
 
 @dataclass(frozen=True)

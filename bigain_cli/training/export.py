@@ -152,8 +152,8 @@ def _readme(name: str, card: ModelCard) -> str:
 A {kind} of {facts["parameters"] / 1e6:.1f} M parameters for images of {recipe["size"]}×{recipe["size"]} pixels,
 trained with `bigain train`. Load it with `bigain classify … -m {name}`, or with diffusers.
 
-- Data: {_escape(facts["data"])}, {facts["pictures"]:,} images; trained on {facts["shown"]:,}, repetitions counted.
-- Device: {facts["device"]}, torch {facts["torch"]}, {facts["minutes"]} minutes.
+- Data: {_escape(facts["data"])}, {facts["pictures"]:,} images.
+- Training: {_effort_text(facts)}.
 - Accuracy: {accuracy}.
 {_contrast_text(facts)}- Recipe: {_recipe_text(recipe)}.{start}
 
@@ -163,6 +163,19 @@ It knows these classes, by these names, and nothing else:
 
 Use it as a demonstration and a test bench on images like those it was trained on.
 """
+
+
+def _effort_text(facts: Mapping[str, Any]) -> str:
+    """Say how many images were shown in how many minutes: in the last training, and in all that it goes back to."""
+    last = f"{facts['shown']:,} images in {facts['minutes']} minutes on {facts['device']}, torch {facts['torch']}"
+    trainings = [facts]
+    while "start" in trainings[-1]:
+        trainings.append(trainings[-1]["start"])
+    if len(trainings) == 1:
+        return f"{last}, repetitions counted"
+    images, minutes = (sum(each.get(key, 0) for each in trainings) for key in ("shown", "minutes"))
+    whole = f"{images:,} images, repetitions counted, in {minutes:.0f} minutes and {len(trainings)} trainings"
+    return f"{whole}; the last had {last}"
 
 
 def _contrast_text(facts: Mapping[str, Any]) -> str:

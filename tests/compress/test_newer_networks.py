@@ -129,6 +129,20 @@ def test_predicted_operations_are_those_that_torch_counts(kind: str) -> None:
         assert report.saved > 0 or spec == "none"
 
 
+@pytest.mark.parametrize("kind", NEWER)
+@pytest.mark.parametrize(
+    "spec", ["lgtm:0.5", "lgtm:0.5+mlp", "tome:0.5@share=level", "sito:0.4@blocks=0", "abm:0.5+todo:2"]
+)
+def test_a_pass_that_only_makes_plans_takes_what_is_predicted(kind: str, spec: str) -> None:
+    make, run = NEWER[kind]
+    network, size = make(), size_for(kind)
+    with compressed(network, spec) as compression:
+        with counting_flops() as counted, compression.record(), compression.only_plans():
+            run(network, latents(1, *size), times(1), 0)
+        report = compression.report(size, context=TEXT)
+    assert counted.get_total_flops() == report.planning < report.flops_after
+
+
 @pytest.mark.parametrize("size", [(6, 14), (10, 6), (2, 12)])
 @pytest.mark.parametrize("kind", JOINT)
 def test_odd_and_oblong_grids(kind: str, size: tuple[int, int]) -> None:

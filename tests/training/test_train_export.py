@@ -159,7 +159,8 @@ def test_the_cards_say_what_was_done(made: dict[str, Any], arch: str) -> None:
     assert card.about["recipe"] == job.recipe.to_dict() and card.about["pictures"] == 24 and card.about["shown"] == 24
     assert card.about["held_out"]["of"] == 2 and card.about["held_out"]["text"] in page
     assert list(card.classes) == list(ODD) and card.classes["T_shirt"] == ("T shirt",)
-    assert r"- \# \<b\>\*747\*\</b\>" in page and r"Data: a\_b\<c\>, 24 images" in page
+    assert r"- \# \<b\>\*747\*\</b\>" in page and r"Data: a\_b\<c\>, 24 images." in page
+    assert f"- Training: 24 images in {card.about['minutes']} minutes on {card.about['device']}, torch " in page
     assert page.startswith("# model\n") and ModelCard.from_dict(json.loads(card.to_json())) == card
 
 

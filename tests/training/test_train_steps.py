@@ -48,7 +48,14 @@ FIRST = {"classifier": 0.5, "classifier_first": 0.5, "shared_rate": 0.2, "compar
 
 @pytest.mark.parametrize(
     ("arch", "changes", "pauses"),
-    [("dit", {}, range(6)), ("unet", {}, (2,)), ("unet", LATE, (2,)), ("unet", {**LATE, **FIRST}, (2, 4))],
+    [
+        ("dit", {}, range(6)),
+        ("dit", {**LATE, **FIRST, "depth": 3, "prediction": "v_prediction"}, (2, 4)),
+        ("unet", {}, (2,)),
+        ("unet", LATE, (2,)),
+        ("unet", {**LATE, **FIRST}, (2, 4)),
+        ("unet", {**LATE, **FIRST, "label_blocks": 2}, (4,)),
+    ],
 )
 def test_continuing_from_any_checkpoint_ends_at_the_same_weights(
     arch: str, changes: dict[str, Any], pauses: Any, tmp_path: Any

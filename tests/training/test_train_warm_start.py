@@ -217,7 +217,13 @@ def test_the_card_tells_the_parents_and_theirs(parents: dict[str, Path], tmp_pat
     list(train(cases.job(tmp_path / "grandchild", "dit", start=str(tmp_path / "child"))))
     about = json.loads((tmp_path / "grandchild" / "bigain.json").read_text())["about"]
     assert about["start"]["start"]["model"] == str(parents["dit"])
-    assert (tmp_path / "grandchild" / "README.md").read_text().count("Started from") == 2
+    page = (tmp_path / "grandchild" / "README.md").read_text()
+    chain = [about, about["start"], about["start"]["start"]]
+    images, minutes = (sum(each[key] for each in chain) for key in ("shown", "minutes"))
+    assert page.count("Started from") == 2
+    assert (
+        f"- Training: {images} images, repetitions counted, in {minutes:.0f} minutes and 3 trainings; the last" in page
+    )
 
 
 def test_a_backbone_does_not_overwrite_its_parent(parents: dict[str, Path]) -> None:

@@ -63,6 +63,10 @@ class BasicBlock:
         rest = [child for name, child in block.named_children() if name not in NOT_PER_TOKEN]
         return total + linears(rest, 1)
 
+    def flops_before_plan(self, block: Any, n: int, context: int, mlp: bool) -> int:
+        """Return the operations of the first norm, which may embed time and class."""
+        return linears([block.norm1], 1)
+
 
 BASIC_BLOCK = BasicBlock()
 

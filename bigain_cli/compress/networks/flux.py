@@ -9,20 +9,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bigain_cli.compress.networks.block_chain import BlockChain
 from bigain_cli.compress.networks.flux_blocks import DOUBLE_BLOCK, SINGLE_BLOCK
 from bigain_cli.compress.operation_counts import linears
 from bigain_cli.compress.plan import Grid
-from bigain_cli.compress.site import BlockPlace, Tokens
+from bigain_cli.compress.site import BlockKind, BlockPlace
 from bigain_cli.errors import ModelError
 
 PACKED = 2  # latent cells per token along an axis
 DEFAULT = Grid(128, 128)  # of diffusers' pipelines: 1024 pixels
 PARTS = {"transformer_blocks", "single_transformer_blocks", "x_embedder", "context_embedder"}
-PER_TOKEN = ("x_embedder", "proj_out")
+LAST = ("norm_out", "proj_out")  # behind all blocks
 BLOCKS = ("transformer_blocks", "single_transformer_blocks")
 
 
-class Flux:
+class Flux(BlockChain):
     """The kind of network. Its tokens come without a shape; `img_ids` holds each one's row and column."""
 
     unit_time = True
@@ -74,16 +75,23 @@ class Flux:
         """Return 0: text, or its pooled form, enters with the time or in the first block."""
         return 0
 
-    def flops(self, root: Any, latent: Grid, context: int) -> int:
-        """Return the operations of one forward; Chroma's `distilled_guidance_layer` has a row per modulation."""
-        n = self.root_grid(root, latent).n
+    def chain(self, root: Any) -> Iterator[tuple[Any, BlockKind]]:
+        """Yield the blocks with their kinds."""
+        return ((place.block, place.kind) for place in self.blocks(root))
+
+    def flops_before_blocks(self, root: Any, latent: Grid, context: int) -> int:
+        """Return the operations that embed all inputs; Chroma's `distilled_guidance_layer` has a row per modulation."""
+        rows = {"x_embedder": self.root_grid(root, latent).n, "context_embedder": context}
         total = 0
         for name, module in root.named_children():
-            if name not in BLOCKS:
-                rows = n if name in PER_TOKEN else context if name == "context_embedder" else 1
-                rows = root.time_text_embed.mod_proj.shape[0] if name == "distilled_guidance_layer" else rows
-                total += linears([module], rows)
-        return total + sum(p.kind.flops(p.block, Tokens.all(n), context) for p in self.blocks(root))
+            if name not in (*BLOCKS, *LAST):
+                once = root.time_text_embed.mod_proj.shape[0] if name == "distilled_guidance_layer" else 1
+                total += linears([module], rows.get(name, once))
+        return total
+
+    def flops_behind_blocks(self, root: Any, latent: Grid) -> int:
+        """Return the operations of the last norm and of the output."""
+        return linears([root.norm_out], 1) + linears([root.proj_out], self.root_grid(root, latent).n)
 
     def _read(self, ids: Tensor, n: int, name: str) -> Grid:
         """Return rows and columns, which the last token names; read once for all forwards with the same ids."""

@@ -57,6 +57,10 @@ class DoubleBlock:
         total += linears([block.ff], tokens.mlp)
         return total + attention_products(tokens.queries + context, tokens.keys + context, a.inner_dim)
 
+    def flops_before_plan(self, block: Any, n: int, context: int, mlp: bool) -> int:
+        """Return the operations of the first norms."""
+        return linears([block.norm1, block.norm1_context], 1)
+
 
 class SingleBlock:
     """Text and image are one sequence, and the MLP runs beside the attention."""
@@ -99,6 +103,10 @@ class SingleBlock:
             + linears([a.to_k, a.to_v], keys)
             + attention_products(queries, keys, a.inner_dim)
         )
+
+    def flops_before_plan(self, block: Any, n: int, context: int, mlp: bool) -> int:
+        """Return the operations of the norm, and of the MLP's first layer, which runs before the attention."""
+        return linears([child(block, "norm")], 1) + (0 if mlp else linears([block.proj_mlp], n + context))
 
 
 DOUBLE_BLOCK, SINGLE_BLOCK = DoubleBlock(), SingleBlock()

@@ -8,13 +8,14 @@ from typing import Any
 
 from torch import nn
 
-from bigain_cli.compress.networks.basic_block import BASIC_BLOCK, has_self_attention
+from bigain_cli.compress.networks.basic_block import BASIC_BLOCK, BasicBlock, has_self_attention
 from bigain_cli.compress.networks.patched_latents import PatchedLatents
 from bigain_cli.compress.operation_counts import convolutions, linears
 from bigain_cli.compress.plan import Grid
 from bigain_cli.compress.site import BlockPlace, Tokens
 
 PARTS = {"transformer_blocks", "pos_embed"}
+OUTPUT, MODULATION = "proj_out", "proj_out_1"  # how the names of the last layers begin; a DiT's that is no output
 CLASS_TABLE = "norm1.emb.class_embedder.embedding_table.weight"  # of a block
 
 
@@ -37,17 +38,23 @@ class PatchTransformer(PatchedLatents):
             if has_self_attention(block):
                 yield BlockPlace(block, BASIC_BLOCK, root.config.patch_size, None, number < shared, number < shared)
 
-    def flops(self, root: Any, latent: Grid, context: int) -> int:
-        """Return the operations of one forward."""
-        grid = self.root_grid(root, latent)
-        total = convolutions(root.pos_embed, grid)
+    def chain(self, root: Any) -> Iterator[tuple[Any, BasicBlock]]:
+        """Yield all blocks with their kind."""
+        return ((block, BASIC_BLOCK) for block in root.transformer_blocks)
+
+    def flops_before_blocks(self, root: Any, latent: Grid, context: int) -> int:
+        """Return the operations that embed patches, time and text."""
+        total = convolutions(root.pos_embed, self.root_grid(root, latent))
         for name, module in root.named_children():
-            if name not in ("pos_embed", "transformer_blocks"):
-                per_token = name.startswith("proj_out") and name != "proj_out_1"
-                total += linears([module], grid.n if per_token else context if name == "caption_projection" else 1)
-        if "proj_out_1" in root._modules:  # DiT runs its first block's embedding a second time
-            total += linears([root.transformer_blocks[0].norm1.emb], 1)
-        return total + sum(BASIC_BLOCK.flops(b, Tokens.all(grid.n), context) for b in root.transformer_blocks)
+            if name not in ("pos_embed", "transformer_blocks") and not name.startswith(OUTPUT):
+                total += linears([module], context if name == "caption_projection" else 1)
+        return total
+
+    def flops_behind_blocks(self, root: Any, latent: Grid) -> int:
+        """Return the operations of the output; a DiT embeds time and class by its first block a second time."""
+        n, outputs = self.root_grid(root, latent).n, [name for name in root._modules if name.startswith(OUTPUT)]
+        total = sum(linears([root.get_submodule(name)], 1 if name == MODULATION else n) for name in outputs)
+        return total + (linears([root.transformer_blocks[0].norm1.emb], 1) if MODULATION in outputs else 0)
 
     def flops_before_text(self, root: Any, latent: Grid) -> int:
         """Return the operations of the blocks that no label enters."""

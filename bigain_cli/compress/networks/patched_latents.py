@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from bigain_cli.compress.networks.block_chain import BlockChain
 from bigain_cli.compress.plan import Grid
 
 
-class PatchedLatents:
+class PatchedLatents(BlockChain):
     """What goes into a transformer over patches."""
 
     def configured_latent(self, root: Any) -> Grid | None:

@@ -54,6 +54,10 @@ class PlainAttention:
         """Return the operations of the attention."""
         return attention_flops(block, tokens.queries, tokens.keys)
 
+    def flops_before_plan(self, block: Any, n: int, context: int, mlp: bool) -> int:
+        """Return 0: its input is compared."""
+        return 0
+
 
 PLAIN_ATTENTION = PlainAttention()
 

@@ -67,6 +67,10 @@ class PrxBlock:
         products = attention_products(tokens.queries, tokens.keys + context, a.inner_dim)
         return linears([block.modulation], 1) + queries + keys + products + mlp
 
+    def flops_before_plan(self, block: Any, n: int, context: int, mlp: bool) -> int:
+        """Return the operations of the modulation."""
+        return linears([block.modulation], 1)
+
 
 class Prx(PatchedLatents):
     """The kind of network."""
@@ -89,12 +93,20 @@ class Prx(PatchedLatents):
         """Return a usual size: a network has positions for any, and a network of pixels has large patches."""
         return DEFAULT if root.config.patch_size <= 2 else Grid(512, 512)
 
-    def flops(self, root: Any, latent: Grid, context: int) -> int:
-        """Return the operations of one forward."""
-        n = self.root_grid(root, latent).n
-        once = [root.time_in, child(root, "resolution_embedder"), root.final_layer.adaLN_modulation]
-        total = linears([root.img_in, root.final_layer.linear], n) + linears([root.txt_in], context) + linears(once, 1)
-        return total + sum(self.block.flops(block, Tokens.all(n), context) for block in root.blocks)
+    def chain(self, root: Any) -> Iterator[tuple[Any, PrxBlock]]:
+        """Yield the blocks with their kind."""
+        return ((block, self.block) for block in root.blocks)
+
+    def flops_before_blocks(self, root: Any, latent: Grid, context: int) -> int:
+        """Return the operations that embed patches, text, time and resolution."""
+        patches = linears([root.img_in], self.root_grid(root, latent).n)
+        once = [root.time_in, child(root, "resolution_embedder")]
+        return patches + linears([root.txt_in], context) + linears(once, 1)
+
+    def flops_behind_blocks(self, root: Any, latent: Grid) -> int:
+        """Return the operations of the last layer."""
+        last = root.final_layer
+        return linears([last.linear], self.root_grid(root, latent).n) + linears([last.adaLN_modulation], 1)
 
 
 class _PrxAttention(JointAttention):

@@ -64,6 +64,10 @@ class JointBlock:
         total += _attention(attention, tokens, context)
         return total + (_attention(block.attn2, tokens, 0) if block.attn2 is not None else 0)
 
+    def flops_before_plan(self, block: Any, n: int, context: int, mlp: bool) -> int:
+        """Return the operations of the first norms."""
+        return linears([block.norm1, block.norm1_context], 1)
+
 
 class StableDiffusion3(PatchedLatents):
     """The kind of network."""
@@ -82,12 +86,18 @@ class StableDiffusion3(PatchedLatents):
         for block in root.transformer_blocks:
             yield BlockPlace(block, self.block, root.config.patch_size, None)
 
-    def flops(self, root: Any, latent: Grid, context: int) -> int:
-        """Return the operations of one forward."""
-        grid = self.root_grid(root, latent)
-        total = convolutions(root.pos_embed, grid) + linears([root.proj_out], grid.n)
-        total += linears([root.time_text_embed, root.norm_out], 1) + linears([root.context_embedder], context)
-        return total + sum(self.block.flops(b, Tokens.all(grid.n), context) for b in root.transformer_blocks)
+    def chain(self, root: Any) -> Iterator[tuple[Any, JointBlock]]:
+        """Yield the blocks with their kind."""
+        return ((block, self.block) for block in root.transformer_blocks)
+
+    def flops_before_blocks(self, root: Any, latent: Grid, context: int) -> int:
+        """Return the operations that embed patches, time and text."""
+        patches = convolutions(root.pos_embed, self.root_grid(root, latent))
+        return patches + linears([root.time_text_embed], 1) + linears([root.context_embedder], context)
+
+    def flops_behind_blocks(self, root: Any, latent: Grid) -> int:
+        """Return the operations of the last norm and of the output."""
+        return linears([root.norm_out], 1) + linears([root.proj_out], self.root_grid(root, latent).n)
 
 
 def _attention(attention: Any, tokens: Tokens, context: int) -> int:

@@ -77,12 +77,18 @@ class UNet:
         steps = takewhile(lambda step: not step.reads_text, _steps(root, latent, 1))
         return sum(step.flops for step in steps)
 
+    def flops_before_block(self, root: Any, latent: Grid, context: int, block: Any) -> int:
+        """Return the operations before one of the blocks."""
+        steps = takewhile(lambda step: step.begins is not block, _steps(root, latent, context))
+        return sum(step.flops for step in steps)
+
 
 class Step(NamedTuple):
     """Operations that run one after the other."""
 
     flops: int
     reads_text: bool = False
+    begins: Any = None  # the block whose first operations they are
 
 
 def _steps(unet: Any, latent: Grid, context: int) -> Iterator[Step]:
@@ -104,12 +110,12 @@ def _layer_steps(layer: Layer, context: int) -> Iterator[Step]:
     if not blocks:
         yield Step(convolutions(module, grid) + linears([module], 1), has_cross_attention(module))
     elif is_plain_attention(module):
-        yield Step(attention_flops(module, grid.n, grid.n), reads_text(module))
+        yield Step(attention_flops(module, grid.n, grid.n), reads_text(module), module)
     else:
         yield Step(_projection(module.proj_in, grid))
         for block in blocks:
             first = attention_flops(block.attn1, grid.n, grid.n)
-            yield Step(first, block.attn1.is_cross_attention)
+            yield Step(first, block.attn1.is_cross_attention, block)
             yield Step(BASIC_BLOCK.flops(block, Tokens.all(grid.n), context) - first, reads_text(block))
         yield Step(_projection(module.proj_out, grid))
 
