@@ -16,6 +16,7 @@ import bigain_cli as bigain
 from bigain_cli.backbones.model_card import ModelCard
 from bigain_cli.backbones.model_locations import model_folder
 from bigain_cli.registry import DEFAULT_MODEL, MODELS
+from bigain_cli.training import export
 
 EMBEDDED = [name for name, model in MODELS.items() if model.folder]
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -87,6 +88,16 @@ def test_list_prints_its_card_with_accuracy_and_intended_use(embedded) -> None:
     rows = json.loads(run("list", "models", "--json").out)
     (row,) = [row for row in rows if row["name"] == name]
     assert row["present"] and row["card"]["score"] == card.score
+
+
+def test_its_page_is_the_one_that_its_card_gives(embedded) -> None:
+    name, folder, card, _ = embedded
+    assert (folder / "README.md").read_text(encoding="utf-8") == export._readme(name, card)
+    assert "Labels were compared in training" in card_text(folder) and "plain model of this shape" in card_text(folder)
+
+
+def card_text(folder: Path) -> str:
+    return " ".join((folder / "README.md").read_text(encoding="utf-8").split())
 
 
 def test_the_command_runs_on_it_by_default(tmp_path: Path) -> None:
