@@ -174,7 +174,7 @@ def _effort_text(facts: Mapping[str, Any]) -> str:
     if len(trainings) == 1:
         return f"{last}, repetitions counted"
     images, minutes = (sum(each.get(key, 0) for each in trainings) for key in ("shown", "minutes"))
-    whole = f"{images:,} images, repetitions counted, in {minutes:.0f} minutes and {len(trainings)} trainings"
+    whole = f"{images:,} images, repetitions counted, in {round(minutes, 1):g} minutes and {len(trainings)} trainings"
     return f"{whole}; the last had {last}"
 
 

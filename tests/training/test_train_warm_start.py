@@ -222,7 +222,8 @@ def test_the_card_tells_the_parents_and_theirs(parents: dict[str, Path], tmp_pat
     images, minutes = (sum(each[key] for each in chain) for key in ("shown", "minutes"))
     assert page.count("Started from") == 2
     assert (
-        f"- Training: {images} images, repetitions counted, in {minutes:.0f} minutes and 3 trainings; the last" in page
+        f"- Training: {images} images, repetitions counted, in {round(minutes, 1):g} minutes and 3 trainings; the last"
+        in page
     )
 
 
