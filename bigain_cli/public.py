@@ -55,6 +55,7 @@ from bigain_cli.training.job import TrainingDone as TrainingDone
 from bigain_cli.training.job import TrainingJob as TrainingJob
 from bigain_cli.training.job import TrainingProgress as TrainingProgress
 from bigain_cli.training.job import TrainingResumed as TrainingResumed
+from bigain_cli.training.job import TrainingWarning as TrainingWarning
 from bigain_cli.training.job import ValidationProgress as ValidationProgress
 from bigain_cli.training.recipe import Recipe as Recipe
 from bigain_cli.training.resuming import resumed_job as resumed_job

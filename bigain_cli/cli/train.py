@@ -162,7 +162,8 @@ def _run(job: TrainingJob, resume: bool, force: bool, messages: Messages) -> int
             remove_empty_folders(job.path, new_folders)
         raise
     typer.echo(job.path)
-    messages.closing(f"try it: bigain generate {shlex.quote(prompt)} -m {shlex.quote(str(job.path))}")
+    verb = "classify IMAGE" if job.recipe.label_entry == "late" else f"generate {shlex.quote(prompt)}"
+    messages.closing(f"try it: bigain {verb} -m {shlex.quote(str(job.path))}")
     return 0
 
 

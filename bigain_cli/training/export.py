@@ -168,9 +168,7 @@ Use it as a demonstration and a test bench on images like those it was trained o
 def _effort_text(facts: Mapping[str, Any]) -> str:
     """Say how many images were shown in how many minutes: in the last training, and in all that it goes back to."""
     last = f"{facts['shown']:,} images in {facts['minutes']} minutes on {facts['device']}, torch {facts['torch']}"
-    trainings = [facts]
-    while "start" in trainings[-1]:
-        trainings.append(trainings[-1]["start"])
+    trainings = _trainings(facts)
     if len(trainings) == 1:
         return f"{last}, repetitions counted"
     images, minutes = (sum(each.get(key, 0) for each in trainings) for key in ("shown", "minutes"))
@@ -178,22 +176,32 @@ def _effort_text(facts: Mapping[str, Any]) -> str:
     return f"{whole}; the last had {last}"
 
 
+def _trainings(facts: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the facts of a training, and of all that it goes back to."""
+    found = [facts]
+    while "start" in found[-1]:
+        found.append(found[-1]["start"])
+    return found
+
+
 def _contrast_text(facts: Mapping[str, Any]) -> str:
     """Say what it means that labels were compared, and what a plain diffusion model reached, if that was measured."""
-    if not facts["recipe"]["contrast"]:
+    if not any(each.get("recipe", {}).get("contrast") for each in _trainings(facts)):
         return ""
     plain = f" {_escape(facts['plain'])}" if facts.get("plain") else ""
     return (
-        "- Labels were compared in training (`contrast`): the network learnt to predict noise better for the right\n"
-        "  label than for wrong ones. A plain diffusion model learns that by the way, and tells fewer images apart."
-        f"{plain}\n"
+        "- Labels were compared in training (`contrast`): the network was trained to predict noise better for\n"
+        "  the right label than for wrong ones. A plain diffusion model is trained to predict noise under the right\n"
+        f"  label alone.{plain}\n"
     )
 
 
 def _start_line(start: Mapping[str, Any]) -> str:
     """Return a line about the backbone that a training started from, and one for each before it."""
     images, minutes = f"{start.get('shown', 0):,} images", f"{start.get('minutes', 0)} minutes"
-    effort = f"{images} in {minutes} on {start.get('device', 'a device')}"
+    effort = (
+        f"{images} of {_escape(start.get('data', 'unknown data'))} in {minutes} on {start.get('device', 'a device')}"
+    )
     earlier = _start_line(start["start"]) if "start" in start else ""
     return f"\n- Started from {_escape(start['model'])}: {effort}; {_recipe_text(start.get('recipe', {}))}.{earlier}"
 

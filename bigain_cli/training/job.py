@@ -121,6 +121,16 @@ class ImagesHeldOut:
 
 
 @dataclass(frozen=True)
+class TrainingWarning:
+    """A setting may not do what was meant."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return f"warning: {self.text}"
+
+
+@dataclass(frozen=True)
 class TrainingResumed:
     """A checkpoint was loaded."""
 
@@ -193,6 +203,7 @@ class TrainingDone:
 Event = (
     ImagesLoaded
     | ImagesHeldOut
+    | TrainingWarning
     | TrainingResumed
     | TrainingProgress
     | ValidationProgress

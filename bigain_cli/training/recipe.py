@@ -60,7 +60,9 @@ class Recipe:
     compared: float = _key(1.0, "Share of each batch whose labels are compared")
     compare_from: float = _key(0.0, "Labels are compared from this share of the noise schedule on")
     compare_to: float = _key(1.0, "Labels are compared up to this share of the noise schedule")
-    classifier: float = _key(0.0, "Weight of a classifier before late labels, on a U-Net's middle block; 0: none")
+    classifier: float = _key(
+        0.0, "Weight of a classifier on the block before late labels (a U-Net's middle one); 0: none"
+    )
     classifier_first: float = _key(0.0, "Share of the training in which only that part of the network learns, at first")
     shared_rate: float = _key(1.0, "Factor of the learning rates up to that block, once all of the network learns")
     keep: str = _key(ALL, "What --from keeps: all weights, or shared: not those behind the classifier's block")
@@ -103,6 +105,12 @@ class Recipe:
         """Return for how many steps the classifier is trained alone."""
         return round(self.classifier_first * self.steps)
 
+    @property
+    def shortest_stage(self) -> int:
+        """Return the images of the training, or of the shorter of its two stages."""
+        first = self.images_after(self.first_steps)
+        return min(first or self.images, self.images - first)
+
     def learns_classifier(self, step: int) -> bool:
         """Return whether a step trains the classifier alone."""
         return step < self.first_steps
@@ -126,6 +134,7 @@ class Recipe:
 
 ABOUT = {key.name: key.metadata["about"] for key in dataclasses.fields(Recipe)}
 KEYS = {key.name: type(key.default) for key in dataclasses.fields(Recipe)}
+TYPES = {int: "a whole number", float: "a number", str: "a text in quotes", bool: "true or false"}
 Named = Callable[[str, Any], str]  # from a key and its value to their name in errors
 
 
@@ -170,8 +179,11 @@ def _read(path: str) -> dict[str, Any]:
     """Read a recipe file; refuse keys that a recipe does not have, and values of another type."""
     try:
         found = tomllib.loads(read_text_file(path, f"--recipe {path}").decode("utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as problem:  # the last one for deep nesting
+    except FileNotFoundError as problem:
         hint = "bigain train --recipe-template prints one to begin with."
+        raise UsageError(f"--recipe {path}", "no such file", hint) from problem
+    except (OSError, ValueError, RecursionError) as problem:  # the last one for deep nesting
+        hint = "It is TOML, with texts in quotes; bigain train --recipe-template prints one to begin with."
         raise UsageError(f"--recipe {path}", f"cannot be read ({problem})", hint) from problem
     for key, value in found.items():
         if key not in KEYS:
@@ -179,7 +191,7 @@ def _read(path: str) -> dict[str, Any]:
         if KEYS[key] is float and type(value) is int and abs(value) < 2**63:
             found[key] = float(value)
         elif type(value) is not KEYS[key] or (type(value) is int and abs(value) >= 2**63):
-            raise UsageError(f"{path}, {key} = {value!r}", f"not of type {KEYS[key].__name__}", "Change its value.")
+            raise UsageError(f"{path}, {key} = {value!r}", f"not {TYPES[KEYS[key]]}", "Change its value.")
     return found
 
 

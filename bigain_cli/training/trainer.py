@@ -39,11 +39,13 @@ from bigain_cli.training.job import (
     TrainingJob,
     TrainingProgress,
     TrainingResumed,
+    TrainingWarning,
     ValidationProgress,
 )
 from bigain_cli.training.loss_history import LossHistory
 from bigain_cli.training.networks import make_noise_schedule, make_trainable
 from bigain_cli.training.output_folder import remove_checkpoints
+from bigain_cli.training.recipe import ALL, Recipe
 from bigain_cli.training.resuming import options_record
 from bigain_cli.training.tokenizer import make_vocabulary
 from bigain_cli.training.training_loop import SYNC_EVERY, Step, Training
@@ -80,6 +82,8 @@ def _train_alone(job: TrainingJob, resume: bool) -> Generator[Event, None, None]
 def _train(job: TrainingJob, resume: bool, hold: Callable[[], None]) -> Iterator[Event]:
     device = _choose_device(job)
     start = _find_start(job) if job.start and not resume else None  # refused before all images are read
+    if not resume:
+        yield from _warnings(job.recipe, start)
     images, held_out = yield from _read_images(job)
     held_out = held_out and held_out.relabelled(images.classes)
     aside = held_out.digest() if held_out else ""
@@ -132,6 +136,20 @@ def _find_start(job: TrainingJob) -> WarmStart:
     if source.folder.resolve() == job.path.resolve():
         raise UsageError(f"--from {job.start}", "would be overwritten", "Name another folder with -o.")
     return source
+
+
+def _warnings(recipe: Recipe, start: WarmStart | None) -> Iterator[TrainingWarning]:
+    """Say what a recipe does that hardly anybody means."""
+    if recipe.warmup >= recipe.shortest_stage:
+        yield TrainingWarning(
+            f"warmup {recipe.warmup} is not over in a stage of {recipe.shortest_stage} images: "
+            "its rate stays low; the recipe sets it"
+        )
+    before = start.card.about["recipe"].get("prediction", Recipe.prediction) if start else recipe.prediction
+    if start and before != recipe.prediction and recipe.keep == ALL:
+        yield TrainingWarning(
+            f"{start.name} predicts {before}, and this training {recipe.prediction}: its output must be learnt anew"
+        )
 
 
 def _read_images(job: TrainingJob) -> Generator[Event, None, tuple[LabelledImages, LabelledImages | None]]:

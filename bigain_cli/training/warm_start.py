@@ -21,7 +21,6 @@ from bigain_cli.backbones.model_card import ModelCard
 from bigain_cli.backbones.model_locations import resolve
 from bigain_cli.errors import ModelError, UsageError
 from bigain_cli.json_text import read_json
-from bigain_cli.outputs.text import counted
 from bigain_cli.training.checkpoint import load_checkpoint
 from bigain_cli.training.networks import TrainableBackbone, TrainableUNet, dit_config, unet_config
 from bigain_cli.training.output_folder import checkpoint_of
@@ -38,6 +37,8 @@ OPTIONS = {  # that set a key of a network's configuration
     "num_attention_heads": "--width",
     "num_layers": "the recipe's depth",
 }
+OF_OPTIONS = ("size", "width", "label_entry")
+OF_SHAPE = (*OF_OPTIONS, "patch")
 SAME_SHAPE = "Give the shape that it was trained with, as its README.md says."
 NETWORKS = ("text_encoder", "transformer", "unet")
 CLASS_TABLE = "class_embedder.embedding_table.weight"
@@ -100,6 +101,7 @@ def _check_shape(source: WarmStart, recipe: Recipe) -> None:
     arch = source.card.about["recipe"].get("arch")
     if arch != recipe.arch:
         raise UsageError(what, f"is a {arch}, and this training is not", f"Add --arch {arch}.")
+    _check_settings(what, source.card.about["recipe"], recipe)
     file = source.folder / ("unet" if recipe.arch == "unet" else "transformer") / "config.json"
     try:
         source_config = read_json(file.read_text(encoding="utf-8"))
@@ -114,14 +116,25 @@ def _check_shape(source: WarmStart, recipe: Recipe) -> None:
         if key in config and source_config.get(key) != value:
             why = f"has another {key} ({source_config.get(key)}, not {value}): {option}"
             raise UsageError(what, why, SAME_SHAPE)
-    entry = source.card.about["recipe"].get("label_entry", Recipe.label_entry)
-    if entry != recipe.label_entry:  # of which a transformer's configuration says nothing
-        raise UsageError(what, f"reads its labels {entry}, not {recipe.label_entry}: --label-entry", SAME_SHAPE)
-    blocks = replace(recipe, label_blocks=source.card.about["recipe"].get("label_blocks", 0)).late_blocks
-    if recipe.arch == "dit" and entry == "late" and blocks != recipe.late_blocks:
-        last = counted(blocks, "block")
-        why = f"reads its labels in its last {last}, not {recipe.late_blocks}: the recipe's label_blocks"
-        raise UsageError(what, why, SAME_SHAPE)
+
+
+def _check_settings(what: str, trained: Mapping[str, Any], recipe: Recipe) -> None:
+    """Refuse a network of which the recipe that it was trained with says that it has another shape."""
+    keys = [*OF_SHAPE, *(["depth"] if recipe.arch == "dit" else [])]
+    theirs = {key: trained.get(key, getattr(Recipe, key)) for key in keys}
+    ours = {key: getattr(recipe, key) for key in keys}
+    if theirs["label_entry"] == ours["label_entry"] == "late" and (recipe.arch == "dit" or recipe.keep != SHARED):
+        shape = {"depth": theirs.get("depth", recipe.depth), "label_blocks": trained.get("label_blocks", 0)}
+        theirs["label_blocks"] = replace(recipe, **shape).late_blocks
+        ours["label_blocks"] = recipe.late_blocks
+    other = [key for key in theirs if theirs[key] != ours[key]]
+    if not other:
+        return
+    why = "has another shape: " + ", ".join(f"{key} {theirs[key]}, not {ours[key]}" for key in other)
+    options = [f"--{key.replace('_', '-')} {theirs[key]}" for key in other if key in OF_OPTIONS]
+    settings = [f"{key} = {theirs[key]}" for key in other if key not in OF_OPTIONS]
+    hint = " and ".join([*options, *([f"{', '.join(settings)} in the recipe"] if settings else [])])
+    raise UsageError(what, why, f"Give {hint}.")
 
 
 def _copy_text_encoder(source: WarmStart, trainable: TrainableUNet) -> None:

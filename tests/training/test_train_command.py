@@ -177,6 +177,7 @@ def test_messages_are_on_stderr_and_the_folder_on_stdout(finished: Path, place: 
     assert (place / "printed.txt").read_text() == "finished\n"
     said = (place / "said.txt").read_text().splitlines()
     patterns = [
+        r"bigain: warning: warmup 6400 is not over in a stage of 64 images: its rate stays low; the recipe sets it",
         r"bigain: photos: 24 images of 2 classes, read in \d+ s",
         r"bigain: 2 images held out",
         r"bigain: checkpoint at 64 images, finished/training/samples-000000064.png",
@@ -296,7 +297,7 @@ USAGE: dict[str, tuple[tuple[str, ...], str]] = {
     "later": (("photos", "-o", "m", "--recipe", "later.toml"), "contrast_from = 0.5: has no effect: labels are not"),
     "wrong": (("photos", "-o", "m", "--recipe", "wrong.toml"), "wrong.toml, tilt = 0.0: must be a positive number"),
     "unknown": (("photos", "-o", "m", "--recipe", "unknown.toml"), "unknown.toml, tild: not a key of a recipe. Did"),
-    "recipe": (("photos", "-o", "m", "--recipe", "gone.toml"), "--recipe gone.toml: cannot be read ("),
+    "recipe": (("photos", "-o", "m", "--recipe", "gone.toml"), "--recipe gone.toml: no such file"),
     "sentences": (
         ("photos", "-o", "m", "--arch", "dit", "-t", "a {}"),
         "--template: a transformer reads class numbers",
@@ -306,7 +307,10 @@ USAGE: dict[str, tuple[tuple[str, ...], str]] = {
         "--validation: no images are held out",
     ),
     "from": (("photos", "-o", "m", "--from", "sd1.5"), "--from sd1.5: not a backbone made by bigain train"),
-    "from a shape": (("photos", "-o", "m", "--from", "mini", "--width", "16"), "--from mini: has another block_out"),
+    "from a shape": (
+        ("photos", "-o", "m", "--from", "mini", "--width", "16"),
+        "--from mini: has another shape: width 32, not 16. Give --width 32.",
+    ),
     "in the held-out": (
         ("photos", "--held-out", "data", "-o", "data/m"),
         "data/m: inside data, where it would count as a class",

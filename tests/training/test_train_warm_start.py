@@ -16,6 +16,7 @@ from bigain_cli import load
 from bigain_cli.backbones.model_card import ModelCard
 from bigain_cli.errors import ModelError, UsageError
 from bigain_cli.training.checkpoint import load_checkpoint
+from bigain_cli.training.job import TrainingWarning
 from bigain_cli.training.networks import TrainableBackbone, make_trainable
 from bigain_cli.training.output_folder import checkpoint_of
 from bigain_cli.training.recipe import Recipe
@@ -91,11 +92,11 @@ def test_labels_enter_a_child_where_they_entered_its_parent(parents: dict[str, P
     table = heir.network.transformer_blocks[0].norm1.emb.class_embedder.embedding_table.weight
     assert len(table) == 4 and not table.any()
     for parent, changes in (("late", {}), ("dit", {"label_entry": "late"})):
-        with pytest.raises(UsageError, match=r"reads its labels (late|early), not (late|early): --label-entry"):
+        with pytest.raises(UsageError, match=r"label_entry (late|early), not (late|early)\. Give --label-entry"):
             child("dit", parents[parent], **changes)
     deeper = {"label_entry": "late", "depth": 3}
     list(train(cases.job(tmp_path / "deeper", recipe=cases.recipe("dit", **deeper))))
-    with pytest.raises(UsageError, match=r"reads its labels in its last 1 block, not 2: the recipe's label_blocks"):
+    with pytest.raises(UsageError, match=r"shape: label_blocks 1, not 2\. Give label_blocks = 1 in the recipe"):
         child("dit", tmp_path / "deeper", **deeper, label_blocks=2)
 
 
@@ -135,7 +136,7 @@ def test_a_child_may_read_its_label_in_more_blocks_than_its_parent_if_it_keeps_t
         assert torch.equal(weight, fresh), "behind the middle block it begins anew"
     blocks = [type(block).__name__ for block in heir.network.up_blocks]
     assert blocks == ["AttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"]
-    with pytest.raises(UsageError, match=r"another up_block_types .*: the recipe's label_blocks"):
+    with pytest.raises(UsageError, match=r"label_blocks 1, not 2\. Give label_blocks = 1 in the recipe"):
         child("unet", tmp_path / "parent", **late, label_blocks=2)
 
 
@@ -147,7 +148,7 @@ def test_there_must_be_something_to_keep(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("changes", "option"),
-    [({"width": 16}, "--width"), ({"patch": 1}, "the recipe's patch"), ({"size": 32}, "--size")],
+    [({"width": 16}, "--width"), ({"patch": 1}, "patch = 2 in the recipe"), ({"size": 32}, "--size")],
 )
 def test_another_shape_is_refused_by_its_option(parents: dict[str, Path], changes: dict[str, int], option: str) -> None:
     with pytest.raises(UsageError) as refusal:
@@ -157,13 +158,37 @@ def test_another_shape_is_refused_by_its_option(parents: dict[str, Path], change
 
 def test_a_transformer_of_another_depth_and_another_architecture_are_refused(parents: dict[str, Path]) -> None:
     for arch, parent, changes, option in (
-        ("dit", "dit", {"depth": 3}, "the recipe's depth"),
+        ("dit", "dit", {"depth": 3}, "depth = 2 in the recipe"),
         ("unet", "dit", {}, "--arch dit"),
         ("dit", "unet", {}, "--arch unet"),
     ):
         with pytest.raises(UsageError) as refusal:
             child(arch, parents[parent], **changes)
         assert option in f"{refusal.value} {refusal.value.hint}"
+
+
+def test_all_that_is_different_is_named_at_once(parents: dict[str, Path]) -> None:
+    with pytest.raises(UsageError) as refusal:
+        child("dit", parents["late"], size=32, width=32, depth=3)
+    said = str(refusal.value)
+    assert "size 16, not 32, width 16, not 32, label_entry late, not early, depth 2, not 3" in said, said
+    assert "Give --size 16 and --width 16 and --label-entry late and depth = 2 in the recipe." in said, said
+
+
+def test_another_prediction_over_kept_weights_is_warned_of(parents: dict[str, Path], tmp_path: Path) -> None:
+    for keep, warned in (("all", True), ("shared", False)):
+        recipe = cases.recipe("dit", label_entry="late", classifier=0.5, prediction="flow", keep=keep)
+        events = list(train(cases.job(tmp_path / keep, start=str(parents["late"]), recipe=recipe)))
+        said = [str(event) for event in events if isinstance(event, TrainingWarning)]
+        assert any("predicts epsilon, and this training flow" in text for text in said) == warned, said
+
+
+@pytest.mark.parametrize("arch", ARCHES)
+def test_a_page_says_that_labels_were_compared_before(arch: str, tmp_path: Path) -> None:
+    compared = cases.recipe(arch, contrast=0.5)
+    list(train(cases.job(tmp_path / "parent", recipe=compared)))
+    list(train(cases.job(tmp_path / "child", start=str(tmp_path / "parent"), recipe=cases.recipe(arch))))
+    assert "Labels were compared in training" in (tmp_path / "child" / "README.md").read_text()
 
 
 def test_what_was_not_trained_here_is_no_parent(tmp_path: Path) -> None:
