@@ -86,8 +86,8 @@ def record(asked: argparse.Namespace) -> None:
     stages, far = numbers(asked.stages), numbers(asked.far)
     errors = np.full((len(chosen), int(stages[-1]), len(conditions)), np.nan, np.float32)
     times = np.zeros(errors.shape[:2])
-    if Path(asked.table).exists():
-        known = np.load(asked.table)["l2"][: errors.shape[0], : errors.shape[1]]
+    if npz(asked.table).exists():
+        known = np.load(npz(asked.table))["l2"][: errors.shape[0], : errors.shape[1]]
         errors[: known.shape[0], : known.shape[1]] = known
     saved = time.monotonic()
     for number, index in enumerate(chosen):
@@ -96,7 +96,7 @@ def record(asked: argparse.Namespace) -> None:
         times[number] = draws.times(0, errors.shape[1])
         fill(errors[number], backbone, image, draws, conditions, list(zip(stages, far, strict=True)))
         if time.monotonic() - saved > SAVE_EVERY or number == len(chosen) - 1:
-            np.savez(asked.table, l2=errors, times=times, labels=images.labels.numpy()[chosen])
+            np.savez(npz(asked.table), l2=errors, times=times, labels=images.labels.numpy()[chosen])
             print(f"{number + 1} of {len(chosen)}", flush=True)
             saved = time.monotonic()
 
@@ -144,12 +144,17 @@ def numbers(text: str) -> list[float]:
     return [float(part) for part in text.split(",")]
 
 
+def npz(path: str) -> Path:
+    """Return a table's path, with the ending that numpy gives it."""
+    return Path(path if path.endswith(".npz") else f"{path}.npz")
+
+
 # Replays.
 
 
 def read(asked: argparse.Namespace) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return a table's losses under the score of `mini`, the draws' times and the images' true labels."""
-    table = np.load(asked.table)
+    table = np.load(npz(asked.table))
     whole = np.isfinite(table["l2"][:, BLOCK * 2 - 1]).all(axis=1)
     return np.sqrt(table["l2"][whole].astype(float)), table["times"][whole], table["labels"][whole]
 

@@ -23,6 +23,8 @@ from bigain_cli.outputs.output_format import encode
 from bigain_cli.outputs.text import counted, spoken_time
 from bigain_cli.outputs.whole_files import held, make_folder, write_whole
 
+LITTLE_NOISE = 0.5  # of the schedule; what an image shows is settled above
+
 
 def run_request(request: GenerateRequest, messages: Messages) -> int:
     """Generate and write every image."""
@@ -57,6 +59,10 @@ def _start(request: GenerateRequest, messages: Messages) -> Any:
     if request.previous is not None:
         request.previous.check_weights(request.model, backbone.identity)
     generation = Generation(backbone, request.prompts, request.options, request.count)
+    last = backbone.timestep_range[1] / backbone.timesteps
+    if last <= LITTLE_NOISE:
+        why = f"{backbone.name} is made to tell labels apart where there is little noise (times up to {last:g})"
+        messages.note(f"{why}: its images may not show what is asked for")
     if request.previous is not None:
         for difference in request.previous.differences(generation.settings):
             messages.note(difference)

@@ -107,7 +107,9 @@ class Report:
 
     def _total(self) -> str:
         matched = f", matching {_giga(self.matching)} of it" if self.matching else ""
-        shared = f", {_giga(self.before_text_after)} of them before the text" if self.before_text else ""
+        shared = (
+            f", {_giga(self.before_text_after)} of them before the prompt, once per draw" if self.before_text else ""
+        )
         return (
             f"{self.spec} at {len(self.sites)} of {self.blocks} blocks of {self.network}, latent "
             f"{self.latent.h}x{self.latent.w}: {_giga(self.flops_before)} -> {_giga(self.flops_after)} GFLOP "

@@ -109,7 +109,7 @@ class Recipe:
     def shortest_stage(self) -> int:
         """Return the images of the training, or of the shorter of its two stages."""
         first = self.images_after(self.first_steps)
-        return min(first or self.images, self.images - first)
+        return min(each for each in (first, self.images - first) if each)
 
     def learns_classifier(self, step: int) -> bool:
         """Return whether a step trains the classifier alone."""

@@ -121,7 +121,9 @@ def _check_contradictions(
         now |= {f"names of {name}": list(names) for name, names in vocabulary.classes.items()}
     if changes := differences(before, now):
         why = f"the training so far had other settings ({'; '.join(changes)})"
-        raise UsageError("--resume", why, "Leave them out, or start again with --force.")
+        raise UsageError(
+            "--resume", why, "Leave them out, go on from it with --from FOLDER -o NEW, or start again with --force."
+        )
 
 
 def _are_paths(one: Any, other: Any) -> bool:

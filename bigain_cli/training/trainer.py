@@ -7,6 +7,7 @@ checkpoint on. Never prints.
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
@@ -49,7 +50,7 @@ from bigain_cli.training.recipe import ALL, Recipe
 from bigain_cli.training.resuming import options_record
 from bigain_cli.training.tokenizer import make_vocabulary
 from bigain_cli.training.training_loop import SYNC_EVERY, Step, Training
-from bigain_cli.training.validation import Validation, prompt_of_each_class, validate
+from bigain_cli.training.validation import MIN_FOR_TEMPERATURE, Validation, prompt_of_each_class, validate
 from bigain_cli.training.warm_start import WarmStart, copy_weights, warm_start
 
 SCORE = "norm"  # on mini better than l2, on others as good: docs/measurements/accuracy.md
@@ -118,6 +119,9 @@ def _train(job: TrainingJob, resume: bool, hold: Callable[[], None]) -> Iterator
     if held_out and job.validation != 0:
         validation = yield from _validate(job, vocabulary, held_out)
     folder.write(validation)
+    if validation is not None and validation.temperature is None:
+        why = f"no temperature was fitted, which takes {MIN_FOR_TEMPERATURE} held-out images"
+        yield TrainingWarning(f"{why}: probabilities will say how sure the draws are, not how often they are right")
     accuracy = str(validation) if validation is not None else None
     first = next(iter(vocabulary.classes))
     prompt = first if job.recipe.arch == "dit" else vocabulary.prompt(first)
@@ -141,10 +145,8 @@ def _find_start(job: TrainingJob) -> WarmStart:
 def _warnings(recipe: Recipe, start: WarmStart | None) -> Iterator[TrainingWarning]:
     """Say what a recipe does that hardly anybody means."""
     if recipe.warmup >= recipe.shortest_stage:
-        yield TrainingWarning(
-            f"warmup {recipe.warmup} is not over in a stage of {recipe.shortest_stage} images: "
-            "its rate stays low; the recipe sets it"
-        )
+        why = f"the learning rate rises during the first {recipe.warmup} images, and there are {recipe.shortest_stage}"
+        yield TrainingWarning(f"{why}: it stays low. Write a smaller warmup into a --recipe")
     before = start.card.about["recipe"].get("prediction", Recipe.prediction) if start else recipe.prediction
     if start and before != recipe.prediction and recipe.keep == ALL:
         yield TrainingWarning(
@@ -227,6 +229,8 @@ class _ProgressReports:
         self._step, self._seconds = step.number, self._training.seconds
         done = recipe.images_after(step.number)
         error, contrast, classifier = (self._sums[0] / self._sums[1].clamp(min=1)).tolist()
+        if not all(map(math.isfinite, (error, contrast, classifier))):
+            raise BigainError(f"step {step.number}", "the loss is no finite number", "Lower --rate, or use float32.")
         self._sums.zero_()
         return TrainingProgress(done, recipe.images, error, contrast, classifier, step.rate, pace)
 
@@ -253,9 +257,18 @@ def _write_samples(job: TrainingJob, vocabulary: PromptVocabulary, step: Step) -
     path = job.checkpoint.with_name(f"samples-{job.recipe.images_after(step.number):09d}.png")
     backbone, seed = _load_backbone(job), job.recipe.seed
     prompts = prompt_of_each_class(backbone, vocabulary)[:ROWS]
-    samples = generate(
-        backbone, prompts, count=COLUMNS, sampler="ddim", steps=STEPS, guidance=GUIDANCE, seed=seed, compress="none"
-    )
+    how: dict[str, Any] = {
+        "count": COLUMNS,
+        "sampler": "ddim",
+        "steps": STEPS,
+        "guidance": GUIDANCE,
+        "seed": seed,
+        "compress": "none",
+    }
+    try:
+        samples = list(generate(backbone, prompts, **how))
+    except BigainError as problem:
+        raise BigainError(f"step {step.number}", f"its samples failed ({problem.why})", "Lower --rate.") from problem
     about = {"prompts": prompts, "seed": seed, "steps": STEPS}
     write_whole(str(path), png(arrange(samples).image, about), force=True)
     return str(path)

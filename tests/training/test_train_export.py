@@ -24,7 +24,14 @@ from bigain_cli.errors import BigainError, ModelError
 from bigain_cli.training import export
 from bigain_cli.training.checkpoint import load_checkpoint
 from bigain_cli.training.image_tensors import LabelledImages, square
-from bigain_cli.training.job import CheckpointSaved, TrainingDone, TrainingProgress, TrainingResumed, ValidationProgress
+from bigain_cli.training.job import (
+    CheckpointSaved,
+    TrainingDone,
+    TrainingProgress,
+    TrainingResumed,
+    TrainingWarning,
+    ValidationProgress,
+)
 from bigain_cli.training.loss import as_input
 from bigain_cli.training.output_folder import checkpoint_of, foreign_file, holds_training, remove_checkpoints
 from bigain_cli.training.trainer import train
@@ -346,7 +353,8 @@ def test_resuming_heals_a_folder_that_was_torn(tmp_path: Path, lost: str) -> Non
     path = folder / lost
     path.unlink() if path.is_file() else path.rename(folder / ".new")
     *rest, done = train(job, resume=True)
-    assert rest == [TrainingResumed(24, 24), ValidationProgress(1, 1)] and done.accuracy is not None
+    assert rest[:2] == [TrainingResumed(24, 24), ValidationProgress(1, 1)] and done.accuracy is not None
+    assert [type(event) for event in rest[2:]] == [TrainingWarning], "one image fits no temperature"
     assert weights(folder) == before and bigain.load(str(folder), "cpu").family == "dit"
     assert "held_out" in ModelCard.read(folder).about
 
