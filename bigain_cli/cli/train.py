@@ -158,7 +158,9 @@ def _run(job: TrainingJob, resume: bool, force: bool, messages: Messages) -> int
             command = f"bigain train --resume -o {shlex.quote(str(job.path))}"
             messages.note(f"{job.path} holds the last checkpoint; continue with: {command}")
         else:
-            messages.note("there is no checkpoint yet: repeat the command to start again")
+            messages.note(
+                "there is no checkpoint yet: repeat the command to start again (--every N writes some sooner)"
+            )
             remove_empty_folders(job.path, new_folders)
         raise
     typer.echo(job.path)

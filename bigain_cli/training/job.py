@@ -217,6 +217,8 @@ def read_synonyms(path: str) -> dict[str, list[str]]:
     hint = 'Write {"automobile": ["car"]}.'
     try:
         content = read_json(read_text_file(path, f"--synonyms {path}").decode("utf-8-sig"))
+    except FileNotFoundError as problem:
+        raise UsageError(f"--synonyms {path}", "no such file", hint) from problem
     except (OSError, ValueError) as problem:
         raise UsageError(f"--synonyms {path}", f"cannot be read ({problem})", hint) from problem
     if not isinstance(content, dict) or not all(map(_is_names, content.values())):

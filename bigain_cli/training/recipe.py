@@ -54,7 +54,7 @@ class Recipe:
     drop: float = _key(0.1, "Share of images that are trained on without their label")
     muon: float = _key(0.0, "Peak learning rate of Muon, for matrices and kernels; 0: AdamW for all weights")
     contrast: float = _key(0.0, "Weight of the loss that compares the right label with wrong ones; 0: plain diffusion")
-    contrast_labels: int = _key(1, "Wrong labels in that comparison; more than there are means all")
+    contrast_labels: int = _key(1, "Wrong labels that the right one is compared with; more than there are means all")
     sharpness: float = _key(30.0, "Factor of the relative gap in that comparison; too high, and gaps shrink")
     contrast_from: float = _key(0.0, "Share of the training after which that loss starts")
     compared: float = _key(1.0, "Share of each batch whose labels are compared")

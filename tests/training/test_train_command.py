@@ -316,7 +316,7 @@ USAGE: dict[str, tuple[tuple[str, ...], str]] = {
         ("photos", "--held-out", "data", "-o", "data/m"),
         "data/m: inside data, where it would count as a class",
     ),
-    "synonyms": (("photos", "-o", "m", "--synonyms", "gone"), "--synonyms gone: cannot be read"),
+    "synonyms": (("photos", "-o", "m", "--synonyms", "gone"), "--synonyms gone: no such file"),
     "synonym": (("photos", "-o", "m", "--synonyms", "list.json"), "--synonyms list.json: not a table of lists"),
 }
 
