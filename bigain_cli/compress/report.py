@@ -165,7 +165,8 @@ class AppliedSpec:
             return 0
         last = max(first.values())  # the number of the site that makes it
         site, n = self.assignments[last].site, sites[last].tokens
-        mlp = any(term.mlp for term in (self.assignments[last].merging,) if term)
+        term = self.assignments[last].merging
+        mlp = term is not None and term.mlp
         before = flops_before_block(self.root, latent, context, site.block)
         before += site.kind.flops_before_plan(site.block, n, context, mlp)
         return before - sum(each.flops_before - each.flops_after for each in sites[:last]) + sites[last].matching
