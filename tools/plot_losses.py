@@ -47,8 +47,8 @@ def main() -> None:
     rows = [loss for loss in LOSSES if any(loss in report for reports in trainings for report in reports)]
     pyplot.rcParams["svg.hashsalt"] = "bigain"
     size = (4.5 * len(folders), 2.4 * len(rows))
-    figure, places = pyplot.subplots(len(rows), len(folders), figsize=size, sharey="row", sharex="col", squeeze=False)
-    for row, loss in zip(places, rows, strict=True):
+    figure, grid = pyplot.subplots(len(rows), len(folders), figsize=size, sharey="row", sharex="col", squeeze=False)
+    for row, loss in zip(grid, rows, strict=True):
         for axes, folder, reports in zip(row, folders, trainings, strict=True):
             axes.plot(*smoothed(reports, loss), lw=1.2)
             axes.grid(alpha=0.3)

@@ -123,8 +123,8 @@ class BlockCompression:
         if self._shared and state.replayed is not None:
             plans, rows = state.replayed
             plan = self._recorded_plan(plans).select(rows)
-        elif self._shared and state.required is not None and self.key in (state.recorded or {}):
-            plan = (state.recorded or {})[self.key]  # the part before the text has made it
+        elif self._shared and state.required is not None and state.recorded is not None and self.key in state.recorded:
+            plan = state.recorded[self.key]  # the part before the text has made it
         else:
             assert self.merging is not None
             plan = self._make_plan(self.merging, tokens, self.grid(tokens))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from itertools import takewhile
 from typing import Any
@@ -10,24 +11,24 @@ from bigain_cli.compress.plan import Grid
 from bigain_cli.compress.site import BlockKind, Tokens
 
 
-class BlockChain:
+class BlockChain(ABC):
     """The operations of a transformer, from those of its parts."""
 
+    @abstractmethod
     def root_grid(self, root: Any, latent: Grid) -> Grid:
         """Return the grid of all blocks."""
-        raise NotImplementedError
 
+    @abstractmethod
     def chain(self, root: Any) -> Iterable[tuple[Any, BlockKind]]:
         """Return all blocks, in running order, each with its kind."""
-        raise NotImplementedError
 
+    @abstractmethod
     def flops_before_blocks(self, root: Any, latent: Grid, context: int) -> int:
         """Return the operations that embed what goes in."""
-        raise NotImplementedError
 
+    @abstractmethod
     def flops_behind_blocks(self, root: Any, latent: Grid) -> int:
         """Return the operations of the layers behind the last block."""
-        raise NotImplementedError
 
     def flops(self, root: Any, latent: Grid, context: int) -> int:
         """Return the operations of one forward."""
