@@ -229,7 +229,8 @@ class _ProgressReports:
         self._step, self._seconds = step.number, self._training.seconds
         done = recipe.images_after(step.number)
         error, contrast, classifier = (self._sums[0] / self._sums[1].clamp(min=1)).tolist()
-        if not all(map(math.isfinite, (error, contrast, classifier))):
+        finite = all(map(math.isfinite, (error, contrast, classifier)))
+        if not finite and not self._training.scaler.is_enabled():  # which skips a step that overflows in float16
             raise BigainError(f"step {step.number}", "the loss is no finite number", "Lower --rate, or use float32.")
         self._sums.zero_()
         return TrainingProgress(done, recipe.images, error, contrast, classifier, step.rate, pace)
